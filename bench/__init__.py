@@ -1,0 +1,1 @@
+"""Measurement: kernel microbenchmarks, serving, and the A/B of patches."""

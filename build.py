@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Tunefork's one command. With bare Python it first makes its own environment, then it runs the command there.
+
+    python build.py apply && python build.py develop     fetch, patch, build and install vLLM (and AITER)
+    python build.py serve --profile smoke                a server that answers
+    python build.py test                                 the tests
+    python build.py --help                               everything else
+
+`--no-venv` (first argument) uses the running interpreter as it is. The environment is `.venv` in this folder; delete it and the
+next call makes it again. Exit codes: docs/commands.md.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+
+
+def rocm_torch() -> bool:
+    """Whether the running interpreter has a torch built for ROCm (read from its version file, which costs no import)."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    version = Path(spec.origin).with_name("version.py")
+    return version.is_file() and any(
+        line.startswith("hip") and "None" not in line for line in version.read_text().splitlines()
+    )
+
+
+def ready_mark() -> str:
+    """What the environment must have been made from: this folder and this pyproject.toml."""
+    return hashlib.sha256(str(ROOT).encode() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+
+
+def step(line: str, argv: "list[str]") -> None:
+    """Say a step in one line and run it; its output is shown only when it fails."""
+    print(line, file=sys.stderr, flush=True)
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        print(done.stdout[-4000:], file=sys.stderr)
+        sys.exit(f"error: `{' '.join(argv)}` ended with exit code {done.returncode}\n  try: fix what it says above, "
+                 f"then run the same command again; `rm -rf {VENV}` starts over")
+
+
+def bootstrap() -> None:
+    """Make .venv and install the project there, editable; a mark tells a finished environment from a broken one."""
+    mark = VENV / "tunefork-ready"
+    if mark.is_file() and mark.read_text() == ready_mark():
+        return
+    site = ["--system-site-packages"] if rocm_torch() else []
+    step(f"making {VENV}" + (" over this interpreter's ROCm torch" if site else ""),
+         [sys.executable, "-m", "venv", *site, str(VENV)])
+    step("installing Tunefork there, editable, with what its tests need",
+         [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", f"{ROOT}[test]"])
+    mark.write_text(ready_mark())
+
+
+def main() -> int:
+    """Bootstrap where needed, then hand over to the command line."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file must say so itself when an older Python runs it
+        sys.exit(f"error: Tunefork needs Python 3.11 or newer, this is {sys.version.split()[0]}\n"
+                 f"  try: python3.11 {' '.join(sys.argv)}")
+    # Our folders must not shadow libraries of the same name (transformers imports a top-level `kernels`).
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    args = sys.argv[1:]
+    here = Path(sys.prefix).resolve() == VENV.resolve()
+    if args[:1] == ["--no-venv"]:
+        args = args[1:]
+    elif not here or not (VENV / "tunefork-ready").is_file():
+        bootstrap()
+        if not here:
+            os.execv(PYTHON, [str(PYTHON), str(Path(__file__).resolve()), *args])
+    try:
+        from tunefork.cli.main import main as command
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: this Python lacks {error.name}\n  try: {sys.executable} -m pip install -e '{ROOT}[test]'")
+    return command(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

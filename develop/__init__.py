@@ -1,0 +1,1 @@
+"""From an applied tree to an installed one: targets, native digest, artefact store, doctor, container."""

@@ -1,0 +1,1 @@
+"""Own Triton kernels for GPT-OSS on gfx950, and what proves them without one."""

@@ -1,0 +1,1 @@
+"""The series manager: pins -> sources -> series -> apply -> export."""

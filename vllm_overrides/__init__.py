@@ -1,0 +1,1 @@
+"""Out-of-tree vLLM plugin: what needs no patch."""
