@@ -1,0 +1,61 @@
+"""`patch`: what an author needs to turn commits into patch files and keep the lock true."""
+
+from __future__ import annotations
+
+import click
+
+from tunefork.cli.output import print_json, say
+from tunefork.patchset import pins
+from tunefork.patchset.export import Exported
+from tunefork.patchset.layout import Layout
+
+
+@click.group()
+def patch() -> None:
+    """Author patches: export commits to files, take edited files into the lock. docs/patch-authors.md is the guide."""
+
+
+@patch.command()
+@click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
+@click.option("--variant", "spec", metavar="V", help="Export from the checkout that holds this variant (default: the primary).")
+@click.option("--dry-run", is_flag=True, help="Change nothing; exit 1 when a file would change.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def export(upstreams: tuple[str, ...], spec: str | None, dry_run: bool, as_json: bool) -> int:
+    """Turn the commits on a variant's branch back into canonical patch files; updates series and series.lock.
+
+    Without UPSTREAM: every upstream that is checked out. Files that did not change are not touched.
+    """
+    from tunefork.patchset.export import export as run
+
+    layout = Layout.here()
+    names = upstreams or [name for name in pins.load(layout) if layout.checkout(name).exists()]
+    return show([run(layout, name, spec, dry_run=dry_run, say=say) for name in names], dry_run=dry_run, as_json=as_json)
+
+
+@patch.command()
+@click.argument("upstream")
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 when a file would change.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def lock(upstream: str, check: bool, as_json: bool) -> int:
+    """Take the patch files and the series order as they are (after an edit by hand) into series.lock, in canonical form.
+
+    A patch that does not match the tree before it is parked with conflict markers: resolve it, then `apply --continue`.
+    """
+    from tunefork.patchset.export import lock_series
+    from tunefork.patchset.park import lock_or_park
+
+    layout = Layout.here()
+    report = lock_series(layout, upstream, check=True, say=say) if check else lock_or_park(layout, upstream, say=say)
+    return show([report], dry_run=check, as_json=as_json)
+
+
+def show(reports: list[Exported], *, dry_run: bool, as_json: bool) -> int:
+    """What changed, or would; 1 when a dry run finds a difference."""
+    if as_json:
+        print_json({"upstreams": reports, "same": all(report.same for report in reports)})
+    else:
+        for report in reports:
+            lines = [f"{verb} {name}" for verb, names in (("added", report.added), ("changed", report.changed),
+                     ("removed", report.removed)) for name in names]  # fmt: skip
+            click.echo(f"{report.upstream}: " + ("; ".join(lines) if lines else "files are what the commits say"))
+    return 1 if dry_run and not all(report.same for report in reports) else 0

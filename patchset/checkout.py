@@ -1,0 +1,175 @@
+"""A checkout of an upstream: ``work/vllm``, or ``work/vllm@only-P`` beside it, a worktree of the same repository."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tunefork.patchset import mutex, state
+from tunefork.patchset.errors import WorkAtRisk
+from tunefork.patchset.git import Git, repository_dir
+from tunefork.patchset.layout import Layout
+from tunefork.patchset.pins import Pin
+from tunefork.patchset.process import Say
+from tunefork.patchset.sources import Source
+from tunefork.patchset.state import State
+
+PRIMARY = "primary"
+FIRST_BRANCH = "tunefork/base"  # a checkout is made at the unpatched pin
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """One checkout. key: "primary", or the variant's slug for one that stands beside it."""
+
+    upstream: str
+    path: Path
+    key: str = PRIMARY
+
+    @cached_property
+    def git(self) -> Git:
+        return Git(self.path)
+
+    @cached_property
+    def repository(self) -> Path:
+        """The git directory that all checkouts of this upstream share."""
+        plain = self.path / ".git"
+        return plain if plain.is_dir() else repository_dir(self.path)
+
+    @property
+    def notes(self) -> Path:
+        """Tunefork's own folder in the shared git directory."""
+        return self.repository / "tunefork"
+
+    @property
+    def state_file(self) -> Path:
+        return self.notes / f"{self.key}.json"
+
+    @property
+    def journal_file(self) -> Path:
+        return self.notes / f"{self.key}.journal"
+
+    def branch(self, slug: str) -> str:
+        """The branch that a variant is on here; git allows a branch in one worktree only."""
+        return f"tunefork/{slug}" if self.key == PRIMARY else f"beside/{slug}"
+
+    def exists(self) -> bool:
+        return (self.path / ".git").exists()
+
+    def state(self) -> State | None:
+        return state.load(self.state_file) if self.exists() else None
+
+    def head(self) -> tuple[str, str]:
+        """(branch or "" when detached, commit), read without a git process where the ref is a plain file."""
+        git_dir = self.path / ".git"
+        head = git_dir / "HEAD"
+        if git_dir.is_dir() and (text := head.read_text().strip()).startswith("ref: refs/heads/"):
+            loose = git_dir / text[5:]
+            if loose.is_file():
+                return text[len("ref: refs/heads/") :], loose.read_text().strip()
+        branch = self.git.answer("symbolic-ref", "--quiet", "--short", "HEAD") or ""
+        return branch, self.git.text("rev-parse", "HEAD")
+
+
+def applied_ref(branch: str) -> str:
+    """Where the last applied commit of a branch is kept: commits beyond it are the user's, unexported."""
+    return f"refs/tunefork/applied/{branch}"
+
+
+def primary(layout: Layout, upstream: str) -> Checkout:
+    return Checkout(upstream, layout.checkout(upstream))
+
+
+def beside(layout: Layout, upstream: str, slug: str) -> Checkout:
+    return Checkout(upstream, layout.checkout(upstream, slug), slug)
+
+
+def all_checkouts(layout: Layout, upstream: str) -> list[Checkout]:
+    """The primary checkout and every one beside it that a state file knows."""
+    first = primary(layout, upstream)
+    if not first.exists():
+        return []
+    slugs = sorted(path.stem for path in first.notes.glob("*.json") if path.stem not in (PRIMARY, "parked"))
+    return [first, *(each for slug in slugs if (each := beside(layout, upstream, slug)).exists())]
+
+
+@contextmanager
+def locked(layout: Layout, upstream: str, say: Say) -> Iterator[None]:
+    """Hold an upstream's checkouts against other Tunefork processes."""
+    waiting = f"{upstream}: another Tunefork command works on it, waiting"
+    with mutex.held(layout.work / ".locks" / upstream, say, waiting):
+        yield
+
+
+def create(layout: Layout, pin: Pin, source: Source, say: Say) -> Checkout:
+    """Make the primary checkout at the pin; built under another name and renamed, so that it is whole or absent."""
+    checkout = primary(layout, pin.name)
+    if checkout.path.exists() and any(checkout.path.iterdir()):
+        raise occupied(checkout.path)
+    fresh = layout.work / f".creating-{pin.name}"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    say(f"{pin.name}: checking out {pin.tag} ({source.kind})")
+    git = Git(fresh)
+    git("init", "--quiet", "--template=", f"--initial-branch={FIRST_BRANCH}")
+    borrow_objects(source.git_dir, fresh / ".git")
+    git("config", "remote.upstream.url", pin.url)
+    git("config", "remote.upstream.fetch", "+refs/heads/*:refs/remotes/upstream/*")
+    git("update-ref", "refs/tunefork/pin", source.commit)
+    git("update-ref", f"refs/heads/{FIRST_BRANCH}", source.commit)
+    git("update-ref", applied_ref(FIRST_BRANCH), source.commit)
+    git("read-tree", "--reset", "-u", source.commit)
+    if checkout.path.exists():
+        checkout.path.rmdir()
+    os.replace(fresh, checkout.path)
+    state.save(checkout.state_file, base_state(checkout, source, FIRST_BRANCH))
+    return checkout
+
+
+def occupied(path: Path) -> WorkAtRisk:
+    return WorkAtRisk(f"{path} is there and is no checkout of Tunefork's", f"move it away: mv {path} {path}.old")
+
+
+def base_state(checkout: Checkout, source: Source, branch: str) -> State:
+    tree = checkout.git.text("rev-parse", f"{source.commit}^{{tree}}")
+    return State("base", branch, source.kind, source.commit, tree, exact=True, patches=())
+
+
+def create_beside(layout: Layout, checkout: Checkout, base: State, commit: str, say: Say) -> None:
+    """Make a worktree at a commit; one that was killed half-way has no state file and is made again."""
+    first = primary(layout, checkout.upstream)
+    if checkout.path.exists():
+        if checkout.state_file.is_file():
+            return
+        first.git.run("worktree", "remove", "--force", "--force", str(checkout.path))
+        if checkout.path.exists():
+            raise occupied(checkout.path)
+    say(f"{checkout.upstream}: making {checkout.path.name}")
+    branch = checkout.branch(checkout.key)
+    first.git("worktree", "prune")
+    first.git("worktree", "add", "--quiet", "--force", "-B", branch, str(checkout.path), commit)
+    first.git("update-ref", applied_ref(branch), commit)
+    state.save(checkout.state_file, State("base", branch, base.source, base.base, base.base_tree, exact=True, patches=()))
+
+
+def borrow_objects(cache: Path, git_dir: Path) -> None:
+    """Bring the cache's objects in by hard links (copies across file systems): the checkout outlives the cache."""
+    for path in (cache / "objects").rglob("*"):
+        inner = path.relative_to(cache)
+        if path.is_dir() or path.name.startswith("tmp_") or inner.parts[:2] == ("objects", "info"):
+            continue
+        target = git_dir / inner
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            continue
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copyfile(path, target)
+    if (cache / "shallow").is_file():
+        shutil.copyfile(cache / "shallow", git_dir / "shallow")

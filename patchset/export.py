@@ -1,0 +1,206 @@
+"""Turn the commits on a variant's branch back into patch files, series and lock; and take hand-edited files into the lock.
+
+A file that did not change is not touched. After an export the branch is moved to the canonical commits: the same trees, with our committer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunefork.patchset import apply, canonical, mail, sources, work
+from tunefork.patchset import checkout as checkouts
+from tunefork.patchset.apply import pin_of, state_of_primary
+from tunefork.patchset.checkout import Checkout
+from tunefork.patchset.errors import BadInput, PatchConflict, WorkAtRisk
+from tunefork.patchset.git import Git
+from tunefork.patchset.layout import Layout
+from tunefork.patchset.lock import Lock
+from tunefork.patchset.mail import PatchFile
+from tunefork.patchset.materialise import Mismatch, materialise, merge_file
+from tunefork.patchset.process import Say, quiet
+from tunefork.patchset.series import SUFFIX, Series
+from tunefork.patchset.state import State, write_atomically
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote, or under dry_run would write. Paths are relative to the series' folder."""
+
+    upstream: str
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        return not (self.added or self.changed or self.removed)
+
+
+def export(layout: Layout, upstream: str, spec: str | None = None, *, dry_run: bool = False, say: Say = quiet) -> Exported:
+    """Export the commits of a checkout. spec: the variant whose checkout is meant; None is the primary's.
+
+    Raises WorkAtRisk for a checkout in the middle of a git operation, BadInput for merges and empty commits, PatchConflict when a
+    changed patch no longer goes together with one that the variant leaves out.
+    """
+    pin = pin_of(layout, upstream)
+    with checkouts.locked(layout, upstream, say):
+        series = Series.load(upstream, layout.series_dir(upstream))
+        checkout, held = meant(layout, upstream, spec)
+        check_ready(checkout, held, say)
+        files = canonical.files(checkout.git, held.base, "HEAD")
+        named = name_commits(checkout.git, files, held, series)
+        if set(series.names) != {patch.name for patch in held.patches}:
+            named = weave(checkout.git, held, series, named)
+        report, lock = plan(series, named, checkout.git, held.base, pin.commit)
+        if dry_run:
+            return report
+        write(series.directory, dict(named), report, lock)
+    if not report.same or checkout.head()[1] != held.commit:
+        settle(layout, upstream, checkout, held, say)
+    return report
+
+
+def meant(layout: Layout, upstream: str, spec: str | None) -> tuple[Checkout, State]:
+    """The checkout that holds a variant, and its state."""
+    for checkout in checkouts.all_checkouts(layout, upstream):
+        held = checkout.state()
+        if held is not None and spec in (None, held.variant):
+            return checkout, held
+    raise BadInput(f"no checkout of {upstream} holds {spec or 'a variant'}", f"python build.py apply {upstream} --variant {spec or 'all'}")
+
+
+def check_ready(checkout: Checkout, held: State, say: Say) -> None:
+    """Refuse a checkout whose branch is not what would be exported; tell of changes that no commit holds."""
+    found = work.find(checkout)
+    if found.operation or found.elsewhere:
+        what = f"a {found.operation} in progress" if found.operation else f"HEAD on {found.elsewhere}"
+        raise WorkAtRisk(f"{checkout.path.name} has {what}; the commits of {held.branch} are what is exported",
+                         f"finish it, then `git checkout {held.branch}` in {checkout.path}")
+    if found.modified:
+        say(f"{checkout.path.name}: {len(found.modified)} modified files are in no commit and are not exported")
+
+
+def name_commits(git: Git, files: Sequence[tuple[str, bytes]], held: State, series: Series) -> list[tuple[str, bytes]]:
+    """(patch name, file) per commit: by commit, then by subject, then a fresh name from the subject."""
+    known = {patch.commit: patch.name for patch in held.patches}
+    by_subject = {series.patches[patch.name].subject: patch.name for patch in held.patches if patch.name in series.files}
+    names: list[str | None] = [known.get(commit) for commit, _ in files]
+    subjects = [mail.read(commit, data).subject for commit, data in files]
+    for at, subject in enumerate(subjects):
+        candidate = by_subject.get(subject)
+        if names[at] is None and candidate and candidate not in names:
+            names[at] = candidate
+    for at, subject in enumerate(subjects):
+        if names[at] is None:
+            names[at] = fresh_name(subject, {name for name in names if name} | set(series.names))
+    return [(name, data) for name, (_, data) in zip(names, files, strict=True) if name]
+
+
+def fresh_name(subject: str, taken: set[str]) -> str:
+    """A file name from a subject: its words without ``[tags]``, lower case, at most 50 characters."""
+    words = re.findall(r"[a-z0-9]+", re.sub(r"\[[^\]]*\]", " ", subject).lower())
+    stem = "-".join(words)[:50].strip("-") or "patch"
+    numbered = (f"{stem}-{number}" for number in range(2, 1000))
+    return stem if stem not in taken else next(name for name in numbered if name not in taken)
+
+
+def weave(git: Git, held: State, series: Series, named: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Put a partial variant's patches back among those it leaves out, and replay the whole series."""
+    selected = {patch.name for patch in held.patches}
+    fresh = dict(named)
+    order: list[str] = []
+    queue = list(fresh)
+    for name in series.names:
+        if name not in selected:
+            order.append(name)
+            continue
+        if name in queue:
+            at = queue.index(name)
+            order += queue[: at + 1]
+            queue = queue[at + 1 :]
+    order += queue
+    patches = [mail.read(name, fresh.get(name) or series.files[name]) for name in order]
+    try:
+        made = materialise(git, held.base, patches, merge_file(git))
+    except Mismatch as mismatch:
+        raise PatchConflict(f"after this change {mismatch.message}",
+                            "make the change on the whole series instead: python build.py apply --variant all") from None
+    files = canonical.files(git, held.base, made[-1].commit) if made else []
+    return [(each.name, data) for each, (_, data) in zip(made, files, strict=True)]
+
+
+def plan(series: Series, named: Sequence[tuple[str, bytes]], git: Git, base: str, pinned: str) -> tuple[Exported, Lock]:
+    """What would change on disk, and the lock that goes with it. Every file is read back and must make the same trees."""
+    patches: list[PatchFile] = [mail.read(name, data) for name, data in named]
+    made = materialise(git, base, patches)
+    lock = Lock(pinned, canonical.lock_entries(made, {patch.name: patch.sha256 for patch in patches}))
+    new = dict(named)
+    changed = [name + SUFFIX for name, data in named if name in series.files and series.files[name] != data]
+    if list(new) != series.names:
+        changed.append("series")
+    if (old := Lock.load(series.directory)) is None or old.text() != lock.text():
+        changed.append("series.lock")
+    added = tuple(name + SUFFIX for name in new if name not in series.files)
+    removed = tuple(name + SUFFIX for name in series.names if name not in new)
+    if not new and old is None:
+        changed.remove("series.lock")
+    return Exported(series.upstream, added, tuple(changed), removed), lock
+
+
+def write(directory: Path, files: dict[str, bytes], report: Exported, lock: Lock) -> None:
+    """Write what changed; the lock last, so that a kill in between shows as a mismatch that exporting again repairs."""
+    for name, data in files.items():
+        if name + SUFFIX in (*report.added, *report.changed):
+            write_atomically(directory / (name + SUFFIX), data)
+    if "series" in report.changed:
+        write_atomically(directory / "series", series_text(directory / "series", list(files)).encode())
+    for entry in report.removed:
+        (directory / entry).unlink(missing_ok=True)
+    if "series.lock" in report.changed:
+        lock.save(directory)
+
+
+def series_text(path: Path, names: list[str]) -> str:
+    """The order file with new names, keeping the comments at its top and those that stand on a kept patch's line."""
+    old = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    top: list[str] = []
+    for line in old:
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
+        top.append(line)
+    kept = {line.partition("#")[0].strip().removesuffix(SUFFIX): line for line in old if line.partition("#")[0].strip()}
+    return "\n".join([*top, *(kept.get(name, name + SUFFIX) for name in names)]) + "\n"
+
+
+def settle(layout: Layout, upstream: str, checkout: Checkout, held: State, say: Say) -> None:
+    """Move the branch from the user's commits to the canonical ones of the files just written; the trees are the same."""
+    checkout.git("update-ref", checkouts.applied_ref(held.branch), "HEAD")
+    series = Series.load(upstream, layout.series_dir(upstream))
+    spec = held.variant if all(patch.name in series.files for patch in held.patches) else "all"
+    apply.apply(layout, upstream, spec, beside=checkout.key != checkouts.PRIMARY, say=say)
+
+
+def lock_series(layout: Layout, upstream: str, *, check: bool = False, say: Say = quiet) -> Exported:
+    """Take the patch files as they are: replay them on the pin, put them in canonical form, write the lock.
+
+    A patch whose context matches but whose index line is stale (a hand edit) is accepted; one that does not match raises Mismatch.
+    """
+    pin = pin_of(layout, upstream)
+    with checkouts.locked(layout, upstream, say):
+        if not checkouts.primary(layout, upstream).exists():
+            checkouts.create(layout, pin, sources.obtain(pin, layout, say), say)
+        series = Series.load(upstream, layout.series_dir(upstream))
+        held = state_of_primary(layout, upstream)
+        git = checkouts.primary(layout, upstream).git
+        made = materialise(git, held.base, list(series.patches.values()), trust_index=False)
+        files = canonical.files(git, held.base, made[-1].commit) if made else []
+        named = [(each.name, data) for each, (_, data) in zip(made, files, strict=True)]
+        report, lock = plan(series, named, git, held.base, pin.commit)
+        if not check:
+            write(series.directory, dict(named), report, lock)
+    return report
+
+

@@ -1,0 +1,72 @@
+"""A series: the ordered patches of one upstream, as the files of patches/<upstream>/ hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tunefork.patchset import mail
+from tunefork.patchset.errors import BadInput
+from tunefork.patchset.mail import PatchFile
+
+SUFFIX = ".patch"
+
+
+@dataclass(frozen=True)
+class Series:
+    """The patches of one upstream in the order of its ``series`` file.
+
+    Raw bytes are read at once (a no-op apply needs only their hashes); a patch is parsed when it is first asked for.
+    """
+
+    upstream: str
+    directory: Path
+    files: dict[str, bytes]
+
+    @classmethod
+    def load(cls, upstream: str, directory: Path) -> Series:
+        """Read ``series`` and every patch it names. A folder without a series file is an empty series."""
+        order = directory / "series"
+        text = order.read_text(encoding="utf-8") if order.is_file() else ""
+        files: dict[str, bytes] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            entry = line.partition("#")[0].strip()
+            if not entry:
+                continue
+            name = patch_name(entry)
+            if name in files:
+                raise BadInput(f"{order}:{number}: {entry} is named twice", "delete one of the two lines")
+            path = directory / (name + SUFFIX)
+            if not path.is_file() or path.parent != directory:
+                raise BadInput(f"{order}:{number}: names {entry}, and there is no file {path}",
+                               "delete the line, or bring the file back (`git checkout -- patches/`)")
+            files[name] = path.read_bytes()
+        return cls(upstream, directory, files)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.files)
+
+    @cached_property
+    def patches(self) -> dict[str, PatchFile]:
+        return {name: mail.read(name, data) for name, data in self.files.items()}
+
+    def resolve(self, entry: str) -> str:
+        """A patch's name from what a user typed: with or without ``.patch``."""
+        name = patch_name(entry)
+        if name not in self.files:
+            known = ", ".join(self.files) or "none"
+            raise BadInput(f"{self.upstream} has no patch {entry!r}; its series: {known}",
+                           "use one of these names (`python build.py status` lists them)")
+        return name
+
+    def depends_on(self, name: str) -> list[str]:
+        """What a patch declares in its ``Depends-On:`` trailers, directly."""
+        values = self.patches[name].trailers("Depends-On")
+        return [self.resolve(word) for value in values for word in value.replace(",", " ").split()]
+
+
+def patch_name(entry: str) -> str:
+    """The name of a patch: its file name without the ending."""
+    return entry.removesuffix(SUFFIX)

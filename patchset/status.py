@@ -1,0 +1,113 @@
+"""Status: per upstream the pin, what is applied where, each patch's state, work in progress, and drift from the lock."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunefork.patchset import checkout as checkouts
+from tunefork.patchset import park, pins, work
+from tunefork.patchset.apply import PatchState
+from tunefork.patchset.checkout import Checkout
+from tunefork.patchset.layout import Layout
+from tunefork.patchset.lock import Lock
+from tunefork.patchset.pins import Pin
+from tunefork.patchset.series import SUFFIX, Series
+from tunefork.patchset.state import State
+from tunefork.patchset.work import Work
+
+
+@dataclass(frozen=True)
+class CheckoutStatus:
+    """One checkout: where, which variant, what work is in it."""
+
+    path: Path
+    variant: str
+    tree: str
+    work: Work
+
+
+@dataclass(frozen=True)
+class UpstreamStatus:
+    """One upstream. source, variant, base_tree, tree, patches: of its primary checkout; None where there is none.
+
+    patches' states: "applied", "pending" (in the variant's series, not in the checkout), "left out", "changed" (its file is not the
+    locked one), "parked".  drift: lines that say how series, files and lock differ; empty when they agree.
+    """
+
+    name: str
+    pin: str
+    commit: str
+    source: str | None
+    variant: str | None
+    base_tree: str | None
+    tree: str | None
+    patches: tuple[PatchState, ...]
+    work: Work
+    checkouts: tuple[CheckoutStatus, ...]
+    drift: tuple[str, ...]
+    parked: str | None
+    seconds: float
+
+
+def status(layout: Layout, upstream: str) -> UpstreamStatus:
+    """Look at one upstream; nothing is written."""
+    begin = time.monotonic()
+    pin = pins.load(layout)[upstream]
+    series = Series.load(upstream, layout.series_dir(upstream))
+    lock = Lock.load(series.directory)
+    found = [(each, held) for each in checkouts.all_checkouts(layout, upstream) if (held := each.state()) is not None]
+    sides = tuple(CheckoutStatus(each.path, held.variant, held.tree, work.find(each)) for each, held in found)
+    held = found[0][1] if found else None
+    parked = park.find(layout, upstream)
+    return UpstreamStatus(
+        name=upstream,
+        pin=pin.tag,
+        commit=pin.commit,
+        source=held.source if held else None,
+        variant=held.variant if held else None,
+        base_tree=held.base_tree if held else None,
+        tree=held.tree if held else None,
+        patches=tuple(patch_state(name, series, lock, held, parked.patch if parked else None) for name in series.names),
+        work=sides[0].work if sides else Work(),
+        checkouts=sides,
+        drift=drift(series, lock, pin, found),
+        parked=parked.patch if parked else None,
+        seconds=round(time.monotonic() - begin, 3),
+    )
+
+
+def patch_state(name: str, series: Series, lock: Lock | None, held: State | None, parked: str | None) -> PatchState:
+    """The state of one patch of the series."""
+    if name == parked:
+        return PatchState(name, "parked", None)
+    applied = next((patch for patch in held.patches if patch.name == name), None) if held else None
+    sha256 = hashlib.sha256(series.files[name]).hexdigest()
+    locked = {patch.name: patch.sha256 for patch in lock.patches} if lock else {}
+    if locked.get(name) != sha256 or (applied and applied.sha256 != sha256):
+        return PatchState(name, "changed", applied.tree if applied else None)
+    if applied:
+        return PatchState(name, "applied", applied.tree)
+    return PatchState(name, "pending" if held is None or held.variant == "all" else "left out", None)
+
+
+def drift(series: Series, lock: Lock | None, pin: Pin, found: list[tuple[Checkout, State]]) -> tuple[str, ...]:
+    """How the series' files, the lock, the pin and the checkouts differ from each other."""
+    lines = []
+    if lock is None and series.files:
+        lines.append("there is no series.lock")
+    if lock is not None:
+        if lock.base != pin.commit:
+            lines.append(f"series.lock was made on {lock.base[:12]}, the pin is {pin.commit[:12]}")
+        if lock.names != tuple(series.names):
+            lines.append(f"series.lock records {', '.join(lock.names) or 'no patches'}; the series is {', '.join(series.names) or 'empty'}")
+        sums = {patch.name: patch.sha256 for patch in lock.patches}
+        lines += [f"{name}.patch is not the locked file" for name, data in series.files.items()
+                  if name in sums and hashlib.sha256(data).hexdigest() != sums[name]]  # fmt: skip
+    listed = {name + SUFFIX for name in series.names}
+    lines += [f"{path.name} is in no line of the series" for path in sorted(series.directory.glob("*" + SUFFIX)) if path.name not in listed]
+    bases = {pin.commit, pin.sdist.commit if pin.sdist else pin.commit}
+    lines += [f"{checkout.path.name} is on {held.base[:12]}, not on the pin" for checkout, held in found if held.base not in bases]
+    return tuple(lines)

@@ -1,0 +1,202 @@
+"""Move a checkout from one commit to another: a transaction that a kill at any moment leaves recoverable.
+
+Order: journal, work tree (only changed files), index, branch. The ref that HEAD resolves to decides: recovery brings the paths between
+the two commits to whichever one HEAD names. The paths were clean before the journal was written, so nothing of the user's is in them;
+what was written there since is set aside, not overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+from tunefork.patchset import work
+from tunefork.patchset.checkout import Checkout, applied_ref
+from tunefork.patchset.diff import blob_id
+from tunefork.patchset.errors import TuneforkError, WorkAtRisk
+from tunefork.patchset.git import Git
+from tunefork.patchset.process import Say
+from tunefork.patchset.state import write_atomically
+
+GITLINK = "160000"
+Entry = tuple[str, str]  # (mode, blob)
+ABSENT: Entry = ("000000", "0" * 40)
+
+
+def difference(git: Git, old: str, new: str) -> dict[bytes, tuple[Entry, Entry]]:
+    """What changes from one commit to another: path -> (entry before, entry after)."""
+    out = git("diff-tree", "-r", "-z", "--raw", "--no-renames", "--full-index", old, new).split(b"\0")
+    found = {}
+    for meta, path in zip(out[0::2], out[1::2], strict=False):
+        old_mode, new_mode, old_blob, new_blob, _ = meta[1:].decode().split(" ")
+        found[path] = ((old_mode, old_blob), (new_mode, new_blob))
+    return found
+
+
+def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
+    """Bring a checkout to ``commit`` on ``branch``; returns how many files changed.
+
+    Raises WorkAtRisk before anything is touched when a changed path holds work. Any other error or Ctrl-C rolls back.
+    """
+    git = checkout.git
+    _, old = checkout.head()
+    paths = difference(git, old, commit)
+    check_paths(checkout, paths)
+    index, hold = index_files(checkout)
+    hold_index(hold)
+    fresh = checkout.notes / f"{checkout.key}.index"
+    write_atomically(checkout.journal_file, json.dumps({"old": old, "new": commit, "index_lock": True}).encode())
+    try:
+        shutil.copyfile(index, fresh)
+        staging = Git(checkout.path, index=fresh)
+        staging.run("update-index", "-q", "--refresh")
+        staging("read-tree", "-m", "-u", old, commit)
+        shutil.copyfile(fresh, hold)
+        os.replace(hold, index)
+        point(checkout, branch, commit)
+    except BaseException:
+        recover(checkout, say)
+        raise
+    finally:
+        fresh.unlink(missing_ok=True)
+    checkout.journal_file.unlink()
+    return len(paths)
+
+
+def point(checkout: Checkout, branch: str, commit: str) -> None:
+    """The ref edit that makes a move final: the branch and the applied ref together, then HEAD where it changes branch."""
+    refs = f"update refs/heads/{branch} {commit}\nupdate {applied_ref(branch)} {commit}\n"
+    checkout.git("update-ref", "--create-reflog", "-m", "tunefork apply", "--stdin", stdin=refs.encode())
+    if checkout.head()[0] != branch:
+        checkout.git("symbolic-ref", "-m", "tunefork apply", "HEAD", f"refs/heads/{branch}")
+
+
+def check_paths(checkout: Checkout, paths: dict[bytes, tuple[Entry, Entry]]) -> None:
+    """Refuse when a path that is to change holds uncommitted work, or an untracked file stands where a new one goes."""
+    modified, _ = work.changed_paths(checkout)
+    touched = {path.decode("utf-8", "surrogateescape") for path in paths}
+    ways_out = (
+        f"commit and export it (`git commit`, then `python build.py patch export {checkout.upstream}`), stash it (`git stash` in "
+        f"{checkout.path}), or add --discard, which keeps a backup ref"
+    )
+    if at_risk := [path for path in modified if path in touched]:
+        raise work.refuse(checkout, "uncommitted changes", at_risk, ways_out)
+    if colliding := collisions(checkout, paths):
+        raise work.refuse(checkout, "untracked files", colliding,
+                          f"move them away, or add --discard, which keeps a backup ref ({checkout.path})")
+
+
+def collisions(checkout: Checkout, paths: dict[bytes, tuple[Entry, Entry]]) -> list[str]:
+    """Paths that are to be created where something untracked (ignored or not) already is."""
+    root = os.fsencode(checkout.path)
+    added = [path for path, (old, _) in paths.items() if old == ABSENT]
+    removed = {path for path, (_, new) in paths.items() if new == ABSENT}
+    found = []
+    for path in added:
+        parents = [path[:at] for at in range(len(path)) if path[at : at + 1] == b"/"]
+        blocked = next((each for each in parents if each not in removed and is_file(os.path.join(root, each))), None)  # noqa: PTH118
+        if blocked or os.path.lexists(os.path.join(root, path)):  # noqa: PTH118 - bytes paths: names may not be UTF-8
+            found.append((blocked or path).decode("utf-8", "surrogateescape"))
+    return found
+
+
+def is_file(path: bytes) -> bool:
+    return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112 - bytes path
+
+
+def index_files(checkout: Checkout) -> tuple[Path, Path]:
+    """(the checkout's index, the lock file that git holds it with)."""
+    plain = checkout.path / ".git" / "index"
+    index = plain if plain.parent.is_dir() else Path(checkout.git.text("rev-parse", "--path-format=absolute", "--git-path", "index"))
+    return index, index.with_name("index.lock")
+
+
+def hold_index(hold: Path) -> None:
+    """Take the index as git does, so that a git command of the user's cannot run into the move."""
+    try:
+        os.close(os.open(hold, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        raise WorkAtRisk(f"a git command holds {hold}", f"wait until it ends; if none runs, it was killed: rm {hold}") from None
+    except OSError as error:
+        why = f"cannot write in {hold.parent}: {error.strerror}"
+        raise TuneforkError(why, "make the checkout writable (or free space), then run this again") from error
+
+
+def recover(checkout: Checkout, say: Say) -> bool:
+    """Finish or undo a move that was interrupted. Returns whether there was one."""
+    try:
+        journal = json.loads(checkout.journal_file.read_bytes())
+    except (OSError, ValueError):
+        checkout.journal_file.unlink(missing_ok=True)
+        return False
+    git = checkout.git
+    _, target = checkout.head()
+    say(f"{checkout.path.name}: recovering from an interrupted apply, to {target[:12]}")
+    index_files(checkout)[1].unlink(missing_ok=True)
+    (checkout.notes / f"{checkout.key}.index").unlink(missing_ok=True)
+    (checkout.notes / f"{checkout.key}.index.lock").unlink(missing_ok=True)
+    other = journal["new"] if target == journal["old"] else journal["old"]
+    entries = difference(git, other, target)
+    rescue(checkout, entries, say)
+    info = b"".join(
+        (b"0 " + ABSENT[1].encode() if new == ABSENT else new[0].encode() + b" " + new[1].encode()) + b"\t" + path + b"\0"
+        for path, (_, new) in sorted(entries.items(), key=lambda item: item[1][1] != ABSENT)
+    )
+    git("update-index", "-z", "--index-info", stdin=info)
+    for path, (_, new) in entries.items():
+        if new == ABSENT:
+            remove(checkout.path, path)
+    wanted = b"".join(path + b"\0" for path, (_, new) in entries.items() if new != ABSENT and new[0] != GITLINK)
+    git("checkout-index", "--force", "-u", "-z", "--stdin", stdin=wanted)
+    checkout.journal_file.unlink(missing_ok=True)
+    return True
+
+
+def rescue(checkout: Checkout, entries: dict[bytes, tuple[Entry, Entry]], say: Say) -> None:
+    """Copy away what lies in a path and is neither side's content, nor the beginning of it that a killed write leaves."""
+    kept = checkout.notes / "rescued" / time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    saved = 0
+    for path, sides in entries.items():
+        file = Path(os.fsdecode(os.path.join(os.fsencode(checkout.path), path)))  # noqa: PTH118
+        if not file.is_file() or file.is_symlink():
+            continue
+        data = file.read_bytes()
+        blobs = [blob for mode, blob in sides if (mode, blob) != ABSENT and mode != GITLINK]
+        if blob_id(data) in blobs or any(checkout.git("cat-file", "blob", blob).startswith(data) for blob in blobs):
+            continue
+        target = kept / os.fsdecode(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+        saved += 1
+    if saved:
+        say(f"{checkout.path.name}: {saved} files held something else; copies are in {kept}")
+
+
+def remove(root: Path, path: bytes) -> None:
+    """Delete a file and the folders that it leaves empty."""
+    file = Path(os.fsdecode(os.path.join(os.fsencode(root), path)))  # noqa: PTH118
+    file.unlink(missing_ok=True)
+    for folder in file.parents:
+        if folder == root or not folder.is_dir() or any(folder.iterdir()):
+            return
+        folder.rmdir()
+
+
+def discard(checkout: Checkout, commit: str, say: Say) -> str:
+    """Give up what a checkout holds beyond HEAD, and what stands in the way of ``commit``; a backup ref keeps it all.
+
+    Returns the ref. A git operation in progress is ended where it stands.
+    """
+    git = checkout.git
+    in_the_way = collisions(checkout, difference(git, checkout.head()[1], commit))
+    ref = work.backup(checkout, in_the_way)
+    for command in ("rebase", "am", "merge", "cherry-pick", "revert"):
+        git.run(command, "--quit")
+    for path in in_the_way:
+        remove(checkout.path, os.fsencode(path))
+    git("read-tree", "--reset", "-u", "HEAD")
+    say(f"{checkout.path.name}: discarded; to have it back: git -C {checkout.path} checkout {ref}")
+    return ref
