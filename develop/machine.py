@@ -1,0 +1,111 @@
+"""Facts of the machine and of the running interpreter, read from files: nothing heavy is imported and no program is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+GIB = 1 << 30
+KFD_NODES = "sys/class/kfd/kfd/topology/nodes"
+ROCM_VERSION_FILES = ("opt/rocm/.info/version", "opt/rocm/.info/version-dev", "opt/rocm/core/.info/version")
+
+
+@dataclass(frozen=True)
+class TorchBuild:
+    """The torch of this interpreter. hip, cuda: the version it was built for, or None."""
+
+    version: str
+    hip: str | None
+    cuda: str | None
+
+    @property
+    def kind(self) -> str:
+        return "ROCm" if self.hip else "CUDA" if self.cuda else "CPU"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What targets, plans and `doctor` ask of a machine.
+
+    architecture: as `uname -m`.  cpu_flags: of /proc/cpuinfo.  cores: usable by this process.  memory: total, bytes.
+    kfd: whether the AMD GPU driver's device exists.  gpus: architecture of each AMD GPU ("gfx950", ...).
+    rocm: version of /opt/rocm, or None.  torch: None where this interpreter has none.
+    """
+
+    architecture: str
+    cpu_flags: frozenset[str]
+    cores: int
+    memory: int
+    kfd: bool
+    gpus: tuple[str, ...]
+    rocm: str | None
+    torch: TorchBuild | None
+
+
+def probe(root: Path = Path("/")) -> Machine:
+    """Read the machine's facts. root: where /proc, /sys, /dev and /opt are (tests pass a folder of their own)."""
+    return Machine(
+        architecture=platform.machine(),
+        cpu_flags=cpu_flags(root / "proc/cpuinfo"),
+        cores=len(os.sched_getaffinity(0)),
+        memory=memory(root / "proc/meminfo"),
+        kfd=(root / "dev/kfd").exists(),
+        gpus=gpu_architectures(root / KFD_NODES),
+        rocm=rocm_version(root),
+        torch=installed_torch(),
+    )
+
+
+def cpu_flags(cpuinfo: Path) -> frozenset[str]:
+    """The instruction sets of the first core."""
+    found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
+    return frozenset(found[1].split()) if found else frozenset()
+
+
+def memory(meminfo: Path) -> int:
+    """Total memory in bytes; 0 where unknown."""
+    found = re.search(r"^MemTotal:\s*(\d+) kB", meminfo.read_text(), re.MULTILINE) if meminfo.is_file() else None
+    return int(found[1]) * 1024 if found else 0
+
+
+def gpu_architectures(nodes: Path) -> tuple[str, ...]:
+    """The architectures that the AMD driver lists: its gfx_target_version is major * 10000 + minor * 100 + stepping."""
+    found = []
+    for properties in sorted(nodes.glob("*/properties")):
+        match = re.search(r"^gfx_target_version (\d+)$", properties.read_text(), re.MULTILINE)
+        if match and int(match[1]):
+            version = int(match[1])
+            found.append(f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}")
+    return tuple(found)
+
+
+def rocm_version(root: Path = Path("/")) -> str | None:
+    """The version of the ROCm installation, as its own version file says it."""
+    for name in ROCM_VERSION_FILES:
+        if (root / name).is_file():
+            return (root / name).read_text().strip()
+    return None
+
+
+def installed_torch() -> TorchBuild | None:
+    """The running interpreter's torch, read from its version file: importing it would cost seconds."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    return torch_build(Path(spec.origin).with_name("version.py"))
+
+
+def torch_build(version_file: Path) -> TorchBuild | None:
+    """The build that a torch/version.py describes; None where it is missing or says no version."""
+    if not version_file.is_file():
+        return None
+    assigned = re.findall(
+        r"^(__version__|hip|cuda)(?:: [^=]+)? = (?:'([^']*)'|None)", version_file.read_text(), re.MULTILINE
+    )
+    values = {name: value or None for name, value in assigned}
+    version = values.get("__version__")
+    return TorchBuild(version, values.get("hip"), values.get("cuda")) if version else None
