@@ -175,6 +175,9 @@ def _tar(archive: Path) -> Iterator[_Member]:
                 _bytes(info.name), _tar_kind(info), size, bool(info.mode & stat.S_IXUSR), _bytes(info.linkname),
                 content or io.BytesIO(),
             )  # fmt: skip
+        # tarfile stops at the mark of the end; the checksum of the compressed stream comes after it.
+        while tar.fileobj is not None and tar.fileobj.read(COPY_BYTES):
+            continue
 
 
 def _tar_kind(info: tarfile.TarInfo) -> str:

@@ -69,8 +69,8 @@ def reachable(pin: Pin, layout: Layout, timeout: float = 10.0) -> tuple[bool, st
     """Whether a source of the pin would answer now, and a line that says which or why not. timeout: seconds for each."""
     if source := _cached(pin, layout.cache / "git" / f"{pin.name}.git", None):
         return True, f"in the cache ({source.kind})"
-    with_user = Git(layout.root, user_config=True)
-    done = converse(with_user, "ls-remote", pin.url, f"refs/tags/{pin.tag}", timeout=timeout)
+    anywhere = Git(Path("/"), user_config=True)  # the cache may not exist yet
+    done = converse(anywhere, *FETCH_OPTIONS, "ls-remote", pin.url, f"refs/tags/{pin.tag}", timeout=timeout)
     if done.code == 0:
         return True, f"git answers: {pin.url}"
     why = f"git: {reason(done, timeout)}"
