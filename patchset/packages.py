@@ -24,6 +24,7 @@ from typing import IO, Literal
 from tunefork.patchset.errors import MissingTool, SourceError
 from tunefork.patchset.mutex import held
 from tunefork.patchset.process import Say
+from tunefork.patchset.transfer import bound
 
 Kind = Literal["wheel", "sdist"]
 
@@ -184,7 +185,7 @@ def _watch(argv: Sequence[str], environment: dict[str, str]) -> tuple[int, list[
     terminal = sys.stderr if sys.stderr.isatty() else None
     lines: list[str] = []
     with subprocess.Popen(
-        argv,
+        bound(argv),
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=terminal or subprocess.DEVNULL,

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO
 
+from tunefork.patchset.errors import MissingTool
 from tunefork.patchset.git import Git, Outcome
 
 TAIL_BYTES = 16_384
@@ -25,7 +27,20 @@ TIMED_OUT = 124
 ENVIRONMENT = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
 PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
 
+# Asks Linux (prctl PR_SET_PDEATHSIG = 1) for a SIGKILL when the parent dies, then becomes the program.
+BOUND = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
 Feed = Callable[[IO[bytes]], None]
+
+
+def bound(argv: Sequence[str]) -> list[str]:
+    """The command, so that it does not outlive this process even when that is killed; else it would write on, unlocked."""
+    return [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), *argv]
 
 
 def converse(git: Git, *args: str, feed: Feed | None = None, timeout: float | None = None, progress: bool = False) -> Outcome:
@@ -34,11 +49,13 @@ def converse(git: Git, *args: str, feed: Feed | None = None, timeout: float | No
     feed: writes the command's input.  timeout: seconds until it is stopped (exit code 124).  progress: copy what it says
     to the terminal, if there is one.  Whatever ends the wait early, Ctrl-C included, ends the command and its helpers too.
     """
+    if shutil.which("git") is None:
+        raise MissingTool("git is not installed", "install git 2.34 or newer")
     environment = {**PATIENCE, **os.environ, **git.environment, **ENVIRONMENT}
     with tempfile.TemporaryFile() as out:
         # A session of its own: ssh finds no terminal to prompt on, and the whole group can be stopped.
         child = subprocess.Popen(
-            git.command(args),
+            bound(git.command(args)),
             cwd=git.directory,
             env=environment,
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
