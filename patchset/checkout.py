@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tunefork.patchset import mutex, state
 from tunefork.patchset.errors import WorkAtRisk
-from tunefork.patchset.git import Git, repository_dir
+from tunefork.patchset.git import NAME, Git, repository_dir
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.pins import Pin
 from tunefork.patchset.process import Say
@@ -20,6 +20,7 @@ from tunefork.patchset.sources import Source
 from tunefork.patchset.state import State
 
 PRIMARY = "primary"
+PIN_REF = "refs/tunefork/pin"
 FIRST_BRANCH = "tunefork/base"  # a checkout is made at the unpatched pin
 
 
@@ -62,7 +63,19 @@ class Checkout:
         return (self.path / ".git").exists()
 
     def state(self) -> State | None:
-        return state.load(self.state_file) if self.exists() else None
+        """What is applied here; None where there is no checkout of ours. A lost state file is derived again from the refs."""
+        if not self.exists():
+            return None
+        return state.load(self.state_file) or self.derived_state()
+
+    def derived_state(self) -> State | None:
+        """The state without its list of patches: the next apply makes them again."""
+        base = self.git.answer("rev-parse", "--verify", "--quiet", PIN_REF)
+        if base is None:
+            return None
+        kind = "sdist" if self.git.text("log", "-1", "--format=%an", base) == NAME else "git"
+        tree = self.git.text("rev-parse", f"{base}^{{tree}}")
+        return State("unknown", self.head()[0], kind, base, tree, exact=True, patches=())
 
     def head(self) -> tuple[str, str]:
         """(branch or "" when detached, commit), read without a git process where the ref is a plain file."""
@@ -120,14 +133,15 @@ def create(layout: Layout, pin: Pin, source: Source, say: Say) -> Checkout:
     borrow_objects(source.git_dir, fresh / ".git")
     git("config", "remote.upstream.url", pin.url)
     git("config", "remote.upstream.fetch", "+refs/heads/*:refs/remotes/upstream/*")
-    git("update-ref", "refs/tunefork/pin", source.commit)
+    git("update-ref", PIN_REF, source.commit)
     git("update-ref", f"refs/heads/{FIRST_BRANCH}", source.commit)
     git("update-ref", applied_ref(FIRST_BRANCH), source.commit)
     git("read-tree", "--reset", "-u", source.commit)
     if checkout.path.exists():
         checkout.path.rmdir()
+    unborn = Checkout(pin.name, fresh)
+    state.save(unborn.state_file, base_state(unborn, source, FIRST_BRANCH))
     os.replace(fresh, checkout.path)
-    state.save(checkout.state_file, base_state(checkout, source, FIRST_BRANCH))
     return checkout
 
 

@@ -142,7 +142,7 @@ def header_line(change: FileChange, line: bytes) -> bool:
         else:
             change.new_path = unquote(path)
     elif word in (b"---", b"+++"):
-        if (path := unquote(value.split(b"\t")[0] if not value.startswith(b'"') else value)) != b"/dev/null":
+        if (path := unquote(value.split(b"\t")[0])) != b"/dev/null":  # git ends a name with a blank in it by a tab
             setattr(change, "old_path" if word == b"---" else "new_path", path[2:])
     else:
         return word in (b"similarity", b"dissimilarity")

@@ -52,8 +52,9 @@ def export(layout: Layout, upstream: str, spec: str | None = None, *, dry_run: b
         check_ready(checkout, held, say)
         files = canonical.files(checkout.git, held.base, "HEAD")
         named = name_commits(checkout.git, files, held, series)
-        if set(series.names) != {patch.name for patch in held.patches}:
-            named = weave(checkout.git, held, series, named)
+        handled = {patch.name for patch in held.patches} | {name for name, _ in named}
+        if set(series.names) - handled:  # the variant leaves them out, or they came since it was applied
+            named = weave(checkout.git, held, series, named, handled)
         report, lock = plan(series, named, checkout.git, held.base, pin.commit)
         if dry_run:
             return report
@@ -86,7 +87,7 @@ def check_ready(checkout: Checkout, held: State, say: Say) -> None:
 def name_commits(git: Git, files: Sequence[tuple[str, bytes]], held: State, series: Series) -> list[tuple[str, bytes]]:
     """(patch name, file) per commit: by commit, then by subject, then a fresh name from the subject."""
     known = {patch.commit: patch.name for patch in held.patches}
-    by_subject = {series.patches[patch.name].subject: patch.name for patch in held.patches if patch.name in series.files}
+    by_subject = {patch.subject: name for name, patch in series.patches.items()}
     names: list[str | None] = [known.get(commit) for commit, _ in files]
     subjects = [mail.read(commit, data).subject for commit, data in files]
     for at, subject in enumerate(subjects):
@@ -107,14 +108,15 @@ def fresh_name(subject: str, taken: set[str]) -> str:
     return stem if stem not in taken else next(name for name in numbered if name not in taken)
 
 
-def weave(git: Git, held: State, series: Series, named: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """Put a partial variant's patches back among those it leaves out, and replay the whole series."""
-    selected = {patch.name for patch in held.patches}
+def weave(
+    git: Git, held: State, series: Series, named: list[tuple[str, bytes]], handled: set[str]
+) -> list[tuple[str, bytes]]:
+    """Put exported patches back among those of the series that the checkout does not hold, and replay the whole series."""
     fresh = dict(named)
     order: list[str] = []
     queue = list(fresh)
     for name in series.names:
-        if name not in selected:
+        if name not in handled:
             order.append(name)
             continue
         if name in queue:

@@ -22,6 +22,7 @@ from tunefork.patchset.process import Say
 from tunefork.patchset.state import write_atomically
 
 GITLINK = "160000"
+MARK = b"held by tunefork\n"
 Entry = tuple[str, str]  # (mode, blob)
 ABSENT: Entry = ("000000", "0" * 40)
 
@@ -46,15 +47,15 @@ def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
     paths = difference(git, old, commit)
     check_paths(checkout, paths)
     index, hold = index_files(checkout)
-    hold_index(hold)
     fresh = checkout.notes / f"{checkout.key}.index"
-    write_atomically(checkout.journal_file, json.dumps({"old": old, "new": commit, "index_lock": True}).encode())
+    hold_index(hold, fresh)
+    write_atomically(checkout.journal_file, json.dumps({"old": old, "new": commit}).encode())
     try:
         shutil.copyfile(index, fresh)
         staging = Git(checkout.path, index=fresh)
         staging.run("update-index", "-q", "--refresh")
         staging("read-tree", "-m", "-u", old, commit)
-        shutil.copyfile(fresh, hold)
+        os.replace(fresh, hold)
         os.replace(hold, index)
         point(checkout, branch, commit)
     except BaseException:
@@ -114,15 +115,23 @@ def index_files(checkout: Checkout) -> tuple[Path, Path]:
     return index, index.with_name("index.lock")
 
 
-def hold_index(hold: Path) -> None:
-    """Take the index as git does, so that a git command of the user's cannot run into the move."""
+def hold_index(hold: Path, mine: Path) -> None:
+    """Take the index as git does, so that a git command of the user's cannot run into the move.
+
+    mine: a scratch file. The lock holds our mark until the new index is in it: one of ours that a kill left is known by it.
+    """
     try:
-        os.close(os.open(hold, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        if hold.is_file() and hold.read_bytes() == MARK:
+            hold.unlink()
+        write_atomically(mine, MARK)
+        os.link(mine, hold)
     except FileExistsError:
         raise WorkAtRisk(f"a git command holds {hold}", f"wait until it ends; if none runs, it was killed: rm {hold}") from None
     except OSError as error:
         why = f"cannot write in {hold.parent}: {error.strerror}"
         raise TuneforkError(why, "make the checkout writable (or free space), then run this again") from error
+    finally:
+        mine.unlink(missing_ok=True)
 
 
 def recover(checkout: Checkout, say: Say) -> bool:

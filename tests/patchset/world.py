@@ -1,0 +1,108 @@
+"""A small upstream, a Tunefork root that pins it, and the plain git a user would type: the world that the manager's tests act in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunefork.patchset.layout import Layout
+
+USER = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "A. User",
+    "GIT_AUTHOR_EMAIL": "user@example.org",
+    "GIT_COMMITTER_NAME": "A. User",
+    "GIT_COMMITTER_EMAIL": "user@example.org",
+    "GIT_EDITOR": "true",
+}
+TRAILERS = "Upstream-Status: Pending\nScope: python\nVerified-by: true\nExpected-gain: none, a test\nSigned-off-by: A. User <user@example.org>"
+
+
+def git(directory: Path, *args: str, check: bool = True, stdin: bytes | None = None) -> str:
+    """git as a user runs it."""
+    done = subprocess.run(["git", *args], cwd=directory, env={**os.environ, **USER}, input=stdin, capture_output=True, check=False)
+    assert not check or done.returncode == 0, (args, done.stdout, done.stderr)
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+@dataclass
+class World:
+    """root: pins.toml, patches/, work/.  upstream: the git repository that pins.toml points to."""
+
+    layout: Layout
+    upstream: Path
+
+    @property
+    def root(self) -> Path:
+        return self.layout.root
+
+    @property
+    def checkout(self) -> Path:
+        return self.layout.checkout("up")
+
+    @property
+    def series(self) -> Path:
+        return self.layout.series_dir("up")
+
+    def commit(self, files: dict[str, bytes | None], subject: str = "[Up] Change", body: str = "Why.\n\n" + TRAILERS) -> str:
+        """Write files (None deletes) in the checkout and commit them there, as a user would."""
+        for name, data in files.items():
+            path = self.checkout / name
+            if data is None:
+                path.unlink()
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        git(self.checkout, "add", "--all", "--force", *files)
+        git(self.checkout, "commit", "--quiet", "--allow-empty", "-m", f"{subject}\n\n{body}")
+        return git(self.checkout, "rev-parse", "HEAD")
+
+    def names(self) -> list[str]:
+        lines = (self.series / "series").read_text().splitlines()
+        return [line.removesuffix(".patch") for line in lines if line and not line.startswith("#")]
+
+    def snapshot(self) -> dict[str, tuple[bytes, int]]:
+        """Content and mtime of every file of the checkout outside .git."""
+        return {
+            str(path.relative_to(self.checkout)): (os.readlink(path).encode() if path.is_symlink() else path.read_bytes(), path.lstat().st_mtime_ns)
+            for path in sorted(self.checkout.rglob("*"))
+            if ".git" not in path.relative_to(self.checkout).parts and (path.is_symlink() or path.is_file())
+        }
+
+
+FILES = {
+    "a.py": "".join(f"line {n}\n" for n in range(1, 61)).encode(),
+    "b.py": b"def f():\n    return 1\n\n\ndef g():\n    return 2\n",
+    "pkg/c.py": b"value = 3\n",
+    "crlf.txt": b"one\r\ntwo\r\nthree\r\n",
+    "latin.txt": "caf\xe9\nline\n".encode("latin-1"),
+    "noeol.txt": b"no end of line",
+    "run.sh": b"#!/bin/sh\necho hello\n",
+    "blob.bin": bytes(range(256)) * 4,
+    "empty": b"",
+}
+
+
+def make(folder: Path) -> World:
+    """Build the upstream and the root."""
+    upstream = folder / "upstream"
+    upstream.mkdir(parents=True)
+    git(upstream, "init", "--quiet", "--initial-branch=main")
+    for name, data in FILES.items():
+        path = upstream / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    git(upstream, "add", "--all")
+    git(upstream, "commit", "--quiet", "-m", "Base")
+    git(upstream, "tag", "v1")
+    root = folder / "root"
+    (root / "patches" / "up").mkdir(parents=True)
+    (root / "pins.toml").write_text(
+        f'[upstreams.up]\nurl = "file://{upstream}"\ntag = "v1"\ncommit = "{git(upstream, "rev-parse", "HEAD")}"\n'
+        'version = "1.0"\nsubmodules = false\n'
+    )
+    (root / "patches" / "up" / "series").write_text("")
+    return World(Layout(root, folder / "cache"), upstream)
