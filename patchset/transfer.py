@@ -115,7 +115,7 @@ def reason(outcome: Outcome, timeout: float | None = None) -> str:
     if outcome.code == TIMED_OUT and timeout is not None:
         return f"no answer within {timeout:.0f} s"
     lines = [line.strip() for line in re.split(r"[\r\n]+", outcome.err) if line.strip()]
-    fatal = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:", "remote: "))] or lines
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))] or lines[-1:]
     if not fatal:
         return f"git ended with exit code {outcome.code}"
     # "fatal: unable to access 'https://...': Could not resolve host: ..." -> what follows the address
