@@ -1,0 +1,85 @@
+"""The narrow float formats: value tables and rounding. e2m1, e4m3 (fn), e5m2, bf16; scales are powers of two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+NAN_EXPONENT = 255
+
+
+def _values(exponent_bits: int, mantissa_bits: int, bias: int, special: str) -> npt.NDArray[np.float32]:
+    """Every bit pattern's value. special: "" none, "fn" one NaN and no infinity, "ieee" infinity and NaN."""
+    width = 1 + exponent_bits + mantissa_bits
+    table = np.zeros(1 << width, np.float32)
+    top = (1 << exponent_bits) - 1
+    for pattern in range(1 << width):
+        sign = -1.0 if pattern >> (width - 1) else 1.0
+        exponent = (pattern >> mantissa_bits) & top
+        mantissa = pattern & ((1 << mantissa_bits) - 1)
+        if special == "ieee" and exponent == top:
+            size = np.inf if mantissa == 0 else np.nan
+        elif special == "fn" and exponent == top and mantissa == (1 << mantissa_bits) - 1:
+            size = np.nan
+        elif exponent == 0:
+            size = mantissa * 2.0 ** (1 - bias - mantissa_bits)
+        else:
+            size = (1 + mantissa / (1 << mantissa_bits)) * 2.0 ** (exponent - bias)
+        table[pattern] = sign * size
+    return table
+
+
+VALUES = {
+    "fp4": _values(2, 1, 1, ""),
+    "fp8": _values(4, 3, 7, "fn"),
+    "bf8": _values(5, 2, 15, "ieee"),
+}
+BITS = {"fp4": 4, "fp8": 8, "bf8": 8}
+OVERFLOW = {"fp4": 7, "fp8": 0x7F, "bf8": 0x7C}
+"""Pattern of a value that is too large, when conversions do not saturate; fp4 has nothing but its largest number."""
+NOT_A_NUMBER = {"fp4": 7, "fp8": 0x7F, "bf8": 0x7F}
+
+
+def round_bf16(value: Array) -> npt.NDArray[np.uint32]:
+    """f32 to bf16 patterns (low 16 bits), round to nearest even; NaN stays NaN."""
+    exact = np.asarray(value, np.float32)
+    word = exact.view(np.uint32)
+    rounded = (word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    quiet = np.uint32(0x7FC0) | ((word >> np.uint32(16)) & np.uint32(0x8000))
+    return np.where(np.isnan(exact), quiet, rounded)
+
+
+def encode(value: Array, fmt: str, *, saturate: bool) -> npt.NDArray[np.uint32]:
+    """Values to patterns of ``fmt``, round to nearest even.
+
+    saturate: too large values and infinities become the largest number; else the overflow pattern (fp4 always saturates).
+    """
+    positive = VALUES[fmt][: 1 << (BITS[fmt] - 1)]
+    finite = positive[np.isfinite(positive)].astype(np.float64)
+    exact = np.abs(np.asarray(value, np.float64))
+    upper = np.clip(np.searchsorted(finite, exact), 1, len(finite) - 1)
+    below, above = exact - finite[upper - 1], finite[upper] - exact
+    even = np.where(upper % 2 == 0, upper, upper - 1)
+    pattern = np.where(below < above, upper - 1, np.where(below > above, upper, even))
+    if not saturate:
+        ulp = finite[-1] - finite[-2]
+        pattern = np.where(exact >= finite[-1] + ulp / 2, OVERFLOW[fmt], pattern)
+    pattern = np.where(np.isnan(exact), NOT_A_NUMBER[fmt], pattern).astype(np.uint32)
+    sign = np.signbit(np.asarray(value)).astype(np.uint32) << np.uint32(BITS[fmt] - 1)
+    return pattern | sign
+
+
+def scale_exponent(word: Array) -> tuple[Array, Array]:
+    """The exponent of an f32 scale (its mantissa and sign are ignored) and where the scale is NaN."""
+    biased = ((np.asarray(word) >> np.uint32(23)) & np.uint32(255)).astype(np.int32)
+    return biased - 127, biased == NAN_EXPONENT
+
+
+def scale_value(exponent: Array) -> Array:
+    """e8m0 bytes as f64 scales: 2**(byte - 127), NaN for 255."""
+    value = np.ldexp(1.0, np.asarray(exponent).astype(np.int32) - 127)
+    return np.where(np.asarray(exponent) == NAN_EXPONENT, np.nan, value)
