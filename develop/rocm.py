@@ -44,11 +44,6 @@ class Work:
 
     def steps(self, say: Say) -> tuple[list[Step], tuple[str, ...]]:
         """The steps of a real run, and the upstreams whose compiled files they make."""
-        if self.aiter is None:
-            raise MissingTool(
-                f"AITER is not applied in {self.layout.checkout('aiter')}, and target gfx950 needs it",
-                "python build.py apply aiter",
-            )
         needs = self.needs()
         if needs.rebuild_vllm and not needs.install_vllm and self.restore(say):
             needs = self.needs()
@@ -97,8 +92,12 @@ class Work:
         return {tree.upstream: native_digest(tree.path, tree.upstream, facts) for tree in self.trees()}
 
     def trees(self) -> tuple[AppliedTree, AppliedTree]:
-        if self.vllm is None or self.aiter is None:
-            raise MissingTool("vLLM and AITER are not both applied here", "python build.py apply")
+        """vLLM's and AITER's; MissingTool where one is not applied."""
+        for upstream, tree in (("vllm", self.vllm), ("aiter", self.aiter)):
+            if tree is None:
+                where = self.layout.checkout(upstream)
+                raise MissingTool(f"{upstream} is not applied in {where}, and target gfx950 needs it", f"python build.py apply {upstream}")
+        assert self.vllm is not None and self.aiter is not None
         return self.vllm, self.aiter
 
     def build(self) -> Build:

@@ -102,4 +102,7 @@ def write_version(checkout: Path, package: str, version: str) -> bool:
     if path.is_file() and path.read_bytes() == content:
         return False
     write_atomically(path, content)
+    # Bytecode is taken for current by the source's size and its mtime in whole seconds; two versions have the same size.
+    for bytecode in (path.parent / "__pycache__").glob("_version.*.pyc"):
+        bytecode.unlink(missing_ok=True)
     return True

@@ -1,0 +1,48 @@
+"""Reading a machine's facts from its files."""
+
+import pytest
+
+from tunefork.develop import machine
+from tunefork.develop.machine import TorchBuild, gpu_architectures, probe, torch_build
+
+
+def test_a_machine_with_gpus(tmp_path):
+    for number, version in enumerate((0, 90500, 90500, 90010, 110501)):
+        node = tmp_path / machine.KFD_NODES / str(number)
+        node.mkdir(parents=True)
+        (node / "properties").write_text(f"cpu_cores_count 0\ngfx_target_version {version}\n")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "kfd").touch()
+    (tmp_path / "opt/rocm/.info").mkdir(parents=True)
+    (tmp_path / "opt/rocm/.info/version").write_text("7.2.0-43\n")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor : 0\nflags\t\t: fpu avx2 avx512f\n\nprocessor : 1\nflags : fpu\n")
+    (tmp_path / "proc/meminfo").write_text("MemTotal:       1024 kB\nMemFree: 3 kB\n")
+    found = probe(tmp_path)
+    assert found.gpus == ("gfx950", "gfx950", "gfx90a", "gfx1151")
+    assert (found.kfd, found.rocm, found.memory) == (True, "7.2.0-43", 1 << 20)
+    assert found.cpu_flags == {"fpu", "avx2", "avx512f"}
+
+
+def test_a_machine_without(tmp_path):
+    found = probe(tmp_path)
+    assert (found.kfd, found.gpus, found.rocm, found.memory, found.cpu_flags) == (False, (), None, 0, frozenset())
+    assert gpu_architectures(tmp_path / "none") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n", TorchBuild("2.13.0+cpu", None, None)),
+        ("__version__ = '2.13.0+rocm7.2'\ncuda: Optional[str] = None\nhip: Optional[str] = '7.2.1'\n", TorchBuild("2.13.0+rocm7.2", "7.2.1", None)),
+        ("__version__ = '2.5.1'\ncuda = '12.4'\nhip = None\n", TorchBuild("2.5.1", None, "12.4")),
+        ("nothing\n", None),
+    ],
+)
+def test_torch_builds(tmp_path, text, expected):
+    (tmp_path / "version.py").write_text(text)
+    assert torch_build(tmp_path / "version.py") == expected
+
+
+def test_torch_kind():
+    assert [TorchBuild("1", *build).kind for build in ((None, None), ("7", None), (None, "12"))] == ["CPU", "ROCm", "CUDA"]

@@ -1,0 +1,46 @@
+"""Which target a machine gets, and what it is told where it cannot have one."""
+
+from dataclasses import replace
+
+import pytest
+from develop_workshop import CPU_MACHINE, GPU_MACHINE
+
+from tunefork.develop import targets
+from tunefork.develop.targets import Choice, choose
+from tunefork.patchset.errors import BadInput, MissingTool
+
+NO_TORCH = replace(GPU_MACHINE, torch=None)
+
+
+def test_auto_takes_what_the_machine_has():
+    assert choose("auto", CPU_MACHINE) == Choice("cpu", (), "no AMD GPU (/dev/kfd) and no ROCm torch here")
+    assert choose("auto", GPU_MACHINE) == Choice("gfx950", ("gfx950",), "this Python has a ROCm torch (2.13.0+rocm7.2)")
+    assert choose("auto", replace(GPU_MACHINE, kfd=False, gpus=())).target == "gfx950"
+
+
+def test_a_gpu_without_rocm_torch_is_told_so_rather_than_given_cpu():
+    with pytest.raises(MissingTool) as caught:
+        choose("auto", NO_TORCH)
+    assert "this Python has no torch" in caught.value.message
+    assert "build.py container" in caught.value.remedy
+
+
+def test_other_gpus_of_the_machine_are_built_for_too():
+    machine = replace(GPU_MACHINE, gpus=("gfx942",))
+    assert choose("gfx950", machine).architectures == ("gfx942", "gfx950")
+    assert choose("gfx950", machine, ("gfx950",)).architectures == ("gfx950",)
+
+
+def test_cpu_refuses_architectures_and_machines_it_has_no_operators_for(monkeypatch):
+    with pytest.raises(BadInput, match="GPU architectures"):
+        choose("cpu", CPU_MACHINE, ("gfx950",))
+    with pytest.raises(MissingTool, match="this machine is aarch64"):
+        choose("cpu", replace(CPU_MACHINE, architecture="aarch64"))
+    monkeypatch.setattr(targets.sys, "version_info", (3, 14, 0))
+    with pytest.raises(MissingTool, match=r"locked for Python 3\.11 to 3\.13"):
+        choose("cpu", CPU_MACHINE)
+
+
+def test_a_misspelt_target():
+    with pytest.raises(BadInput, match="no such target: 'gfx90'"):
+        choose("gfx90", CPU_MACHINE)
