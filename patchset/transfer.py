@@ -24,7 +24,7 @@ TAIL_BYTES = 16_384
 TIMED_OUT = 124
 
 # English messages, so that reasons can be told apart; a transfer that stalls for a minute is given up.
-ENVIRONMENT = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+ENVIRONMENT = {"LC_ALL": "C"}
 PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
 
 # Asks Linux (prctl PR_SET_PDEATHSIG = 1) for a SIGKILL when the parent dies, then becomes the program.
