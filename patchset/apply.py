@@ -234,7 +234,7 @@ def key(patch: AppliedPatch) -> tuple[str, str, str]:
 
 def refuse_unexported(checkout: Checkout, branch: str) -> None:
     """Refuse to move a checkout away from commits that only its branch holds, or from a git operation in progress."""
-    found = work.find(checkout)
+    found = work.find(checkout, files=False)
     name = checkout.upstream
     if found.operation:
         raise WorkAtRisk(f"{checkout.path.name}: a {found.operation} is in progress",

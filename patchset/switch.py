@@ -42,18 +42,22 @@ def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
 
     Raises WorkAtRisk before anything is touched when a changed path holds work. Any other error or Ctrl-C rolls back.
     """
-    git = checkout.git
     _, old = checkout.head()
-    paths = difference(git, old, commit)
-    check_paths(checkout, paths)
+    paths = difference(checkout.git, old, commit)
     index, hold = index_files(checkout)
     fresh = checkout.notes / f"{checkout.key}.index"
+    staging = Git(checkout.path, index=fresh)
     hold_index(hold, fresh)
-    write_atomically(checkout.journal_file, json.dumps({"old": old, "new": commit}).encode())
     try:
         shutil.copyfile(index, fresh)
-        staging = Git(checkout.path, index=fresh)
         staging.run("update-index", "-q", "--refresh")
+        check_paths(checkout, staging, paths)
+        write_atomically(checkout.journal_file, json.dumps({"old": old, "new": commit}).encode())
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        hold.unlink()
+        raise
+    try:
         staging("read-tree", "-m", "-u", old, commit)
         os.replace(fresh, hold)
         os.replace(hold, index)
@@ -61,8 +65,6 @@ def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
     except BaseException:
         recover(checkout, say)
         raise
-    finally:
-        fresh.unlink(missing_ok=True)
     checkout.journal_file.unlink()
     return len(paths)
 
@@ -75,15 +77,17 @@ def point(checkout: Checkout, branch: str, commit: str) -> None:
         checkout.git("symbolic-ref", "-m", "tunefork apply", "HEAD", f"refs/heads/{branch}")
 
 
-def check_paths(checkout: Checkout, paths: dict[bytes, tuple[Entry, Entry]]) -> None:
-    """Refuse when a path that is to change holds uncommitted work, or an untracked file stands where a new one goes."""
-    modified, _ = work.changed_paths(checkout)
-    touched = {path.decode("utf-8", "surrogateescape") for path in paths}
+def check_paths(checkout: Checkout, staging: Git, paths: dict[bytes, tuple[Entry, Entry]]) -> None:
+    """Refuse when a path that is to change holds uncommitted work, or an untracked file stands where a new one goes.
+
+    staging: git on a refreshed copy of the index.
+    """
+    modified = staging("diff-index", "--name-only", "-z", "HEAD").split(b"\0")[:-1]
     ways_out = (
         f"commit and export it (`git commit`, then `python build.py patch export {checkout.upstream}`), stash it (`git stash` in "
         f"{checkout.path}), or add --discard, which keeps a backup ref"
     )
-    if at_risk := [path for path in modified if path in touched]:
+    if at_risk := [path.decode("utf-8", "surrogateescape") for path in modified if path in paths]:
         raise work.refuse(checkout, "uncommitted changes", at_risk, ways_out)
     if colliding := collisions(checkout, paths):
         raise work.refuse(checkout, "untracked files", colliding,

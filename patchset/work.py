@@ -51,10 +51,10 @@ class Work:
         return ", ".join(part for part in parts if part) or "clean"
 
 
-def find(checkout: Checkout) -> Work:
-    """Look for work in a checkout, without writing anything there."""
+def find(checkout: Checkout, *, files: bool = True) -> Work:
+    """Look for work in a checkout, without writing anything there. files=False: only at its commits, not at every file."""
     state = checkout.state()
-    modified, untracked = changed_paths(checkout)
+    modified, untracked = changed_paths(checkout) if files else ((), ())
     branch, commit = checkout.head()
     known = state is not None and branch == state.branch
     applied = checkout.git.answer("rev-parse", "--verify", "--quiet", applied_ref(branch)) if branch else None
