@@ -1,0 +1,72 @@
+"""Every kernel variant we ship: which Triton function, compiled how, for which configuration and shape. The gate compiles this list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tunefork.kernels.moe_a16w4.config import Row, illegal, table
+from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
+from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
+
+HIDDEN, EXPERTS, TOPK = 2880, 128, 4
+_ALIGNED_INTS = ("x_stride", "out_stride", "logits_stride")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One compilation. signature, constexprs, attrs: as triton.compiler.ASTSource takes them; options: compile options."""
+
+    op: str
+    kernel: str
+    config: str
+    shape: str
+    function: Any
+    signature: dict[str, str]
+    constexprs: dict[str, Any]
+    attrs: dict[tuple[int, ...], list[list[Any]]]
+    options: dict[str, Any]
+    grid: tuple[int, ...]
+
+
+def _variant(step: Step, row: Row, arch: str, part: str) -> Variant:
+    function = step.kernel
+    signature, attrs, constants = {}, {}, dict(step.constants)
+    for place, name in enumerate(function.arg_names):
+        key = step.bind.get(name)
+        if name in constants or key is None:
+            signature[name] = "constexpr"
+            constants.setdefault(name, None)
+        elif key in POINTERS:
+            signature[name] = part if key == "part" else POINTERS[key]
+            attrs[(place,)] = [["tt.divisibility", 16]] + ([["tt.pointer_range", 32]] if arch == "gfx950" else [])
+        elif key in ("alpha", "limit"):
+            signature[name] = "fp32"
+        else:
+            signature[name] = "i32"
+            if key in _ALIGNED_INTS:
+                attrs[(place,)] = [["tt.divisibility", 16]]
+    options = {"num_warps": step.warps, "num_stages": 1, **step.options}
+    label = f"i{row.intermediate}-m{row.tokens}"
+    return Variant("moe_a16w4", function.__name__, label, f"H{HIDDEN} I{row.intermediate} E{EXPERTS} M{row.tokens}", function, signature, constants,
+                   attrs, options, step.grid)
+
+
+def variants(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Variant]:
+    """The variants of these rows (default: the shipped table), each distinct compilation once."""
+    seen = set()
+    for row in rows if rows is not None else table(arch):
+        case = Case(arch, Shape(HIDDEN, row.intermediate, EXPERTS, TOPK), row.tokens, EXPERTS)
+        assert illegal(row.config, case.shape, row.tokens, arch) is None, row
+        for step in plan(case, row.config):
+            found = _variant(step, row, arch, "*bf16" if row.config.partial == "bf16" else "*fp32")
+            key = (found.kernel, tuple(sorted(found.signature.items())), repr(sorted(found.constexprs.items(), key=str)), repr(sorted(found.options.items())))
+            if key not in seen:
+                seen.add(key)
+                yield found
+
+
+def shipped(arch: str = "gfx950") -> list[Variant]:
+    """What the gate must pass."""
+    return list(variants(arch))
