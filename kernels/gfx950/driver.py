@@ -63,6 +63,7 @@ class Device:
     seed: order of work-groups and waves.  lockstep: off, waves run one by one in random order (slow, finds other faults).
     resident_waves: waves that run together.  track_touched: record distinct bytes loaded in each buffer.
     program_filter: changes a kernel's amdgcn text before it is executed; tests seed faults with it.
+    most_steps: instructions after which some waves that run together count as endless.
     launches: every launch so far.
     """
 
@@ -71,6 +72,7 @@ class Device:
     resident_waves: int = 128
     track_touched: bool = False
     program_filter: Callable[[str], str] | None = None
+    most_steps: int = 5_000_000
     launches: list[Launched] = field(default_factory=list)
     executables: dict[str, Executable] = field(default_factory=dict)
 
@@ -112,7 +114,7 @@ def memory_of(tensor: torch.Tensor, name: str) -> Range:
     storage = tensor.untyped_storage()
     size = storage.nbytes()
     octets = (ctypes.c_uint8 * size).from_address(storage.data_ptr())
-    return Range(storage.data_ptr(), np.frombuffer(octets, np.uint8), f"{name} {tuple(tensor.shape)} {tensor.dtype}")
+    return Range(storage.data_ptr(), np.ctypeslib.as_array(octets), f"{name} {tuple(tensor.shape)} {tensor.dtype}")
 
 
 class Launcher:
@@ -149,6 +151,7 @@ class Launcher:
             resident_waves=device.resident_waves,
             seed=device.seed + len(device.launches),
             lockstep=device.lockstep,
+            most_steps=device.most_steps,
         )
         if x * y * z > 0:
             done = launch(device.executable(self.text), plan, arguments, ranges, track_touched=device.track_touched)
@@ -224,9 +227,10 @@ def on_gfx950(
     resident_waves: int = 128,
     track_touched: bool = False,
     program_filter: Callable[[str], str] | None = None,
+    most_steps: int = 5_000_000,
 ) -> Iterator[Device]:
     """Within the block, Triton kernels run as gfx950 machine code on CPU tensors; see Device for the arguments."""
-    device = Device(seed, lockstep, resident_waves, track_touched, program_filter)
+    device = Device(seed, lockstep, resident_waves, track_touched, program_filter, most_steps)
     config = triton.runtime.driver
     before = config._active
     config.set_active(Driver(device))

@@ -116,6 +116,7 @@ class Plan:
 
     grid: work-groups in x, y, z.  waves: per work-group.  lds: bytes per work-group.  resident_waves: how many run together.
     seed: of the order of work-groups and waves.  lockstep: off, every wave runs alone, in random order between barriers.
+    most_steps: instructions of a residency after which it counts as endless.
     """
 
     grid: tuple[int, int, int]
@@ -124,6 +125,7 @@ class Plan:
     resident_waves: int = 128
     seed: int = 0
     lockstep: bool = True
+    most_steps: int = 5_000_000
 
     def residencies(self) -> list[Array]:
         """Work-group numbers, (groups, 3) for each residency, in random order."""
@@ -177,7 +179,7 @@ def launch(
             batch = create_batch(executable, Machine(memory, lds), plan, groups, words)
             live = np.full(len(groups), plan.waves, np.int64)
             scheduler = Scheduler(executable.decoded, executable.leaders, random.Random(plan.seed + number), live)
-            scheduler.join = plan.lockstep
+            scheduler.join, scheduler.most_steps = plan.lockstep, plan.most_steps
             if plan.lockstep:
                 scheduler.running = [batch]
             else:

@@ -50,7 +50,7 @@ def round_bf16(value: Array) -> npt.NDArray[np.uint32]:
     word = exact.view(np.uint32)
     rounded = (word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     quiet = np.uint32(0x7FC0) | ((word >> np.uint32(16)) & np.uint32(0x8000))
-    return np.where(np.isnan(exact), quiet, rounded)
+    return np.where(np.isnan(exact), quiet, rounded).astype(np.uint32)
 
 
 def encode(value: Array, fmt: str, *, saturate: bool) -> npt.NDArray[np.uint32]:

@@ -106,10 +106,7 @@ def scatter(batch: Batch, target: Operand, data: Array, part: Part, active: Arra
 def gather(batch: Batch, source: Operand, part: Part, active: Array) -> Array:
     """Bytes to store, (n, size) uint8 over the active lanes, from the source registers."""
     words = batch.bank(source.bank)[source.index : source.index + part.registers]
-    if active.all():
-        chosen = words.reshape(part.registers, -1).T
-    else:
-        chosen = words[:, active].T
+    chosen = words.reshape(part.registers, -1).T if active.all() else words[:, active].T
     if part.half == "high":
         chosen = chosen >> np.uint32(16)
     return np.ascontiguousarray(chosen).view(np.uint8)[:, : part.size]

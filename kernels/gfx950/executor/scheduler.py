@@ -34,7 +34,7 @@ class Scheduler:
     random: random.Random
     live: np.ndarray[tuple[int], np.dtype[np.int64]]
     join: bool = True
-    most_steps: int = 50_000_000
+    most_steps: int = 5_000_000
     steps: int = 0
     executed: Counter[int] = field(default_factory=Counter)
     running: list[Batch] = field(default_factory=list)

@@ -98,7 +98,7 @@ def finished(instruction: Instruction, operation: VectorOperation) -> Callable[.
     if "mul" in modifiers or "div" in modifiers:
         factor = float(modifiers["mul"]) if "mul" in modifiers else 0.5
         plain = function
-        function = lambda *a: plain(*a) * DTYPES[operation.result](factor)  # type: ignore[call-arg] # noqa: E731
+        function = lambda *a: plain(*a) * DTYPES[operation.result](factor)  # noqa: E731 - wrapped once, when the instruction is decoded
     if "clamp" not in modifiers:
         return function
     if operation.saturating is not None:

@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-from tunefork.kernels.gfx950.driver import Device, on_gfx950
+from tunefork.kernels.gfx950.driver import on_gfx950
 
 FP4 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
 
@@ -195,11 +195,14 @@ def matmul(tile: int, warps: int = 4, tiles: int = 1, dtype: torch.dtype = torch
     return relative(c, a.double() @ b.double())
 
 
-@pytest.mark.parametrize("lockstep", [True, False], ids=["lockstep", "one-by-one"])
-@pytest.mark.parametrize(("tile", "warps", "tiles"), [(16, 1, 2), (32, 4, 2), (64, 4, 1), (128, 8, 1)])
+SMALL, LARGE = [(16, 1, 2), (32, 4, 2)], [(64, 4, 1), (128, 8, 1)]
+
+
+@pytest.mark.parametrize(
+    ("tile", "warps", "tiles", "lockstep"), [(*s, True) for s in SMALL + LARGE] + [(*s, False) for s in SMALL]
+)
 def test_matmul_tiles(tile: int, warps: int, tiles: int, lockstep: bool) -> None:
-    if not lockstep and tile > 32:
-        pytest.skip("waves one by one are slow: only small tiles")
+    """Waves together, and one by one in random order between barriers (slow, so for small tiles)."""
     with on_gfx950(lockstep=lockstep, seed=3):
         assert matmul(tile, warps, tiles) < 1e-6
 
@@ -392,7 +395,7 @@ def test_work_groups_may_take_different_ways() -> None:
 
 def test_bytes_are_counted() -> None:
     """Loaded bytes are what active lanes asked for; distinct bytes are counted on request."""
-    n, device = 1000, Device()
+    n = 1000
     x = torch.randn(3, n, generator=generator()).bfloat16()
     y = torch.empty(3, n, dtype=torch.bfloat16)
     with on_gfx950(track_touched=True) as device:
