@@ -7,13 +7,12 @@ obtained last. Whatever a killed process leaves besides is rubbish, and is remov
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tunefork.patchset import packages, sdist
+from tunefork.patchset import mirror, packages, sdist
 from tunefork.patchset.errors import SourceError, WorkAtRisk
 from tunefork.patchset.git import Git
 from tunefork.patchset.layout import Layout
@@ -24,22 +23,7 @@ from tunefork.patchset.transfer import converse, reason
 
 Kind = Literal["git", "sdist"]
 
-CONNECT_SECONDS = 20.0
 CHOSEN = "refs/tunefork/source"
-INCOMING = "refs/tunefork/incoming"
-
-# The user's configuration holds for the address (insteadOf, proxy, credentials), not for what happens in our repository.
-FETCH_OPTIONS = ("-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "safe.directory=*",
-                 "-c", "fetch.writeCommitGraph=false", "-c", "fetch.unpackLimit=1", "-c", "fetch.prune=false")  # fmt: skip
-
-# What a killed git leaves in a repository: half-written packs and objects, and locks that nobody holds any more.
-RUBBISH = ("objects/pack/tmp_*", "objects/pack/.tmp*", "objects/tmp_*", "objects/??/tmp_obj_*", "fast_import_crash_*", "*.lock",
-           "refs/**/*.lock")  # fmt: skip
-
-
-class Unavailable(Exception):
-    """A source does not have the pin, or does not answer: the next one is tried."""
-
 
 @dataclass(frozen=True)
 class Source:
@@ -70,7 +54,7 @@ def reachable(pin: Pin, layout: Layout, timeout: float = 10.0) -> tuple[bool, st
     if source := _cached(pin, layout.cache / "git" / f"{pin.name}.git", None):
         return True, f"in the cache ({source.kind})"
     anywhere = Git(Path("/"), user_config=True)  # the cache may not exist yet
-    done = converse(anywhere, *FETCH_OPTIONS, "ls-remote", pin.url, f"refs/tags/{pin.tag}", timeout=timeout)
+    done = converse(anywhere, *mirror.FETCH_OPTIONS, "ls-remote", pin.url, f"refs/tags/{pin.tag}", timeout=timeout)
     if done.code == 0:
         return True, f"git answers: {pin.url}"
     why = f"git: {reason(done, timeout)}"
@@ -129,16 +113,16 @@ def _cached(pin: Pin, git_dir: Path, kind: Kind | None) -> Source | None:
 
 def _obtain(pin: Pin, layout: Layout, git_dir: Path, say: Say, kind: Kind | None) -> Source:
     """Try git, then the source distribution, under the upstream's lock."""
-    _prepare(git_dir, tuple(_refs(pin).values()))
+    mirror.prepare(git_dir, tuple(_refs(pin).values()))
     reasons: list[str] = []
     remedy = "`git config --global url.<mirror>.insteadOf https://github.com/` names a mirror for git, http.proxy a proxy"
     if kind in (None, "git"):
         try:
             return _from_git(pin, git_dir, say)
-        except Unavailable as error:
-            reasons.append(f"git ({pin.url}): {error}")
+        except mirror.Unavailable as error:
+            reasons.append(f"git {error}: {pin.url}")
             if kind is None and pin.sdist:
-                say(f"{pin.name}: git does not answer ({error}); taking the source distribution")
+                say(f"{pin.name}: git {error}; taking the source distribution")
     if kind in (None, "sdist") and pin.sdist:
         try:
             return _from_sdist(pin, layout, git_dir, say)
@@ -156,20 +140,20 @@ def _obtain(pin: Pin, layout: Layout, git_dir: Path, say: Say, kind: Kind | None
 def _from_git(pin: Pin, git_dir: Path, say: Say) -> Source:
     """Fetch exactly the pinned commit, without history."""
     git, hermetic = Git(git_dir, user_config=True), Git(git_dir)
-    if not _whole(hermetic, pin.commit):
-        _ask(git, pin.url)
+    if not mirror.whole(hermetic, pin.commit):
+        mirror.ask(git, pin.url)
         say(f"{pin.name}: fetching commit {pin.commit[:12]} from {pin.url}")
-        done = _fetch(git, pin.url, pin.commit)
+        done = mirror.fetch(git, pin.url, pin.commit)
         if done is not None and pin.tag:
             # Some servers give out only what a branch or tag names.
-            done = _fetch(git, pin.url, f"refs/tags/{pin.tag}")
+            done = mirror.fetch(git, pin.url, f"refs/tags/{pin.tag}")
         if done is not None:
-            raise Unavailable(done)
-        came = hermetic.text("rev-parse", f"{INCOMING}^{{commit}}")
+            raise mirror.Unavailable(f"does not give out commit {pin.commit[:12]} ({done})")
+        came = hermetic.text("rev-parse", f"{mirror.INCOMING}^{{commit}}")
         if came != pin.commit:
             raise _wrong_tag(pin, came)
-        if not _whole(hermetic, pin.commit):
-            raise Unavailable(f"commit {pin.commit[:12]} came without some of its files")
+        if not mirror.whole(hermetic, pin.commit):
+            raise mirror.Unavailable(f"gave out commit {pin.commit[:12]} without some of its files")
     return _keep(hermetic, Source("git", git_dir, pin.commit))
 
 
@@ -177,15 +161,15 @@ def _from_sdist(pin: Pin, layout: Layout, git_dir: Path, say: Say) -> Source:
     """Make the source distribution's files a root commit."""
     assert pin.sdist is not None
     hermetic = Git(git_dir)
-    if not _whole(hermetic, pin.sdist.commit):
+    if not mirror.whole(hermetic, pin.sdist.commit):
         what = pin.sdist
         archive = packages.download(what.name, what.version, what.sha256, kind="sdist", into=layout.cache / "downloads", say=say)
         say(f"{pin.name}: making a commit of {archive.name}")
-        came = sdist.commit(hermetic, what, archive, INCOMING)
+        came = sdist.commit(hermetic, what, archive, mirror.INCOMING)
         if came != what.commit:
             raise SourceError(f"{archive.name} makes commit {came}, pins.toml says {what.commit}",
                               f"if upstreams.{pin.name}.sdist was changed on purpose, write the new commit there")
-        if not _whole(hermetic, what.commit):
+        if not mirror.whole(hermetic, what.commit):
             raise SourceError(f"{archive.name} was not stored whole in {git_dir}", "run the command again")
     return _keep(hermetic, Source("sdist", git_dir, pin.sdist.commit))
 
@@ -195,56 +179,13 @@ def _keep(git: Git, source: Source) -> Source:
     ref = f"refs/tunefork/{source.kind}/{source.commit}"
     git("update-ref", ref, source.commit)
     git("symbolic-ref", CHOSEN, ref)
-    git("update-ref", "-d", INCOMING)
+    git("update-ref", "-d", mirror.INCOMING)
     return source
-
-
-def _whole(git: Git, commit: str) -> bool:
-    """Whether a commit and everything below it is there (every object is looked up, none is read)."""
-    return git.run("rev-list", "--objects", "--quiet", "--max-count=1", commit, "--").code == 0
-
-
-def _ask(git: Git, url: str) -> None:
-    """Unavailable unless the remote answers in time: git has no such limit of its own for a connection that nobody takes."""
-    done = converse(git, *FETCH_OPTIONS, "ls-remote", url, "HEAD", timeout=CONNECT_SECONDS)
-    if done.code:
-        raise Unavailable(reason(done, CONNECT_SECONDS))
-
-
-def _fetch(git: Git, url: str, wanted: str) -> str | None:
-    """Fetch one commit or tag to INCOMING; None, or why not."""
-    done = converse(git, *FETCH_OPTIONS, "fetch", "--depth=1", "--no-tags", "--force", "--no-write-fetch-head",
-                    "--no-recurse-submodules", "--progress", url, f"+{wanted}:{INCOMING}", progress=True)  # fmt: skip
-    if done.code == 0:
-        return None
-    if "No space left" in done.err or "File too large" in done.err or "quota exceeded" in done.err:
-        raise SourceError(f"{git.directory}: {reason(done)}", "free some space, or set TUNEFORK_CACHE to a folder on another disk")
-    return reason(done)
 
 
 def _wrong_tag(pin: Pin, came: str) -> SourceError:
     return SourceError(f"{pin.url}: tag {pin.tag} is commit {came}, pins.toml says {pin.commit}",
                        "the tag was moved, or the mirror is of something else: find out before you change the pin")
-
-
-def _prepare(git_dir: Path, refs: Sequence[str]) -> None:
-    """A sound bare repository without what killed processes left. refs: what the wanted commits would be guarded by."""
-    git = Git(git_dir)
-    if not (git_dir / "HEAD").is_file():
-        git_dir.mkdir(parents=True, exist_ok=True)
-        git("init", "--quiet", "--bare", "--template=", "--initial-branch=main", ".")
-    for pattern in RUBBISH:
-        for left in git_dir.glob(pattern):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-    git.run("update-ref", "-d", INCOMING)
-    if any(git.answer("rev-parse", "--verify", "--quiet", ref) and not _whole(git, ref) for ref in refs):
-        # git would keep a damaged pack instead of the same one fetched again.
-        for index in git_dir.glob("objects/pack/*.idx"):
-            if git.run("verify-pack", str(index)).code:
-                index.unlink()
-                index.with_suffix(".pack").unlink(missing_ok=True)
-        for ref in refs:
-            git.run("update-ref", "-d", ref)
 
 
 def _gitmodules(tree: Git, pin: Pin) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tunefork.patchset import pins, sdist, sources
+from tunefork.patchset import mirror, pins, sdist, sources
 from tunefork.patchset.archive import UnsafeArchive
 from tunefork.patchset.errors import SourceError, WorkAtRisk
 from tunefork.patchset.git import Git
@@ -135,9 +135,9 @@ class World:
         assert git(source.git_dir, "rev-parse", f"{source.commit}^{{tree}}") == git(self.remote, "rev-parse", "v1.0^{tree}")
         git(source.git_dir, "gc", "-q", "--prune=now")
         git(source.git_dir, "fsck", "--full", "--strict")
-        left = [path for pattern in sources.RUBBISH for path in source.git_dir.glob(pattern)]
+        left = [path for pattern in mirror.RUBBISH for path in source.git_dir.glob(pattern)]
         assert left == []
-        assert git(source.git_dir, "for-each-ref", sources.INCOMING) == ""
+        assert git(source.git_dir, "for-each-ref", mirror.INCOMING) == ""
         downloads = self.layout.cache / "downloads"
         assert not downloads.exists() or not list(downloads.glob("partial-*"))
 
@@ -185,6 +185,12 @@ def test_without_git_the_source_distribution_gives_the_same_tree(world: World) -
     assert world.obtain() == source
 
 
+def test_a_remote_without_the_commit_and_the_tag_is_told_from_a_silent_one(world: World) -> None:
+    git(world.remote, "tag", "-d", "v1.0")
+    with pytest.raises(SourceError, match="git does not give out commit 333333333333 \\("):
+        world.obtain("git", commit="3" * 40)
+
+
 def test_the_kind_obtained_last_is_remembered(world: World) -> None:
     assert world.obtain("sdist").kind == "sdist"
     assert world.obtain().kind == "sdist"
@@ -211,7 +217,7 @@ def test_when_nothing_answers_each_source_is_listed_with_its_reason(world: World
         world.obtain()
     lines = caught.value.message.splitlines()
     assert lines[0] == "no source of demo v1.0 answers:"
-    assert lines[1].startswith(f"    git ({ADDRESS}): ") and "127.0.0.1" in lines[1]
+    assert lines[1].startswith("    git does not answer (") and "127.0.0.1" in lines[1] and lines[1].endswith(f": {ADDRESS}")
     assert lines[2].startswith("    source distribution: pip could not get demo 1.0 (sdist)")
     assert "insteadOf" in caught.value.remedy and "pip config list" in caught.value.remedy
     ok, why = sources.reachable(world.pin, world.layout)
@@ -235,19 +241,19 @@ def test_a_server_that_gives_out_only_tags_is_asked_for_the_tag(world: World, mo
     world.map(world.remote, "[protocol]\n\tversion = 0\n")
     git(world.remote, "config", "uploadpack.allowAnySHA1InWant", "false")
     asked: list[str] = []
-    fetch = sources._fetch
+    fetch = mirror.fetch
 
     def spy(git: Git, url: str, wanted: str) -> str | None:
         asked.append(wanted)
         return fetch(git, url, wanted)
 
-    monkeypatch.setattr(sources, "_fetch", spy)
+    monkeypatch.setattr(mirror, "fetch", spy)
     world.check(world.obtain("git"))
     assert asked == [world.pin.commit, "refs/tags/v1.0"]
 
 
 def test_a_remote_that_never_answers_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(mirror, "CONNECT_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         world.config.write_text(f'[url "http://127.0.0.1:{port}/x"]\n\tinsteadOf = {ADDRESS}\n')
@@ -344,10 +350,10 @@ def test_a_commit_without_one_of_its_files_is_not_whole(world: World) -> None:
     pack = next(loose.glob(".git/objects/pack/*.pack"))
     moved = pack.rename(loose / "pack")
     subprocess.run(["git", "unpack-objects", "-q"], cwd=loose, stdin=moved.open("rb"), check=True)
-    assert sources._whole(Git(loose), world.pin.commit)
+    assert mirror.whole(Git(loose), world.pin.commit)
     blob = git(loose, "rev-parse", f"{world.pin.commit}:run.sh")
     (loose / ".git/objects" / blob[:2] / blob[2:]).unlink()
-    assert not sources._whole(Git(loose), world.pin.commit)
+    assert not mirror.whole(Git(loose), world.pin.commit)
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
@@ -398,9 +404,9 @@ def test_an_sdist_with_an_entry_for_git_itself_is_refused(world: World, name: st
 # Obtains a source and kills its own process, as kill -9 does, when the named function is entered for the nth time.
 DRIVER = """
 import os, pickle, signal, sys
-from tunefork.patchset import archive, git, packages, sdist, sources, transfer
+from tunefork.patchset import archive, git, mirror, packages, sdist, sources, transfer
 pin, layout, kind, point, nth = pickle.loads(bytes.fromhex(sys.argv[1]))
-ours = {module.__file__ for module in (archive, git, packages, sdist, sources, transfer)}
+ours = {module.__file__ for module in (archive, git, mirror, packages, sdist, sources, transfer)}
 count = 0
 def watch(frame, event, arg):
     global count
@@ -418,8 +424,8 @@ def drive(world: World, kind: str | None, point: str = "", nth: int = 1, **more:
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)  # type: ignore[call-overload,no-any-return]
 
 
-GIT_STEPS = [("_obtain", 1), ("_prepare", 1), ("run", 1), ("_from_git", 1), ("_whole", 1), ("_ask", 1), ("converse", 1), ("_finish", 1),
-             ("_fetch", 1), ("converse", 2), ("_finish", 2), ("text", 1), ("_whole", 2), ("_keep", 1), ("__call__", 2), ("__call__", 3),
+GIT_STEPS = [("_obtain", 1), ("prepare", 1), ("run", 1), ("_from_git", 1), ("whole", 1), ("ask", 1), ("converse", 1), ("_finish", 1),
+             ("fetch", 1), ("converse", 2), ("_finish", 2), ("text", 1), ("whole", 2), ("_keep", 1), ("__call__", 2), ("__call__", 3),
              ("__call__", 4)]  # fmt: skip
 SDIST_STEPS = [("_from_sdist", 1), ("download", 1), ("_fetch", 1), ("_record", 1), ("commit", 1), ("_stream", 1), ("add", 1), ("add", 7),
                ("_quoted", 10), ("text", 1), ("_keep", 1), ("__call__", 3)]  # fmt: skip
