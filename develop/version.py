@@ -47,7 +47,7 @@ def work_digest(checkout: Path, committed: str, status: bytes, paths: Sequence[s
     committed: names the committed content.  status: of `git status --porcelain=v1 -z --untracked-files=all`, for the same paths.
     """
     digest = hashlib.sha256(committed.encode())
-    edits = ("diff", "--binary", "--no-ext-diff", "--no-textconv", "--submodule=short", "HEAD", "--", *paths)
+    edits = ("diff", "--binary", "--no-ext-diff", "--no-textconv", "--submodule=diff", "HEAD", "--", *paths)
     digest.update(Git(checkout)(*edits, env=READ_ONLY))
     for entry in status.split(b"\0"):
         if entry.startswith(b"?? "):
