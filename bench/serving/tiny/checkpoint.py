@@ -97,7 +97,8 @@ def bits_per_byte(model: GptOssForCausalLM, tokenizer: Tokenizer, texts: list[st
 
 def make_files(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Write the model into an empty folder; returns facts for its manifest."""
-    # The same bytes at every build on a machine; without this, sums over two threads differ in their last bit and training spreads it.
+    # The same bytes at every build on a machine: sums over several threads may differ in their last bit, and training spreads it.
+    # One thread also keeps its pace on a busy machine, where two that wait for each other took ten times as long.
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)

@@ -21,7 +21,7 @@ class Recipe:
 
     The architecture's features are all there, scaled down: alternate sliding-window layers, attention sinks, grouped-query heads
     of 64, YaRN, 8 experts of which a token takes 2. Trained, because an untrained model's score hardly tells right numerics from
-    wrong: training brings 7.9 nats a token to about 1.6.
+    wrong: a uniform guess costs 7.6 nats a token, this model about 2.3.
     """
 
     vocab_size: int = 2048
@@ -36,13 +36,13 @@ class Recipe:
     sliding_window: int = 128
     max_positions: int = 4096
     original_positions: int = 128
-    train_steps: int = 150
+    train_steps: int = 100
     train_sequences: int = 4
     train_length: int = 256
     learning_rate: float = 3e-3
     train_characters: int = 1_200_000
     eval_characters: int = 24_000
-    threads: int = 2
+    threads: int = 1
     seed: int = 0
 
     def digest(self) -> str:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from threading import Timer
 
 ORPHAN = ("import signal, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
           "time.sleep(600)")
@@ -63,7 +63,7 @@ def main() -> None:
         subprocess.run([sys.executable, "-c", PARENT], check=True)
     server = HTTPServer(("127.0.0.1", port), handler("someone-else" if behaviour == "other" else model))
     if behaviour == "late":
-        Thread(target=lambda: (time.sleep(1.5), server.shutdown())).start()
+        Timer(1.5, server.shutdown).start()
     try:
         server.serve_forever(poll_interval=0.05)
     except KeyboardInterrupt:
