@@ -50,6 +50,15 @@ class Patched:
         """The file as the patch found it."""
         return git(self.tree, "show", f"{self.commit}^:{path}")
 
+    def pin(self) -> str:
+        """The first commit below this one that is none of our patches."""
+        ours = {subject(file) for file in PATCHES.glob("*/*.patch")}
+        for line in git(self.tree, "log", "-200", "--format=%H %s", self.commit).splitlines():
+            commit, _, title = line.partition(" ")
+            if title not in ours:
+                return commit
+        raise LookupError(f"{self.tree} holds nothing below {self.commit} but our patches")
+
     def after(self, path: str) -> str:
         """The file as it lies in the checkout."""
         return (self.tree / path).read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -125,19 +124,20 @@ def test_says_what_is_compiled_but_padded_away(method: str, method_before: str) 
 
 
 @pytest.mark.e2e
-def test_through_vllms_own_configuration(patched: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_through_vllms_own_configuration(patched: Any) -> None:
     tree = patched("vllm/compile-sizes").tree
     vllm = pytest.importorskip("vllm", reason="NOT TESTED: vLLM is not installed (`python build.py develop`)")
     if tree.resolve() not in Path(vllm.__file__).resolve().parents:
         pytest.skip(f"NOT TESTED: the vLLM installed is {vllm.__file__}, not {tree}")
     from vllm.config import CompilationConfig, SchedulerConfig, VllmConfig
 
-    caplog.set_level(logging.WARNING)
-    scheduler = SchedulerConfig.default_factory(max_num_batched_tokens=256, max_model_len=256)
     sizes = [512, 16, "cudagraph_capture_sizes", 16, 256]
-    settled_by_vllm = VllmConfig(
-        scheduler_config=scheduler, compilation_config=CompilationConfig(compile_sizes=sizes)
-    ).compilation_config.compile_sizes
-    assert settled_by_vllm == [16, 256]
+    config = VllmConfig(
+        scheduler_config=SchedulerConfig.default_factory(max_num_batched_tokens=256, max_model_len=256),
+        compilation_config=CompilationConfig(compile_sizes=sizes),
+    )
+    config._set_cudagraph_sizes()  # platforms without static graphs, such as the CPU, leave it out of __post_init__
+    assert config.compilation_config.compile_sizes == [16, 256]
+    config.compilation_config.compile_sizes = ["capture"]
     with pytest.raises(ValueError, match="'capture'"):
-        VllmConfig(scheduler_config=scheduler, compilation_config=CompilationConfig(compile_sizes=["capture"]))
+        config._set_cudagraph_sizes()
