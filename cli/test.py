@@ -1,0 +1,38 @@
+"""`test`: the project's tests, in the environment that develop makes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import click
+
+from tunefork.cli.output import say
+from tunefork.patchset.layout import Layout
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]})
+@click.option("--no-develop", is_flag=True, help="Do not apply and develop first; tests that need vLLM then skip, and say so.")
+@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGS]...")
+def test(no_develop: bool, pytest_args: tuple[str, ...]) -> int:
+    """Run the tests: first `apply` and `develop --target cpu` (a no-op when done), then pytest with what you add.
+
+    \b
+    python build.py test                             everything that this machine can run
+    python build.py test -m "not e2e and not slow"   without the real server
+    python build.py test tests/patchset -k lock
+
+    What cannot run here (no GPU, AITER not reachable) is listed with its reason at the end. Exit code: pytest's.
+    """
+    layout = Layout.here()
+    environment = dict(os.environ)
+    if not no_develop:
+        for step in (["apply", "--variant", "all"], ["develop", "--target", "cpu"]):
+            say(f"build.py {' '.join(step)}")
+            done = subprocess.run([sys.executable, str(layout.root / "build.py"), "--no-venv", *step], check=False)
+            if done.returncode:
+                return done.returncode
+        environment["TUNEFORK_E2E_READY"] = "1"
+    command = [sys.executable, "-P", "-m", "pytest", "--rootdir", str(layout.root), "-c", str(layout.root / "pyproject.toml"), *pytest_args]
+    return subprocess.run(command, cwd=layout.root, env=environment, check=False).returncode
