@@ -21,7 +21,8 @@ class Shipped:
     signature: argument name -> Triton type ("*bf16", "i32", "fp32", ...); constexprs may be left out.
     constexprs: argument name -> value.
     options: Triton options: num_warps, num_stages, waves_per_eu, matrix_instr_nonkdim, ...
-    attrs: argument name -> divisor known at compile time (16 for aligned pointers and strides).
+    attrs: argument name -> divisor known at compile time (16 for aligned pointers and strides); or Triton's own form,
+        (argument number,) -> [["tt.divisibility", 16], ...].
     grid: the launch grid of this shape class, where the gate has to count work-groups.
     check: runs the op at the smallest shape that exercises this configuration and returns its relative error against the
         fp32 reference. It is called with kernels going to the gfx950 executor, on CPU tensors; None: not executed.
@@ -35,7 +36,7 @@ class Shipped:
     signature: Mapping[str, str]
     constexprs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    attrs: Mapping[str, int] = field(default_factory=dict)
+    attrs: Mapping[Any, Any] = field(default_factory=dict)
     grid: tuple[int, int, int] | None = None
     check: Callable[[], float] | None = None
     tolerance: float = 4e-3

@@ -1,0 +1,151 @@
+"""Budgets: limits on a kernel's facts, one JSON file per kernel (budgets/README.md), and the last values that were good."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunefork.kernels.gfx950.errors import BadBudget
+from tunefork.kernels.gfx950.facts import Facts
+from tunefork.kernels.gfx950.model import LoopModel
+
+BUDGETS = Path(__file__).resolve().parent / "budgets"
+WIDE = "16"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The values that a fact may have."""
+
+    fact: str
+    least: float | None = None
+    most: float | None = None
+
+    def allows(self, value: float) -> bool:
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        parts = [f"at least {self.least:g}" if self.least is not None else "", f"at most {self.most:g}" if self.most is not None else ""]
+        return " and ".join(part for part in parts if part)
+
+
+DEFAULT_LIMITS = {
+    limit.fact: limit
+    for limit in (
+        Limit("spills", most=0),
+        Limit("scratch", most=0),
+        Limit("barriers_per_iteration", most=2),
+        Limit("redundant_mfma", most=0),
+        Limit("occupancy", least=1),
+    )
+}
+"""What holds for every kernel that is shipped, unless its own file says otherwise."""
+
+
+def measures(facts: Facts, model: LoopModel | None = None, work_groups: int | None = None) -> dict[str, float]:
+    """The facts that budgets may limit, by name. What a kernel does not have (a loop, a model, a grid) is left out.
+
+    barriers_per_iteration: of the K loop, so that only loops with matrix instructions have it.
+    wide_load_share: bytes of the hot loop's global loads that come 16 bytes per lane, over all of them.
+    """
+    values: dict[str, float] = {
+        "spills": facts.spills,
+        "scratch": facts.scratch,
+        "vgprs": facts.vgprs,
+        "agprs": facts.agprs,
+        "sgprs": facts.sgprs,
+        "lds": facts.lds,
+        "occupancy": facts.occupancy,
+        "code_bytes": facts.code_bytes,
+        "barriers": facts.barriers,
+        "redundant_mfma": facts.redundant_mfma,
+        "widest_load": max((int(width) for width in facts.loads), default=0),
+    }
+    if loop := facts.loop:
+        values |= {
+            "instructions_per_iteration": loop.instructions,
+            "mfma_per_iteration": loop.mfma_total,
+        }
+        if loop.mfma_total:
+            values["barriers_per_iteration"] = loop.barriers
+        if loop.load_bytes:
+            values["wide_load_share"] = 64 * 16 * loop.loads.get(WIDE, 0) / loop.load_bytes
+    if model:
+        values["modelled_cycles"] = model.cycles
+        if model.cycles_per_load_byte is not None:
+            values["modelled_cycles_per_load_byte"] = model.cycles_per_load_byte
+    if work_groups is not None:
+        values["work_groups"] = work_groups
+    return values
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One kernel's file: limits by configuration, and last good values by "config | shape"."""
+
+    kernel: str
+    path: Path
+    limits: Mapping[str, Mapping[str, Limit]]
+    last_good: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def read(cls, kernel: str, folder: Path = BUDGETS) -> Budget:
+        """The budget of a kernel; without a file only DEFAULT_LIMITS hold. Errors: BadBudget."""
+        path = folder / f"{kernel}.json"
+        if not path.is_file():
+            return cls(kernel, path, {}, {})
+        try:
+            content = json.loads(path.read_text())
+        except ValueError as error:
+            raise BadBudget(f"{path} is not JSON: {error}") from error
+        limits = {config: _limits(path, rows) for config, rows in content.get("limits", {}).items()}
+        return cls(kernel, path, limits, content.get("last_good", {}))
+
+    def limits_for(self, config: str) -> dict[str, Limit]:
+        """Limits of a configuration: for every kernel, this kernel's default, its own."""
+        return {**DEFAULT_LIMITS, **self.limits.get("default", {}), **self.limits.get(config, {})}
+
+    def last(self, config: str, shape: str, fact: str) -> float | None:
+        return self.last_good.get(f"{config} | {shape}", {}).get(fact)
+
+    def record(self, rows: Mapping[str, Mapping[str, float]]) -> None:
+        """Write the last good values of rows ("config | shape" -> facts), keeping what the file has besides."""
+        content: dict[str, Any] = json.loads(self.path.read_text()) if self.path.is_file() else {"limits": {"default": {}}}
+        good = content.get("last_good", {})
+        content["last_good"] = {**good, **{label: dict(values) for label, values in rows.items()}}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        staging = self.path.with_suffix(".part")
+        staging.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        os.replace(staging, self.path)
+
+
+def _limits(path: Path, rows: Mapping[str, Any]) -> dict[str, Limit]:
+    limits = {}
+    for fact, bounds in rows.items():
+        if not isinstance(bounds, dict) or not bounds or set(bounds) - {"min", "max"}:
+            raise BadBudget(f"{path}: {fact} wants {{'min': x}} or {{'max': x}}, found {bounds!r}")
+        if not all(isinstance(value, int | float) for value in bounds.values()):
+            raise BadBudget(f"{path}: the limits of {fact} must be numbers, found {bounds!r}")
+        limits[fact] = Limit(fact, bounds.get("min"), bounds.get("max"))
+    return limits
+
+
+def failures(label: str, values: Mapping[str, float], limits: Mapping[str, Limit], last: Mapping[str, float]) -> list[str]:
+    """One line for each budget that does not hold: kernel, configuration, fact, limit, last good value.
+
+    A fact of DEFAULT_LIMITS that the kernel does not have (no loop) holds; any other one that is missing does not.
+    """
+    lines = []
+    for fact, limit in limits.items():
+        value = values.get(fact)
+        if value is None:
+            if fact not in DEFAULT_LIMITS and not fact.startswith("modelled_"):
+                lines.append(f"{label}: {fact} has a limit ({limit}) but the code does not show it")
+        elif not limit.allows(value):
+            known = f"last good {last[fact]:g}" if fact in last else "no last good value"
+            lines.append(f"{label}: {fact} is {value:g}, the limit is {limit} ({known})")
+    return lines
