@@ -13,10 +13,8 @@ from tunefork.patchset.process import Say, run
 
 
 def tiny_model(layout: Layout, python: Path, say: Say) -> Path:
-    """The folder of the tiny checkpoint, made first when the cache has none (half a minute on two cores)."""
+    """The folder of the tiny checkpoint, made first when the cache has none (half a minute)."""
     models = layout.cache / "models"
-    if not any(models.glob("tiny-*")):
-        say("making the tiny GPT-OSS (about half a minute, once)")
     # The environment may be another than ours: lend it this package, and nothing beside it.
     source = Path(next(iter(tunefork.__path__))).parent
     layout.logs.mkdir(parents=True, exist_ok=True)
@@ -25,6 +23,7 @@ def tiny_model(layout: Layout, python: Path, say: Say) -> Path:
         log=layout.logs / "tiny-model.log",
         cwd=layout.logs,
         env={**os.environ, "PYTHONPATH": str(source)},
+        on_line=lambda line: say(line) if line.startswith("making") else None,
     )
     try:
         return Path(json.loads(output.splitlines()[-1])["path"])

@@ -1,0 +1,37 @@
+"""A developed checkout for the end-to-end tests, and `build.py` as its user types it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Build = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def build() -> Build:
+    """build(arguments..., root=): `python build.py ...` on the project in ``root``; its output shows where it fails."""
+
+    def run(*arguments: str, root: Path = ROOT, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([sys.executable, str(ROOT / "build.py"), *arguments], env={**os.environ, "TUNEFORK_ROOT": str(root)},
+                              cwd=root, capture_output=True, text=True, timeout=timeout_s, check=False)
+        assert done.returncode == 0, f"build.py {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def developed(build: Build) -> Path:
+    """This checkout, applied and installed. TUNEFORK_E2E_READY=1 takes it as it is."""
+    if os.environ.get("TUNEFORK_E2E_READY") != "1":
+        build("apply")
+        build("develop")
+    return ROOT
