@@ -130,13 +130,13 @@ def refuse_parked(layout: Layout, upstream: str) -> None:
 def checked_lock(series: Series, pin: Pin, held: State) -> Lock:
     """The series' lock, its files verified. An empty series needs none. The lock speaks of the pin's commit whatever the source."""
     lock = Lock.load(series.directory)
+    if (held.source == "git" and held.base != pin.commit) or (held.source == "sdist" and pin.sdist and held.base != pin.sdist.commit):
+        raise LockMismatch(f"work/{series.upstream} is on {held.base[:12]}, pins.toml says {pin.commit[:12]}",
+                           f"move work/{series.upstream} away (export your commits first), then apply again")
     if lock is None:
         if series.files:
             raise LockMismatch(f"{series.directory} has patches and no series.lock", f"python build.py patch lock {series.upstream}")
         return Lock(pin.commit, ())
-    if (held.source == "git" and held.base != pin.commit) or (held.source == "sdist" and pin.sdist and held.base != pin.sdist.commit):
-        raise LockMismatch(f"work/{series.upstream} is on {held.base[:12]}, pins.toml says {pin.commit[:12]}",
-                           f"move work/{series.upstream} away (export your commits first), then apply again")
     lock.check_files(series, pin.commit, [hashlib.sha256(data).hexdigest() for data in series.files.values()])
     return lock
 
@@ -166,10 +166,12 @@ def bring(
     git = checkouts.primary(layout, pin.name).git
     patches = compose(layout, git, series, chosen, lock, base)
     commit = patches[-1].commit if patches else base.base
-    if not checkout.exists() or checkout.state() is None:
-        checkouts.create_beside(layout, checkout, base, commit, say)
     branch = checkout.branch(chosen.slug)
+    if not checkout.whole():
+        guard_branch(git, checkout, branch, discard=discard, say=say)
+        checkouts.create_beside(layout, checkout, base, commit, say)
     if discard:
+        keep_tip(git, checkout, branch, say)
         if work.find(checkout) or switch.collisions(checkout, switch.difference(git, checkout.head()[1], commit)):
             switch.discard(checkout, commit, say)
     else:
@@ -245,10 +247,33 @@ def refuse_unexported(checkout: Checkout, branch: str) -> None:
     if found.elsewhere.startswith("detached"):
         raise WorkAtRisk(f"{checkout.path.name} is {found.elsewhere}, a commit that no branch need hold",
                          f"`git branch my-work` in {checkout.path} keeps it, then `git checkout` a branch; or add --discard")
-    tip = checkout.git.answer("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
-    if tip and tip not in (checkout.git.answer("rev-parse", "--verify", "--quiet", applied_ref(branch)),):
+    if tip := unexported_tip(checkout.git, branch):
         raise work.refuse(checkout, f"unexported commits on {branch}", [tip[:12]],
                           f"`git checkout {branch}` in {checkout.path}, then python build.py patch export {name}; or add --discard")
+
+
+def unexported_tip(git: Git, branch: str) -> str | None:
+    """The tip of a variant's branch where it holds commits that no patch file does; None otherwise."""
+    tip = git.answer("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
+    return tip if tip and tip != git.answer("rev-parse", "--verify", "--quiet", applied_ref(branch)) else None
+
+
+def keep_tip(git: Git, checkout: Checkout, branch: str, say: Say) -> None:
+    """Before --discard moves a branch that HEAD is not on: its unexported commits under a backup ref."""
+    tip = unexported_tip(git, branch)
+    if tip and not (checkout.exists() and tip == checkout.head()[1]):
+        ref = work.keep(git, tip)
+        say(f"{checkout.path.name}: discarded the commits of {branch}; to have them back: git -C {git.directory} checkout {ref}")
+
+
+def guard_branch(git: Git, checkout: Checkout, branch: str, *, discard: bool, say: Say) -> None:
+    """A worktree that was deleted by hand is made anew, but not over the commits of its branch."""
+    if discard:
+        keep_tip(git, checkout, branch, say)
+    elif tip := unexported_tip(git, branch):
+        raise WorkAtRisk(f"{checkout.path.name} is gone, and its branch {branch} holds unexported commits ({tip[:12]})",
+                         f"`git -C {git.directory} worktree add -f {checkout.path} {branch}` brings it back; "
+                         "or add --discard, which keeps a backup ref")
 
 
 def result(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from tunefork.patchset import mutex, state
-from tunefork.patchset.errors import WorkAtRisk
+from tunefork.patchset.errors import TuneforkError, WorkAtRisk
 from tunefork.patchset.git import NAME, Git, repository_dir
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.pins import Pin
@@ -55,12 +55,21 @@ class Checkout:
     def journal_file(self) -> Path:
         return self.notes / f"{self.key}.journal"
 
+    @property
+    def making_file(self) -> Path:
+        """There while the checkout is being made; with no state file beside it, the making was interrupted."""
+        return self.notes / f"{self.key}.making"
+
     def branch(self, slug: str) -> str:
         """The branch that a variant is on here; git allows a branch in one worktree only."""
         return f"tunefork/{slug}" if self.key == PRIMARY else f"beside/{slug}"
 
     def exists(self) -> bool:
         return (self.path / ".git").exists()
+
+    def whole(self) -> bool:
+        """Whether it is there and was made to its end."""
+        return self.exists() and (self.state_file.is_file() or not self.making_file.is_file())
 
     def state(self) -> State | None:
         """What is applied here; None where there is no checkout of ours. A lost state file is derived again from the refs."""
@@ -99,7 +108,23 @@ def primary(layout: Layout, upstream: str) -> Checkout:
 
 
 def beside(layout: Layout, upstream: str, slug: str) -> Checkout:
-    return Checkout(upstream, layout.checkout(upstream, slug), slug)
+    found = Checkout(upstream, layout.checkout(upstream, slug), slug)
+    mend_links(primary(layout, upstream), found.path)
+    return found
+
+
+def mend_links(first: Checkout, worktree: Path) -> None:
+    """Join a worktree with its repository again after the project's folder was moved or copied.
+
+    `git worktree repair` would follow the old paths, and in a copy redirect the original's worktree to the copy.
+    """
+    link = worktree / ".git"
+    if not link.is_file() or not (first.path / ".git").is_dir():
+        return
+    admin = first.repository / "worktrees" / Path(link.read_text().strip()).name
+    if link.read_text() != f"gitdir: {admin}\n" and admin.is_dir():
+        state.write_atomically(admin / "gitdir", f"{link}\n".encode())
+        state.write_atomically(link, f"gitdir: {admin}\n".encode())
 
 
 def all_checkouts(layout: Layout, upstream: str) -> list[Checkout]:
@@ -115,8 +140,16 @@ def all_checkouts(layout: Layout, upstream: str) -> list[Checkout]:
 def locked(layout: Layout, upstream: str, say: Say) -> Iterator[None]:
     """Hold an upstream's checkouts against other Tunefork processes."""
     waiting = f"{upstream}: another Tunefork command works on it, waiting"
-    with mutex.held(layout.work / ".locks" / upstream, say, waiting):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(mutex.held(layout.work / ".locks" / upstream, say, waiting))
+        except OSError as error:
+            raise cannot_write(layout.work, error) from error
         yield
+
+
+def cannot_write(where: Path, error: OSError) -> TuneforkError:
+    return TuneforkError(f"cannot write in {where}: {error.strerror}", "make it writable, or free space, then run this again")
 
 
 def create(layout: Layout, pin: Pin, source: Source, say: Say) -> Checkout:
@@ -128,7 +161,22 @@ def create(layout: Layout, pin: Pin, source: Source, say: Say) -> Checkout:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     say(f"{pin.name}: checking out {pin.tag} ({source.kind})")
-    git = Git(fresh)
+    try:
+        fill(Checkout(pin.name, fresh), pin, source)
+    except OSError as error:
+        raise cannot_write(fresh, error) from error
+    finally:
+        if not Checkout(pin.name, fresh).state_file.is_file():
+            shutil.rmtree(fresh, ignore_errors=True)  # a full disk gets its space back
+    if checkout.path.exists():
+        checkout.path.rmdir()
+    os.replace(fresh, checkout.path)
+    return checkout
+
+
+def fill(unborn: Checkout, pin: Pin, source: Source) -> None:
+    """The repository, the work tree at the pin, and last the state."""
+    git, fresh = unborn.git, unborn.path
     git("init", "--quiet", "--template=", f"--initial-branch={FIRST_BRANCH}")
     borrow_objects(source.git_dir, fresh / ".git")
     git("config", "remote.upstream.url", pin.url)
@@ -137,12 +185,7 @@ def create(layout: Layout, pin: Pin, source: Source, say: Say) -> Checkout:
     git("update-ref", f"refs/heads/{FIRST_BRANCH}", source.commit)
     git("update-ref", applied_ref(FIRST_BRANCH), source.commit)
     git("read-tree", "--reset", "-u", source.commit)
-    if checkout.path.exists():
-        checkout.path.rmdir()
-    unborn = Checkout(pin.name, fresh)
     state.save(unborn.state_file, base_state(unborn, source, FIRST_BRANCH))
-    os.replace(fresh, checkout.path)
-    return checkout
 
 
 def occupied(path: Path) -> WorkAtRisk:
@@ -155,20 +198,24 @@ def base_state(checkout: Checkout, source: Source, branch: str) -> State:
 
 
 def create_beside(layout: Layout, checkout: Checkout, base: State, commit: str, say: Say) -> None:
-    """Make a worktree at a commit; one that was killed half-way has no state file and is made again."""
+    """Make a worktree at a commit, where none is or where one was killed half-way (its file ``making`` tells)."""
     first = primary(layout, checkout.upstream)
+    making = first.notes / f"{checkout.key}.making"
+    known = first.notes / f"{checkout.key}.json"
     if checkout.path.exists():
-        if checkout.state_file.is_file():
-            return
-        first.git.run("worktree", "remove", "--force", "--force", str(checkout.path))
-        if checkout.path.exists():
+        if making.is_file():
+            first.git.run("worktree", "remove", "--force", "--force", str(checkout.path))
+        if checkout.path.exists() and any(checkout.path.iterdir()):
             raise occupied(checkout.path)
     say(f"{checkout.upstream}: making {checkout.path.name}")
     branch = checkout.branch(checkout.key)
+    known.unlink(missing_ok=True)
+    state.write_atomically(making, b"")
     first.git("worktree", "prune")
-    first.git("worktree", "add", "--quiet", "--force", "-B", branch, str(checkout.path), commit)
-    first.git("update-ref", applied_ref(branch), commit)
-    state.save(checkout.state_file, State("base", branch, base.source, base.base, base.base_tree, exact=True, patches=()))
+    first.git("update-ref", "--stdin", stdin=f"update refs/heads/{branch} {commit}\nupdate {applied_ref(branch)} {commit}\n".encode())
+    first.git("worktree", "add", "--quiet", "--force", str(checkout.path), branch)
+    state.save(known, State("base", branch, base.source, base.base, base.base_tree, exact=True, patches=()))
+    making.unlink()
 
 
 def borrow_objects(cache: Path, git_dir: Path) -> None:

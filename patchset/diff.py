@@ -19,6 +19,7 @@ HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 INDEX = re.compile(rb"^index ([0-9a-f]+)\.\.([0-9a-f]+)(?: ([0-7]{6}))?$")
 ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
 NO_BLOB = "0" * 40
+AGAIN = "export the patch again from its commit (`python build.py patch export`)"
 
 
 class HunkMismatch(Exception):
@@ -55,8 +56,13 @@ class FileChange:
         """The new content made from the old; HunkMismatch when a hunk does not fit exactly where it says."""
         if self.binary is not None:
             form, data = self.binary
-            return data if form == "literal" else apply_delta(old, data)
-        lines = old.splitlines(keepends=True) if b"\r" not in old else split_lines(old)
+            if form == "literal":
+                return data
+            try:
+                return apply_delta(old, data)
+            except IndexError:
+                raise HunkMismatch("the binary change is cut short") from None
+        lines = split_lines(old)
         out: list[bytes] = []
         at = 0
         for number, hunk in enumerate(self.hunks, 1):
@@ -96,7 +102,7 @@ def parse(name: str, diff: bytes) -> list[FileChange]:
         else:
             shown = lines[at].decode("utf-8", "replace").rstrip()
             raise BadInput(f"{name}.patch: line {shown!r} stands between two files of the diff",
-                           "export the patch again from its commit")
+                           AGAIN)
     return changes
 
 
@@ -115,7 +121,7 @@ def parse_file(name: str, lines: list[bytes], at: int) -> tuple[FileChange, int]
         hunk, at = parse_hunk(name, lines, at)
         change.hunks.append(hunk)
     if not change.new_path or not change.old_path:
-        raise BadInput(f"{name}.patch: a `diff --git` line names no path", "export the patch again from its commit")
+        raise BadInput(f"{name}.patch: a `diff --git` line names no path with a/ and b/ before it", AGAIN)
     return change, at
 
 
@@ -143,7 +149,8 @@ def header_line(change: FileChange, line: bytes) -> bool:
             change.new_path = unquote(path)
     elif word in (b"---", b"+++"):
         if (path := unquote(value.split(b"\t")[0])) != b"/dev/null":  # git ends a name with a blank in it by a tab
-            setattr(change, "old_path" if word == b"---" else "new_path", path[2:])
+            side, prefix = ("old_path", b"a/") if word == b"---" else ("new_path", b"b/")
+            setattr(change, side, path[2:] if path.startswith(prefix) else b"")
     else:
         return word in (b"similarity", b"dissimilarity")
     return True
@@ -155,14 +162,16 @@ def header_paths(line: bytes) -> tuple[bytes, bytes]:
     if rest.startswith(b'"'):
         end = re.match(rb'"(?:[^"\\]|\\.)*"', rest)
         first = end[0] if end else rest
-        return unquote(first)[2:], unquote(rest[len(first) + 1 :])[2:]
-    if rest.endswith(b'"'):
+        old, new = unquote(first), unquote(rest[len(first) + 1 :])
+    elif rest.endswith(b'"'):
         first, _, second = rest.partition(b' "')
-        return first[2:], unquote(b'"' + second)[2:]
-    half = (len(rest) - 1) // 2  # equal names: "a/" + n + " b/" + n
-    if rest[2:half] == rest[half + 3 :]:
-        return rest[2:half], rest[half + 3 :]
-    return b"", b""
+        old, new = first, unquote(b'"' + second)
+    else:
+        half = (len(rest) - 1) // 2  # equal names: "a/" + n + " b/" + n
+        old, new = rest[:half], rest[half + 1 :]
+        if old[2:] != new[2:]:
+            return b"", b""
+    return (old[2:], new[2:]) if old.startswith(b"a/") and new.startswith(b"b/") else (b"", b"")
 
 
 def unquote(path: bytes) -> bytes:
@@ -186,7 +195,7 @@ def parse_hunk(name: str, lines: list[bytes], at: int) -> tuple[Hunk, int]:
     """One hunk, its length taken from its header, so that no content can be mistaken for structure."""
     match = HUNK.match(lines[at])
     if match is None:
-        raise BadInput(f"{name}.patch: cannot read hunk header {lines[at]!r}", "export the patch again from its commit")
+        raise BadInput(f"{name}.patch: cannot read hunk header {lines[at]!r}", AGAIN)
     want_old, want_new = int(match[2] or 1), int(match[4] or 1)
     old: list[bytes] = []
     new: list[bytes] = []
@@ -205,11 +214,11 @@ def parse_hunk(name: str, lines: list[bytes], at: int) -> tuple[Hunk, int]:
                 new.append(text if tag != b"\n" else line)
         else:
             raise BadInput(f"{name}.patch: hunk {match[0].decode()} is cut short or holds {line[:40]!r}",
-                           "export the patch again from its commit")
+                           AGAIN)
         at += 1
     if len(old) != want_old or len(new) != want_new:
         raise BadInput(f"{name}.patch: hunk {match[0].decode()} has {len(old)} old and {len(new)} new lines",
-                       "export the patch again from its commit")
+                       AGAIN)
     return Hunk(int(match[1]), tuple(old), tuple(new)), at
 
 
@@ -222,21 +231,31 @@ def parse_binary(name: str, change: FileChange, lines: list[bytes], at: int) -> 
         if form not in (b"literal", b"delta"):
             break
         at += 1
-        packed = bytearray()
+        begin = at
         while at < len(lines) and lines[at].strip():
-            line = lines[at].rstrip(b"\n")
-            count = line[0] - 64 if line[0] <= 90 else line[0] - 96 + 26  # A-Z: 1..26, a-z: 27..52
-            packed += base64.b85decode(line[1:])[:count]
             at += 1
-        at += 1
         if forward:
-            data = zlib.decompress(bytes(packed))
-            if len(data) != int(size):
-                raise BadInput(f"{name}.patch: binary data of {len(data)} bytes, its header says {int(size)}")
-            change.binary = (form.decode(), data)
+            change.binary = (form.decode(), unpacked(name, lines[begin:at], size))
+        at += 1
     if change.binary is None:
-        raise BadInput(f"{name}.patch: a binary change without data", "export with `python build.py patch export`")
+        raise BadInput(f"{name}.patch: a binary change without data", AGAIN)
     return at
+
+
+def unpacked(name: str, lines: list[bytes], size: bytes) -> bytes:
+    """The data of one binary block: base 85 under a length letter per line, then deflated."""
+    packed = bytearray()
+    try:
+        for line in lines:
+            count = line[0] - 64 if line[0] <= 90 else line[0] - 96 + 26  # A-Z: 1..26, a-z: 27..52
+            packed += base64.b85decode(line[1:].rstrip(b"\n"))[:count]
+        data = zlib.decompress(bytes(packed))
+        promised = int(size)
+    except (ValueError, zlib.error) as error:
+        raise BadInput(f"{name}.patch: its binary data cannot be unpacked ({error})", AGAIN) from None
+    if len(data) != promised:
+        raise BadInput(f"{name}.patch: binary data of {len(data)} bytes, its header says {promised}", AGAIN)
+    return data
 
 
 def apply_delta(old: bytes, delta: bytes) -> bytes:

@@ -78,6 +78,8 @@ HERMETIC_OPTIONS = {
     "tag.gpgSign": "false",
     "diff.renames": "true",
     "diff.suppressBlankEmpty": "false",
+    "color.ui": "false",
+    "log.showSignature": "false",
     "gc.auto": "0",
     "maintenance.auto": "false",
     "i18n.commitEncoding": "UTF-8",
@@ -122,8 +124,14 @@ class Git:
         options = {} if self.user_config else HERMETIC_OPTIONS
         return [*unset, "git", *(word for key, value in options.items() for word in ("-c", f"{key}={value}")), *args]
 
+    def check_directory(self) -> None:
+        """GitPython runs in the caller's folder where ours is missing: in whatever repository that happens to be."""
+        if not self.directory.is_dir():
+            raise GitError(f"{self.directory} is not there", "python build.py apply makes the checkouts anew")
+
     def run(self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Outcome:
         """Run a command to its end, whatever its exit code."""
+        self.check_directory()
         environment = {**self.environment, **(env or {})}
         with tempfile.TemporaryFile() as source:
             source.write(stdin or b"")
@@ -147,7 +155,7 @@ class Git:
         done = self.run(*args, stdin=stdin, env=env)
         if done.code:
             words = " ".join(args[:6])
-            raise GitError(f"`git {words}` in {self.directory} ended with exit code {done.code}: {done.err.strip()}")
+            raise GitError(f"`git {words}` in {self.directory} ended with exit code {done.code}: {done.err.strip()}", advice(done.err))
         return done.out
 
     def text(self, *args: str) -> str:
@@ -164,6 +172,7 @@ class Git:
         """A running command as (its stdin, its stdout), for git's batch protocols; it must end well."""
         import subprocess  # GitPython's own handle is a Popen; only the constant is ours to name
 
+        self.check_directory()
         process = self._git.execute(self.command(args), istream=subprocess.PIPE, env=self.environment, as_process=True)
         child = process.proc
         assert child is not None and child.stdin is not None and child.stdout is not None and child.stderr is not None
@@ -183,6 +192,18 @@ class Git:
                 except BrokenPipeError:
                     continue
             child.wait()
+
+
+def advice(message: str) -> str:
+    """What to do about an error of git's that is the machine's."""
+    known = {
+        "No space left on device": "free space, then run this again",
+        "Disk quota exceeded": "free space, then run this again",
+        "Read-only file system": "make the folder writable, then run this again",
+        "Permission denied": "make the folder writable, then run this again",
+        "Operation not permitted": "make the folder writable, then run this again",
+    }
+    return next((remedy for sign, remedy in known.items() if sign in message), "")
 
 
 def repository_dir(directory: Path) -> Path:

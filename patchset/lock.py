@@ -9,7 +9,6 @@ A text file that git people can read: per patch its file's hash, then one line p
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from tunefork.patchset.diff import quote, unquote
 from tunefork.patchset.errors import LockMismatch
 from tunefork.patchset.series import Series
+from tunefork.patchset.state import write_atomically
 
 FILE = "series.lock"
 TITLE = "# series.lock 1 - written by `python build.py patch export` and `patch lock`; read, never edited"
@@ -82,9 +82,7 @@ class Lock:
         text = self.text()
         if path.is_file() and path.read_text(encoding="ascii", errors="replace") == text:
             return False
-        fresh = path.with_suffix(".lock.tmp")
-        fresh.write_text(text, encoding="ascii")
-        os.replace(fresh, path)
+        write_atomically(path, text.encode("ascii"))
         return True
 
     def text(self) -> str:

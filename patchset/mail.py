@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from email.errors import HeaderParseError
 from email.header import decode_header
-from email.utils import mktime_tz, parseaddr, parsedate_tz
+from email.utils import mktime_tz, parsedate_tz
 
 from tunefork.patchset.errors import BadInput
 
+# `Name <mail>` with the name bare or in quotes, as format-patch writes it.
+PERSON = re.compile(r'^(?:"((?:[^"\\]|\\.)*)"|([^"<>]*?))\s*<([^<>\s]*)>$')
 TRAILER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*): +(\S.*)$")
-# A body line at which mailinfo ends the message, whatever follows.
 _Moment = tuple[int, int, int, int, int, int, int, int, int, int | None]
+# A body line at which mailinfo ends the message, whatever follows.
 ENDS_MESSAGE = re.compile(rb"^(---[ \t]*|--- \S.*|diff -.*|Index: .*)$")
 
 
@@ -52,25 +55,29 @@ class PatchFile:
 
 def read(name: str, data: bytes) -> PatchFile:
     """Read a patch file's bytes; BadInput says what is missing or ambiguous in it."""
+    if data.partition(b"\n")[0].endswith(b"\r"):
+        raise BadInput(f"{name}.patch has CRLF line ends: a tool or git's core.autocrlf rewrote it",
+                       "`git checkout -- patches/` with core.autocrlf=false brings it back")
     head, separator, rest = data.partition(b"\n\n")
     headers = read_headers(name, head)
     if not separator:
         raise BadInput(f"{name}.patch ends in its headers: expected a message and a diff", export_remedy(name))
     body, diff = split_body(name, rest)
-    address = parseaddr(decoded(headers[b"from"]))
+    person = PERSON.match(decoded(headers[b"from"]))
     moment = parsedate_tz(headers[b"date"].decode("ascii", "replace"))
-    if not address[1] or moment is None:
+    if person is None or moment is None:
         raise BadInput(f"{name}.patch: `From:` must be `Name <mail>` and `Date:` an RFC 2822 date", export_remedy(name))
     subject = decoded(headers[b"subject"]).encode("utf-8", "surrogateescape")
     text = body.strip(b"\n")
     message = subject + (b"\n\n" + text if text else b"") + b"\n"
-    author = f"{address[0] or address[1]} <{address[1]}>".encode("utf-8", "surrogateescape")
+    called = re.sub(r"\\(.)", r"\1", person[1]) if person[1] is not None else person[2].strip()
+    author = f"{called or person[3]} <{person[3]}>".encode("utf-8", "surrogateescape")
     return PatchFile(name, data, author, commit_date(moment), message, diff)
 
 
 def read_headers(name: str, head: bytes) -> dict[bytes, bytes]:
     """The mail headers with folded lines joined; From, Date and Subject must be there."""
-    unfolded = re.sub(rb"\n[ \t]+", b" ", head.replace(b"\r\n", b"\n"))
+    unfolded = re.sub(rb"\n[ \t]+", b" ", head)
     headers: dict[bytes, bytes] = {}
     for line in unfolded.split(b"\n"):
         key, colon, value = line.partition(b": ")
@@ -79,6 +86,9 @@ def read_headers(name: str, head: bytes) -> dict[bytes, bytes]:
     missing = [key.decode().title() for key in (b"from", b"date", b"subject") if not headers.get(key)]
     if missing:
         raise BadInput(f"{name}.patch is not in mail format: no {', '.join(missing)} header", export_remedy(name))
+    if (coding := headers.get(b"content-transfer-encoding", b"8bit").lower()) not in (b"7bit", b"8bit", b"binary"):
+        raise BadInput(f"{name}.patch is mail in {coding.decode('ascii', 'replace')} encoding, not plain bytes",
+                       "`git am` it in the checkout, then `python build.py patch export`")
     return headers
 
 
@@ -90,7 +100,7 @@ def split_body(name: str, rest: bytes) -> tuple[bytes, bytes]:
     lines = rest[:start].split(b"\n")
     ends = [index for index, line in enumerate(lines) if ENDS_MESSAGE.match(line)]
     body = lines[: ends[0]] if ends else lines
-    if re.match(rb"(From|Date|Subject): ", next((line for line in body if line.strip()), b"")):
+    if re.match(rb"(?i)(From|Date|Subject):\s", next((line for line in body if line.strip()), b"")):
         raise BadInput(f"{name}.patch: the body begins with a mail header, which git am takes for the author's",
                        "indent that line or put a sentence before it")
     after = [line for line in (lines[ends[0] + 1 :] if ends else []) if line.strip() and not line.startswith(b" ")]
@@ -106,8 +116,11 @@ def decoded(value: bytes) -> str:
     text = value.decode("utf-8", "surrogateescape")
     if "=?" not in text:
         return text
-    return "".join(part.decode(charset or "ascii", "replace") if isinstance(part, bytes) else part
-                   for part, charset in decode_header(text))  # fmt: skip
+    try:
+        return "".join(part.decode(charset or "raw-unicode-escape", "replace") if isinstance(part, bytes) else part
+                       for part, charset in decode_header(text))  # fmt: skip
+    except (HeaderParseError, LookupError):  # not an encoded word after all
+        return text
 
 
 def commit_date(moment: _Moment) -> bytes:

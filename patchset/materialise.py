@@ -20,6 +20,7 @@ from tunefork.patchset.mail import PatchFile
 
 IMPORT_REF = "refs/tunefork/import"
 ABSENT = ("000000", diff.NO_BLOB)
+GITLINK = "160000"
 Merge = Callable[[bytes, bytes, bytes], bytes | None]
 """Three-way merge of one file: (base, ours, theirs) -> merged, or None on conflict."""
 
@@ -71,10 +72,12 @@ class Tree:
             end = out.index(b"\n", at)
             head = out[at:end].split(b" ")
             at = end + 1
+            if head[1] == b"missing":
+                continue
+            size = int(head[2])
             if head[1] == b"blob":
-                size = int(head[2])
                 self.contents[head[0].decode()] = out[at : at + size]
-                at += size + 1
+            at += size + 1
 
     def content(self, blob: str) -> bytes | None:
         """A blob's content; None when neither this run nor the repository has it."""
@@ -101,7 +104,7 @@ def materialise(
     tree = Tree.read(git, base)
     changes = {patch.name: parsed(patch) for patch in patches}
     first = {change.old_path for each in changes.values() for change in each}
-    tree.prefetch({tree.entries[path][1] for path in first if path in tree.entries and tree.entries[path][0] != "160000"})
+    tree.prefetch({tree.entries[path][1] for path in first if path in tree.entries and tree.entries[path][0] != GITLINK})
     stream = bytearray()
     done: list[tuple[PatchFile, tuple[Touch, ...]]] = []
     try:
@@ -122,8 +125,10 @@ def change_tree(tree: Tree, changes: Sequence[FileChange], merge: Merge | None, 
     placed: dict[bytes, tuple[str, str]] = {}
     for change in changes:
         have = tree.entries.get(change.old_path, ABSENT)
+        if change.new_path in placed and change.kind != "delete":
+            raise HunkMismatch(f"it changes {shown(change.new_path)} twice")
         if change.kind == "add":
-            placed[change.new_path] = (change.new_mode or "100644", store(tree, made_content(change, b"", trust_index)))
+            placed[change.new_path] = (change.new_mode or "100644", added_blob(tree, change, trust_index))
             continue
         if have == ABSENT:
             raise HunkMismatch(f"{shown(change.old_path)} is not in the tree")
@@ -184,14 +189,28 @@ def new_blob(tree: Tree, change: FileChange, have: tuple[str, str], merge: Merge
         if merge is None or change.old_mode not in (None, have[0]):
             raise
         return merged_blob(tree, change, have[1], merge)
-    if "160000" in (change.old_mode, have[0]):  # a submodule's "blob" is a commit of another repository
-        return change.new_blob or have[1]
+    if GITLINK in (change.old_mode, have[0]):
+        return submodule_commit(change) if change.hunks else have[1]
     if not change.hunks and change.binary is None:
         return have[1]
     old = tree.content(have[1])
     if old is None:
         raise HunkMismatch(f"{shown(change.old_path)}: blob {have[1][:12]} is missing from the repository")
     return store(tree, made_content(change, old, trust_index))
+
+
+def added_blob(tree: Tree, change: FileChange, trust_index: bool) -> str:
+    """The blob of a new file; of a new submodule, its commit."""
+    if change.new_mode == GITLINK:
+        return submodule_commit(change)
+    return store(tree, made_content(change, b"", trust_index))
+
+
+def submodule_commit(change: FileChange) -> str:
+    """A submodule's "blob" is a commit of another repository: only the index line names it."""
+    if not change.new_blob or len(change.new_blob) != len(diff.NO_BLOB):
+        raise HunkMismatch(f"{shown(change.new_path)} is a submodule, and its index line does not name a whole commit")
+    return change.new_blob
 
 
 def made_content(change: FileChange, old: bytes, trust_index: bool) -> bytes:
@@ -235,7 +254,7 @@ def commit_command(tree: Tree, patch: PatchFile, touches: Sequence[Touch], mark:
     for each in sorted(touches, key=lambda item: item.new_mode != ABSENT[0]):  # deletions first: a rename may swap names
         if each.new_mode == ABSENT[0]:
             out += b"D %s\n" % quote(each.path)
-        elif each.new_mode == "160000" or each.new_blob not in tree.contents:
+        elif each.new_mode == GITLINK or each.new_blob not in tree.contents:
             out += b"M %s %s %s\n" % (each.new_mode.encode(), each.new_blob.encode(), quote(each.path))
         else:
             data = tree.contents[each.new_blob]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from tunefork.patchset.errors import BadInput
 from tunefork.patchset.mail import PatchFile
 
 SUFFIX = ".patch"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*(\.(?!lock$)[A-Za-z0-9_+-]+)*")  # it becomes part of a branch's name
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,20 @@ class Series:
     def load(cls, upstream: str, directory: Path) -> Series:
         """Read ``series`` and every patch it names. A folder without a series file is an empty series."""
         order = directory / "series"
-        text = order.read_text(encoding="utf-8") if order.is_file() else ""
+        text = order.read_text(encoding="utf-8", errors="replace") if order.is_file() else ""
         files: dict[str, bytes] = {}
         for number, line in enumerate(text.splitlines(), 1):
             entry = line.partition("#")[0].strip()
             if not entry:
                 continue
             name = patch_name(entry)
+            if not NAME.fullmatch(name):
+                raise BadInput(f"{order}:{number}: {entry!r} is no name of a patch: letters, digits, and single . _ + - between them",
+                               "rename the file (`git mv`) and this line")
             if name in files:
                 raise BadInput(f"{order}:{number}: {entry} is named twice", "delete one of the two lines")
             path = directory / (name + SUFFIX)
-            if not path.is_file() or path.parent != directory:
+            if not path.is_file():
                 raise BadInput(f"{order}:{number}: names {entry}, and there is no file {path}",
                                "delete the line, or bring the file back (`git checkout -- patches/`)")
             files[name] = path.read_bytes()
@@ -64,7 +69,11 @@ class Series:
     def depends_on(self, name: str) -> list[str]:
         """What a patch declares in its ``Depends-On:`` trailers, directly."""
         values = self.patches[name].trailers("Depends-On")
-        return [self.resolve(word) for value in values for word in value.replace(",", " ").split()]
+        needed = [patch_name(word) for value in values for word in value.replace(",", " ").split()]
+        if missing := [each for each in needed if each not in self.files]:
+            raise BadInput(f"{name}.patch depends on {', '.join(missing)}, which the series does not have",
+                           f"add the patch to {self.directory / 'series'}, or take the name out of its `Depends-On:` trailer")
+        return needed
 
 
 def patch_name(entry: str) -> str:

@@ -10,6 +10,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tunefork.patchset.errors import TuneforkError
+
 FORMAT = 1
 
 
@@ -67,10 +69,14 @@ def save(path: Path, state: State) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file's content in one step, on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    with fresh.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fresh.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise TuneforkError(f"cannot write {path}: {error.strerror}", "make its folder writable, or free space, then run this again") from error

@@ -103,13 +103,23 @@ def collisions(checkout: Checkout, paths: dict[bytes, tuple[Entry, Entry]]) -> l
     for path in added:
         parents = [path[:at] for at in range(len(path)) if path[at : at + 1] == b"/"]
         blocked = next((each for each in parents if each not in removed and is_file(os.path.join(root, each))), None)  # noqa: PTH118
-        if blocked or os.path.lexists(os.path.join(root, path)):  # noqa: PTH118 - bytes paths: names may not be UTF-8
+        if blocked or stays(root, path, removed):
             found.append((blocked or path).decode("utf-8", "surrogateescape"))
     return found
 
 
 def is_file(path: bytes) -> bool:
-    return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112 - bytes path
+    return os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path))  # noqa: PTH112, PTH114 - bytes path
+
+
+def stays(root: bytes, path: bytes, removed: set[bytes]) -> bool:
+    """Whether something is at a path that the move itself does not remove: a folder goes when all of its files go."""
+    whole = os.path.join(root, path)  # noqa: PTH118 - bytes paths: names may not be UTF-8
+    if not os.path.lexists(whole) or is_file(whole):
+        return os.path.lexists(whole)
+    return any(os.path.relpath(os.path.join(folder, name), root) not in removed  # noqa: PTH118
+               for folder, folders, names in os.walk(whole)
+               for name in [*names, *(each for each in folders if os.path.islink(os.path.join(folder, each)))])  # noqa: PTH114, PTH118
 
 
 def index_files(checkout: Checkout) -> tuple[Path, Path]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
 from tunefork.patchset.errors import BadInput
 from tunefork.patchset.series import Series
 
+LONGEST = 100  # characters of a slug: git makes file names of it, with endings
 FORMS = "base, all, only:P, without:P or upto:P (P: a patch's name, several with commas)"
 
 
@@ -28,7 +30,8 @@ class Variant:
     @property
     def slug(self) -> str:
         """The spec as part of a path or a branch: no colon, which PYTHONPATH would split at."""
-        return re.sub(r"[^A-Za-z0-9._+-]+", "-", self.spec)
+        slug = re.sub(r"[^A-Za-z0-9._+-]+", "-", self.spec)
+        return slug if len(slug) <= LONGEST else f"{slug[:LONGEST - 13]}-{hashlib.sha256(self.spec.encode()).hexdigest()[:12]}"
 
 
 def choose(spec: str, series: Series) -> Variant:

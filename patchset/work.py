@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tunefork.patchset.checkout import Checkout, applied_ref
 from tunefork.patchset.errors import WorkAtRisk
+from tunefork.patchset.git import Git
 
 # Files in the git directory that say an operation of git's was begun and not ended.
 OPERATIONS = {
@@ -56,7 +57,7 @@ def find(checkout: Checkout, *, files: bool = True) -> Work:
     state = checkout.state()
     modified, untracked = changed_paths(checkout) if files else ((), ())
     branch, commit = checkout.head()
-    known = state is not None and branch == state.branch
+    known = state is not None and bool(branch) and branch == state.branch
     applied = checkout.git.answer("rev-parse", "--verify", "--quiet", applied_ref(branch)) if branch else None
     unexported: tuple[str, ...] = ()
     if applied and applied != commit:
@@ -96,18 +97,23 @@ def backup(checkout: Checkout, extra: Iterable[str] = ()) -> str:
     head = git.text("rev-parse", "HEAD")
     index = checkout.notes / f"{checkout.key}.backup-index"
     index.unlink(missing_ok=True)
-    staging = type(git)(checkout.path, index=index)
+    staging = Git(checkout.path, index=index)
     try:
         staging("read-tree", head)
         staging("add", "--all", ".")
         for path in extra:
-            staging("add", "--force", "--", path)
+            staging("--literal-pathspecs", "add", "--force", "--", path)
         tree = staging.text("write-tree")
     finally:
         index.unlink(missing_ok=True)
     commit = head
     if tree != git.text("rev-parse", f"{head}^{{tree}}"):
         commit = git.text("commit-tree", tree, "-p", head, "-m", "Work tree as it was before `apply --discard`")
+    return keep(git, commit)
+
+
+def keep(git: Git, commit: str) -> str:
+    """Put a commit under a backup ref, whose name says when. Returns the ref."""
     ref = f"refs/tunefork/backup/{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{commit[:8]}"
     git("update-ref", ref, commit)
     return ref

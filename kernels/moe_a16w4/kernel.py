@@ -89,6 +89,16 @@ def _act_tile(x, G: tl.constexpr, BM: tl.constexpr, LAYOUT: tl.constexpr):
 
 
 @triton.jit
+def _tail_act_tile(x, G: tl.constexpr, BM: tl.constexpr, LAYOUT: tl.constexpr):
+    """Loaded activations -> [G, 32, BM] with K in its own order."""
+    if LAYOUT == "gfx950":
+        tile = tl.permute(tl.reshape(x, [BM // 16, G, 4, 16, 8]), [1, 2, 4, 0, 3])
+    else:
+        tile = tl.permute(tl.reshape(x, [BM // 8, G, 8, 4, 8]), [1, 3, 4, 0, 2])
+    return tl.reshape(tile, [G, 32, BM])
+
+
+@triton.jit
 def _tail_index(G: tl.constexpr, R: tl.constexpr, LAYOUT: tl.constexpr):
     """Flat -> (r, g, row, lane along K) of a tail group's words: one word per row and lane."""
     index = tl.arange(0, R * G * 64)[:, None]
@@ -110,18 +120,15 @@ def _tail_tile(words, G: tl.constexpr, R: tl.constexpr, LAYOUT: tl.constexpr):
 
 @triton.jit
 def _tail_operand(words, scales, G: tl.constexpr, R: tl.constexpr, LAYOUT: tl.constexpr, ASM: tl.constexpr, WIDE: tl.constexpr):
-    """[G, 16 * R, 4] words and scales of one group -> [G, 16 * R, 32] bf16 in the operand's order of K."""
+    """[G, 16 * R, 4] words and scales of one group -> [G, 16 * R, 32] bf16 with K in its own order (Triton gives an operand made by
+    two joins 8 neighbours per lane, one made by a single join 4)."""
     s0 = decode(words, scales, 0, LAYOUT, ASM, WIDE)
     s1 = decode(words, scales, 1, LAYOUT, ASM, WIDE)
     s2 = decode(words, scales, 2, LAYOUT, ASM, WIDE)
     s3 = decode(words, scales, 3, LAYOUT, ASM, WIDE)
     # [G, rows, lane, k0, j & 1, j >> 1]; slot j holds the lane's elements 2 j and 2 j + 1
     tile = tl.join(tl.join(s0, s1), tl.join(s2, s3))
-    if LAYOUT == "gfx950":
-        tile = tl.permute(tile, [0, 1, 2, 5, 4, 3])
-    else:
-        tile = tl.permute(tile, [0, 1, 5, 2, 4, 3])
-    return tl.reshape(tile, [G, R * 16, 32])
+    return tl.reshape(tl.permute(tile, [0, 1, 2, 5, 4, 3]), [G, R * 16, 32])
 
 
 @triton.jit
@@ -233,7 +240,7 @@ def _contract(
         x = tl.load(x_ptr + x_row + CHUNKS * 128 + group * 32 + x_lane + vec8,
                     mask=x_ok & (x_part == PARTS - 1) & (x_lane < lanes * 8), other=0.0)
         w = _tail_operand(_tail_tile(words, G, R, LAYOUT), _tail_tile(scales, G, R, LAYOUT), G, R, LAYOUT, ASM, WIDE)
-        acc = _dot(w, _act_tile(x, G, BM, LAYOUT), acc, ASM)
+        acc = _dot(w, _tail_act_tile(x, G, BM, LAYOUT), acc, ASM)
     return acc
 
 

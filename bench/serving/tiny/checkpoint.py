@@ -80,7 +80,6 @@ def train(model: GptOssForCausalLM, tokens: torch.Tensor, recipe: Recipe) -> flo
     return loss
 
 
-@torch.no_grad()
 def bits_per_byte(model: GptOssForCausalLM, tokenizer: Tokenizer, texts: list[str]) -> float:
     """-log2 of the texts' probability over their UTF-8 bytes; each text alone, its first token not scored.
 
@@ -89,7 +88,8 @@ def bits_per_byte(model: GptOssForCausalLM, tokenizer: Tokenizer, texts: list[st
     bits, count = 0.0, 0
     for text in texts:
         ids = torch.tensor([tokenizer.encode(text).ids])
-        scores = torch.log_softmax(model(input_ids=ids, use_cache=False).logits.float(), dim=-1)
+        with torch.no_grad():
+            scores = torch.log_softmax(model(input_ids=ids, use_cache=False).logits.float(), dim=-1)
         bits -= scores[0, :-1].gather(1, ids[0, 1:, None]).sum().item() / math.log(2)
         count += len(text.encode())
     return bits / count
