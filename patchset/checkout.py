@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tunefork.patchset import mutex, state
 from tunefork.patchset.errors import TuneforkError, WorkAtRisk
-from tunefork.patchset.git import NAME, Git, repository_dir
+from tunefork.patchset.git import NAME, Git
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.pins import Pin
 from tunefork.patchset.process import Say
@@ -40,7 +40,7 @@ class Checkout:
     def repository(self) -> Path:
         """The git directory that all checkouts of this upstream share."""
         plain = self.path / ".git"
-        return plain if plain.is_dir() else repository_dir(self.path)
+        return plain if plain.is_dir() else self.path.with_name(self.upstream) / ".git"
 
     @property
     def notes(self) -> Path:
@@ -200,22 +200,20 @@ def base_state(checkout: Checkout, source: Source, branch: str) -> State:
 def create_beside(layout: Layout, checkout: Checkout, base: State, commit: str, say: Say) -> None:
     """Make a worktree at a commit, where none is or where one was killed half-way (its file ``making`` tells)."""
     first = primary(layout, checkout.upstream)
-    making = first.notes / f"{checkout.key}.making"
-    known = first.notes / f"{checkout.key}.json"
     if checkout.path.exists():
-        if making.is_file():
+        if checkout.making_file.is_file():
             first.git.run("worktree", "remove", "--force", "--force", str(checkout.path))
         if checkout.path.exists() and any(checkout.path.iterdir()):
             raise occupied(checkout.path)
     say(f"{checkout.upstream}: making {checkout.path.name}")
     branch = checkout.branch(checkout.key)
-    known.unlink(missing_ok=True)
-    state.write_atomically(making, b"")
+    checkout.state_file.unlink(missing_ok=True)
+    state.write_atomically(checkout.making_file, b"")
     first.git("worktree", "prune")
     first.git("update-ref", "--stdin", stdin=f"update refs/heads/{branch} {commit}\nupdate {applied_ref(branch)} {commit}\n".encode())
     first.git("worktree", "add", "--quiet", "--force", str(checkout.path), branch)
-    state.save(known, State("base", branch, base.source, base.base, base.base_tree, exact=True, patches=()))
-    making.unlink()
+    state.save(checkout.state_file, State("base", branch, base.source, base.base, base.base_tree, exact=True, patches=()))
+    checkout.making_file.unlink()
 
 
 def borrow_objects(cache: Path, git_dir: Path) -> None:

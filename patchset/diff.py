@@ -149,8 +149,8 @@ def header_line(change: FileChange, line: bytes) -> bool:
             change.new_path = unquote(path)
     elif word in (b"---", b"+++"):
         if (path := unquote(value.split(b"\t")[0])) != b"/dev/null":  # git ends a name with a blank in it by a tab
-            side, prefix = ("old_path", b"a/") if word == b"---" else ("new_path", b"b/")
-            setattr(change, side, path[2:] if path.startswith(prefix) else b"")
+            attribute, prefix = ("old_path", b"a/") if word == b"---" else ("new_path", b"b/")
+            setattr(change, attribute, path[2:] if path.startswith(prefix) else b"")
     else:
         return word in (b"similarity", b"dissimilarity")
     return True

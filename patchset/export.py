@@ -5,12 +5,13 @@ A file that did not change is not touched. After an export the branch is moved t
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunefork.patchset import apply, canonical, mail, sources, work
+from tunefork.patchset import apply, canonical, mail, sources, variant, work
 from tunefork.patchset import checkout as checkouts
 from tunefork.patchset.apply import pin_of, state_of_primary
 from tunefork.patchset.checkout import Checkout
@@ -51,16 +52,17 @@ def export(layout: Layout, upstream: str, spec: str | None = None, *, dry_run: b
         checkout, held = meant(layout, upstream, spec)
         check_ready(checkout, held, say)
         files = canonical.files(checkout.git, held.base, "HEAD")
-        named = name_commits(checkout.git, files, held, series)
+        commits = name_commits(files, held, series)
+        named = with_pulled(commits, {commit for commit, _ in files}, held, series, checkout)
         handled = {patch.name for patch in held.patches} | {name for name, _ in named}
-        if set(series.names) - handled:  # the variant leaves them out, or they came since it was applied
+        if set(series.names) - handled or named != commits:  # the variant leaves them out, or they came since it was applied
             named = weave(checkout.git, held, series, named, handled)
         report, lock = plan(series, named, checkout.git, held.base, pin.commit)
         if dry_run:
             return report
         write(series.directory, dict(named), report, lock)
     if not report.same or checkout.head()[1] != held.commit:
-        settle(layout, upstream, checkout, held, say)
+        settle(layout, upstream, checkout, held, [name for name, _ in commits], say)
     return report
 
 
@@ -78,26 +80,59 @@ def check_ready(checkout: Checkout, held: State, say: Say) -> None:
     found = work.find(checkout)
     if found.operation or found.elsewhere:
         what = f"a {found.operation} in progress" if found.operation else f"HEAD on {found.elsewhere}"
+        gone = checkout.git.answer("rev-parse", "--verify", "--quiet", f"refs/heads/{held.branch}") is None
+        back = f"`git branch -m {held.branch}`" if gone else f"`git checkout {held.branch}`"
         raise WorkAtRisk(f"{checkout.path.name} has {what}; the commits of {held.branch} are what is exported",
-                         f"finish it, then `git checkout {held.branch}` in {checkout.path}")
+                         f"{'finish it, then ' if found.operation else ''}{back} in {checkout.path}")
     if found.modified:
         say(f"{checkout.path.name}: {len(found.modified)} modified files are in no commit and are not exported")
 
 
-def name_commits(git: Git, files: Sequence[tuple[str, bytes]], held: State, series: Series) -> list[tuple[str, bytes]]:
-    """(patch name, file) per commit: by commit, then by subject, then a fresh name from the subject."""
+def name_commits(files: Sequence[tuple[str, bytes]], held: State, series: Series) -> list[tuple[str, bytes]]:
+    """(patch name, file) per commit: by commit, then by subject (in order, where several share one), then a fresh name."""
     known = {patch.commit: patch.name for patch in held.patches}
-    by_subject = {patch.subject: name for name, patch in series.patches.items()}
     names: list[str | None] = [known.get(commit) for commit, _ in files]
     subjects = [mail.read(commit, data).subject for commit, data in files]
     for at, subject in enumerate(subjects):
-        candidate = by_subject.get(subject)
-        if names[at] is None and candidate and candidate not in names:
-            names[at] = candidate
-    for at, subject in enumerate(subjects):
         if names[at] is None:
-            names[at] = fresh_name(subject, {name for name in names if name} | set(series.names))
+            names[at] = next((name for name, patch in series.patches.items() if patch.subject == subject and name not in names), None)
+    for at, (subject, (_, data)) in enumerate(zip(subjects, files, strict=True)):
+        if names[at] is None:
+            names[at] = fresh_name(subject, {name for name in names if name} | set(series.names) | strangers(series, data))
     return [(name, data) for name, (_, data) in zip(names, files, strict=True) if name]
+
+
+def strangers(series: Series, data: bytes) -> set[str]:
+    """Names of files in the series' folder that no line names and that hold something else: an author put them there."""
+    return {path.name.removesuffix(SUFFIX) for path in series.directory.glob("*" + SUFFIX)
+            if path.name.removesuffix(SUFFIX) not in series.files and path.read_bytes() != data}  # fmt: skip
+
+
+def with_pulled(
+    named: list[tuple[str, bytes]], commits: set[str], held: State, series: Series, checkout: Checkout
+) -> list[tuple[str, bytes]]:
+    """The commits' files, with those that changed in patches/ since the apply (a pull) in place of commits that did not change.
+
+    WorkAtRisk where a patch changed on both sides. commits: those that are exported.
+    """
+    applied = {patch.name: patch.sha256 for patch in held.patches}
+    untouched = {patch.name for patch in held.patches if patch.commit in commits}
+    found = []
+    for name, data in named:
+        file = series.files.get(name)
+        if name not in applied or file == data or (file is not None and sha256_of(file) == applied[name]):
+            found.append((name, data))
+        elif name not in untouched and sha256_of(data) != applied[name]:
+            what = "taken out of the series" if file is None else "changed in patches/"
+            raise WorkAtRisk(f"{name} was changed in {checkout.path.name}, and {what} since it was applied",
+                             f"put the file in {series.directory} and its line in `series` back as applied, export, then merge the two")
+        elif file is not None:
+            found.append((name, file))
+    return found
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def fresh_name(subject: str, taken: set[str]) -> str:
@@ -123,6 +158,9 @@ def weave(
             at = queue.index(name)
             order += queue[: at + 1]
             queue = queue[at + 1 :]
+        if held.variant == f"upto:{name}":  # commits at its end go where the variant ends
+            order += queue
+            queue = []
     order += queue
     patches = [mail.read(name, fresh.get(name) or series.files[name]) for name in order]
     try:
@@ -177,12 +215,33 @@ def series_text(path: Path, names: list[str]) -> str:
     return "\n".join([*top, *(kept.get(name, name + SUFFIX) for name in names)]) + "\n"
 
 
-def settle(layout: Layout, upstream: str, checkout: Checkout, held: State, say: Say) -> None:
-    """Move the branch from the user's commits to the canonical ones of the files just written; the trees are the same."""
+def settle(layout: Layout, upstream: str, checkout: Checkout, held: State, names: list[str], say: Say) -> None:
+    """Move the branch from the user's commits to the canonical ones of the files just written; the trees are the same.
+
+    names: of the patches that were exported. A variant that would leave one of them out is widened to hold it.
+    """
     checkout.git("update-ref", checkouts.applied_ref(held.branch), "HEAD")
     series = Series.load(upstream, layout.series_dir(upstream))
-    spec = held.variant if all(patch.name in series.files for patch in held.patches) else "all"
-    apply.apply(layout, upstream, spec, beside=checkout.key != checkouts.PRIMARY, say=say)
+    spec = widened(held.variant, [name for name in names if name in series.files], series)
+    beside = checkout.key != checkouts.PRIMARY
+    if spec != held.variant:
+        outcome = "keeps its variant, which leaves some of it out" if beside else f"now holds {spec}"
+        say(f"{checkout.path.name}: exported; the checkout {outcome}")
+    if not beside or spec == held.variant:
+        apply.apply(layout, upstream, spec, beside=beside, say=say)
+
+
+def widened(spec: str, names: list[str], series: Series) -> str:
+    """The variant that holds what was exported: the old one where it does, else the nearest that does."""
+    kind, _, rest = spec.partition(":")
+    known = kind in ("base", "all", "only", "without", "upto") and set(filter(None, rest.split(","))) <= set(series.names)
+    if known and set(names) <= set(variant.choose(spec, series).names):
+        return spec
+    if kind == "upto" and names:
+        return f"upto:{names[-1]}"
+    if kind in ("base", "only", "upto"):
+        return f"only:{','.join(names)}" if names else "base"
+    return "all"
 
 
 def lock_series(layout: Layout, upstream: str, *, check: bool = False, say: Say = quiet) -> Exported:

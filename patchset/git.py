@@ -204,8 +204,3 @@ def advice(message: str) -> str:
         "Operation not permitted": "make the folder writable, then run this again",
     }
     return next((remedy for sign, remedy in known.items() if sign in message), "")
-
-
-def repository_dir(directory: Path) -> Path:
-    """The git directory that a checkout shares with its worktrees (``work/vllm/.git``)."""
-    return Path(Git(directory).text("rev-parse", "--path-format=absolute", "--git-common-dir"))

@@ -67,7 +67,7 @@ def read(name: str, data: bytes) -> PatchFile:
     moment = parsedate_tz(headers[b"date"].decode("ascii", "replace"))
     if person is None or moment is None:
         raise BadInput(f"{name}.patch: `From:` must be `Name <mail>` and `Date:` an RFC 2822 date", export_remedy(name))
-    subject = decoded(headers[b"subject"]).encode("utf-8", "surrogateescape")
+    subject = re.sub(rb"\s+", b" ", decoded(headers[b"subject"]).encode("utf-8", "surrogateescape"))  # folding keeps no runs of blanks
     text = body.strip(b"\n")
     message = subject + (b"\n\n" + text if text else b"") + b"\n"
     called = re.sub(r"\\(.)", r"\1", person[1]) if person[1] is not None else person[2].strip()

@@ -79,4 +79,5 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(fresh, path)
     except OSError as error:
         fresh.unlink(missing_ok=True)
-        raise TuneforkError(f"cannot write {path}: {error.strerror}", "make its folder writable, or free space, then run this again") from error
+        why = f"cannot write {path}: {error.strerror}"
+        raise TuneforkError(why, "make its folder writable, or free space, then run this again") from error
