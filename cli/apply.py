@@ -39,7 +39,7 @@ def apply(
     \b
     python build.py apply                            every patch
     python build.py apply --variant base             the unpatched pin
-    python build.py apply vllm --variant without:router-no-copy --beside
+    python build.py apply vllm --variant without:tuned-gemm-first --beside
     """
     layout = Layout.here()
     if go_on or abort:
@@ -64,7 +64,8 @@ def one(layout: Layout, upstream: str, spec: str, *, named: bool, beside: bool, 
             raise
         silent.parent.mkdir(parents=True, exist_ok=True)
         silent.touch()
-        return leave_out(layout, upstream, wanted, error.message)
+        reasons = [line.strip() for line in error.message.splitlines()]
+        return leave_out(layout, upstream, wanted, "; ".join(reasons[1:] or reasons))
 
 
 def recently(stamp: Path) -> bool:

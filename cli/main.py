@@ -17,6 +17,7 @@ COMMANDS = {
     "develop": "build and install the applied trees, editable, for a target",
     "serve": "serve a model with the installed, patched vLLM",
     "patch": "author patches: export commits to files, check them",
+    "kernels": "list our kernels; gate their gfx950 code",
     "test": "run the project's tests",
     "doctor": "check this machine and say what to change",
     "container": "print or run the ROCm container's command",

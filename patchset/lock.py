@@ -3,7 +3,7 @@
 A text file that git people can read: per patch its file's hash, then one line per touched path in the form of ``git diff --raw``::
 
     base 98dff2a81d747d1dba01a47f939f48c3526d4206
-    patch router-no-copy sha256 5d41...
+    patch wvsplitkrc-strided sha256 65f6...
     :100644 100644 <blob before> <blob after> vllm/model_executor/layers/utils.py
 """
 
