@@ -173,10 +173,10 @@ def division_scale(instruction: Instruction, operands: Sequence[Operand]) -> Ste
         ]
         rule = np.select(rules, list(range(7)), 7)
         is_denominator, is_numerator = value == denominator, value == numerator
-        up = (rule == 2) | (rule == 6) | (((rule == 1) | (rule == 3)) & is_denominator)
-        up |= (rule == 5) & is_numerator
+        up = (rule == 2) | (rule == 6) | ((rule == 1) & is_denominator) | ((rule == 5) & is_numerator)
+        down = (rule == 4) | ((rule == 3) & is_denominator)  # a quotient too small: v_div_fmas takes 2**64 back
         result = np.where(up, scaled(value, np.array(64)), value)
-        result = np.where(rule == 4, scaled(value, np.array(-64)), result)
+        result = np.where(down, scaled(value, np.array(-64)), result)
         result = np.where(rule == 0, np.float32(np.nan), result).astype(np.float32)
         batch.write("v", index, result.view(np.uint32))
         batch.write_lane_bits(out, ((rule == 1) | (rule == 3) | (rule == 5)) & batch.active)

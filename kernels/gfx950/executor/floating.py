@@ -79,6 +79,7 @@ def division_fixup(quotient: Array, denominator: Array, numerator: Array) -> Arr
     """v_div_fixup_f32: the special cases that the refined quotient cannot give."""
     sign = np.where(np.signbit(denominator) ^ np.signbit(numerator), F32(-1), F32(1))
     result = sign * np.abs(quotient)
+    result = np.where(np.isnan(quotient), sign * F32(np.inf), result)  # the refinement of a quotient that overflows
     infinite = np.isinf(numerator) | (denominator == 0)
     zero = np.isinf(denominator) | (numerator == 0)
     result = np.where(infinite, sign * F32(np.inf), result)

@@ -66,8 +66,10 @@ def encode(value: Array, fmt: str, *, saturate: bool) -> npt.NDArray[np.uint32]:
     even = np.where(upper % 2 == 0, upper, upper - 1)
     pattern = np.where(below < above, upper - 1, np.where(below > above, upper, even))
     if not saturate:
-        ulp = finite[-1] - finite[-2]
-        pattern = np.where(exact >= finite[-1] + ulp / 2, OVERFLOW[fmt], pattern)
+        halfway = finite[-1] + (finite[-1] - finite[-2]) / 2
+        largest_is_odd = len(finite) % 2 == 0
+        too_large = exact >= halfway if largest_is_odd else exact > halfway  # a tie goes to the even neighbour
+        pattern = np.where(too_large, OVERFLOW[fmt], pattern)
     pattern = np.where(np.isnan(exact), NOT_A_NUMBER[fmt], pattern).astype(np.uint32)
     sign = np.signbit(np.asarray(value)).astype(np.uint32) << np.uint32(BITS[fmt] - 1)
     return pattern | sign

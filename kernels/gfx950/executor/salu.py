@@ -107,7 +107,7 @@ def bit_count(value: Array) -> Array:
 
 
 def reverse_bits(value: Array) -> Array:
-    word = np.atleast_1d(np.asarray(value))
+    word = np.ascontiguousarray(np.atleast_1d(value))
     bits = np.unpackbits(word.view(np.uint8).reshape(len(word), -1), axis=1, bitorder="little")
     return np.packbits(bits[:, ::-1], axis=1, bitorder="little").view(word.dtype)[:, 0]
 
