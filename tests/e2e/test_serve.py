@@ -21,6 +21,7 @@ import pytest
 from tunefork.bench.serving import command, ports, profile
 from tunefork.bench.serving.client import Client
 from tunefork.bench.serving.guarded import alive
+from tunefork.bench.serving.tiny.store import file_hashes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -93,6 +94,26 @@ def test_kill_9_of_build_py_leaves_nothing(developed: Path) -> None:
         server.process.kill()
         assert server.gone_within(60)
         assert ports.is_free("127.0.0.1", server.port)
+
+
+def test_the_tiny_model_has_the_same_bytes_at_every_build(developed: Path, tmp_path: Path) -> None:
+    hashes = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        subprocess.run([sys.executable, "-c", MAKE, str(tmp_path / name)], cwd=tmp_path, check=True)
+        hashes.append(file_hashes(tmp_path / name))
+    assert hashes[0] == hashes[1]
+    assert {"model.safetensors", "tokenizer.json", "config.json", "eval/stories.jsonl"} <= set(hashes[0])
+
+
+# Trained for a few steps only: enough for a difference in a last bit to spread.
+MAKE = """
+import sys
+from pathlib import Path
+from tunefork.bench.serving.tiny.checkpoint import make_files
+from tunefork.bench.serving.tiny.recipe import Recipe
+make_files(Recipe(train_steps=5, train_characters=200_000, eval_characters=2_000), Path(sys.argv[1]))
+"""
 
 
 def test_vllm_accepts_every_flag_and_variable_of_our_profiles(developed: Path, tmp_path: Path) -> None:
