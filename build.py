@@ -62,6 +62,14 @@ def bootstrap() -> None:
     mark.write_text(ready_mark())
 
 
+def holds_project() -> bool:
+    """Whether the running interpreter, other than .venv's, has this very checkout installed."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("tunefork")
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == ROOT / "src/tunefork/__init__.py"
+
+
 def main() -> int:
     """Bootstrap where needed, then hand over to the command line."""
     if sys.version_info < (3, 11):  # noqa: UP036 - this file must say so itself when an older Python runs it
@@ -70,12 +78,12 @@ def main() -> int:
     # Our folders must not shadow libraries of the same name (transformers imports a top-level `kernels`).
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     args = sys.argv[1:]
-    here = Path(sys.prefix).resolve() == VENV.resolve()
+    in_venv = Path(sys.prefix).resolve() == VENV.resolve()
     if args[:1] == ["--no-venv"]:
         args = args[1:]
-    elif not here or not (VENV / "tunefork-ready").is_file():
+    elif in_venv or not holds_project():
         bootstrap()
-        if not here:
+        if not in_venv:
             os.execv(PYTHON, [str(PYTHON), str(Path(__file__).resolve()), *args])
     try:
         from tunefork.cli.main import main as command

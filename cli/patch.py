@@ -49,6 +49,26 @@ def lock(upstream: str, check: bool, as_json: bool) -> int:
     return show([report], dry_run=check, as_json=as_json)
 
 
+@patch.command()
+@click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def lint(upstreams: tuple[str, ...], as_json: bool) -> int:
+    """Check that every patch says what patches/README.md asks, and that it is true. Exit 1 on an error; warnings are for the author."""
+    from tunefork.patchset.lint import lint as run
+
+    layout = Layout.here()
+    found = [each for name in upstreams or pins.load(layout) for each in run(layout, name, say)]
+    errors = sum(each.level == "error" for each in found)
+    if as_json:
+        print_json({"findings": found, "ok": not errors})
+        return 1 if errors else 0
+    for each in found:
+        click.echo(f"{each.level}: {each.upstream}/{each.patch}: {each.message} [{each.rule}]\n  try: {each.remedy}")
+    warnings, skipped = (sum(each.level == level for each in found) for level in ("warning", "skipped"))
+    click.echo(f"{errors} errors, {warnings} warnings, {skipped} checks skipped")
+    return 1 if errors else 0
+
+
 def show(reports: list[Exported], *, dry_run: bool, as_json: bool) -> int:
     """What changed, or would; 1 when a dry run finds a difference."""
     if as_json:
