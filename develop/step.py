@@ -104,4 +104,4 @@ class Heartbeat:
         if now < self.next or not (COUNTED.search(line) or line.startswith(("Collecting ", "Installing "))):
             return
         self.next = now + self.every
-        self.say(f"    {line.strip()[:110]}")
+        self.say(f"    {line.strip().partition(' (from ')[0][:110]}")

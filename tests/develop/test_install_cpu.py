@@ -210,3 +210,12 @@ def mtimes(folder):
     return {str(path): path.lstat().st_mtime_ns for path in folder.rglob("*")}
 
 
+
+
+def test_an_interrupted_repair_takes_the_old_mark_away(workshop, monkeypatch):
+    develop(workshop)
+    (workshop.vllm / "vllm" / "_C_AVX2.abi3.so").unlink()
+    monkeypatch.setattr(install, "verify", lambda *_args, **_options: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        develop(workshop)
+    assert read_mark() is None
