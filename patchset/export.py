@@ -192,6 +192,8 @@ def plan(series: Series, named: Sequence[tuple[str, bytes]], git: Git, base: str
 
 def write(directory: Path, files: dict[str, bytes], report: Exported, lock: Lock) -> None:
     """Write what changed; the lock last, so that a kill in between shows as a mismatch that exporting again repairs."""
+    for leftover in directory.glob("*.tmp[0-9]*"):
+        leftover.unlink()
     for name, data in files.items():
         if name + SUFFIX in (*report.added, *report.changed):
             write_atomically(directory / (name + SUFFIX), data)

@@ -7,9 +7,7 @@ touched in between.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +16,18 @@ from tunefork.patchset import canonical, diff
 from tunefork.patchset import checkout as checkouts
 from tunefork.patchset import export as exporting
 from tunefork.patchset.apply import Applied
-from tunefork.patchset.diff import FileChange, HunkMismatch
 from tunefork.patchset.errors import BadInput, PatchConflict
 from tunefork.patchset.export import Exported
 from tunefork.patchset.git import EMAIL, NAME, Git
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.mail import PatchFile
-from tunefork.patchset.materialise import Mismatch
+from tunefork.patchset.materialise import Mismatch, Tree, shown
 from tunefork.patchset.process import Say, quiet
+from tunefork.patchset.proposal import propose, put
 from tunefork.patchset.series import SUFFIX, Series
 from tunefork.patchset.state import write_atomically
 
 SLUG = "parked"
-MARKER = b"<<<<<<< "
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,17 @@ def notes(layout: Layout, upstream: str) -> Path:
 
 
 def find(layout: Layout, upstream: str) -> Parked | None:
-    """The parked patch of an upstream, if there is one."""
+    """The parked patch of an upstream, if there is one. Of damaged notes only the worktree is known: --abort still works."""
+    path = layout.checkout(upstream, SLUG)
     try:
         data = json.loads(notes(layout, upstream).read_bytes())
-    except (OSError, ValueError):
+        found = Parked(upstream, str(data["patch"]), str(data["onto"]), path)
+    except OSError:
         return None
-    return Parked(upstream, data["patch"], data["onto"], layout.checkout(upstream, SLUG))
+    except (ValueError, KeyError, TypeError):
+        return Parked(upstream, "(unreadable notes)", "", path)
+    checkouts.mend_links(checkouts.primary(layout, upstream), path)
+    return found
 
 
 def lock_or_park(layout: Layout, upstream: str, *, say: Say = quiet) -> Exported:
@@ -73,73 +75,16 @@ def lock_or_park(layout: Layout, upstream: str, *, say: Say = quiet) -> Exported
 
 
 def park(layout: Layout, upstream: str, patch: PatchFile, onto: str) -> Parked:
-    """Make the parked worktree and put the patch's change into it."""
-    first = checkouts.primary(layout, upstream)
+    """Make the parked worktree and put the patch's change into it; the notes come last, so that half a change is never taken for all."""
+    git = checkouts.primary(layout, upstream).git
     path = layout.checkout(upstream, SLUG)
-    remove_worktree(first.git, path)
-    first.git("worktree", "add", "--quiet", "--force", "--detach", str(path), onto)
+    remove_worktree(git, path)
+    git("worktree", "add", "--quiet", "--force", "--detach", str(path), onto)
+    tree = Tree.read(git, onto)
+    for file in [propose(tree, change, patch.name) for change in diff.parse(patch.name, patch.diff)]:  # all read before any is written
+        put(path, file, patch.name)
     write_atomically(notes(layout, upstream), json.dumps({"patch": patch.name, "onto": onto}).encode())
-    for change in diff.parse(patch.name, patch.diff):
-        put(first.git, path, change, patch.name)
     return Parked(upstream, patch.name, onto, path)
-
-
-def put(git: Git, tree: Path, change: FileChange, name: str) -> None:
-    """One file's change in the parked worktree: exact, merged, or with conflict markers."""
-    root = os.fsencode(tree)
-    old_file = Path(os.fsdecode(root + b"/" + change.old_path))
-    new_file = Path(os.fsdecode(root + b"/" + change.new_path))
-    ours = old_file.read_bytes() if old_file.is_file() and change.kind != "add" else b""
-    if change.kind == "delete":
-        old_file.unlink(missing_ok=True)
-        return
-    taken = change.kind == "add" and new_file.is_file()
-    content = marked(new_file.read_bytes(), change.apply(b""), name) if taken else changed_text(git, change, ours, name)
-    if change.kind == "rename":
-        old_file.unlink(missing_ok=True)
-    new_file.parent.mkdir(parents=True, exist_ok=True)
-    new_file.write_bytes(content)
-    new_file.chmod(0o755 if change.new_mode == "100755" else 0o644)
-
-
-def changed_text(git: Git, change: FileChange, ours: bytes, name: str) -> bytes:
-    """The patched content where it fits; else a three-way merge from the patch's own preimage; else hunk by hunk."""
-    try:
-        return change.apply(ours)
-    except HunkMismatch:
-        base = git.run("cat-file", "blob", change.old_blob or "-")
-        if base.code == 0 and diff.blob_id(base.out) == change.old_blob:
-            return merge_with_markers(git, base.out, ours, change.apply(base.out), name)
-        return hunks_with_markers(change, ours, name)
-
-
-def merge_with_markers(git: Git, base: bytes, ours: bytes, theirs: bytes, name: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="tunefork-park-") as folder:
-        paths = [Path(folder) / side for side in ("ours", "base", "theirs")]
-        for path, data in zip(paths, (ours, base, theirs), strict=True):
-            path.write_bytes(data)
-        labels = ["-L", "tree", "-L", "what the patch was made from", "-L", f"{name}.patch"]
-        return git.run("merge-file", "-p", "--diff3", *labels, *map(str, paths)).out
-
-
-def hunks_with_markers(change: FileChange, ours: bytes, name: str) -> bytes:
-    """Without the preimage: each hunk is marked at its line, the tree's lines there against the patch's."""
-    lines = diff.split_lines(ours)
-    out: list[bytes] = []
-    at = 0
-    for hunk in change.hunks:
-        begin = min(max(hunk.start - 1, at), len(lines))
-        end = min(begin + len(hunk.old), len(lines))
-        out += lines[at:begin]
-        out.append(marked(b"".join(lines[begin:end]), b"".join(hunk.new), name))
-        at = end
-    return b"".join([*out, *lines[at:]])
-
-
-def marked(ours: bytes, theirs: bytes, name: str) -> bytes:
-    """A conflict block of two sides."""
-    ends = [side if not side or side.endswith(b"\n") else side + b"\n" for side in (ours, theirs)]
-    return MARKER + b"tree\n" + ends[0] + b"=======\n" + ends[1] + b">>>>>>> " + name.encode() + b".patch\n"
 
 
 def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Applied:
@@ -150,6 +95,9 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Applied:
     with checkouts.locked(layout, upstream, say):
         series = Series.load(upstream, layout.series_dir(upstream))
         patch = series.patches[series.resolve(parked.patch)]
+        if not (parked.path / ".git").exists():
+            raise PatchConflict(f"{upstream}: {parked.path} is gone, and {parked.patch} was parked there",
+                                f"python build.py apply {upstream} --abort, then python build.py patch lock {upstream}")
         data = resolved(parked, patch)
         write_atomically(series.directory / (patch.name + SUFFIX), data)
         say(f"{upstream}: {patch.name}.patch rewritten from the resolved tree")
@@ -161,11 +109,14 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Applied:
 def resolved(parked: Parked, patch: PatchFile) -> bytes:
     """The canonical patch file of what the parked worktree now holds."""
     git = Git(parked.path)
-    unresolved = git.run("grep", "-l", "--untracked", "-I", "-e", "^<<<<<<< ", "-e", "^>>>>>>> ").out.decode("utf-8", "replace")
-    touched = {os.fsdecode(change.new_path) for change in diff.parse(patch.name, patch.diff)}
-    if left := sorted(touched & set(unresolved.splitlines())):
-        raise PatchConflict(f"{parked.path.name}: conflict markers are left in {', '.join(left)}",
+    marked_files = git.run("grep", "-l", "-z", "--untracked", "-I", "-e", "^<<<<<<< ", "-e", "^>>>>>>> ").out.split(b"\0")
+    touched = {change.new_path for change in diff.parse(patch.name, patch.diff)}
+    if left := sorted(touched & set(marked_files)):
+        raise PatchConflict(f"{parked.path.name}: conflict markers are left in {', '.join(map(shown, left))}",
                             f"resolve them in {parked.path}, then --continue again; or --abort")
+    if undecided := sorted({line.partition(b"\t")[2] for line in git("ls-files", "--unmerged", "-z").split(b"\0")[:-1]}):
+        raise PatchConflict(f"{parked.path.name}: {', '.join(map(shown, undecided))} cannot be merged as text, and no side is chosen",
+                            f"in {parked.path}: git checkout --ours (the tree's) or --theirs (the patch's), git add; then --continue")
     git("add", "--all", ".")
     tree = git.text("write-tree")
     if tree == git.text("rev-parse", f"{parked.onto}^{{tree}}"):
@@ -191,7 +142,8 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> None:
 
 def remove(layout: Layout, upstream: str) -> None:
     remove_worktree(checkouts.primary(layout, upstream).git, layout.checkout(upstream, SLUG))
-    notes(layout, upstream).unlink(missing_ok=True)
+    for path in notes(layout, upstream).parent.glob(applying.PARKED + "*"):  # with what a kill left of writing it
+        path.unlink(missing_ok=True)
 
 
 def remove_worktree(git: Git, path: Path) -> None:

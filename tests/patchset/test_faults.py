@@ -112,7 +112,7 @@ def test_a_kill_at_any_step_of_export_is_recovered(world: World) -> None:
             break
         killed += 1
         export(world.layout, "up")
-        assert world.names()[-1] == "my-work"
+        assert world.names()[-1] == "my-work" and not list(world.series.glob("*.tmp*"))
         assert apply(world.layout, "up").changed == 0
         assert (world.checkout / "b.py").read_bytes() == b"mine\n"
         assert export(world.layout, "up", dry_run=True).same
