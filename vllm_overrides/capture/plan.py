@@ -1,0 +1,102 @@
+"""A plan: the sizes, what they cost beside vLLM's default list and the guide's, and the forms in which others read it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vllm_overrides.capture.optimum import Problem, solve
+from vllm_overrides.capture.options import Options
+from vllm_overrides.capture.rules import Limits, check_compile_sizes, default_sizes, guide_sizes, settle
+from vllm_overrides.capture.waste import Waste, waste
+from vllm_overrides.errors import OverrideError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes for one workload on one server, and three lists judged on it: the plan's, vLLM 0.29.0's default, the guide's.
+
+    notes: what 0.29.0 drops or does not use of the plan.  workload, cost: where the figures come from.
+    """
+
+    sizes: tuple[int, ...]
+    compile_sizes: tuple[int, ...]
+    expected: Waste
+    default: Waste
+    guide: Waste
+    notes: tuple[str, ...]
+    workload: str
+    cost: str
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``plan-sizes --json`` prints; TUNEFORK_CAPTURE_PLAN takes a file of it."""
+        return {
+            "sizes": list(self.sizes),
+            "compile_sizes": list(self.compile_sizes),
+            "expected_waste": self.expected.rows,
+            "default_waste": self.default.rows,
+            "guide_waste": self.guide.rows,
+            "graphs": len(self.sizes),
+            "plan": asdict(self.expected),
+            "default": asdict(self.default),
+            "guide": asdict(self.guide),
+            "notes": list(self.notes),
+            "workload": self.workload,
+            "cost": self.cost,
+        }
+
+    def as_yaml(self) -> str:
+        """A file for ``vllm serve --config``. The value is JSON in a string, as the flag on a command line is."""
+        config = {
+            "cudagraph_capture_sizes": list(self.sizes),
+            "max_cudagraph_capture_size": self.sizes[-1],
+            "compile_sizes": list(self.compile_sizes),
+        }
+        return f"# {self.workload}\n# {self.cost}\ncompilation-config: '{json.dumps(config)}'\n"
+
+
+def make_plan(options: Options) -> Plan:
+    """Solve and judge. Raises OverrideError for options that no server could run, or sizes that 0.29.0 would reject."""
+    problem = options.problem()
+    found = solve(problem)
+    settled = settle(found.sizes, options.limits, maximum=found.sizes[-1])
+    check_compile_sizes(found.compile_sizes, settled)
+    return Plan(
+        found.sizes,
+        found.compile_sizes,
+        waste(settled, problem.workload, problem.cost),
+        judge(default_sizes(options.limits), problem),
+        judge(guide_sizes(), problem),
+        settled.notes,
+        problem.workload.source,
+        problem.cost.source,
+    )
+
+
+def judge(sizes: list[int], problem: Problem) -> Waste:
+    """A list's waste, once 0.29.0 has dropped from it what it drops."""
+    return waste(settle(sizes, problem.limits), problem.workload, problem.cost)
+
+
+def read_plan(path: Path, limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(sizes, compile_sizes) from a file of ``Plan.as_json``, checked against the server that is to use them.
+
+    Raises:
+        OverrideError: no such file, no plan in it, or a plan made for other limits.
+    """
+    try:
+        found = json.loads(path.read_text())
+        sizes = tuple(int(size) for size in found["sizes"])
+        compiled = tuple(int(size) for size in found.get("compile_sizes", ()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OverrideError(f"{path} is no capture plan ({error})", f"build.py plan-sizes --conc 4,8,16 --json > {path}") from None
+    settled = settle(sizes, limits)
+    if settled.piecewise != tuple(sorted(set(sizes))) or settled.full != settled.piecewise:
+        raise OverrideError(
+            f"{path} was made for another server: {'; '.join(settled.notes)}",
+            "plan-sizes with this server's --max-num-seqs, --max-num-batched-tokens and --num-speculative-tokens",
+        )
+    check_compile_sizes(compiled, settled)
+    return settled.piecewise, compiled
