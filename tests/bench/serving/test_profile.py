@@ -37,7 +37,7 @@ def write(tmp_path: Path, text: str) -> str:
 
 
 def test_our_profiles_load() -> None:
-    assert profile.names() == ["seed", "smoke", "stage2"]
+    assert {"seed", "smoke", "stage2"} <= set(profile.names())
     for name in profile.names():
         assert profile.load(name).name == name
 
@@ -123,8 +123,9 @@ def test_mistakes_name_the_file_and_the_key(tmp_path: Path, old: str, new: str, 
 
 
 def test_an_unknown_profile_lists_ours() -> None:
-    with pytest.raises(BadInput, match=r"no profile 'sed': expected one of seed, smoke, stage2, or a TOML file"):
+    with pytest.raises(BadInput, match=r"no profile 'sed': expected one of .*or a TOML file") as caught:
         profile.load("sed")
+    assert ", ".join(profile.names()) in caught.value.message
 
 
 def test_tensor_parallel_must_be_positive() -> None:
