@@ -11,6 +11,7 @@ from tunefork.patchset import checkout as checkouts
 from tunefork.patchset import park, pins, work
 from tunefork.patchset.apply import PatchState
 from tunefork.patchset.checkout import Checkout
+from tunefork.patchset.errors import LockMismatch
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.lock import Lock
 from tunefork.patchset.pins import Pin
@@ -57,7 +58,7 @@ def status(layout: Layout, upstream: str) -> UpstreamStatus:
     begin = time.monotonic()
     pin = pins.load(layout)[upstream]
     series = Series.load(upstream, layout.series_dir(upstream))
-    lock = Lock.load(series.directory)
+    lock, damage = readable_lock(series)
     found = [(each, held) for each in checkouts.all_checkouts(layout, upstream) if (held := each.state()) is not None]
     sides = tuple(CheckoutStatus(each.path, held.variant, held.tree, work.find(each)) for each, held in found)
     held = found[0][1] if found else None
@@ -73,10 +74,18 @@ def status(layout: Layout, upstream: str) -> UpstreamStatus:
         patches=tuple(patch_state(name, series, lock, held, parked.patch if parked else None) for name in series.names),
         work=sides[0].work if sides else Work(),
         checkouts=sides,
-        drift=drift(series, lock, pin, found),
+        drift=damage or drift(series, lock, pin, found),
         parked=parked.patch if parked else None,
         seconds=round(time.monotonic() - begin, 3),
     )
+
+
+def readable_lock(series: Series) -> tuple[Lock | None, tuple[str, ...]]:
+    """(the lock, none of these lines) or (None, a line that says what is wrong with it): status reports, it does not refuse."""
+    try:
+        return Lock.load(series.directory), ()
+    except LockMismatch as error:
+        return None, (error.message,)
 
 
 def patch_state(name: str, series: Series, lock: Lock | None, held: State | None, parked: str | None) -> PatchState:
