@@ -31,7 +31,7 @@ class Cost(Protocol):
         """Seconds of a step of ``live`` rows that runs as ``padded`` rows (padded >= live >= 1)."""
 
     def extra_sizes(self) -> tuple[int, ...]:
-        """Sizes worth capturing though no batch has them: where a measured time falls as the batch grows."""
+        """The measured sizes, if a time falls as the batch grows: one may be worth capturing though no batch has it."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ class TableModel:
         return earlier + (seconds - earlier) * (padded - before) / (rows - before)
 
     def extra_sizes(self) -> tuple[int, ...]:
-        return tuple(rows for (_, before), (rows, after) in zip(self.points, self.points[1:], strict=False) if after < before)
+        seconds = [second for _, second in self.points]
+        return () if seconds == sorted(seconds) else tuple(rows for rows, _ in self.points)
 
 
 def read_table(path: Path) -> TableModel:

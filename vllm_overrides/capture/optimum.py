@@ -62,10 +62,16 @@ class Problem:
         return self.rounded(max(widest, self.cover * self.limits.query_len))
 
     def candidates(self) -> list[int]:
-        """Sizes among which an optimum is: those that steps have, and those at which a measured time dips."""
+        """Sizes among which an optimum is: those that steps have, and around the measured ones where times dip."""
         live = [rows for steps in (self.workload.decode, self.workload.mixed) for rows, count in steps.items() if count]
-        found = {self.rounded(rows) for rows in [*live, *self.cost.extra_sizes(), self.required()]}
-        return sorted(size for size in found if size <= self.limits.max_num_batched_tokens)
+        found = {self.rounded(rows) for rows in [*live, self.required()]}
+        measured = self.cost.extra_sizes()
+        if measured:  # between two row counts of the steps a time is piecewise linear: its least is at an end, or beside a measured size
+            query = self.limits.query_len
+            sides = [*measured, *(rows - 1 for rows in live), self.limits.decode_rows, self.limits.max_num_batched_tokens]
+            around = {self.rounded(rows) for rows in measured} | {rows // query * query for rows in sides}
+            found |= {size for size in around if size <= measured[-1]}
+        return sorted(size for size in found if 0 < size <= self.limits.max_num_batched_tokens)
 
 
 @dataclass(frozen=True)
