@@ -200,7 +200,7 @@ class _Reader:
         elif line.startswith("\t.section"):
             self.in_code = False
         elif line.startswith("\t") and line[1:2].isalpha():
-            code = line.split(";")[0].split("//")[0].strip()
+            code = line.split(";", maxsplit=1)[0].split("//", maxsplit=1)[0].strip()
             self.instructions.append(parse_instruction(code, len(self.instructions), self.source))
 
 

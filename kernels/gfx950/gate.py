@@ -18,7 +18,8 @@ from typing import Any
 
 from tunefork.kernels.gfx950.assembly import parse
 from tunefork.kernels.gfx950.budget import BUDGETS, Budget, failures, measures
-from tunefork.kernels.gfx950.compile import Compiled, CompileFailed, compile_all
+from tunefork.kernels.gfx950.compile import Compiled, compile_all
+from tunefork.kernels.gfx950.errors import CompileFailed
 from tunefork.kernels.gfx950.facts import Facts, facts_of
 from tunefork.kernels.gfx950.model import LoopModel, find_tool, model
 from tunefork.kernels.gfx950.shipped import Shipped

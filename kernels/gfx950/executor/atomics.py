@@ -38,7 +38,8 @@ def add_bf16_pair(old: Array, given: Array) -> Array:
     def total(a: Array, b: Array) -> Array:
         return round_bf16((double(a.view(np.float32)) + double(b.view(np.float32))).astype(np.float32))
 
-    return total(old << low, given << low) | (total(old & high, given & high) << low)
+    result: Array = total(old << low, given << low) | (total(old & high, given & high) << low)
+    return result
 
 
 def add_f16_pair(old: Array, given: Array) -> Array:

@@ -146,7 +146,8 @@ def biased_exponent(value: Array) -> Array:
 
 
 def is_denormal(value: Array) -> Array:
-    return (np.abs(value) < SMALLEST_NORMAL) & (value != 0)
+    result: Array = (np.abs(value) < SMALLEST_NORMAL) & (value != 0)
+    return result
 
 
 def division_scale(instruction: Instruction, operands: Sequence[Operand]) -> Step:

@@ -40,7 +40,9 @@ FAMILIES: tuple[Callable[[Instruction, Sequence[Operand]], Step | None], ...] = 
     vmem.decode,
     salu.decode,
 )
-WITHOUT_OPERANDS = re.compile(r"s_(waitcnt|nop|branch|cbranch|endpgm|barrier|setreg|sleep|setprio|sendmsg|inst_|sched_)|buffer_(wbl2|inv|wb)")
+WITHOUT_OPERANDS = re.compile(
+    r"s_(waitcnt|nop|branch|cbranch|endpgm|barrier|setreg|sleep|setprio|sendmsg|inst_|sched_)|buffer_(wbl2|inv|wb)"
+)
 LOAD = re.compile(r"(global|buffer)_load_|ds_read_|s_load_")
 
 

@@ -55,7 +55,8 @@ def to_integer(low: int, high: int, dtype: Any) -> Function:
 
 
 def fraction(value: Array) -> Array:
-    return np.minimum(value - np.floor(value), np.float32(1 - 2.0**-24))
+    result: Array = np.minimum(value - np.floor(value), np.float32(1 - 2.0**-24))
+    return result
 
 
 def through_double(function: Function) -> Function:
@@ -72,7 +73,8 @@ def exponent(value: Array) -> Array:
 
 def scaled(value: Array, power: Array) -> Array:
     bounded = np.clip(np.asarray(power).astype(np.int32), -1000, 1000)
-    return np.ldexp(double(value), bounded).astype(np.asarray(value).dtype)
+    result: Array = np.ldexp(double(value), bounded).astype(np.asarray(value).dtype)
+    return result
 
 
 def division_fixup(quotient: Array, denominator: Array, numerator: Array) -> Array:
@@ -120,7 +122,7 @@ def _both_widths() -> dict[str, VectorOperation]:
 OPERATIONS: dict[str, VectorOperation] = {
     **_both_widths(),
     "v_max_num_f64": VectorOperation("f64 f64", "f64", np.fmax),
-    "v_fmamk_f32": VectorOperation("f32 f32 f32", "f32", lambda a, k, b: fma(a, k, b)),
+    "v_fmamk_f32": VectorOperation("f32 f32 f32", "f32", fma),
     "v_fmaak_f32": VectorOperation("f32 f32 f32", "f32", fma),
     "v_maximum3_f32": VectorOperation("f32 f32 f32", "f32", three(np.maximum)),
     "v_minimum3_f32": VectorOperation("f32 f32 f32", "f32", three(np.minimum)),
@@ -158,7 +160,7 @@ OPERATIONS: dict[str, VectorOperation] = {
     "v_cvt_pk_f16_f32": VectorOperation("f32 f32", "u32", packed_f16),
     **{
         f"v_cvt_f32_ubyte{byte}": VectorOperation(
-            "u32", "f32", lambda a, s=np.uint32(8 * byte): ((a >> s) & np.uint32(255)).astype(F32)
+            "u32", "f32", lambda a, byte=byte: ((a >> np.uint32(8 * byte)) & np.uint32(255)).astype(F32)
         )
         for byte in range(4)
     },

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tunefork.kernels.gfx950.executor.salu import bit_count, leading_zeros, lowest_one
+from tunefork.kernels.gfx950.executor.scalar_operations import bit_count, leading_zeros, lowest_one
 
 Array = npt.NDArray[Any]
 Function = Callable[..., Any]
@@ -70,7 +70,8 @@ def signed24(value: Array) -> Array:
 
 
 def align(value_high: Array, value_low: Array, bits: Array) -> Array:
-    return (((wide(value_high) << U64(32)) | wide(value_low)) >> wide(bits)).astype(U32)
+    result: Array = (((wide(value_high) << U64(32)) | wide(value_low)) >> wide(bits)).astype(U32)
+    return result
 
 
 def permute_bytes(high: Array, low: Array, selector: Array) -> Array:

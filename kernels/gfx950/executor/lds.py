@@ -159,30 +159,44 @@ def permute(instruction: Instruction, operands: Sequence[Operand], found: re.Mat
     return step
 
 
+def quad(order: Sequence[int]) -> Array:
+    """Source lanes for a permutation inside each group of four."""
+    lanes: Array = (LANE & ~3) + np.array(order)[LANE & 3]
+    return lanes
+
+
+def masked(kept: int, ones: int, inverted: int) -> Array:
+    """Source lanes for ((lane & kept) | ones) ^ inverted inside each half of the wave."""
+    lanes: Array = (LANE & 32) | ((((LANE & 31) & kept) | ones) ^ inverted)
+    return lanes
+
+
+def bit_pattern(pattern: str) -> Array:
+    """BITMASK_PERM: one character per lane-number bit, highest first: 0, 1, p(reserved), i(nverted)."""
+    bits = {wanted: sum(1 << (4 - at) for at, found in enumerate(pattern) if found == wanted) for wanted in "01pi"}
+    return masked(bits["p"] | bits["i"], bits["1"], bits["i"])
+
+
+NAMED_SWIZZLES: dict[str, Callable[[str], Array]] = {
+    "SWAP": lambda value: LANE ^ int(value),
+    "REVERSE": lambda value: LANE ^ (int(value) - 1),
+    "QUAD_PERM": lambda value: quad([int(part) for part in value.split(",")]),
+    "BROADCAST": lambda value: (LANE & ~(int(value.split(",")[0]) - 1)) + int(value.split(",")[1]),
+    "BITMASK_PERM": lambda value: bit_pattern(value.strip().strip('"')),
+}
+
+
 def swizzle_lanes(text: str, instruction: Instruction) -> Array:
-    """Source lane of each lane for a ds_swizzle_b32 offset, as printed."""
+    """Source lane of each lane for a ds_swizzle_b32 offset, as printed: a name with numbers, or the bare offset."""
     named = re.match(r"swizzle\((\w+),(.*)\)$", text)
-    if named and named[1] == "SWAP":
-        return LANE ^ int(named[2])
-    if named and named[1] == "REVERSE":
-        return LANE ^ (int(named[2]) - 1)
-    if named and named[1] == "QUAD_PERM":
-        return (LANE & ~3) + np.array([int(value) for value in named[2].split(",")])[LANE & 3]
-    if named and named[1] == "BROADCAST":
-        size, lane = (int(value) for value in named[2].split(","))
-        return (LANE & ~(size - 1)) + lane
-    if named and named[1] == "BITMASK_PERM":
-        pattern = named[2].strip().strip('"')
-        bit = {c: sum(1 << (4 - at) for at, found in enumerate(pattern) if found == c) for c in "01pi"}
-        kept = (LANE & 31) & (bit["p"] | bit["i"])
-        return (LANE & 32) | ((kept | bit["1"]) ^ bit["i"])
     if named:
-        raise UnknownInstruction(f"unknown swizzle {named[1]}", instruction.where)
+        if named[1] not in NAMED_SWIZZLES:
+            raise UnknownInstruction(f"unknown swizzle {named[1]}", instruction.where)
+        return NAMED_SWIZZLES[named[1]](named[2])
     value = int(text, 0)
     if value & 0x8000:
-        return (LANE & ~3) + np.array([(value >> 2 * at) & 3 for at in range(4)])[LANE & 3]
-    kept = (((LANE & 31) & (value & 31)) | ((value >> 5) & 31)) ^ ((value >> 10) & 31)
-    return (LANE & 32) | kept
+        return quad([(value >> 2 * at) & 3 for at in range(4)])
+    return masked(value & 31, (value >> 5) & 31, (value >> 10) & 31)
 
 
 def swizzle(instruction: Instruction, operands: Sequence[Operand], found: re.Match[str]) -> Step:

@@ -91,7 +91,8 @@ def elements(words: Array, fmt: str) -> Array:
         return (packed.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
     plain: dict[str, Any] = {"f16": np.float16, "f32": np.float32, "f64": np.float64, "i8": np.int8}
     if fmt in plain:
-        return packed.view(plain[fmt]).astype(np.float64)
+        typed: Array = packed.view(plain[fmt]).astype(np.float64)
+        return typed
     octets = packed.view(np.uint8)
     if fmt == "fp4":
         octets = np.stack((octets & 15, octets >> 4), axis=-1).reshape(*octets.shape[:2], -1)

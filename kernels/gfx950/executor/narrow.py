@@ -72,7 +72,8 @@ def encode(value: Array, fmt: str, *, saturate: bool) -> npt.NDArray[np.uint32]:
         pattern = np.where(too_large, OVERFLOW[fmt], pattern)
     pattern = np.where(np.isnan(exact), NOT_A_NUMBER[fmt], pattern).astype(np.uint32)
     sign = np.signbit(np.asarray(value)).astype(np.uint32) << np.uint32(BITS[fmt] - 1)
-    return pattern | sign
+    result: npt.NDArray[np.uint32] = pattern | sign
+    return result
 
 
 def scale_exponent(word: Array) -> tuple[Array, Array]:

@@ -71,22 +71,27 @@ def vector_source(operand: Operand, kind: str, half: int = 0) -> Source:
 
 def plain_source(operand: Operand, kind: str, half: int) -> Source:
     """A source without its sign modifiers."""
-    bank, index, dtype = operand.bank, operand.index, DTYPES[kind]
+    dtype = DTYPES[kind]
     if operand.is_constant:
         value = constant(operand, kind)
         return lambda batch: value
-    if bank == "scc":
-        return lambda batch: batch.scc[:, None].astype(np.uint32).view(dtype)
-    if bank == "off":
+    if operand.bank == "off":
         raise UnknownInstruction("`off` is not a source of this instruction")
+    if operand.bank == "scc":
+        return lambda batch: batch.scc[:, None].astype(np.uint32).view(dtype)
+    if kind.endswith("16"):
+        shift, words = np.uint32(16 * half), plain_source(operand, "u32", 0)
+        return lambda batch: (words(batch) >> shift).astype(np.uint16).view(dtype)
+    return register_source(operand, kind)
+
+
+def register_source(operand: Operand, kind: str) -> Source:
+    """A register, or a pair of them, as (waves, 64) or (waves, 1)."""
+    bank, index, dtype = operand.bank, operand.index, DTYPES[kind]
     if kind.endswith("64"):
         if bank == "s":
             return lambda batch: batch.pairs[:, index // 2, None].view(dtype)
         return lambda batch: batch.pair(bank, index).view(dtype)
-    if kind.endswith("16"):
-        shift = np.uint32(16 * half)
-        words = plain_source(operand, "u32", 0)
-        return lambda batch: (words(batch) >> shift).astype(np.uint16).view(dtype)
     if bank == "s":
         return lambda batch: batch.scalar[:, index, None].view(dtype)
     if bank == "v":

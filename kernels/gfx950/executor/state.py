@@ -100,7 +100,9 @@ class Batch:
     def pair(self, bank: str, index: int) -> npt.NDArray[np.uint64]:
         """Two vector registers as (waves, 64) uint64."""
         registers = self.bank(bank)
-        return registers[index].astype(np.uint64) | (registers[index + 1].astype(np.uint64) << np.uint64(32))
+        high = registers[index + 1].astype(np.uint64) << np.uint64(32)
+        both: npt.NDArray[np.uint64] = registers[index].astype(np.uint64) | high
+        return both
 
     def lane_bits(self, index: int) -> Mask:
         """A scalar register pair as a bit for each lane, (waves, 64) bool."""

@@ -56,7 +56,7 @@ def program(body: str) -> Program:
 ])  # fmt: skip
 def test_instruction(line: str, operands: tuple[str, ...], modifiers: dict[str, str]) -> None:
     found = parse_instruction("\t" + line)
-    assert (found.mnemonic, found.operands, dict(found.modifiers)) == (line.split()[0], operands, modifiers)
+    assert (found.mnemonic, found.operands, dict(found.modifiers)) == (line.split(maxsplit=1)[0], operands, modifiers)
 
 
 def test_operand() -> None:
