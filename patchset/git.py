@@ -8,6 +8,7 @@ command gives the same objects on every machine. ``user_config=True``, for fetch
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ CONFIGURATION_VARIABLES = (
 )  # fmt: skip
 
 NAME, EMAIL = "Tunefork", "tunefork@localhost"
+LITTLE_SPACE = 1 << 20  # bytes; with less than this free, that is why git failed
 EPOCH = "946684800 +0000"  # 2000-01-01: the date of what has none of its own
 
 HERMETIC_ENVIRONMENT = {
@@ -155,7 +157,7 @@ class Git:
         done = self.run(*args, stdin=stdin, env=env)
         if done.code:
             words = " ".join(args[:6])
-            raise GitError(f"`git {words}` in {self.directory} ended with exit code {done.code}: {done.err.strip()}", advice(done.err))
+            raise GitError(f"`git {words}` in {self.directory} ended with exit code {done.code}: {done.err.strip()}", advice(self.directory))
         return done.out
 
     def text(self, *args: str) -> str:
@@ -194,13 +196,9 @@ class Git:
             child.wait()
 
 
-def advice(message: str) -> str:
-    """What to do about an error of git's that is the machine's."""
-    known = {
-        "No space left on device": "free space, then run this again",
-        "Disk quota exceeded": "free space, then run this again",
-        "Read-only file system": "make the folder writable, then run this again",
-        "Permission denied": "make the folder writable, then run this again",
-        "Operation not permitted": "make the folder writable, then run this again",
-    }
-    return next((remedy for sign, remedy in known.items() if sign in message), "")
+def advice(directory: Path) -> str:
+    """What to do about an error that is the machine's; git often does not say that the disk is full or read-only."""
+    folder = next(each for each in (directory, *directory.parents) if each.is_dir())
+    if shutil.disk_usage(folder).free < LITTLE_SPACE:
+        return f"the disk is full: free space (in {folder}), then run this again"
+    return "" if os.access(folder, os.W_OK) else f"{folder} is read-only: make it writable, then run this again"

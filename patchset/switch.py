@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from tunefork.patchset import work
-from tunefork.patchset.checkout import Checkout, applied_ref
+from tunefork.patchset.checkout import Checkout, applied_ref, cannot_write
 from tunefork.patchset.diff import blob_id
-from tunefork.patchset.errors import TuneforkError, WorkAtRisk
+from tunefork.patchset.errors import WorkAtRisk
 from tunefork.patchset.git import Git
 from tunefork.patchset.process import Say
 from tunefork.patchset.state import write_atomically
@@ -53,9 +53,11 @@ def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
         staging.run("update-index", "-q", "--refresh")
         check_paths(checkout, staging, paths)
         write_atomically(checkout.journal_file, json.dumps({"old": old, "new": commit}).encode())
-    except BaseException:
+    except BaseException as error:
         fresh.unlink(missing_ok=True)
         hold.unlink()
+        if isinstance(error, OSError):
+            raise cannot_write(checkout.notes, error) from error
         raise
     try:
         staging("read-tree", "-m", "-u", old, commit)
@@ -142,8 +144,7 @@ def hold_index(hold: Path, mine: Path) -> None:
     except FileExistsError:
         raise WorkAtRisk(f"a git command holds {hold}", f"wait until it ends; if none runs, it was killed: rm {hold}") from None
     except OSError as error:
-        why = f"cannot write in {hold.parent}: {error.strerror}"
-        raise TuneforkError(why, "make the checkout writable (or free space), then run this again") from error
+        raise cannot_write(hold.parent, error) from error
     finally:
         mine.unlink(missing_ok=True)
 
@@ -208,6 +209,13 @@ def remove(root: Path, path: bytes) -> None:
         folder.rmdir()
 
 
+def check_no_repository(path: Path) -> None:
+    """A repository inside the checkout cannot be kept under a backup ref."""
+    if path.is_dir() and not path.is_symlink() and (inner := next(path.rglob(".git"), None)):
+        own = inner.parent
+        raise WorkAtRisk(f"{own} is a repository of its own, where a patch puts a file", f"move it away: mv {own} elsewhere")
+
+
 def discard(checkout: Checkout, commit: str, say: Say) -> str:
     """Give up what a checkout holds beyond HEAD, and what stands in the way of ``commit``; a backup ref keeps it all.
 
@@ -215,11 +223,16 @@ def discard(checkout: Checkout, commit: str, say: Say) -> str:
     """
     git = checkout.git
     in_the_way = collisions(checkout, difference(git, checkout.head()[1], commit))
+    for path in in_the_way:
+        check_no_repository(checkout.path / path)
     ref = work.backup(checkout, in_the_way)
     for command in ("rebase", "am", "merge", "cherry-pick", "revert"):
         git.run(command, "--quit")
     for path in in_the_way:
-        remove(checkout.path, os.fsencode(path))
+        if (checkout.path / path).is_dir() and not (checkout.path / path).is_symlink():
+            shutil.rmtree(checkout.path / path)
+        else:
+            remove(checkout.path, os.fsencode(path))
     git("read-tree", "--reset", "-u", "HEAD")
     say(f"{checkout.path.name}: discarded; to have it back: git -C {checkout.path} checkout {ref}")
     return ref

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def test_hashes_are_the_same_in_any_repository(tmp_path: Path) -> None:
             run(here, "config", "i18n.commitEncoding", "ISO-8859-1")
             commit(here, {b"noise": text("x")})
         commits = commit(here, *trees)
-        patches = [patch(here, before, after, f"p{at}") for at, (before, after) in enumerate(zip(commits, commits[1:], strict=False))]
+        patches = [patch(here, before, after, f"p{at}") for at, (before, after) in enumerate(pairwise(commits))]
         made.append(materialise(Git(here), commits[0], patches))
     assert made[0] == made[1] and len(made[0]) == 2
     assert [each.tree for each in made[0]] == [tree(here, each) for each in commits[1:]]
