@@ -137,9 +137,11 @@ def show(made: ServeCommand, *, as_json: bool) -> None:
 
 
 def on_signal(handler: Callable[[int, FrameType | None], None]) -> None:
-    """Let SIGTERM and SIGHUP end the command as Ctrl-C does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does; and Ctrl-C too where a script's `&` had it ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means it
+        signal.signal(signal.SIGHUP, handler)
 
 
 def stop_like_ctrl_c(_number: int, _frame: FrameType | None) -> None:

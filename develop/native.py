@@ -9,13 +9,7 @@ from pathlib import Path
 
 from tunefork.develop.version import READ_ONLY, work_digest
 from tunefork.patchset.git import Git
-
-# Everything else of an upstream is Python or data and takes effect at restart.
-NATIVE_PATHS = {
-    "vllm": ("csrc", "cmake", "CMakeLists.txt", "rust", "rust-toolchain.toml", "setup.py", "pyproject.toml",
-             "tools/build_rust.py", "requirements/rocm.txt"),
-    "aiter": ("csrc", "hsa", "3rdparty", "gradlib", "setup.py", "pyproject.toml", "aiter/jit"),
-}  # fmt: skip
+from tunefork.patchset.scope import NATIVE_PATHS
 
 
 def native_digest(checkout: Path, upstream: str, facts: Mapping[str, str | None]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from tunefork.develop import compiled, operators, store, targets
 from tunefork.develop.installed import Mark, read_mark
 from tunefork.develop.machine import cpu_flags
-from tunefork.develop.native import NATIVE_PATHS, inputs
+from tunefork.develop.native import inputs
 from tunefork.develop.version import revision, tree_version, write_version
 from tunefork.patchset import pins
 from tunefork.patchset import variant as variants
@@ -19,6 +18,7 @@ from tunefork.patchset.apply import apply_variant
 from tunefork.patchset.errors import BuildError, MissingTool
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.process import Say
+from tunefork.patchset.scope import NATIVE_PATHS
 from tunefork.patchset.series import Series
 
 DEVELOP = "python build.py apply && python build.py develop"
@@ -59,7 +59,7 @@ def environment(layout: Layout, variant: str | None, say: Say) -> VariantEnviron
     else:
         assert wanted is not None
         tree = apply_variant(layout, "vllm", wanted, beside=True, say=say)
-        env = {"PYTHONPATH": in_front(tree.path)}
+        env = {"PYTHONPATH": str(tree.path)}  # alone, as for the primary checkout: the shell's own is dropped
     check_native(primary, tree, mark)
     if tree.path != primary.path:
         furnish(layout, tree, mark, say)
@@ -71,12 +71,6 @@ def environment(layout: Layout, variant: str | None, say: Say) -> VariantEnviron
 def canonical(layout: Layout, spec: str) -> str:
     """A variant's name as the checkouts record it."""
     return variants.choose(spec, Series.load("vllm", layout.series_dir("vllm"))).spec
-
-
-def in_front(path: Path) -> str:
-    """PYTHONPATH with a folder before what is there."""
-    rest = os.environ.get("PYTHONPATH")
-    return f"{path}{os.pathsep}{rest}" if rest else str(path)
 
 
 def check_native(primary: AppliedTree, tree: AppliedTree, mark: Mark) -> None:

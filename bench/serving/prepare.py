@@ -67,7 +67,6 @@ def serve_command(
 
 def planned_environment(layout: Layout, variant: str | None) -> dict[str, str]:
     """What will select a variant (develop/variants.py), without applying or installing it."""
-    from tunefork.develop.variants import in_front
     from tunefork.patchset.series import Series
     from tunefork.patchset.variant import choose
 
@@ -75,7 +74,7 @@ def planned_environment(layout: Layout, variant: str | None) -> dict[str, str]:
     if variant is None or primary is None:
         return {}
     chosen = choose(variant, Series.load("vllm", layout.series_dir("vllm")))
-    return {} if chosen.spec == primary.variant else {"PYTHONPATH": in_front(layout.checkout("vllm", chosen.slug))}
+    return {} if chosen.spec == primary.variant else {"PYTHONPATH": str(layout.checkout("vllm", chosen.slug))}
 
 
 def serve_logs(layout: Layout) -> Path:

@@ -94,10 +94,10 @@ def test_a_switched_primary_needs_no_develop(two_variants):
     assert two_variants.calls() == []
 
 
-def test_pythonpath_of_the_caller_stays_behind(two_variants, monkeypatch):
+def test_pythonpath_of_the_caller_is_dropped(two_variants, monkeypatch):
     install.develop(two_variants.layout, "cpu", machine=CPU_MACHINE)
     monkeypatch.setenv("PYTHONPATH", "/mine")
-    assert variants.environment(two_variants.layout, "base", print).env["PYTHONPATH"] == f"{two_variants.beside}:/mine"
+    assert variants.environment(two_variants.layout, "base", print).env["PYTHONPATH"] == str(two_variants.beside)
 
 
 def test_missing_operators_are_noticed(two_variants):
