@@ -43,6 +43,9 @@ def apply(
     """
     layout = Layout.here()
     if go_on or abort:
+        if (go_on and abort) or beside or discard or spec != "all":
+            raise BadInput("--continue and --abort exclude each other, and take no other option than --json",
+                           "python build.py apply --continue takes the resolved patch; python build.py apply --abort drops it")
         settle_parked(layout, upstreams, abort=abort, as_json=as_json)
         return
     results = [one(layout, name, spec, named=bool(upstreams), beside=beside, discard=discard)
