@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 import sys
 
 import click
 
-from tunefork.patchset.errors import TuneforkError
+from tunefork.patchset.errors import BadInput, TuneforkError
 
 # name -> what `--help` says of it; the command itself is `<name>` in cli/<name>.py (dashes become underscores).
 COMMANDS = {
@@ -67,6 +68,11 @@ def main(argv: list[str] | None = None) -> int:
     except click.exceptions.Abort:
         click.echo("stopped", err=True)
         return 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.UsageError as error:
+        return report(BadInput(error.format_message(), usage_remedy(error, args)), as_json="--json" in args)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -74,6 +80,15 @@ def main(argv: list[str] | None = None) -> int:
         click.echo("stopped", err=True)
         return 130
     return result if isinstance(result, int) else 0
+
+
+def usage_remedy(error: click.UsageError, args: list[str]) -> str:
+    """What to type after a usage error: the closest command, or the help of the one that was meant."""
+    typed = next((word for word in args if not word.startswith("-")), "")
+    if typed and typed not in COMMANDS and (close := difflib.get_close_matches(typed, COMMANDS, 1)):
+        return f"python build.py {close[0]}"
+    path = error.ctx.command_path if error.ctx else "build.py"
+    return f"python {path} -h"
 
 
 def report(error: TuneforkError, *, as_json: bool) -> int:

@@ -1,0 +1,61 @@
+"""cli/main.py: one line for a typing mistake, one exit code per kind of error, and a traceback only when asked for."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import pytest
+
+from tunefork.cli import main as module
+from tunefork.cli.main import COMMANDS, main
+from tunefork.patchset import errors
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "remedy"),
+    [
+        (["aply"], "No such command 'aply'", "try: python build.py apply"),
+        (["zzz"], "No such command 'zzz'", "try: python build.py -h"),
+        (["status", "--jsno"], "No such option", "try: python build.py status -h"),
+        (["patch", "lock"], "Missing argument 'UPSTREAM'", "try: python build.py patch lock -h"),
+    ],
+)
+def test_a_typing_mistake(words: list[str], said: str, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert said in err and remedy in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [[], ["patch"]])
+def test_no_command_prints_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "Usage: build.py" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "-h"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 5
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(errors.BadInput, 2), (errors.WorkAtRisk, 3), (errors.SourceError, 4), (errors.BuildError, 5), (errors.MissingTool, 6),
+     (errors.PatchConflict, 7), (errors.LockMismatch, 8), (errors.ServeError, 9)],
+)
+def test_each_kind_of_error_has_its_exit_code(
+    error: type[errors.TuneforkError], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @click.command()
+    @click.option("--json", "as_json", is_flag=True)
+    def status(as_json: bool) -> None:
+        raise error("it came out wrong", "type this instead")
+
+    monkeypatch.setattr(module.Commands, "get_command", lambda self, ctx, name: status)
+    assert main(["status", "--json"]) == code
+    shown = capsys.readouterr()
+    assert shown.err == "error: it came out wrong\n  try: type this instead\n"
+    assert json.loads(shown.out)["error"] == {"kind": error.__name__, "message": "it came out wrong", "remedy": "type this instead"}
+    with pytest.raises(error):
+        main(["-v", "status"])
