@@ -40,6 +40,7 @@ DEFAULT_LIMITS = {
         Limit("scratch", most=0),
         Limit("barriers_per_iteration", most=2),
         Limit("redundant_mfma", most=0),
+        Limit("replicated_mfma", most=0),
         Limit("occupancy", least=1),
     )
 }
@@ -48,6 +49,8 @@ DEFAULT_LIMITS = {
 
 def measures(facts: Facts, model: LoopModel | None = None, work_groups: int | None = None) -> dict[str, float]:
     """The facts that budgets may limit, by name. What a kernel does not have (a loop, a model, a grid) is left out.
+
+    The gate adds replicated_mfma from execution: matrix instructions that repeat another wave's of the same work-group.
 
     barriers_per_iteration: of the K loop, so that only loops with matrix instructions have it.
     wide_load_share: bytes of the hot loop's global loads that come 16 bytes per lane, over all of them.

@@ -69,7 +69,7 @@ class Device:
 
     seed: int = 0
     lockstep: bool = True
-    resident_waves: int = 128
+    resident_waves: int = 64
     track_touched: bool = False
     program_filter: Callable[[str], str] | None = None
     most_steps: int = 5_000_000
@@ -224,7 +224,7 @@ def on_gfx950(
     *,
     seed: int = 0,
     lockstep: bool = True,
-    resident_waves: int = 128,
+    resident_waves: int = 64,
     track_touched: bool = False,
     program_filter: Callable[[str], str] | None = None,
     most_steps: int = 5_000_000,

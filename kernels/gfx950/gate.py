@@ -62,11 +62,16 @@ class GateRow:
 
 @dataclass(frozen=True)
 class Executed:
-    """What a check came to."""
+    """What a check came to.
+
+    mfma, replicated: matrix instructions of all its launches, and those that repeat another wave's.
+    """
 
     error: float | None
     seconds: float
     failure: str = ""
+    mfma: int = 0
+    replicated: int = 0
 
 
 def run_check(check: Callable[[], float]) -> Executed:
@@ -75,13 +80,15 @@ def run_check(check: Callable[[], float]) -> Executed:
 
     start = time.perf_counter()
     try:
-        with on_gfx950():
+        with on_gfx950() as device:
             error = float(check())
     except Exception as caught:  # a check may fail in any way; the gate reports it and goes on
         last = traceback.extract_tb(caught.__traceback__)[-1]
         line = f"{type(caught).__name__}: {caught} (raised at {Path(last.filename).name}:{last.lineno})"
         return Executed(None, time.perf_counter() - start, line)
-    return Executed(error, time.perf_counter() - start)
+    audits = [launched.launch.audit for launched in device.launches]
+    counts = sum(audit.executed for audit in audits), sum(audit.replicated for audit in audits)
+    return Executed(error, time.perf_counter() - start, "", *counts)
 
 
 def portable(check: Callable[[], float]) -> bool:
@@ -124,6 +131,8 @@ def judge(entry: Shipped, code: Compiled | CompileFailed, ran: Executed | None, 
     loop_model = model(parse(code.text), tool) if tool else None
     groups = entry.grid[0] * entry.grid[1] * entry.grid[2] if entry.grid else None
     values = measures(facts, loop_model, groups)
+    if ran and not ran.failure:
+        values["replicated_mfma"] = ran.replicated
     budget = Budget.read(entry.kernel, folder)
     limits = budget.limits_for(entry.config)
     last = budget.last_good.get(f"{entry.config} | {entry.shape}", {})

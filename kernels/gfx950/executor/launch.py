@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tunefork.kernels.gfx950.assembly import Program
 from tunefork.kernels.gfx950.errors import ExecutionError
+from tunefork.kernels.gfx950.executor.audit import MatrixAudit
 from tunefork.kernels.gfx950.executor.decode import Decoded, decode_program
 from tunefork.kernels.gfx950.executor.global_memory import Buffer, GlobalMemory
 from tunefork.kernels.gfx950.executor.local_memory import LocalMemory
@@ -44,10 +45,12 @@ class Launch:
     """What one launch did.
 
     wave_instructions: executed, by mnemonic.  buffers: with their counts of loaded and stored bytes.
+    audit: matrix instructions executed, and those that repeat another wave's.
     """
 
     wave_instructions: Counter[str]
     buffers: tuple[Buffer, ...]
+    audit: MatrixAudit
 
     @property
     def instructions(self) -> int:
@@ -122,7 +125,7 @@ class Plan:
     grid: tuple[int, int, int]
     waves: int
     lds: int
-    resident_waves: int = 128
+    resident_waves: int = 64
     seed: int = 0
     lockstep: bool = True
     most_steps: int = 5_000_000
@@ -172,11 +175,11 @@ def launch(
     memory.register(KERNARG_ADDRESS, np.frombuffer(segment, np.uint8), "kernel arguments", writable=False)
     for item in sorted(ranges, key=lambda item: -item.data.size):
         memory.register(item.address, item.data, item.name, writable=item.writable)
-    words, executed = user_registers(program, segment), Counter[int]()
+    words, executed, audit = user_registers(program, segment), Counter[int](), MatrixAudit()
     with np.errstate(all="ignore"):
         for number, groups in enumerate(plan.residencies()):
             lds = LocalMemory(len(groups), plan.lds, cell=executable.lds_cell, waves=plan.waves)
-            batch = create_batch(executable, Machine(memory, lds), plan, groups, words)
+            batch = create_batch(executable, Machine(memory, lds, audit), plan, groups, words)
             live = np.full(len(groups), plan.waves, np.int64)
             scheduler = Scheduler(executable.decoded, executable.leaders, random.Random(plan.seed + number), live)
             scheduler.join, scheduler.most_steps = plan.lockstep, plan.most_steps
@@ -189,4 +192,4 @@ def launch(
     names = Counter[str]()
     for index, count in executed.items():
         names[program.instructions[index].mnemonic] += count
-    return Launch(names, tuple(memory.buffers))
+    return Launch(names, tuple(memory.buffers), audit)

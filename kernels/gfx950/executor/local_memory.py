@@ -47,7 +47,7 @@ class LocalMemory:
         self.reader = np.zeros(cells, np.uint8)
         self.in_flight = np.zeros(groups * size + 16, np.uint8)
         self.flights = 0
-        self._unmarked_reads: list[Cells] = []
+        self._unmarked_reads: list[tuple[LdsAccess, Array]] = []
         self._has_writes = False
         self._has_reads = False
 
@@ -71,13 +71,13 @@ class LocalMemory:
         flat = self.flat(access)
         self._check_flights(flat, access.size)
         if self.races:
-            cells = self.cells(access, flat)
             if self._has_writes:
+                cells = self.cells(access, flat)
                 seen = self.writer[cells.index]
                 foreign = (seen != 0) & (seen != cells.code) & (seen != SEVERAL)
                 if foreign.any():
                     self._race(access, cells, foreign, seen, "reads", "wrote")
-            self._unmarked_reads.append(cells)
+            self._unmarked_reads.append((access, flat))
         return self.items[access.size][flat].view(np.uint8).reshape(-1, access.size)
 
     def write(self, access: LdsAccess, data: Array) -> None:
@@ -99,7 +99,7 @@ class LocalMemory:
     def mark_read(self, access: LdsAccess) -> None:
         """Note a read that was still outstanding at a barrier."""
         if self.races:
-            self._unmarked_reads.append(self.cells(access, self.flat(access)))
+            self._unmarked_reads.append((access, self.flat(access)))
 
     def _check_write(self, access: LdsAccess, flat: Array, data: Array) -> None:
         cells = self.cells(access, flat)
@@ -133,7 +133,8 @@ class LocalMemory:
         self.writer[cells.index[lost]] = SEVERAL
 
     def _mark_reads(self) -> None:
-        for cells in self._unmarked_reads:
+        for access, flat in self._unmarked_reads:
+            cells = self.cells(access, flat)
             seen = self.reader[cells.index]
             self.reader[cells.index] = np.where((seen == 0) | (seen == cells.code), cells.code, SEVERAL)
             missed = self.reader[cells.index] != cells.code

@@ -192,8 +192,11 @@ def build(instruction: Instruction, operands: Sequence[Operand]) -> Step:
         right_scale = scales(operands[5], low[1] + 2 * high[1], shape, shape.columns)
 
     def step(batch: Batch) -> None:
-        left = matrix(elements(left_of(batch), shape.left), shape.rows, shape, shape.left)
-        right = matrix(elements(right_of(batch), shape.right), shape.columns, shape, shape.right)
+        left_words, right_words = left_of(batch), right_of(batch)
+        if batch.machine.audit is not None:
+            batch.machine.audit.note(batch.group, left_words, right_words)
+        left = matrix(elements(left_words, shape.left), shape.rows, shape, shape.left)
+        right = matrix(elements(right_words, shape.right), shape.columns, shape, shape.right)
         if left_scale and right_scale:
             left, right = left * left_scale(batch), right * right_scale(batch)
         product = left[:, blocks] @ right.transpose(0, 1, 3, 2)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tunefork.kernels.gfx950.executor.audit import MatrixAudit
 from tunefork.kernels.gfx950.executor.counters import Counters
 from tunefork.kernels.gfx950.executor.global_memory import GlobalMemory
 from tunefork.kernels.gfx950.executor.local_memory import LocalMemory
@@ -29,10 +30,11 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Machine:
-    """What all waves share: global memory, and the LDS of the resident work-groups."""
+    """What all waves share: global memory, the LDS of the resident work-groups, and the count of repeated matrix work."""
 
     memory: GlobalMemory
     lds: LocalMemory
+    audit: MatrixAudit | None = None
 
 
 @dataclass

@@ -405,3 +405,18 @@ def test_bytes_are_counted() -> None:
     )
     assert source.loaded == 3 * n * 2 == source.loaded_unique()
     assert target.stored == 3 * n * 2 and target.loaded == 0
+
+
+@pytest.mark.parametrize(("rows", "columns", "warps", "share"), [(64, 64, 4, 0), (16, 16, 4, 0.75), (16, 64, 4, 0)])
+def test_repeated_matrix_work_is_counted(rows: int, columns: int, warps: int, share: float) -> None:
+    """Four waves on one 16 x 16 tile all compute the same product: three of four repeat."""
+    a = torch.randn(rows, 128, generator=generator()).bfloat16()
+    b = torch.randn(128, columns, generator=generator(1)).bfloat16()
+    c = torch.full((rows, columns), float("nan"))
+    with on_gfx950() as device:
+        matmul_kernel[(1, 1)](
+            a, b, c, 128, 128, columns, columns, ROWS=rows, COLUMNS=columns, DEPTH=64, num_warps=warps, matrix_instr_nonkdim=16
+        )
+    assert relative(c, a.double() @ b.double()) < 1e-6
+    audit = device.launches[0].launch.audit
+    assert audit.executed > 0 and audit.replicated == share * audit.executed
