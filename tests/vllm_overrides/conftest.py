@@ -6,6 +6,7 @@ import ast
 import logging
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -21,9 +22,15 @@ class Source:
     def __init__(self, tree: Path) -> None:
         self.tree = tree
 
+    @cache  # noqa: B019 - one object per session
+    def body(self, path: str) -> list[ast.stmt]:
+        """The statements of a module."""
+        return ast.parse((self.tree / path).read_text()).body
+
+    @cache  # noqa: B019 - one object per session
     def definition(self, path: str, name: str) -> str:
         """The text of a class or function at the top of a module, or of ``Class.method``."""
-        body = ast.parse((self.tree / path).read_text()).body
+        body = self.body(path)
         node: Any = None
         for part in name.split("."):
             node = next(one for one in body if getattr(one, "name", None) == part)

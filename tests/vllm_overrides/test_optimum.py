@@ -52,11 +52,13 @@ def objective(problem: Problem, sizes: tuple[int, ...]) -> tuple[int, int, int] 
             size = min(fitting)
             if kind == "decode" and size > limits.max_num_seqs * query:
                 return None
-            used[size] += steps * round(problem.cost.seconds(rows, size) * PICO)
+            spent = steps * round(problem.cost.seconds(rows, size) * PICO)
+            time += spent
+            used[size] += spent if kind == "decode" else 0
             padding += steps * (size - rows)
     for spent in used.values():
         saved = round(spent * problem.compile_gain) - round(problem.price * problem.compile_seconds * PICO)
-        time += spent - max(0, saved) + round(problem.price * problem.graph_seconds * PICO)
+        time += -max(0, saved) + round(problem.price * problem.graph_seconds * PICO)
     return time, len(sizes), padding
 
 

@@ -27,7 +27,7 @@ class Problem:
 
     price: what a second of start-up is worth, in seconds of serving (1: the workload is served once per start; 0.01: a hundred times).
     graph_seconds: start-up per size (its FULL and its PIECEWISE graph).  max_graphs: most sizes, None without limit.
-    compile_gain: share of a step that a compiled size saves.  compile_seconds: start-up per compiled size.
+    compile_gain: share of a decode step that a compiled size saves.  compile_seconds: start-up per compiled size.
     cover: requests that must find a graph though the workload has no step with so many.
     """
 
@@ -105,27 +105,31 @@ class Intervals:
         """
         start = round(self.problem.price * self.problem.graph_seconds * PICO)
         scores: list[Score | None] = []
-        time = padding = 0
-        upper, full = size, True
+        decode = mixed = padding = 0
+        upper = size
         for over in reversed([0, *(below for below in self.sizes if below < size)]):
-            more, rows, decodes = self.steps(size, over, upper)
-            time, padding, upper, full = time + more, padding + rows, over, full and not (decodes and size > self.widest_full)
-            scores.append((time - self.compiled(time) + start, 1, padding) if full else None)
+            more = self.steps(size, over, upper)
+            decode, mixed, padding, upper = decode + more[0], mixed + more[1], padding + more[2], over
+            allowed = size <= self.widest_full or not decode
+            scores.append((decode + mixed - self.compiled(decode) + start, 1, padding) if allowed else None)
         return scores[::-1]
 
-    def steps(self, size: int, over: int, upper: int) -> tuple[int, int, bool]:
-        """Steps of more than ``over`` and at most ``upper`` rows, padded to ``size``: picoseconds, rows of padding, whether any decodes."""
-        time = padding = 0
-        decodes = False
+    def steps(self, size: int, over: int, upper: int) -> tuple[int, int, int]:
+        """Steps of more than ``over`` and at most ``upper`` rows, padded to ``size``.
+
+        Picoseconds of those that decode, picoseconds of those with prefill, rows of padding.
+        """
+        time = {"decode": 0, "mixed": 0}
+        padding = 0
         for rows in self.live[bisect_left(self.live, over + 1) : bisect_left(self.live, upper + 1)]:
-            decode, mixed = self.problem.workload.decode.get(rows, 0), self.problem.workload.mixed.get(rows, 0)
-            time += (decode + mixed) * round(self.problem.cost.seconds(rows, size) * PICO)
-            padding += (decode + mixed) * (size - rows)
-            decodes = decodes or decode > 0
-        return time, padding, decodes
+            seconds = round(self.problem.cost.seconds(rows, size) * PICO)
+            for kind, steps in (("decode", self.problem.workload.decode), ("mixed", self.problem.workload.mixed)):
+                time[kind] += steps.get(rows, 0) * seconds
+                padding += steps.get(rows, 0) * (size - rows)
+        return time["decode"], time["mixed"], padding
 
     def compiled(self, time: int) -> int:
-        """What compiling a size saves whose steps take ``time``, start-up paid; 0 where it is not worth it."""
+        """What compiling a size saves whose decode steps take ``time``, start-up paid; 0 where it is not worth it."""
         saved = round(time * self.problem.compile_gain) - round(self.problem.price * self.problem.compile_seconds * PICO)
         return max(0, saved)
 
@@ -193,9 +197,9 @@ def optimum(intervals: Intervals, sizes: tuple[int, ...]) -> Optimum:
     total, compiled = intervals.beyond(sizes[-1]), []
     start = round(intervals.problem.price * intervals.problem.graph_seconds * PICO)
     for over, size in zip((0, *sizes), sizes, strict=False):
-        time, padding, _ = intervals.steps(size, over, size)
-        saved = intervals.compiled(time)
-        total = plus(total, (time - saved + start, 1, padding))
+        decode, mixed, padding = intervals.steps(size, over, size)
+        saved = intervals.compiled(decode)
+        total = plus(total, (decode + mixed - saved + start, 1, padding))
         if saved:
             compiled.append(size)
     return Optimum(sizes, tuple(compiled), total)
