@@ -13,7 +13,7 @@ from tunefork.patchset import pins
 from tunefork.patchset.git import Git
 from tunefork.patchset.layout import Layout
 
-CACHED = ("artefacts", "downloads")
+CACHED = ("artefacts", "downloads", "models")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Removed:
 
 
 def clean(layout: Layout, *, cache: bool = False, dry_run: bool = False) -> list[Removed]:
-    """Remove builds and logs of this project (``cache``: also the shared artefacts and downloads) and say what went."""
+    """Remove builds and logs of this project (``cache``: also the shared artefacts, downloads and tiny models) and say what went."""
     doomed = list(found(layout, cache=cache))
     if not dry_run:
         for item in doomed:
