@@ -157,7 +157,8 @@ class Git:
         done = self.run(*args, stdin=stdin, env=env)
         if done.code:
             words = " ".join(args[:6])
-            raise GitError(f"`git {words}` in {self.directory} ended with exit code {done.code}: {done.err.strip()}", advice(self.directory))
+            why = f"`git {words}` in {self.directory} ended with exit code {done.code}: {done.err.strip()}"
+            raise GitError(why, advice(self.directory))
         return done.out
 
     def text(self, *args: str) -> str:
