@@ -17,6 +17,7 @@ COMMANDS = {
     "status": "what is applied where, and what work is in progress",
     "develop": "build and install the applied trees, editable, for a target",
     "serve": "serve a model with the installed, patched vLLM",
+    "bench": "measure, compare, query and submit",
     "patch": "author patches: export commits to files, check them",
     "kernels": "list our kernels; gate their gfx950 code",
     "test": "run the project's tests",

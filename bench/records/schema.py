@@ -147,7 +147,7 @@ class Record(Model):
     created: AwareDatetime
     trial: str
     batch: str
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     profile: str
     status: Status
     problems: tuple[Problem, ...]

@@ -44,6 +44,7 @@ class Profile:
     ready_timeout_s: seconds a first start may take, compilation included.
     server: flags of `vllm serve` without dashes; True is `--flag`, False `--no-flag`, a table is passed as JSON.
     environment: variables set for the server, over those of the shell.
+    gates: accuracy bounds, baselines and leaderboard (serving/rules.py), for a profile that is not ours.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Profile:
     server: dict[str, Any]
     environment: dict[str, str]
     scenarios: tuple[Scenario, ...]
+    gates: str | None = None
 
     @property
     def gpus(self) -> int:
@@ -109,6 +111,7 @@ def parse(data: dict[str, Any], path: Path) -> Profile:
         environment=environment(Table(path, "environment.", table.take("environment", dict, {}))),
         scenarios=tuple(scenario(Table(path, f"scenarios[{i}].", item))
                         for i, item in enumerate(table.take("scenarios", list))),
+        gates=table.take("gates", str) if "gates" in data else None,
     )
     table.done()
     return profile

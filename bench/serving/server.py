@@ -131,6 +131,10 @@ class Server:
             raise ServeError(f"{self.base_url} serves {', '.join(served) or 'nothing'}, expected "
                              f"{self.command.served_name}", f"read {self.log}")
 
+    def check(self) -> None:
+        """ServeError when the server has ended by itself; costs no wait."""
+        self._require_running("by itself")
+
     def _require_running(self, when: str) -> None:
         assert self._program is not None
         self._program.listen(0.0)

@@ -1,0 +1,164 @@
+"""Gradio's two-step HTTP protocol: POST a call, get an event id; GET that event's server-sent events until it is complete.
+
+A call may be sent again only when it surely did not arrive. A stream may be asked for again at any time: that runs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+
+POST_TIMEOUT_S = 30.0
+STREAM_TIMEOUT_S = 180.0
+RETRIES = 3
+BACKOFF_S = 1.0
+# The server says itself that it has not taken the call.
+NOT_TAKEN = (429, 503)
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of a call. state: as records.schema.Submission's.  answer: the server's words, or why there are none."""
+
+    state: Literal["complete", "rejected", "unknown", "unsent"]
+    answer: str
+    event_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, in seconds. backoff doubles with every try."""
+
+    post_s: float = POST_TIMEOUT_S
+    stream_s: float = STREAM_TIMEOUT_S
+    retries: int = RETRIES
+    backoff_s: float = BACKOFF_S
+
+
+def call(url: str, name: str, data: Sequence[object], *, accepted: Callable[[str], None], patience: Patience | None = None) -> Outcome:
+    """Make one call and follow it to its end. accepted: told the event id before anything else happens."""
+    limits = patience or Patience()
+    with httpx.Client(timeout=limits.post_s, follow_redirects=True) as http:
+        sent = post(http, f"{url}/gradio_api/call/{name}", data, limits)
+        if isinstance(sent, Outcome):
+            return sent
+        accepted(sent)
+        return follow(http, f"{url}/gradio_api/call/{name}/{sent}", sent, limits)
+
+
+def resume(url: str, name: str, event_id: str, patience: Patience | None = None) -> Outcome:
+    """Ask again how a call ended."""
+    limits = patience or Patience()
+    with httpx.Client(timeout=limits.post_s, follow_redirects=True) as http:
+        return follow(http, f"{url}/gradio_api/call/{name}/{event_id}", event_id, limits)
+
+
+def post(http: httpx.Client, url: str, data: Sequence[object], limits: Patience) -> str | Outcome:
+    """The event id; or that it was not sent, refused, or that nobody knows."""
+    body = json.dumps({"data": list(data)}, allow_nan=False)
+    for tried in range(limits.retries):
+        if tried:
+            time.sleep(limits.backoff_s * 2 ** (tried - 1))
+        try:
+            answer = http.post(url, content=body, headers={"Content-Type": "application/json"})
+        except NOT_SENT as error:
+            failed = Outcome("unsent", f"{type(error).__name__}: {error}")
+            continue
+        except httpx.HTTPError as error:
+            return Outcome("unknown", f"the request went out and no answer came: {type(error).__name__}: {error}")
+        if answer.status_code in NOT_TAKEN:
+            failed = Outcome("unsent", f"the leaderboard is busy: {words(answer)}")
+            continue
+        return event_id(answer)
+    return failed
+
+
+def event_id(answer: httpx.Response) -> str | Outcome:
+    """The event id in an answer to the call."""
+    if 400 <= answer.status_code < 500:
+        return Outcome("rejected", words(answer))
+    if answer.status_code != 200:
+        return Outcome("unknown", f"the request went out and the answer was {words(answer)}")
+    try:
+        found = answer.json()["event_id"]
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, str) or not found:
+        return Outcome("unknown", f"the answer names no event: {words(answer)}")
+    return found
+
+
+def words(answer: httpx.Response) -> str:
+    """An answer in one line."""
+    return f"HTTP {answer.status_code}: {' '.join(answer.text.split())[:300]}"
+
+
+def follow(http: httpx.Client, url: str, event: str, limits: Patience) -> Outcome:
+    """Read the event's stream to `complete` or `error`; a stream that breaks is asked for again."""
+    deadline = time.monotonic() + limits.stream_s
+    why = "no stream"
+    for tried in range(limits.retries):
+        if tried:
+            time.sleep(min(limits.backoff_s * 2 ** (tried - 1), max(0.0, deadline - time.monotonic())))
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            break
+        try:
+            with http.stream("GET", url, timeout=httpx.Timeout(limits.post_s, read=remaining)) as stream:
+                if stream.status_code != 200:
+                    why = f"the event's stream answered HTTP {stream.status_code}"
+                    continue
+                for kind, data in events(stream, deadline):
+                    ended = end(kind, data, event)
+                    if ended is not None:
+                        return ended
+            why = "the event's stream ended before the event did"
+        except httpx.HTTPError as error:
+            why = f"the event's stream broke: {type(error).__name__}: {error}"
+    if time.monotonic() >= deadline:
+        why = f"no end within {limits.stream_s:.0f} s ({why})"
+    return Outcome("unknown", why, event)
+
+
+def events(stream: httpx.Response, deadline: float) -> Iterator[tuple[str, str]]:
+    """(event, data) pairs of a server-sent event stream, heartbeats included; ReadTimeout past the deadline."""
+    kind = "message"
+    data: list[str] = []
+    for line in stream.iter_lines():
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("the stream goes on without an end")
+        if not line:
+            if data:
+                yield kind, "\n".join(data)
+            kind, data = "message", []
+        elif line.startswith("event:"):
+            kind = line.removeprefix("event:").strip()
+        elif line.startswith("data:"):
+            data.append(line.removeprefix("data:").removeprefix(" "))
+
+
+def end(kind: str, data: str, event: str) -> Outcome | None:
+    """What an event means: the end, or not yet. `complete` must bring the outputs, and outputs that speak of an error are one."""
+    if kind == "error":
+        return Outcome("rejected", data if data not in ("null", "") else "the leaderboard reported an error without words", event)
+    if kind != "complete":
+        return None
+    try:
+        outputs = json.loads(data)
+    except ValueError:
+        outputs = None
+    if not isinstance(outputs, list):
+        return Outcome("unknown", f"complete, with an answer that cannot be understood: {data[:300]}", event)
+    return Outcome("rejected" if refuses(outputs) else "complete", data, event)
+
+
+def refuses(outputs: list[object]) -> bool:
+    """Whether an application's own text says no: such functions return their complaints as ordinary output."""
+    marks = ("error", "❌", "failed", "invalid", "rejected")
+    return any(isinstance(text, str) and text.strip().lower().startswith(marks) for text in outputs)

@@ -1,0 +1,109 @@
+"""One server start as a target: our own server under supervision, or one that runs already."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunefork.bench.records.schema import Server as ServerRecord
+from tunefork.bench.records.schema import Tree
+from tunefork.bench.records.store import new_id
+from tunefork.bench.serving import host, prepare
+from tunefork.bench.serving.client import Client
+from tunefork.bench.serving.command import ServeCommand
+from tunefork.bench.serving.profile import TINY, Profile
+from tunefork.bench.serving.server import Server
+from tunefork.bench.serving.settings import Settings
+from tunefork.bench.serving.target import Target
+from tunefork.bench.serving.tiny.make import tiny_model
+from tunefork.develop.variants import VariantEnvironment
+from tunefork.patchset.applied import applied_tree
+from tunefork.patchset.errors import MissingTool, ServeError
+from tunefork.patchset.layout import Layout
+from tunefork.patchset.process import Say
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is under test. environment: None for a server that somebody else started."""
+
+    environment: VariantEnvironment | None
+    trees: tuple[Tree, ...]
+
+    @property
+    def tree(self) -> str:
+        """The vLLM tree's hash, "" where it is not known."""
+        return self.environment.tree.tree if self.environment else ""
+
+    @property
+    def version(self) -> str:
+        return self.environment.version if self.environment else ""
+
+
+def subject(layout: Layout, settings: Settings, say: Say) -> Subject:
+    """Make the chosen variant ready to run; a running server has no known tree."""
+    if settings.base_url:
+        if "vllm" not in host.versions():
+            raise MissingTool("the client `vllm bench serve` is not installed here", "python build.py apply && python build.py develop")
+        return Subject(None, ())
+    from tunefork.develop.variants import environment
+
+    made = environment(layout, settings.variant, say)
+    trees = [host.tree(made.tree)]
+    aiter = applied_tree(layout, "aiter") if made.target != "cpu" else None
+    return Subject(made, (*trees, *([host.tree(aiter)] if aiter else [])))
+
+
+@contextmanager
+def session(layout: Layout, profile: Profile, settings: Settings, under_test: Subject, say: Say) -> Iterator[Target]:
+    """A target for as long as the ``with`` lasts; our own server is started and stopped, with all that it started."""
+    trial = new_id(profile.name, "trial")
+    if under_test.environment is None:
+        yield running(layout, profile, settings, trial, say)
+        return
+    made = prepare.serve_command(layout, profile, under_test.environment, say=say, port=settings.port, model=settings.model,
+                                 extra=settings.extra)
+    log = prepare.log_path(layout, profile, under_test.environment.tree.variant)
+    say(f"starting vLLM {under_test.version} ({under_test.environment.tree.variant}) for profile {profile.name}; log: {log}")
+    with Server(made, log=log, ready_timeout_s=settings.ready_timeout_s or profile.ready_timeout_s, say=say) as server:
+        say(f"ready after {server.seconds_to_ready:.0f} s: {server.base_url}")
+        yield own(profile, made, server, under_test, trial)
+
+
+def own(profile: Profile, made: ServeCommand, server: Server, under_test: Subject, trial: str) -> Target:
+    """The target of a server that we started."""
+    environment = under_test.environment
+    assert environment is not None
+    described = ServerRecord(
+        own=True, base_url=server.base_url, model=made.argv[made.argv.index("serve") + 1], served_name=made.served_name,
+        target=environment.target, version=environment.version, gpus=profile.gpus, argv=made.argv, env=made.env,
+        seconds_to_ready=server.seconds_to_ready, log=str(server.log))
+    return Target(server=described, trees=under_test.trees, versions=host.versions(), python=environment.python,
+                  env=profile.environment, cwd=made.cwd, trial=trial, check=server.check)
+
+
+def running(layout: Layout, profile: Profile, settings: Settings, trial: str, say: Say) -> Target:
+    """The target of a server that runs already; ServeError when it does not answer or serves another model."""
+    assert settings.base_url is not None
+    base_url = settings.base_url.rstrip("/").removesuffix("/v1")
+    with Client(base_url, profile.served_name) as client:
+        if not client.healthy(timeout_s=10.0):
+            raise ServeError(f"{base_url}/health does not answer", "start that server, or leave out --base-url")
+        served = client.models()
+    # The guide serves the model under its own id; ours under the profile's name.
+    name = next((one for one in (profile.served_name, settings.model) if one in served), None)
+    if name is None:
+        raise ServeError(f"{base_url} serves {', '.join(served) or 'nothing'}, not {profile.served_name}",
+                         f"--model {(served or ['ID'])[0]}")
+    python = Path(sys.executable)
+    model = str(tiny_model(layout, python, say)) if profile.model == TINY else profile.model
+    gpus = settings.gpus or profile.gpus
+    if settings.gpus is None:
+        say(f"taking the profile's word that {base_url} uses {gpus} GPU{'s' if gpus > 1 else ''} (--gpus N says otherwise)")
+    described = ServerRecord(own=False, base_url=base_url, model=model, served_name=name, target="unknown", version="unknown",
+                             gpus=gpus, argv=(), env={}, seconds_to_ready=None, log=None)
+    return Target(server=described, trees=(), versions=host.versions(), python=python, env=profile.environment,
+                  cwd=prepare.serve_logs(layout), trial=trial)
