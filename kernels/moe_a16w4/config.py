@@ -36,7 +36,8 @@ class GemmConfig:
     """One GEMM: wn warps along N, wk along K (or along a token's experts), r strips of 16 rows per warp, bm token columns.
 
     ahead: activations are loaded one chunk ahead of use. unroll: chunks per loop iteration. cache: modifier of the weight loads.
-    waves: gfx950 only, least waves per SIMD the compiler must allow (0: its choice).
+    waves: gfx950 only, least waves per SIMD the compiler must allow (0: its choice). tiled: operands shared through shared memory, `stages` chunks
+    in flight, for many rows per expert; then wk is 1.
     """
 
     wn: int
@@ -47,6 +48,8 @@ class GemmConfig:
     unroll: int = 1
     cache: str = ""
     waves: int = 0
+    tiled: bool = False
+    stages: int = 3
 
     @property
     def warps(self) -> int:
@@ -83,6 +86,10 @@ def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped
             return f"{name}: bm {gemm.bm} is no multiple of the {COLUMNS[arch]} columns of a matrix instruction"
         if gemm.unroll < 1 or gemm.cache not in ("", ".cg", ".cs"):
             return f"{name}: unroll must be positive and cache one of '', .cg, .cs"
+        if gemm.tiled and (gemm.wk != 1 or config.order != "sorted"):
+            return f"{name}: a tiled GEMM needs wk = 1 and sorted order"
+        if gemm.tiled and arch == "nvidia" and (gemm.warps % 4 or gemm.bm < 16):
+            return f"{name}: a tiled GEMM needs whole warp groups and bm >= 16"
     if config.partial not in ("fp32", "bf16"):
         return f"partial {config.partial!r} is neither fp32 nor bf16"
     if config.order == "slot":

@@ -245,6 +245,79 @@ def _contract(
 
 
 @triton.jit
+def _tile_operand(words, scales, G: tl.constexpr, R: tl.constexpr, LAYOUT: tl.constexpr, ASM: tl.constexpr, WIDE: tl.constexpr):
+    """Loaded words and scale words of one chunk -> [G * R * 16, 128] bf16, K in its own order."""
+    N: tl.constexpr = G * R * 16
+    words = _word_tile(words, G, R, LAYOUT)
+    scales = _scale_tile(scales, G, R, LAYOUT)
+    s0 = decode(words, scales, 0, LAYOUT, ASM, WIDE)
+    s1 = decode(words, scales, 1, LAYOUT, ASM, WIDE)
+    s2 = decode(words, scales, 2, LAYOUT, ASM, WIDE)
+    s3 = decode(words, scales, 3, LAYOUT, ASM, WIDE)
+    tile = tl.join(tl.join(s0, s2), tl.join(s1, s3))  # [G, rows, pair, k0, slot >> 1, slot & 1]
+    if LAYOUT == "gfx950":
+        tile = tl.permute(tl.reshape(tile, [N, 16, 2, 4]), [0, 3, 1, 2])
+        return tl.reshape(tile, [N, 128])
+    else:
+        # pair = (u, lane, k1); k in a group = 8 lane + 4 u + 2 k1 + k0
+        tile = tl.permute(tl.reshape(tile, [N, 2, 4, 2, 2, 4]), [0, 5, 2, 1, 3, 4])
+        return tl.reshape(tile, [N, 128])
+
+
+@triton.jit
+def _contract_tiled(
+    w_ptr,
+    s_ptr,
+    s32_ptr,
+    x_ptr,
+    w_strip,
+    w_ok,
+    s_strip,
+    s_ok,
+    t_strip,
+    t_ok,
+    x_row,  # [BM, 1] offset of each column's row
+    x_ok,  # [BM, 1]
+    K: tl.constexpr,
+    G: tl.constexpr,
+    R: tl.constexpr,
+    BM: tl.constexpr,
+    LAYOUT: tl.constexpr,
+    ASM: tl.constexpr,
+    WIDE: tl.constexpr,
+    STAGES: tl.constexpr,
+    CACHE: tl.constexpr,
+):
+    """-> [G * R * 16, BM] float32. For many rows per expert: activations and dequantised weights are shared through shared memory."""
+    CHUNKS: tl.constexpr = K // 128
+    STRIP_WORDS: tl.constexpr = 2 * K
+    STRIP_SCALES: tl.constexpr = 16 * ((K + 31) // 32)
+    TAIL: tl.constexpr = K - CHUNKS * 128
+    acc = tl.zeros([G * R * 16, BM], tl.float32)
+    _wr, _wg, w_lane = _word_index(G, R, LAYOUT)
+    _sr, _sg, s_lane = _scale_index(G, R, LAYOUT)
+    w_off = w_strip * STRIP_WORDS + w_lane + tl.arange(0, 4)[None, :]
+    s_off = s_strip * (STRIP_SCALES // 4) + s_lane
+    x_off = x_row + tl.arange(0, 128)[None, :]
+    for step in tl.range(0, CHUNKS, num_stages=STAGES):
+        words = tl.load(w_ptr + w_off + step * 256, mask=w_ok, other=0, cache_modifier=CACHE)
+        scales = tl.load(s32_ptr + s_off + step * 16, mask=s_ok, other=0)
+        x = tl.load(x_ptr + x_off + step * 128, mask=x_ok, other=0.0)
+        acc = _dot(_tile_operand(words, scales, G, R, LAYOUT, ASM, WIDE), tl.trans(x), acc, ASM)
+    _tr, _tg, t_row, t_lane = _tail_index(G, R, LAYOUT)
+    x_tail = tl.arange(0, 32)[None, :]
+    for group in tl.static_range((TAIL + 31) // 32):
+        left = (TAIL - group * 32) // 8
+        lanes = left if left < 4 else 4
+        words = tl.load(w_ptr + t_strip * STRIP_WORDS + CHUNKS * 256 + group * 64 + t_row * lanes + t_lane, mask=t_ok & (t_lane < lanes), other=0)
+        scales = tl.load(s_ptr + t_strip * STRIP_SCALES + CHUNKS * 64 + group * 16 + t_row, mask=t_ok, other=0).to(tl.int32) * 0x01010101
+        x = tl.load(x_ptr + x_row + CHUNKS * 128 + group * 32 + x_tail, mask=x_ok & (x_tail < lanes * 8), other=0.0)
+        w = _tail_operand(_tail_tile(words, G, R, LAYOUT), _tail_tile(scales, G, R, LAYOUT), G, R, LAYOUT, ASM, WIDE)
+        acc = _dot(tl.reshape(w, [G * R * 16, 32]), tl.trans(x), acc, ASM)
+    return acc
+
+
+@triton.jit
 def _swiglu(gate, up, alpha, limit):
     """SwiGLU-OAI: (clamp(up, -limit, limit) + 1) * g * sigmoid(alpha * g), g = min(gate, limit). NaN stays NaN."""
     gate = tl.minimum(gate, limit, propagate_nan=tl.PropagateNan.ALL)
@@ -295,6 +368,8 @@ def up_kernel(
     UNROLL: tl.constexpr,
     CACHE: tl.constexpr,
     XCDS: tl.constexpr,
+    TILED: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """h = SwiGLU(w13 x + b13) for BM pairs of one expert and 16 * R * WN rows.
 
@@ -305,7 +380,11 @@ def up_kernel(
     TILES: tl.constexpr = (STRIPS + WN * R - 1) // (WN * R)
     pid = tl.program_id(0)
     column = tl.arange(0, BM)
-    x_col, x_g, _lane = _act_index(G, BM, LAYOUT)
+    if TILED:
+        x_col = tl.arange(0, BM)[:, None]
+        x_g = 0
+    else:
+        x_col, x_g, _lane = _act_index(G, BM, LAYOUT)
     if SORTED:
         live = tl.load(block_count_ptr) * TILES
         if pid >= live:
@@ -348,13 +427,19 @@ def up_kernel(
     s_strip = first + (s_g // WK) * R + s_r
     t_strip = first + (t_g // WK) * R + t_r
     base = expert * STRIPS
-    acc = _contract(
-        w_ptr, s_ptr, s32_ptr, x_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
-        token * x_stride, x_ok, w_g % WK, s_g % WK, x_g % WK, t_g % WK,
-        K, WK, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE,
-    )  # fmt: skip
-    if WK > 1:
-        acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)
+    if TILED:
+        acc = _contract_tiled(
+            w_ptr, s_ptr, s32_ptr, x_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
+            token * x_stride, x_ok, K, G, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE,
+        )  # fmt: skip
+    else:
+        acc = _contract(
+            w_ptr, s_ptr, s32_ptr, x_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
+            token * x_stride, x_ok, w_g % WK, s_g % WK, x_g % WK, t_g % WK,
+            K, WK, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE,
+        )  # fmt: skip
+        if WK > 1:
+            acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)
     gate, up = tl.split(tl.permute(tl.reshape(acc, [WN * R, 2, 8, BM]), [0, 2, 3, 1]))
     gate = tl.reshape(gate, [WN * R * 8, BM])
     up = tl.reshape(up, [WN * R * 8, BM])
@@ -479,6 +564,8 @@ def down_sorted_kernel(
     UNROLL: tl.constexpr,
     CACHE: tl.constexpr,
     XCDS: tl.constexpr,
+    TILED: tl.constexpr,
+    STAGES: tl.constexpr,
     FUSED: tl.constexpr,
 ):
     """part[pair] = gate * (w2 h + b2) for BM pairs of one expert. FUSED: the program that completes a token's tile also adds its TOPK parts, in
@@ -500,19 +587,26 @@ def down_sorted_kernel(
     w_r, w_g, _lane = _word_index(G, R, LAYOUT)
     s_r, s_g, _lane = _scale_index(G, R, LAYOUT)
     t_r, t_g, _row, _lane = _tail_index(G, R, LAYOUT)
-    x_col, x_g, _lane = _act_index(G, BM, LAYOUT)
     first = tile * (WN * R)
     w_strip = first + (w_g // WK) * R + w_r
     s_strip = first + (s_g // WK) * R + s_r
     t_strip = first + (t_g // WK) * R + t_r
     base = expert * STRIPS
-    acc = _contract(
-        w_ptr, s_ptr, s32_ptr, h_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
-        (start + x_col) * K, x_col < rows, w_g % WK, s_g % WK, x_g % WK, t_g % WK,
-        K, WK, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE,
-    )  # fmt: skip
-    if WK > 1:
-        acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)
+    if TILED:
+        x_col = tl.arange(0, BM)[:, None]
+        acc = _contract_tiled(
+            w_ptr, s_ptr, s32_ptr, h_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
+            (start + x_col) * K, x_col < rows, K, G, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE,
+        )  # fmt: skip
+    else:
+        x_col, x_g, _lane = _act_index(G, BM, LAYOUT)
+        acc = _contract(
+            w_ptr, s_ptr, s32_ptr, h_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
+            (start + x_col) * K, x_col < rows, w_g % WK, s_g % WK, x_g % WK, t_g % WK,
+            K, WK, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE,
+        )  # fmt: skip
+        if WK > 1:
+            acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)
     acc = tl.reshape(acc, [ROWS, BM])
     out = first * 16 + tl.arange(0, ROWS)
     column = tl.arange(0, BM)

@@ -9,7 +9,7 @@ import torch
 
 from tunefork.kernels.moe_a16w4.config import LayerConfig, MoeShape, illegal, pick
 from tunefork.kernels.moe_a16w4.device import target
-from tunefork.kernels.moe_a16w4.plan import Case, Step, buffers, plan
+from tunefork.kernels.moe_a16w4.plan import SORT_TOKENS, Case, Step, buffers, plan
 from tunefork.kernels.moe_a16w4.weights import Weights
 from tunefork.patchset.errors import BadInput
 
@@ -111,7 +111,7 @@ def fused_moe(
         **workspace.views(sizes), "x": x, "x_stride": x.stride(0), "logits": router_logits, "logits_stride": router_logits.stride(0), "out": out,
         "out_stride": out.stride(0), "w13": weights.w13, "s13": weights.s13, "s13_32": weights.s13.view(torch.int32), "b13": weights.b13,
         "w2": weights.w2, "s2": weights.s2, "s2_32": weights.s2.view(torch.int32), "b2": weights.b2, "M": tokens, "alpha": alpha, "limit": limit,
-        "live": num_live, "map": expert_map, "programs": -(-tokens // 64),
+        "live": num_live, "map": expert_map, "programs": -(-tokens // SORT_TOKENS),
     }  # fmt: skip
     for step in plan(case, config):
         _run(step, env)

@@ -12,7 +12,7 @@ from tunefork.kernels.moe_a16w4 import kernel, routing
 from tunefork.kernels.moe_a16w4.config import COLUMNS, SINGLE_PROGRAM_TOKENS, XCDS, GemmConfig, LayerConfig, MoeShape
 
 COMBINE_COLUMNS = 1024
-SORT_TOKENS = 64
+SORT_TOKENS = 16
 HIST_ROWS = 32
 
 POINTERS = {
@@ -75,6 +75,7 @@ def _gemm(case: Case, config: GemmConfig, rows: int, cols: int, wide: bool) -> d
     return {
         "N": rows, "K": cols, "TOPK": case.shape.topk, "WN": config.wn, "WK": config.wk, "R": config.r, "BM": config.bm, "LAYOUT": case.arch,
         "ASM": case.asm, "WIDE": wide, "AHEAD": config.ahead, "UNROLL": config.unroll, "CACHE": config.cache, "XCDS": XCDS[case.arch],
+        "TILED": config.tiled, "STAGES": config.stages,
     }  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def _route(case: Case, config: LayerConfig) -> list[Step]:
         "map_ptr": "map" if case.has_map else None, "ids_ptr": "ids", "gates_ptr": "gates", **_SORT, "hist_ptr": "hist",
         "counters_ptr": "counters", "M": "M",
     }  # fmt: skip
-    warps = 4 if tokens <= 16 else 8
+    warps = max(4, tokens // 4)
     steps = [Step(routing.route_kernel, (programs,), warps, constants, bind)]
     if sort == "count":
         constants = {**common, "E": case.shape.experts, "PB": HIST_ROWS}
@@ -125,7 +126,7 @@ def _down(case: Case, config: LayerConfig) -> list[Step]:
     }  # fmt: skip
     live = {"live_ptr": "live" if case.has_live else None}
     if config.order == "slot":
-        constants = {**constants, "HAS_LIVE": case.has_live}
+        constants = {k: v for k, v in constants.items() if k not in ("TILED", "STAGES")} | {"HAS_LIVE": case.has_live}
         grid = (case.tokens * tiles(hidden, gemm),)
         return [Step(kernel.down_token_kernel, grid, gemm.warps, constants, {**bind, **live, "M": "M"}, _options(case, gemm))]
     constants = {**constants, "FUSED": config.fused}

@@ -1,0 +1,154 @@
+"""Tuning on a GPU: time every legal configuration of each GEMM with rotated weights, then whole layers of the best ones.
+
+The two GEMMs are timed apart, because their choices are independent but for the block size; only the best pairs are timed as layers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import product
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+from triton.runtime.jit import MockTensor
+
+from tunefork.bench.kernels import cases
+from tunefork.bench.kernels.timing import compare
+from tunefork.kernels.moe_a16w4.config import COLUMNS, GemmConfig, LayerConfig, MoeShape, illegal
+from tunefork.kernels.moe_a16w4.launch import Workspace, _run, workspace_size
+from tunefork.kernels.moe_a16w4.plan import POINTERS, SORT_TOKENS, Case, Step, buffers, plan
+from tunefork.kernels.moe_a16w4.weights import Weights
+
+QUICK_ROUNDS = 6
+_DTYPES = {"*bf16": torch.bfloat16, "*i32": torch.int32, "*u8": torch.uint8, "*fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A GEMM configuration in an order, to be timed on its own."""
+
+    order: str
+    part: str  # "up" or "down"
+    gemm: GemmConfig
+
+    def layer(self, topk: int) -> LayerConfig:
+        """A legal layer around it."""
+        other = GemmConfig(1, topk, 1, self.gemm.bm) if self.order == "slot" else GemmConfig(1, 4, 1, self.gemm.bm)
+        return LayerConfig(self.order, *((self.gemm, other) if self.part == "up" else (other, self.gemm)))
+
+
+# (wn, wk, r) worth trying, by what limits the case: filling the chip, or streaming weights.
+SLOT_SHAPES = ((1, 4, 1), (1, 8, 1), (1, 2, 1), (2, 4, 1), (1, 4, 2), (1, 8, 2), (1, 16, 1))
+STREAM_SHAPES = ((1, 2, 1), (1, 4, 1), (1, 2, 2), (2, 2, 1), (2, 2, 2), (4, 1, 1), (4, 1, 2), (2, 1, 1), (2, 1, 2), (8, 1, 1))
+PREFETCH = ((False, 1), (True, 1), (True, 2), (True, 4))
+# (wn, r, bm, stages) of tiled GEMMs, where rows per expert reuse weights.
+TILED_SHAPES = tuple(product((4, 8), (1, 2), (16, 32, 64, 128), (2, 3, 4)))
+TILED_FROM, STREAM_TO = 64, 256
+
+
+def _streams(arch: str, order: str, tokens: int) -> Iterator[GemmConfig]:
+    column = COLUMNS[arch]
+    shapes = dict.fromkeys((*SLOT_SHAPES, *STREAM_SHAPES) if order == "slot" else STREAM_SHAPES)
+    for bm, (wn, wk, r), (ahead, unroll) in product((column, 16) if tokens > 64 else (column,), shapes, PREFETCH):
+        if bm == column or not ahead or unroll == 1:
+            yield GemmConfig(wn, wk, r, bm, ahead, unroll)
+
+
+def candidates(arch: str, shape: MoeShape, tokens: int) -> Iterator[Candidate]:
+    """Every configuration worth compiling for this case; all are legal."""
+    orders = [order for order, wanted in (("slot", tokens <= COLUMNS[arch]), ("sorted", tokens > 4)) if wanted]
+    for part, order in product(("up", "down"), orders):
+        found = list(_streams(arch, order, tokens)) if tokens <= STREAM_TO else []
+        if order == "sorted" and tokens >= TILED_FROM:
+            low = 16 if tokens <= STREAM_TO else 32
+            high = 32 if tokens <= STREAM_TO else 128
+            found += [GemmConfig(wn, 1, r, bm, ahead=False, tiled=True, stages=stages) for wn, r, bm, stages in TILED_SHAPES if low <= bm <= high]
+        for gemm in dict.fromkeys(found):
+            candidate = Candidate(order, part, gemm)
+            if illegal(candidate.layer(shape.topk), shape, tokens, arch) is None:
+                yield candidate
+
+
+def _warm(job: tuple[Case, LayerConfig]) -> None:
+    """Compile the launches of a layer into Triton's cache."""
+    case, config = job
+    values = {"M": case.tokens, "x_stride": cases.HIDDEN, "out_stride": cases.HIDDEN, "logits_stride": case.experts, "alpha": 1.702, "limit": 7.0,
+              "programs": -(-case.tokens // SORT_TOKENS)}
+    part = {"part": torch.float32 if config.partial == "fp32" else torch.bfloat16}
+    for step in plan(case, config):
+        arguments = {name: None if key is None else MockTensor(part.get(key) or _DTYPES[POINTERS[key]]) if key in POINTERS else values[key]
+                     for name, key in step.bind.items()}
+        try:
+            step.kernel.warmup(**arguments, **step.constants, grid=(1,), num_warps=step.warps, num_stages=1, **step.options)
+        except Exception as error:  # noqa: BLE001 - an uncompilable candidate is reported and dropped when it is timed
+            print(f"cannot compile {config}: {error}", flush=True)
+
+
+def warm(jobs: list[tuple[Case, LayerConfig]], processes: int) -> None:
+    """Compile many layers in parallel."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_warm, jobs, chunksize=1))
+
+
+def environment(problem: cases.Problem, case: Case, config: LayerConfig, weights: Weights, x: torch.Tensor, logits: torch.Tensor) -> dict[str, Any]:
+    """Buffers and scalars of one layer call."""
+    sizes = buffers(case, config)
+    space = Workspace(torch.zeros(workspace_size(sizes), dtype=torch.uint8, device=x.device))
+    return {
+        **space.views(sizes), "x": x, "x_stride": x.stride(0), "logits": logits, "logits_stride": logits.stride(0), "out": torch.empty_like(x),
+        "out_stride": x.stride(0), "w13": weights.w13, "s13": weights.s13, "s13_32": weights.s13.view(torch.int32), "b13": weights.b13,
+        "w2": weights.w2, "s2": weights.s2, "s2_32": weights.s2.view(torch.int32), "b2": weights.b2, "M": problem.tokens, "alpha": 1.702,
+        "limit": 7.0, "programs": -(-problem.tokens // SORT_TOKENS),
+    }  # fmt: skip
+
+
+def _step(case: Case, config: LayerConfig, part: str) -> Step:
+    return next(step for step in plan(case, config) if step.kernel.__name__.startswith(part))
+
+
+def time_parts(problem: cases.Problem, layers: list[Weights], arch: str, deadline: float) -> dict[Candidate, float]:
+    """Microseconds of each candidate GEMM alone; what does not launch is left out."""
+    shape = MoeShape(cases.HIDDEN, problem.intermediate, cases.EXPERTS)
+    case = Case(arch, shape, problem.tokens, cases.EXPERTS)
+    count = min(cases.calls(problem), 16)
+    data = cases.inputs(problem, layers[0].w13.device.type, count)
+    taken: dict[Candidate, float] = {}
+    shared: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for found in candidates(arch, shape, problem.tokens):
+        if time.monotonic() > deadline:
+            break
+        config = found.layer(shape.topk)
+        key = (found.order, found.gemm.bm)
+        if key not in shared:
+            shared.clear()
+            shared[key] = [environment(problem, case, config, layers[i % len(layers)], *data[i]) for i in range(count)]
+            for env in shared[key]:
+                for step in plan(case, config):
+                    _run(step, env)
+        step = _step(case, config, found.part)
+        try:
+            timed = compare({"one": [lambda env=env, step=step: _run(step, env) for env in shared[key]]}, QUICK_ROUNDS)  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001 - out of registers or shared memory: not a candidate here
+            print(f"{problem} {found}: {type(error).__name__}: {str(error)[:120]}", flush=True)
+            continue
+        taken[found] = timed["one"].us
+    return taken
+
+
+def best_layers(taken: dict[Candidate, float], shape: MoeShape, tokens: int, arch: str, keep: int = 3) -> list[LayerConfig]:
+    """Whole layers from the best parts: for each order and block size the fastest pair, and its fused and bf16 variants."""
+    found = []
+    for order, bm in sorted({(c.order, c.gemm.bm) for c in taken}):
+        parts = {part: sorted((us, i, c.gemm) for i, (c, us) in enumerate(taken.items()) if (c.order, c.gemm.bm, c.part) == (order, bm, part))
+                 for part in ("up", "down")}
+        if not parts["up"] or not parts["down"]:
+            continue
+        config = LayerConfig(order, parts["up"][0][2], parts["down"][0][2], partial="bf16" if tokens > 256 else "fp32")
+        found.append((parts["up"][0][0] + parts["down"][0][0], config))
+    found = sorted(found, key=lambda pair: pair[0])[:keep]
+    variants = [c for _, c in found] + [replace(c, fused=True) for _, c in found if c.order == "sorted"]
+    return [c for c in variants if illegal(c, shape, tokens, arch) is None]
