@@ -186,6 +186,12 @@ def unquote(path: bytes) -> bytes:
     return re.sub(rb"\\([0-7]{3}|.)", plain, path[1:-1])
 
 
+def shown(path: bytes) -> str:
+    """A path for a message: on one line, whatever its bytes are."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
 def quote(path: bytes) -> bytes:
     """A path in C-style quotes, every byte that is not plain ASCII escaped: what fast-import reads back exactly."""
     return b'"' + b"".join(bytes([c]) if 32 <= c < 127 and c not in b'"\\' else b"\\%03o" % c for c in path) + b'"'

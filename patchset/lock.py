@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunefork.patchset.diff import quote, unquote
+from tunefork.patchset.diff import quote, shown, unquote
 from tunefork.patchset.errors import LockMismatch
 from tunefork.patchset.series import Series
 from tunefork.patchset.state import write_atomically
@@ -112,8 +112,8 @@ class Lock:
         if tuple(touches) == recorded:
             return
         odd = sorted({touch.path for touch in set(recorded) ^ set(touches)})
-        shown = ", ".join(path.decode("utf-8", "replace") for path in odd[:3])
-        raise LockMismatch(f"{name} makes of {shown} something else than {FILE} records: the lock or the patch was edited",
+        where = ", ".join(map(shown, odd[:3]))
+        raise LockMismatch(f"{name} makes of {where} something else than {FILE} records: the lock or the patch was edited",
                            "`git diff patches/` shows the edit; `git checkout -- patches/` takes it back")
 
     @property

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunefork.patchset import diff
-from tunefork.patchset.diff import FileChange, HunkMismatch, blob_id, quote
+from tunefork.patchset.diff import FileChange, HunkMismatch, blob_id, quote, shown
 from tunefork.patchset.errors import PatchConflict, TuneforkError
 from tunefork.patchset.git import EMAIL, NAME, Git
 from tunefork.patchset.lock import Touch
@@ -155,10 +155,6 @@ def change_tree(tree: Tree, changes: Sequence[FileChange], merge: Merge | None, 
     ]
 
 
-def shown(path: bytes) -> str:
-    return path.decode("utf-8", "replace")
-
-
 def check_free(tree: Tree, path: bytes) -> None:
     """A new file must not replace a file, nor stand where a folder or a file's child would be."""
     parts = path.split(b"/")
@@ -186,7 +182,7 @@ def new_blob(tree: Tree, change: FileChange, have: tuple[str, str], merge: Merge
     try:
         check_preimage(change, have)
     except HunkMismatch:
-        if merge is None or change.old_mode not in (None, have[0]):
+        if merge is None or have[0] == GITLINK or change.old_mode not in (None, have[0]):
             raise
         return merged_blob(tree, change, have[1], merge)
     if GITLINK in (change.old_mode, have[0]):

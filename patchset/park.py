@@ -21,7 +21,7 @@ from tunefork.patchset.export import Exported
 from tunefork.patchset.git import EMAIL, NAME, Git
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.mail import PatchFile
-from tunefork.patchset.materialise import Mismatch, Tree, shown
+from tunefork.patchset.materialise import Mismatch, Tree
 from tunefork.patchset.process import Say, quiet
 from tunefork.patchset.proposal import propose, put
 from tunefork.patchset.series import SUFFIX, Series
@@ -112,10 +112,10 @@ def resolved(parked: Parked, patch: PatchFile) -> bytes:
     marked_files = git.run("grep", "-l", "-z", "--untracked", "-I", "-e", "^<<<<<<< ", "-e", "^>>>>>>> ").out.split(b"\0")
     touched = {change.new_path for change in diff.parse(patch.name, patch.diff)}
     if left := sorted(touched & set(marked_files)):
-        raise PatchConflict(f"{parked.path.name}: conflict markers are left in {', '.join(map(shown, left))}",
+        raise PatchConflict(f"{parked.path.name}: conflict markers are left in {', '.join(map(diff.shown, left))}",
                             f"resolve them in {parked.path}, then --continue again; or --abort")
     if undecided := sorted({line.partition(b"\t")[2] for line in git("ls-files", "--unmerged", "-z").split(b"\0")[:-1]}):
-        raise PatchConflict(f"{parked.path.name}: {', '.join(map(shown, undecided))} cannot be merged as text, and no side is chosen",
+        raise PatchConflict(f"{parked.path.name}: {', '.join(map(diff.shown, undecided))} cannot be merged as text, and no side is chosen",
                             f"in {parked.path}: git checkout --ours (the tree's) or --theirs (the patch's), git add; then --continue")
     git("add", "--all", ".")
     tree = git.text("write-tree")

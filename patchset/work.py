@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunefork.patchset.checkout import Checkout, applied_ref
+from tunefork.patchset.diff import shown
 from tunefork.patchset.errors import WorkAtRisk
 from tunefork.patchset.git import Git
 
@@ -83,7 +84,7 @@ def changed_paths(checkout: Checkout) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 def refuse(checkout: Checkout, what: str, names: Iterable[str], remedy: str) -> WorkAtRisk:
     """The refusal to overwrite work, naming a few of the things at risk."""
-    listed = list(names)
+    listed = [shown(name.encode("utf-8", "surrogateescape")) for name in names]
     more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
     return WorkAtRisk(f"{checkout.path.name} has {what} that this would overwrite: {', '.join(listed[:SHOWN])}{more}", remedy)
 

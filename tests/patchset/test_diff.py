@@ -119,6 +119,8 @@ def test_a_hunk_is_applied_at_its_line_or_nowhere() -> None:
 def test_a_delta_of_another_file_is_refused() -> None:
     delta = bytes([4, 2, 0x90, 2])  # made from 4 bytes; copies the first 2
     assert diff.apply_delta(b"abcd", delta) == b"ab"
+    whole = b"xy" * 0x8000  # a copy whose length bytes are all absent is of 64 KiB
+    assert diff.apply_delta(whole, bytes([0x80, 0x80, 4, 0x80, 0x80, 4, 0x80])) == whole
     with pytest.raises(HunkMismatch, match="another size"):
         diff.apply_delta(b"abc", delta)
     with pytest.raises(HunkMismatch, match="size it promises"):

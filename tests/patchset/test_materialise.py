@@ -13,6 +13,7 @@ from tunefork.patchset import mail
 from tunefork.patchset.git import Git
 from tunefork.patchset.mail import PatchFile
 from tunefork.patchset.materialise import Mismatch, materialise, merge_file
+from tunefork.patchset.materialise import Tree as MutableTree
 
 HEAD = b"From 0 Mon Sep 17 00:00:00 2001\nFrom: A <a@b>\nDate: Sat, 1 Jan 2000 00:00:00 +0000\nSubject: %s\n\nWhy.\n---\n\n"
 
@@ -164,7 +165,7 @@ F, G = text("one", "two"), text("other")
         ({b"f": F}, {b"f": ("100755", F[1])}, {b"f": ("100755", F[1])}, "f has mode 100755"),
         ({b"f": F}, {b"f": ("120000", b"t")}, {b"f": G}, "f is blob"),
         ({b"f": ("100644", bytes(range(256)))}, {b"f": ("100644", bytes(range(255)))}, {b"f": ("100644", b"\0x")}, "f is blob"),
-        ({b"caf\xe9": F}, {b"caf\xe9": G}, {b"caf\xe9": ("100644", b"x")}, "caf\ufffd is blob"),
+        ({b"caf\xe9": F}, {b"caf\xe9": G}, {b"caf\xe9": ("100644", b"x")}, r"caf\\xe9 is blob"),
     ],
 )
 def test_a_path_that_is_not_what_the_patch_says(repository: Path, before: Tree, after: Tree, pin: Tree, why: str) -> None:
@@ -215,8 +216,14 @@ def test_submodules_are_moved_added_and_removed(repository: Path, old: str | Non
             materialise(Git(repository), other, [patch(repository, base, tip)])
 
 
-def test_a_submodule_whose_commit_is_in_this_repository(repository: Path) -> None:
-    """cat-file answers with a commit there, which is no file's content."""
-    inner = commit(repository, {b"x": F})[0]
-    base, tip = with_module(repository, inner, b"1\n"), with_module(repository, None, b"2\n")
-    assert materialise(Git(repository), base, [patch(repository, base, tip)], merge_file(Git(repository)))[0].tree == tree(repository, tip)
+def test_a_submodule_whose_commits_are_in_this_repository(repository: Path) -> None:
+    """cat-file answers with commits there, which are no file's content: nothing is merged."""
+    inner = commit(repository, {b"x": F}, {b"x": G}, {b"y": F})
+    base, tip, pin = (with_module(repository, each, b"1\n") for each in inner)
+    change = patch(repository, base, tip)
+    assert materialise(Git(repository), base, [change], merge_file(Git(repository)))[0].tree == tree(repository, tip)
+    with pytest.raises(Mismatch, match="module is blob"):
+        materialise(Git(repository), pin, [change], merge_file(Git(repository)))
+    found = MutableTree.read(Git(repository), base)
+    found.prefetch({inner[0], found.entries[b"f"][1], "9" * 40})
+    assert found.content(inner[0]) is None and found.content(found.entries[b"f"][1]) == b"1\n"

@@ -126,6 +126,8 @@ def test_names_that_are_no_text_can_be_shown(world: World, tmp_path: Path) -> No
     for args, code in ((["status"], 0), (["status", "--json"], 0), (["apply", "--variant", "base"], 3), (["apply", "--variant", "base", "--json"], 3)):
         done = subprocess.run([sys.executable, "-m", "tunefork.cli.main", *args], env=environment, capture_output=True, check=False)
         assert done.returncode == code and b"Traceback" not in done.stderr, done.stderr.decode()
+        if code:
+            assert done.stderr.startswith(b"error: up has uncommitted changes that this would overwrite: caf\\xe9 \\n.py\n  try: ")
         if "--json" in args:
             json.loads(done.stdout)
     assert (world.checkout / odd).read_bytes() == b"mine\n"
