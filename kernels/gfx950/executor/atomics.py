@@ -123,7 +123,7 @@ def write_old(batch: Batch, target: Operand, old: Array, active: Array) -> None:
 
 
 def on_global(instruction: Instruction, operands: Sequence[Operand], found: re.Match[str]) -> Step:
-    """global_atomic_* and buffer_atomic_*; with sc0 the old value comes back."""
+    """global_atomic_* and buffer_atomic_*; with sc0 the old value comes back, zero for lanes outside a buffer's range."""
     name = found[2]
     swaps = name.startswith("cmpswap")
     atomic = Atomic(np.uint64 if name.endswith("_x2") else np.uint32, lambda old, given: given) if swaps else GLOBAL.get(name)
@@ -150,6 +150,8 @@ def on_global(instruction: Instruction, operands: Sequence[Operand], found: re.M
             part.stored += offset.size * size
             old[which] = perform(part.items(size), offset, atomic, given[which], None if wanted is None else wanted[which])
         if returns:
+            if where.inside is not None:
+                write_old(batch, target, np.zeros(int(batch.active.sum()), atomic.kind), batch.active)
             write_old(batch, target, old, active)
         batch.counters.issue_vector(Outstanding("load" if returns else "store", registers))
 

@@ -49,10 +49,9 @@ def from_narrow_scaled(instruction: Instruction, operands: Sequence[Operand], fo
 
     def step(batch: Batch) -> None:
         word = source(batch) >> shift
-        exponent, invalid = narrow.scale_exponent(scale(batch))
-        pair = [values[word & mask], values[(word >> np.uint32(bits)) & mask]]
-        first, second = (np.where(invalid, np.float32(np.nan), np.ldexp(value, exponent)) for value in pair)
-        write_two(batch, kind, index, first, second)
+        factor = narrow.scale_factor(scale(batch))  # a product with a power of two rounds like a shift of the exponent
+        pair = [values[word & mask] * factor, values[(word >> np.uint32(bits)) & mask] * factor]
+        write_two(batch, kind, index, *pair)
 
     return step
 

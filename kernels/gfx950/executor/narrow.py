@@ -49,8 +49,11 @@ def round_bf16(value: Array) -> npt.NDArray[np.uint32]:
     exact = np.asarray(value, np.float32)
     word = exact.view(np.uint32)
     rounded = (word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    invalid = np.isnan(exact)
+    if not invalid.any():
+        return rounded
     quiet = np.uint32(0x7FC0) | ((word >> np.uint32(16)) & np.uint32(0x8000))
-    return np.where(np.isnan(exact), quiet, rounded).astype(np.uint32)
+    return np.where(invalid, quiet, rounded).astype(np.uint32)
 
 
 def encode(value: Array, fmt: str, *, saturate: bool) -> npt.NDArray[np.uint32]:
@@ -80,6 +83,13 @@ def scale_exponent(word: Array) -> tuple[Array, Array]:
     """The exponent of an f32 scale (its mantissa and sign are ignored) and where the scale is NaN."""
     biased = ((np.asarray(word) >> np.uint32(23)) & np.uint32(255)).astype(np.int32)
     return biased - 127, biased == NAN_EXPONENT
+
+
+def scale_factor(word: Array) -> Array:
+    """The power of two that an f32 scale's exponent stands for, as f32: 2**-127 for 0, NaN for 255."""
+    bits = np.asarray(word) & np.uint32(0x7F800000)
+    factor = np.where(bits == 0, np.uint32(0x00400000), np.where(bits == 0x7F800000, np.uint32(0x7FC00000), bits))
+    return factor.astype(np.uint32).view(np.float32)
 
 
 def scale_value(exponent: Array) -> Array:

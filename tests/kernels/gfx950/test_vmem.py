@@ -139,3 +139,5 @@ def test_buffer_atomic_obeys_the_range(bench: Callable[..., Any]) -> None:
     run.batch.vector[0], run.batch.vector[1] = np.arange(64) * 4, 1
     run.run("buffer_atomic_umax v1, v0, s[8:11], 0 offen")
     assert run.data[:256].view("<u4").tolist() == [1] * 32 + [0] * 32
+    run.run("buffer_atomic_add v1, v0, s[8:11], 0 offen sc0")
+    assert run.words(1) == [1] * 32 + [0] * 32
