@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from vllm_overrides.errors import OverrideError
-from vllm_overrides.registry import apply_named
 
 from tests.vllm_overrides.conftest import Hook
+from vllm_overrides.errors import OverrideError
+from vllm_overrides.registry import apply_named
 
 SPEC = "conc=4,8,16;isl=1024;osl=1024"
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from vllm_overrides.capture.cost import ByteModel, GptOss, TableModel, read_table
 from vllm_overrides.errors import OverrideError
 

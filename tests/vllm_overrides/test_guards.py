@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+
 from vllm_overrides.errors import OverrideError
 from vllm_overrides.guards import DEAD, bound_says, dead_names
 from vllm_overrides.registry import apply_named

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+
 from vllm_overrides.capture.cost import ByteModel, TableModel
 from vllm_overrides.capture.optimum import PICO, Problem, solve
 from vllm_overrides.capture.rules import Limits, default_sizes, guide_sizes, settle

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from vllm_overrides.capture.options import Options, parse
 from vllm_overrides.capture.plan import make_plan, read_plan
 from vllm_overrides.capture.rules import Limits

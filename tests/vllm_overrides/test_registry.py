@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from vllm_overrides import plugin, registry
 from vllm_overrides.errors import OverrideError
 from vllm_overrides.registry import Change, apply_named

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from unittest.mock import MagicMock
 
 import pytest
+
 from vllm_overrides.capture.rules import Limits, Settled, check_compile_sizes, default_sizes, guide_sizes, settle
 from vllm_overrides.errors import OverrideError
 

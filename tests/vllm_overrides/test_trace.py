@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from unittest.mock import MagicMock
 
 import pytest
+
 from vllm_overrides.capture.rules import Limits
 from vllm_overrides.capture.trace import read_trace
 from vllm_overrides.capture.workload import Workload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from vllm_overrides.capture.cost import TableModel
 from vllm_overrides.capture.rules import Limits, settle
 from vllm_overrides.capture.waste import waste

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+
 from vllm_overrides.capture.rules import Limits
 from vllm_overrides.capture.workload import Traffic, Workload, closed_loop, merge
 from vllm_overrides.errors import OverrideError
@@ -100,5 +101,5 @@ def test_refuses_what_is_no_traffic(wrong: dict[str, float]) -> None:
 def test_refuses_what_is_no_workload() -> None:
     with pytest.raises(OverrideError, match="no decode step"):
         Workload({4: 0}, {100: 1})
-    with pytest.raises(OverrideError, match="got 0: 3"):
+    with pytest.raises(OverrideError, match="0 rows in 3 steps"):
         Workload({0: 3})

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from vllm_overrides.errors import OverrideError
 
 # How rows of padding behave in the MoE. `independent`: each routes like a token of its own (the upper bound, and the default).
-# `one-row`: they route alike, so all of them together read what one more token reads. docs/capture-plan.md compares both with a measurement.
+# `one-row`: they route alike, so together they read what one more token reads. docs/capture-plan.md holds both against a measurement.
 PADDINGS = ("independent", "one-row")
 
 
@@ -75,9 +75,9 @@ class ByteModel:
 
     def __post_init__(self) -> None:
         if self.padding not in PADDINGS:
-            raise OverrideError(f"rows of padding are {' or '.join(PADDINGS)}, got {self.padding!r}")
+            raise OverrideError(f"rows of padding are {' or '.join(PADDINGS)}, got {self.padding!r}", PADDINGS[0])
         if self.tp < 1 or self.bandwidth <= 0:
-            raise OverrideError(f"the byte model needs tp >= 1 and a positive bandwidth, got {self.tp} and {self.bandwidth}")
+            raise OverrideError(f"the byte model needs tp >= 1 and a positive bandwidth, got {self.tp} and {self.bandwidth}", "tp=1")
 
     @property
     def source(self) -> str:

@@ -43,7 +43,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         if min(self.price, self.graph_seconds, self.compile_seconds) < 0 or not 0 <= self.compile_gain < 1:
-            raise OverrideError("price and seconds are 0 or more, and compile_gain lies in [0, 1)")
+            raise OverrideError("price and seconds are 0 or more, and compile_gain lies in [0, 1)", "price=0 for serving alone")
         if self.max_graphs is not None and self.max_graphs < 1:
             raise OverrideError(f"at least one size must be captured, the limit is {self.max_graphs}", "--max-graphs 1 or more")
         widest, limit = max(rows for rows, steps in self.workload.decode.items() if steps), self.limits.decode_rows

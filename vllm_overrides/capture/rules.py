@@ -26,7 +26,8 @@ class Limits:
         if self.max_num_seqs < 1 or self.max_num_batched_tokens < self.query_len or self.num_speculative_tokens < 0:
             raise OverrideError(
                 f"no step fits max_num_seqs={self.max_num_seqs}, max_num_batched_tokens={self.max_num_batched_tokens}, "
-                f"num_speculative_tokens={self.num_speculative_tokens}"
+                f"num_speculative_tokens={self.num_speculative_tokens}",
+                "at least one request, and tokens for one whole step of it",
             )
 
     @property
@@ -89,7 +90,7 @@ def settle(sizes: Iterable[int], limits: Limits, *, maximum: int | None = None, 
     """
     given = sorted(set(sizes))
     if not given or given[0] < 1:
-        raise OverrideError(f"cudagraph_capture_sizes must be positive, and there must be some; got {given[:3]}")
+        raise OverrideError(f"cudagraph_capture_sizes must be positive, and there must be some; got {given[:3]}", "sizes of 1 or more")
     notes = []
     kept = [size for size in given if size <= limits.max_num_batched_tokens]
     if len(kept) < len(given):
@@ -100,7 +101,7 @@ def settle(sizes: Iterable[int], limits: Limits, *, maximum: int | None = None, 
             notes.append(f"dropped: {odd} are no multiples of TP {sequence_parallel} (sequence parallelism)")
         kept = [size for size in kept if size % sequence_parallel == 0]
     if not kept:
-        raise OverrideError(f"0.29.0 drops every size of {given}: " + "; ".join(notes))
+        raise OverrideError(f"0.29.0 drops every size of {given}: {'; '.join(notes)}", "smaller sizes, or raise max_num_batched_tokens")
     if maximum is not None and maximum != kept[-1]:
         raise OverrideError(
             f"0.29.0 rejects max_cudagraph_capture_size={maximum} beside sizes that end at {kept[-1]}",

@@ -30,9 +30,9 @@ class Workload:
     def __post_init__(self) -> None:
         for rows, steps in (*self.decode.items(), *self.mixed.items()):
             if rows < 1 or steps < 0:
-                raise OverrideError(f"{self.source}: a step has at least 1 row and a count of 0 or more, got {rows}: {steps}")
+                raise OverrideError(f"{self.source}: {rows} rows in {steps} steps is no entry of a histogram", "rows >= 1, steps >= 0")
         if not any(self.decode.values()):
-            raise OverrideError(f"{self.source}: the workload has no decode step")
+            raise OverrideError(f"{self.source}: the workload has no decode step", "a trace of a server at work")
 
 
 @dataclass(frozen=True)
