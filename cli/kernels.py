@@ -72,6 +72,7 @@ def gate_kernels(only: str | None, static: bool, workers: int | None, record: bo
     """
     chosen = entries(only)
     from tunefork.kernels.gfx950 import gate as room
+    from tunefork.kernels.gfx950.budget import without_kernel
     from tunefork.kernels.gfx950.errors import Gfx950Error
     from tunefork.kernels.gfx950.model import absent, find_tool
 
@@ -90,10 +91,13 @@ def gate_kernels(only: str | None, static: bool, workers: int | None, record: bo
     for row in rows:
         for line in row.failures:
             say(click.style("failed: ", fg="red", bold=True) + line)
+    stale = without_kernel({row.kernel for row in rows}) if only is None else []
+    for path in stale:
+        say(click.style("failed: ", fg="red", bold=True) + f"{path.name} is the budget of no shipped kernel: remove or rename it")
     missing = sum(not row.executed for row in rows)
     if missing:
         say(f"{missing} of {len(rows)} rows were not executed" + (" (--static)" if static else ""))
-    return 0 if all(row.ok for row in rows) else 1
+    return 0 if all(row.ok for row in rows) and not stale else 1
 
 
 def show(rows: Sequence[GateRow]) -> None:

@@ -53,7 +53,8 @@ def measures(facts: Facts, model: LoopModel | None = None, work_groups: int | No
     The gate adds replicated_mfma from execution: matrix instructions that repeat another wave's of the same work-group.
 
     barriers_per_iteration: of the K loop, so that only loops with matrix instructions have it.
-    wide_load_share: bytes of the hot loop's global loads that come 16 bytes per lane, over all of them.
+    wide_load_share: bytes of the K loop's global loads that come 16 bytes per lane, over all of them; of the whole kernel
+        where its K loop is unrolled away.
     """
     values: dict[str, float] = {
         "spills": facts.spills,
@@ -75,8 +76,9 @@ def measures(facts: Facts, model: LoopModel | None = None, work_groups: int | No
         }
         if loop.mfma_total:
             values["barriers_per_iteration"] = loop.barriers
-        if loop.load_bytes:
-            values["wide_load_share"] = 64 * 16 * loop.loads.get(WIDE, 0) / loop.load_bytes
+    if facts.mfma:
+        loads = loop.loads if loop and loop.mfma_total else facts.loads
+        values["wide_load_share"] = wide_share(loads)
     if model:
         values["modelled_cycles"] = model.cycles
         if model.cycles_per_load_byte is not None:
@@ -84,6 +86,17 @@ def measures(facts: Facts, model: LoopModel | None = None, work_groups: int | No
     if work_groups is not None:
         values["work_groups"] = work_groups
     return values
+
+
+def wide_share(loads: Mapping[str, int]) -> float:
+    """Share of loaded bytes that come 16 bytes per lane; 0 without loads."""
+    total = sum(int(width) * count for width, count in loads.items())
+    return 16 * loads.get(WIDE, 0) / total if total else 0.0
+
+
+def without_kernel(kernels: set[str], folder: Path = BUDGETS) -> list[Path]:
+    """Budget files that belong to no kernel: nothing would ever hold them."""
+    return sorted(path for path in folder.glob("*.json") if path.stem not in kernels)
 
 
 @dataclass(frozen=True)

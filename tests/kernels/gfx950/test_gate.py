@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from tunefork.cli import kernels as command
 from tunefork.kernels.gfx950 import compile as compiling
 from tunefork.kernels.gfx950 import gate as room
-from tunefork.kernels.gfx950.budget import Budget, Limit, failures
+from tunefork.kernels.gfx950.budget import Budget, Limit, failures, wide_share, without_kernel
 from tunefork.kernels.gfx950.compile import Compiled, CompileFailed, Request, compile_all, content_key
 from tunefork.kernels.gfx950.errors import BadBudget
 from tunefork.kernels.gfx950.gate import GateRow, gate, record
@@ -144,13 +144,20 @@ def test_command_prints_json_and_fails_with_a_reason(tmp_path: Path, monkeypatch
     monkeypatch.setattr(room, "shipped_entries", lambda: [entry(), entry("wrong", check=wrong)])
     listed = CliRunner().invoke(command.kernels, ["list", "--json"], standalone_mode=False)
     assert [row["config"] for row in json.loads(listed.stdout)] == ["plain", "wrong"]
-    done = CliRunner().invoke(command.kernels, ["gate", "--json", "--workers", "1"], standalone_mode=False)
+    done = CliRunner().invoke(command.kernels, ["gate", "--json", "--workers", "1", "--only", "scale"], standalone_mode=False)
     assert done.return_value == 1
     rows = json.loads(done.stdout)
     assert [row["ok"] for row in rows] == [True, False] and rows[0]["facts"]["vgprs"] > 0
     assert "failed: scale [wrong] n=300: relative error" in done.stderr
     table = CliRunner().invoke(command.kernels, ["gate", "--only", "plain", "--workers", "1"], standalone_mode=False)
     assert table.return_value == 0 and "not validated on an MI355X" in table.stdout
+
+
+def test_wide_share_and_budgets_without_a_kernel(tmp_path: Path) -> None:
+    assert wide_share({"16": 3, "4": 4, "1": 0}) == 0.75 and wide_share({}) == 0
+    for name in ("scale", "gone"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    assert [path.stem for path in without_kernel({"scale"}, tmp_path)] == ["gone"]
 
 
 def test_rows_know_whether_they_are_ok() -> None:
