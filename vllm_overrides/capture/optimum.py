@@ -173,14 +173,10 @@ def unlimited(intervals: Intervals, table: Sequence[Sequence[Score | None]]) -> 
 
 
 def limited(intervals: Intervals, table: Sequence[Sequence[Score | None]], most: int) -> tuple[int, ...]:
-    """The best sizes, at most ``most`` of them: one round of extension per further size."""
-    nothing: Best | None = ((0, 0, 0), ())
-    rounds: list[list[Best | None]] = [[None] * len(intervals.sizes)]
-    for _ in range(min(most, len(intervals.sizes))):
-        empty = nothing if len(rounds) == 1 else None
-        before = [empty, *rounds[-1]]
-        rounds.append([extend(size, row, before) for size, row in zip(intervals.sizes, table, strict=True)])
-    best = [min((found for found in column if found is not None), default=None) for column in zip(*rounds[1:], strict=True)]
+    """The best sizes, at most ``most`` of them: each round allows one more."""
+    best: list[Best | None] = [None] * len(intervals.sizes)
+    for _ in range(most):
+        best = [extend(size, row, [((0, 0, 0), ()), *best]) for size, row in zip(intervals.sizes, table, strict=True)]
     return ends(intervals, best)
 
 
