@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunefork.patchset import checkout as checkouts
-from tunefork.patchset import pins, sources, state, switch, variant, work
+from tunefork.patchset import pins, repin, sources, state, switch, variant, work
 from tunefork.patchset.applied import AppliedTree, from_state
 from tunefork.patchset.checkout import Checkout, applied_ref
 from tunefork.patchset.errors import BadInput, LockMismatch, PatchConflict, WorkAtRisk
@@ -89,6 +89,7 @@ def apply(
     Raises LockMismatch, PatchConflict, SourceError, WorkAtRisk or BadInput; the checkout is then as it was.
     """
     begin = time.monotonic()
+    repin.recover(layout, upstream, say)
     pin = pin_of(layout, upstream)
     with checkouts.locked(layout, upstream, say):
         series = Series.load(upstream, layout.series_dir(upstream))
@@ -247,7 +248,7 @@ def refuse_unexported(checkout: Checkout, branch: str) -> None:
     if found.elsewhere.startswith("detached"):
         raise WorkAtRisk(f"{checkout.path.name} is {found.elsewhere}, a commit that no branch need hold",
                          f"`git branch my-work` in {checkout.path} keeps it, then `git checkout` a branch; or add --discard")
-    if tip := unexported_tip(checkout.git, branch):
+    if branch != checkout.head()[0] and (tip := unexported_tip(checkout.git, branch)):  # HEAD's own branch was looked at above
         raise work.refuse(checkout, f"unexported commits on {branch}", [tip[:12]],
                           f"`git checkout {branch}` in {checkout.path}, then python build.py patch export {name}; or add --discard")
 

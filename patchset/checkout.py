@@ -43,6 +43,12 @@ class Checkout:
         return plain if plain.is_dir() else self.path.with_name(self.upstream) / ".git"
 
     @property
+    def git_dir(self) -> Path:
+        """The checkout's own git directory: HEAD, index and operations in progress."""
+        plain = self.path / ".git"
+        return plain if plain.is_dir() else Path(plain.read_text().strip().removeprefix("gitdir: "))
+
+    @property
     def notes(self) -> Path:
         """Tunefork's own folder in the shared git directory."""
         return self.repository / "tunefork"

@@ -115,8 +115,8 @@ def materialise(
             stream += commit_command(tree, patch, touches, len(done) + 1, base if not done else f":{len(done)}")
             done.append((patch, tuple(touches)))
     except HunkMismatch as mismatch:
-        raise Mismatch(patch, str(mismatch), write(git, base, bytes(stream), done)) from None
-    return write(git, base, bytes(stream), done)
+        raise Mismatch(patch, str(mismatch), write(git, bytes(stream), done)) from None
+    return write(git, bytes(stream), done)
 
 
 def change_tree(tree: Tree, changes: Sequence[FileChange], merge: Merge | None, trust_index: bool) -> list[Touch]:
@@ -258,20 +258,18 @@ def commit_command(tree: Tree, patch: PatchFile, touches: Sequence[Touch], mark:
     return bytes(out)
 
 
-def write(git: Git, base: str, stream: bytes, done: Sequence[tuple[PatchFile, tuple[Touch, ...]]]) -> list[Made]:
-    """Run the collected commands and read back what they made."""
+def write(git: Git, stream: bytes, done: Sequence[tuple[PatchFile, tuple[Touch, ...]]]) -> list[Made]:
+    """Run the collected commands; fast-import answers with each commit and its tree, and forgets the ref it worked on."""
     if not done:
         return []
-    with tempfile.NamedTemporaryFile(prefix="tunefork-marks-") as marks:
-        git("fast-import", "--quiet", "--done", "--force", "--date-format=raw", f"--export-marks={marks.name}",
-            stdin=stream + b"done\n")  # fmt: skip
-        found = dict(line.split() for line in Path(marks.name).read_text().splitlines())
-    tip = found[f":{len(done)}"]
-    pairs = [line.split() for line in git.text("log", "--reverse", "--format=%H %T", f"{base}..{tip}").splitlines()]
-    if len(pairs) != len(done):
-        raise TuneforkError(f"{len(done)} patches made {len(pairs)} commits", "this is a bug: please report it")
-    git("update-ref", "-d", IMPORT_REF)
-    return [Made(patch.name, commit, tree, touches) for (commit, tree), (patch, touches) in zip(pairs, done, strict=True)]
+    ask = b"".join(b'get-mark :%d\nls :%d ""\n' % (mark, mark) for mark in range(1, len(done) + 1))
+    forget = b"reset %s\nfrom %s\n\n" % (IMPORT_REF.encode(), diff.NO_BLOB.encode())
+    commands = stream + ask + forget + b"done\n"
+    words = git("fast-import", "--quiet", "--done", "--force", "--date-format=raw", stdin=commands).decode().split()
+    commits, trees = words[0::4], words[3::4]  # "<commit>", then "040000 tree <tree>"
+    if not len(commits) == len(trees) == len(done):
+        raise TuneforkError(f"{len(done)} patches made {len(commits)} commits", "this is a bug: please report it")
+    return [Made(patch.name, commit, tree, touches) for commit, tree, (patch, touches) in zip(commits, trees, done, strict=True)]
 
 
 def merge_file(git: Git) -> Merge:

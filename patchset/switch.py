@@ -126,8 +126,7 @@ def stays(root: bytes, path: bytes, removed: set[bytes]) -> bool:
 
 def index_files(checkout: Checkout) -> tuple[Path, Path]:
     """(the checkout's index, the lock file that git holds it with)."""
-    plain = checkout.path / ".git" / "index"
-    index = plain if plain.parent.is_dir() else Path(checkout.git.text("rev-parse", "--path-format=absolute", "--git-path", "index"))
+    index = checkout.git_dir / "index"
     return index, index.with_name("index.lock")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tunefork.patchset.checkout import Checkout, applied_ref
 from tunefork.patchset.diff import shown
@@ -60,6 +59,8 @@ def find(checkout: Checkout, *, files: bool = True) -> Work:
     branch, commit = checkout.head()
     known = state is not None and bool(branch) and branch == state.branch
     applied = checkout.git.answer("rev-parse", "--verify", "--quiet", applied_ref(branch)) if branch else None
+    if applied is None and state is not None and known:  # the ref was deleted
+        applied = state.commit
     unexported: tuple[str, ...] = ()
     if applied and applied != commit:
         subjects = checkout.git.answer("log", "--reverse", "--format=%s", f"{applied}..{commit}") or ""
@@ -70,8 +71,7 @@ def find(checkout: Checkout, *, files: bool = True) -> Work:
 
 def operation(checkout: Checkout) -> str:
     """The git operation in progress in a checkout, "" for none."""
-    git_dir = Path(checkout.git.text("rev-parse", "--absolute-git-dir"))
-    return next((name for file, name in OPERATIONS.items() if (git_dir / file).exists()), "")
+    return next((name for file, name in OPERATIONS.items() if (checkout.git_dir / file).exists()), "")
 
 
 def changed_paths(checkout: Checkout) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -142,9 +142,12 @@ def test_a_branch_without_its_state(world: World) -> None:
     done = three_patches(world)
     git(world.checkout, "update-ref", "-d", "refs/tunefork/applied/tunefork/all")
     assert apply(world.layout, "up").tree == done.tree
-    with pytest.raises(WorkAtRisk):  # whose commits these are cannot be known any more
-        world.commit({"b.py": b"mine\n"}, "Mine")
-        git(world.checkout, "checkout", "--quiet", "tunefork/base")
+    world.commit({"b.py": b"mine\n"}, "Mine")
+    for spec in ("base", "all"):
+        with pytest.raises(WorkAtRisk, match="unexported commits.*Mine"):
+            apply(world.layout, "up", spec)
+    git(world.checkout, "checkout", "--quiet", "tunefork/base")
+    with pytest.raises(WorkAtRisk, match="unexported commits on tunefork/all"):
         apply(world.layout, "up")
 
 
