@@ -96,7 +96,7 @@ def cells(experiments: int = EXPERIMENTS, pairs: Sequence[int] = (6, 10)) -> lis
 
 
 def mixture(experiments: int = MIXED, pairs: int = 6) -> tuple[float, float]:
-    """(coverage, false verdicts) over A/A experiments that each draw CV (1 to 20 %, log-uniform) and drift (-2 to 2 %); half have heavy tails."""
+    """(coverage, false verdicts) over A/A experiments that each draw CV (1 to 20 %, log-uniform) and drift (-2 to 2 %)."""
     draw = np.random.default_rng([SEED, 999, pairs])
     covered = wrong = 0
     for number in range(experiments):

@@ -1,0 +1,125 @@
+"""What an experiment found: every scenario judged, from the records alone, so that it can be said again at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tunefork.bench.ab import judge
+from tunefork.bench.ab.judge import Judgement, Verdict
+from tunefork.bench.ab.pairs import Pairs, Rejected, chip, collect
+from tunefork.bench.records.schema import Record
+
+DECIDES = "total_token_throughput"
+METRICS = (DECIDES, "median_tpot_ms", "median_ttft_ms", "median_e2el_ms")
+
+
+@dataclass(frozen=True)
+class ScenarioOutcome:
+    """One scenario. judgements: by metric; ``decides`` names the one that gives the verdict."""
+
+    isl: int
+    osl: int
+    conc: int
+    decides: str
+    judgements: dict[str, Judgement]
+    rejected: tuple[Rejected, ...]
+    half: tuple[int, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.judgements[self.decides].verdict
+
+    @property
+    def name(self) -> str:
+        return f"{self.isl}/{self.osl} c{self.conc}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One comparison. restarts: whether every trial had a server start of its own.  chips: what was measured on.
+
+    threshold: the least relative difference that matters.
+    """
+
+    experiment: str
+    comparison: str
+    a: str
+    b: str
+    profile: str
+    chips: tuple[str, ...]
+    restarts: bool
+    threshold: float
+    scenarios: tuple[ScenarioOutcome, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return judge.overall([one.verdict for one in self.scenarios])
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether it is an A/A."""
+        return self.a == self.b
+
+
+def outcomes(records: Iterable[Record], *, decides: str = DECIDES, threshold: float = judge.THRESHOLD) -> list[Outcome]:
+    """Judge every comparison of every experiment among the records, in the order of their first record."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if {"experiment", "arm", "pair"} <= record.labels.keys():
+            groups.setdefault((record.labels["experiment"], record.labels.get("comparison", "")), []).append(record)
+    return [outcome(name, part, own, decides, threshold) for (name, part), own in groups.items()]
+
+
+def outcome(experiment: str, comparison: str, records: Sequence[Record], decides: str, threshold: float) -> Outcome:
+    """Judge one comparison."""
+    found = collect(records)
+    metrics = dict.fromkeys([decides, *METRICS])
+    judged = {metric: judge.judge(metric, {scenario: values(pairs, metric) for scenario, pairs in found.items()}, threshold=threshold)
+              for metric in metrics}
+    scenarios = tuple(
+        ScenarioOutcome(*scenario, decides, {metric: judged[metric][scenario] for metric in metrics}, pairs.rejected, pairs.half)
+        for scenario, pairs in found.items())
+    labels = records[0].labels
+    return Outcome(experiment, comparison, labels.get("a", "A"), labels.get("b", "B"), records[0].profile,
+                   tuple(sorted({chip(one) for one in records})), all(one.server.own for one in records), threshold, scenarios)
+
+
+def values(pairs: Pairs, metric: str) -> list[tuple[float, float]]:
+    """(A, B) of a metric over the accepted pairs."""
+    assert all(one.metrics is not None for pair in pairs.accepted for one in pair), "only trials that passed are accepted"
+    return [((a.metrics or {})[metric], (b.metrics or {})[metric]) for a, b in pairs.accepted]
+
+
+def as_json(found: Outcome) -> dict[str, object]:
+    """The form of `bench ab --json`."""
+    scenarios = []
+    for one in found.scenarios:
+        main = one.judgements[one.decides]
+        scenarios.append({
+            "isl": one.isl, "osl": one.osl, "conc": one.conc, "metric": one.decides, "ratio": main.ratio, "lo": main.lo, "hi": main.hi,
+            "pairs": main.pairs, "rejected": [{"pair": bad.pair, "reason": bad.reason} for bad in one.rejected],
+            "verdict": main.verdict, "more_pairs": main.more_pairs, "metrics": one.judgements})
+    return {"experiment": found.experiment, "comparison": found.comparison, "a": found.a, "b": found.b, "profile": found.profile,
+            "chips": found.chips, "server_restarts": found.restarts, "verdict": found.verdict, "scenarios": scenarios}
+
+
+def rows(found: Outcome) -> list[tuple[str, str, str, str, str, str, str]]:
+    """A table's rows: scenario, metric, B/A, interval, p, pairs, verdict; what decides comes first and is marked."""
+    lines = []
+    for one in found.scenarios:
+        for metric, judged in one.judgements.items():
+            more = f", {judged.more_pairs} more pairs should settle it" if judged.verdict == "inconclusive" and judged.more_pairs else ""
+            lines.append((one.name, f"{metric}{' *' if metric == one.decides else ''}", ratio(judged.ratio), interval(judged),
+                          "-" if judged.p_holm is None else f"{judged.p_holm:.3g}", str(judged.pairs), f"{judged.verdict}{more}"))
+    return lines
+
+
+def ratio(value: float | None) -> str:
+    """A ratio as a difference in percent."""
+    return "-" if value is None else f"{value - 1:+.2%}"
+
+
+def interval(judged: Judgement) -> str:
+    """The 95 % interval of a ratio."""
+    return "-" if judged.lo is None or judged.hi is None else f"{judged.lo - 1:+.2%} to {judged.hi - 1:+.2%}"

@@ -1,0 +1,135 @@
+"""From records to pairs: which two trials belong together, and why a pair is spoiled.
+
+What an experiment adds to its records' labels: ``experiment`` (its name), ``comparison`` ("" or which of a series' many), ``a`` and ``b``
+(the arms' variants), ``arm``, ``pair``, ``position``, ``foreign`` (processes of others on the device when the trial began).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tunefork.bench.records.schema import Record
+
+CLOCK_SLACK = 0.05
+LOCAL = ("127.0.0.1", "localhost", "::1")
+Scenario = tuple[int, int, int]
+"""(ISL, OSL, CONC)"""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A pair that does not count."""
+
+    pair: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One scenario's pairs, in order. half: pairs of which only one trial is there yet."""
+
+    accepted: tuple[tuple[Record, Record], ...]
+    rejected: tuple[Rejected, ...]
+    half: tuple[int, ...]
+
+
+def key(record: Record) -> Scenario:
+    """The scenario of a record."""
+    return record.scenario.isl, record.scenario.osl, record.scenario.conc
+
+
+def chip(record: Record) -> str:
+    """The chip that was measured, by name; where only the machine is known, or not even that, it says so."""
+    place = urlsplit(record.server.base_url).hostname or record.server.base_url
+    if not record.server.own and place not in LOCAL:
+        return f"unknown chip of {place}"
+    if record.server.target == "cpu" or not record.host.gpus:
+        return f"CPU {record.host.cpu}"
+    kinds = " or ".join(dict.fromkeys(record.host.gpus))
+    return kinds if record.server.target != "unknown" else f"{kinds} (of the machine; the server's target is unknown)"
+
+
+def collect(records: Iterable[Record]) -> dict[Scenario, Pairs]:
+    """The pairs of one comparison, per scenario. Where a trial was measured twice (after an interruption) the later one counts."""
+    trials: dict[Scenario, dict[int, dict[str, Record]]] = {}
+    for record in sorted(records, key=lambda one: (one.created, one.id)):
+        pair = int(record.labels["pair"])
+        trials.setdefault(key(record), {}).setdefault(pair, {})[record.labels["arm"]] = record
+    return {scenario: sorted_out(by_pair) for scenario, by_pair in sorted(trials.items())}
+
+
+def sorted_out(by_pair: dict[int, dict[str, Record]]) -> Pairs:
+    """Accept or reject each pair of a scenario."""
+    accepted: list[tuple[Record, Record]] = []
+    rejected: list[Rejected] = []
+    half: list[int] = []
+    first: dict[str, Record] = {}
+    for pair, arms in sorted(by_pair.items()):
+        if len(arms) < 2:
+            half.append(pair)
+            continue
+        a, b = arms["A"], arms["B"]
+        reason = next(reasons(a, b, first), None)
+        if reason is None:
+            accepted.append((a, b))
+            first = first or {"A": a, "B": b}
+        else:
+            rejected.append(Rejected(pair, reason))
+    return Pairs(tuple(accepted), tuple(rejected), tuple(half))
+
+
+def reasons(a: Record, b: Record, first: dict[str, Record]) -> Iterator[str]:
+    """Everything that spoils a pair, worst first. first: the first accepted pair, whose code and machine all others must have."""
+    for arm, record in (("A", a), ("B", b)):
+        if record.status != "passed":
+            yield f"{arm} {record.status}: {record.problems[0].message if record.problems else 'no reason given'}"
+        numbers = record.metrics or {}
+        if numbers.get("failed", 0):
+            yield f"{arm}: {numbers['failed']:.0f} requests failed"
+        if record.labels.get("foreign"):
+            yield f"{arm}: another process was on the device: {record.labels['foreign']}"
+    yield from unlike(a, b)
+    for arm, record in (("A", a), ("B", b)):
+        if first and (record.vllm != first[arm].vllm or record.server.version != first[arm].server.version):
+            yield f"{arm}: not the code of the experiment's first pair ({commit(record)}, not {commit(first[arm])})"
+        if first and machine(record) != machine(first[arm]):
+            yield f"{arm}: on {machine(record)}, the experiment's first pair on {machine(first[arm])}"
+
+
+def unlike(a: Record, b: Record) -> Iterator[str]:
+    """What two trials of a pair must share."""
+    if a.scenario != b.scenario:
+        yield f"the arms ran other loads: seeds {a.scenario.seed} and {b.scenario.seed}, {a.scenario.num_prompts} and " \
+              f"{b.scenario.num_prompts} prompts"
+    if machine(a) != machine(b):
+        yield f"A ran on {machine(a)}, B on {machine(b)}"
+    for name in ("completed", "total_input_tokens", "total_output_tokens"):
+        ours, theirs = (a.metrics or {}).get(name), (b.metrics or {}).get(name)
+        if ours != theirs:
+            yield f"{name} differ: A {ours}, B {theirs}"
+    slow = throttled(a, b)
+    if slow:
+        yield slow
+
+
+def machine(record: Record) -> str:
+    """Where a record was measured: a number from one chip is never compared with another's."""
+    return f"{record.server.gpus} x {chip(record)} of {record.host.name}"
+
+
+def commit(record: Record) -> str:
+    """The measured code, in short."""
+    return record.vllm.commit[:12] if record.vllm else record.server.version
+
+
+def throttled(a: Record, b: Record) -> str | None:
+    """One arm's GPU clock more than 5 % below the other's, by medians over the trial; None where clocks are not known."""
+    if a.telemetry is None or b.telemetry is None:
+        return None
+    for gpu in sorted(a.telemetry.gpus.keys() & b.telemetry.gpus.keys()):
+        clocks = [one.telemetry.gpus[gpu].get("clock_mhz", (0.0,))[0] for one in (a, b) if one.telemetry]
+        if min(clocks) > 0 and min(clocks) < (1 - CLOCK_SLACK) * max(clocks):
+            return f"GPU {gpu} throttled: median clock A {clocks[0]:.0f} MHz, B {clocks[1]:.0f} MHz"
+    return None

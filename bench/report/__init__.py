@@ -1,0 +1,1 @@
+"""The report: one HTML file, PNG charts and Markdown tables, made from records alone."""

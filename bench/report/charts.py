@@ -1,0 +1,93 @@
+"""The charts as plotly figures: plain dictionaries, so that making a report imports no plotting library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tunefork.bench.ab.outcome import Outcome
+from tunefork.bench.report.points import Panel, Point, pareto
+
+# Okabe and Ito's colours, told apart by all common kinds of sight; the symbol changes when they come round again.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
+VERDICT_COLOURS = {"better": "#009E73", "worse": "#D55E00", "no difference": "#56B4E9", "inconclusive": "#999999"}
+AXES = {"interactivity": ("interactivity, tokens/s/user", True), "e2e_s": ("median E2E, seconds", False)}
+Figure = dict[str, Any]
+
+
+def scatter(panel: Panel, x: str) -> Figure:
+    """Throughput per GPU against interactivity ("interactivity") or E2E ("e2e_s"), the Pareto line, baseline and targets."""
+    label, more_x = AXES[x]
+    traces: list[dict[str, Any]] = []
+    for number, (name, points) in enumerate(by_variant(panel.points).items()):
+        traces.append({
+            "type": "scatter", "mode": "markers", "name": name, "x": [getattr(one, x) for one in points], "y": [one.tput for one in points],
+            "text": [f"CONC {one.conc}, {one.gpus} GPU{'s' * (one.gpus > 1)}<br>{one.record}" for one in points],
+            "hovertemplate": "%{text}<br>%{x:.4g}, %{y:.4g} tok/s/GPU<extra>" + name + "</extra>",
+            "marker": {"color": COLOURS[number % len(COLOURS)], "symbol": SYMBOLS[number // len(COLOURS) % len(SYMBOLS)], "size": 9,
+                       "opacity": 0.75}})
+    line = pareto([(getattr(one, x), one.tput) for one in panel.points], more_x=more_x)
+    traces.append({"type": "scatter", "mode": "lines", "name": "Pareto line", "x": [one[0] for one in line], "y": [one[1] for one in line],
+                   "line": {"color": "#888888", "width": 1.5, "dash": "dot"}, "hoverinfo": "skip"})
+    references = panel.references()
+    if references:
+        traces.append({
+            "type": "scatter", "mode": "markers+text", "name": f"{references[0].variant} (published)",
+            "x": [getattr(one, x) for one in references], "y": [one.tput for one in references],
+            "text": [f"c{one.conc}" for one in references], "textposition": "top center",
+            "hovertemplate": "%{text}: %{x:.4g}, %{y:.4g} tok/s/GPU<extra>" + references[0].variant + "</extra>",
+            "marker": {"symbol": "star", "size": 12, "color": "#E69F00"}})
+    return {"title": panel.title, "data": traces, "height": 420, "layout": {
+        "xaxis": {"title": {"text": label}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "tokens/s/GPU"}, "rangemode": "tozero"}}}
+
+
+def by_variant(points: Iterable[Point]) -> dict[str, list[Point]]:
+    """Points of each variant, in order of appearance."""
+    found: dict[str, list[Point]] = {}
+    for one in points:
+        found.setdefault(one.variant, []).append(one)
+    return found
+
+
+def effects(found: Sequence[Outcome]) -> list[tuple[str, str, float, float, float, str]]:
+    """(row, chips, percent, low, high, verdict) of every scenario that has an interval, of experiments with one deciding metric."""
+    lines: list[tuple[str, str, float, float, float, str]] = []
+    for outcome in found:
+        name = outcome.comparison or f"{short(outcome.b)} vs {short(outcome.a)}"
+        for one in outcome.scenarios:
+            judged = one.judgements[one.decides]
+            if judged.ratio is not None and judged.lo is not None and judged.hi is not None:
+                middle, low, high = (100 * (value - 1) for value in (judged.ratio, judged.lo, judged.hi))
+                lines.append((f"{name}, {one.name}", ", ".join(outcome.chips), middle, low, high, judged.verdict))
+    return lines
+
+
+def short(arm: str, most: int = 28) -> str:
+    """An arm's name that fits a chart."""
+    return arm if len(arm) <= most else f"{arm[: most - 1]}…"
+
+
+def forest(title: str, metric: str, found: Sequence[Outcome]) -> Figure | None:
+    """Effects with their 95 % intervals, in percent of A; None without any. The band is the practical threshold."""
+    lines = effects(found)
+    if not lines:
+        return None
+    threshold = 100 * found[0].threshold
+    traces = []
+    for verdict, colour in VERDICT_COLOURS.items():
+        own = [line for line in lines if line[5] == verdict]
+        if own:
+            traces.append({
+                "type": "scatter", "mode": "markers", "name": verdict, "y": [line[0] for line in own], "x": [line[2] for line in own],
+                "error_x": {"type": "data", "symmetric": False, "array": [line[4] - line[2] for line in own],
+                            "arrayminus": [line[2] - line[3] for line in own], "color": colour, "thickness": 2},
+                "marker": {"color": colour, "size": 10, "symbol": "square"},
+                "hovertemplate": "%{y}: %{x:+.2f} %<extra>" + verdict + "</extra>"})
+    order = [line[0] for line in lines]
+    return {"title": title, "data": traces, "height": 150 + 34 * len(lines), "layout": {
+        "xaxis": {"title": {"text": f"B / A - 1 of {metric}, %"}, "zeroline": True},
+        "yaxis": {"categoryorder": "array", "categoryarray": order[::-1], "automargin": True},
+        "shapes": [{"type": "rect", "xref": "x", "yref": "paper", "x0": -threshold, "x1": threshold, "y0": 0, "y1": 1, "opacity": 0.12,
+                    "fillcolor": "#888888", "line": {"width": 0}, "layer": "below"}]}}

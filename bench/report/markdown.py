@@ -1,0 +1,56 @@
+"""The table for a pull request: every experiment's verdicts, its machine and its code, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tunefork.bench.ab.outcome import Outcome, rows
+from tunefork.bench.records.schema import Record
+
+
+def cell(text: str) -> str:
+    """Text that stays in its cell."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell(one) for one in cells) + " |"
+
+
+def document(outcomes: Sequence[Outcome], records: Sequence[Record]) -> str:
+    """Every experiment; where there is none, the scores."""
+    return "\n".join(part for found in outcomes for part in experiment(found, records)) if outcomes else "\n".join(scores(records))
+
+
+def experiment(found: Outcome, records: Sequence[Record]) -> list[str]:
+    """One comparison: title, table, footnotes."""
+    own = [one for one in records if one.labels.get("experiment") == found.experiment
+           and one.labels.get("comparison", "") == found.comparison]
+    lines = [f"**{cell(found.b)}** against **{cell(found.a)}**{f' ({cell(found.comparison)})' if found.comparison else ''}, profile "
+             f"{found.profile}, on {cell(', '.join(found.chips))}: **{found.verdict}**", "",
+             line(("scenario", "metric", "B/A", "95 %", "p (Holm)", "pairs", "verdict")), "|---|---|---|---|---|---|---|"]
+    lines += [line(row) for row in rows(found)]
+    lines += ["", "\\* decides. Paired log-ratios over server starts, Student's t, Holm across scenarios (docs/statistics.md)."
+              if found.restarts else "\\* decides. The servers were not restarted between trials: what differs between starts is not in "
+                                     "the intervals."]
+    lines += [f"- {one.name}: pair {bad.pair + 1} left out: {cell(bad.reason)}" for one in found.scenarios for bad in one.rejected]
+    commits = {one.labels["arm"]: one.vllm.commit[:12] for one in own if one.vllm}
+    if commits:
+        lines.append(f"- vLLM: A {commits.get('A', '-')}, B {commits.get('B', '-')}; experiment {found.experiment}")
+    return [*lines, ""]
+
+
+def scores(records: Sequence[Record]) -> list[str]:
+    """The last score of every chip, profile, scenario and variant."""
+    from tunefork.bench.ab.pairs import chip
+    from tunefork.bench.report.points import variant
+
+    last = {(chip(one), one.profile, variant(one), one.scenario.isl, one.scenario.osl, one.scenario.conc): one
+            for one in records if one.score}
+    head = ("chip", "profile", "variant", "ISL/OSL", "CONC", "tok/s/GPU", "E2E ms", "tok/s/user")
+    lines = [line(head), "|---" * len(head) + "|"]
+    for (on, profile, arm, isl, osl, conc), one in sorted(last.items()):
+        assert one.score is not None
+        lines.append(line((on, profile, arm, f"{isl}/{osl}", str(conc), f"{one.score.tput_per_gpu:.1f}", f"{one.score.median_e2el_ms:.0f}",
+                           f"{one.score.interactivity:.1f}")))
+    return lines

@@ -1,0 +1,209 @@
+"""`bench ab`, `bench report`, `bench compare`: decide between two variants, and show what was measured."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tunefork.cli.output import print_json, say, table
+from tunefork.patchset.errors import BadInput, MissingTool
+from tunefork.patchset.layout import Layout
+
+if TYPE_CHECKING:
+    from tunefork.bench.ab.experiment import Comparison
+    from tunefork.bench.ab.outcome import Outcome
+    from tunefork.bench.ab.trial import OpenArm
+    from tunefork.bench.serving.profile import Profile
+    from tunefork.bench.serving.settings import Settings
+
+NEEDS = {"ab": ("numpy", "scipy"), "report": ("numpy", "scipy", "plotly", "matplotlib")}
+
+
+def require(extra: str) -> None:
+    """MissingTool where a library of one of our extras is not installed."""
+    import importlib.util
+
+    missing = [name for name in NEEDS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingTool(f"bench {extra} needs {', '.join(missing)}, not installed here", f"python -m pip install -e '.[{extra}]'")
+
+
+@click.command(epilog="Exit codes: 0 the experiment was carried out, whatever its verdict, 2 bad arguments, 9 a server did not start, "
+                      "13 an arm failed twice in a row, 130 stopped (the same command goes on).")
+@click.option("--a", "a", default="base", show_default=True, metavar="V", help="Arm A: a variant.")
+@click.option("--b", "b", default="all", show_default=True, metavar="V", help="Arm B: a variant; the same as A calibrates.")
+@click.option("--each-patch", is_flag=True, help="Every patch of the series: alone, left out, cumulative.")
+@click.option("--base-url-a", metavar="URL", help="Arm A is a server that runs already; goes with --base-url-b.")
+@click.option("--base-url-b", metavar="URL", help="Arm B likewise.")
+@click.option("--server-cmd-a", metavar="COMMAND", help="Arm A is this command, with {port} in it; goes with --server-cmd-b.")
+@click.option("--server-cmd-b", metavar="COMMAND", help="Arm B likewise.")
+@click.option("--client", type=click.Choice(["vllm", "builtin"]), default="vllm", show_default=True,
+              help="`vllm bench serve`, or our own streaming client, which needs no vLLM.")
+@click.option("--profile", default="smoke", show_default=True, metavar="P", help="Profile, by name or as a TOML file.")
+@click.option("--pairs", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pairs of trials; even numbers cancel drift.")
+@click.option("--isl", type=int, help="Only this input length; goes with --osl.")
+@click.option("--osl", type=int, help="Only this output length.")
+@click.option("--conc", type=int, multiple=True, help="Only these concurrencies.")
+@click.option("--num-prompts", type=int, help="Requests per configuration; default: the profile's.")
+@click.option("--tp", type=int, help="Tensor-parallel size, instead of the profile's.")
+@click.option("--model", metavar="ID|PATH", help="Other weights than the profile's.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: the profile's; 0: any free one.")
+@click.option("--gpus", type=int, help="GPUs that a server of --base-url or --server-cmd uses.")
+@click.option("--ready-timeout", "ready_timeout_s", type=float, metavar="SECONDS", help="Default: the profile's.")
+@click.option("--client-timeout", "client_timeout_s", type=float, metavar="SECONDS", help="Default: from the load.")
+@click.option("--metric", default="total_token_throughput", show_default=True, help="What decides; the others are judged beside it.")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Least relative difference that matters.")
+@click.option("--seed", type=int, help="Of the plan; default: drawn.")
+@click.option("--name", help="Name of the experiment; the same name again resumes it, or adds pairs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- VLLM_ARGUMENT...]")
+def ab(a: str, b: str, *, each_patch: bool, client: str, pairs: int, metric: str, threshold: float, seed: int | None, name: str | None,
+       as_json: bool, **options: Any) -> int:
+    """Decide between two variants: better, worse, no difference or inconclusive.
+
+    Trials (one server start each) run in pairs, AB BA BA AB; both variants are made ready first. Stop at any time: the same command with
+    the same --name goes on. Which test, which threshold, and what the verdicts are worth: docs/statistics.md.
+
+    \b
+    python build.py bench ab --a base --b only:a16w4 --profile stage2   one patch
+    python build.py bench ab --a base --b base                          A/A: how much noise there is
+    python build.py bench ab --each-patch --pairs 4                     the whole series
+    python build.py bench ab --base-url-a http://h:8000 --base-url-b http://h:8001 --client builtin
+    """
+    require("ab")
+    from tunefork.bench.ab import experiment, run
+    from tunefork.bench.ab.judge import DIRECTION
+    from tunefork.bench.ab.outcome import outcomes
+    from tunefork.bench.ab.trial import Trials, settle
+    from tunefork.bench.records.schema import Record
+    from tunefork.bench.records.store import default_store
+
+    if metric not in DIRECTION:
+        raise BadInput(f"--metric {metric}: expected one of {', '.join(DIRECTION)}", "--metric median_tpot_ms")
+    layout = Layout.here()
+    servers = {key: options.pop(key) for key in ("base_url_a", "base_url_b", "server_cmd_a", "server_cmd_b")}
+    settings, profile = settle(options)
+    comparisons = compared(layout, a, b, servers, each_patch=each_patch)
+    name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    where = experiment.folder(layout, name)
+    fixed = {**settings.model_dump(mode="json"), "client": client}
+    planned = experiment.begin(where, experiment.Experiment(
+        name, profile.name, comparisons, pairs, secrets.randbelow(2**31) if seed is None else seed, metric, threshold, fixed))
+    if planned.pairs % 2:
+        say("an odd number of pairs does not cancel drift wholly; an even one does")
+    say(f"experiment {name}: {len(comparisons)} comparison{'s' if len(comparisons) > 1 else ''} x {planned.pairs} pairs; "
+        f"resume with --name {name}")
+    store = default_store(layout)
+    trials = Trials(layout, store, settings, profile, arms(layout, profile, settings, comparisons, servers, client), client, where, say)
+    run.run(layout, store, where, planned, trials.scenarios(), trials, say)
+    own = [one for one in store.records() if isinstance(one, Record) and one.labels.get("experiment") == name]
+    found = outcomes(own, decides=metric, threshold=threshold)
+    show(found, as_json=as_json)
+    return 0
+
+
+def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, each_patch: bool) -> tuple[Comparison, ...]:
+    """The comparisons that were asked for."""
+    from tunefork.bench.ab.experiment import Comparison
+    from tunefork.bench.ab.experiment import each_patch as every_patch
+    from tunefork.patchset.series import Series
+    from tunefork.patchset.variant import choose
+
+    given = {key for key, value in servers.items() if value}
+    if given not in (set(), {"base_url_a", "base_url_b"}, {"server_cmd_a", "server_cmd_b"}):
+        words = " ".join(f"--{key.replace('_', '-')}" for key in sorted(given))
+        raise BadInput(f"{words}: expected both arms of one kind", "--base-url-a URL --base-url-b URL")
+    if given:
+        first, second = (servers[key] or "" for key in sorted(given))
+        return (Comparison("", first, second),)
+    series = Series.load("vllm", layout.series_dir("vllm"))
+    if each_patch:
+        return every_patch(series)
+    return (Comparison("", choose(a, series).spec, choose(b, series).spec),)
+
+
+def arms(layout: Layout, profile: Profile, settings: Settings, comparisons: tuple[Comparison, ...], servers: dict[str, str | None],
+         client: str) -> dict[str, OpenArm]:
+    """Every arm, made ready before the first trial, so that no trial waits for another's build."""
+    from tunefork.bench.ab import trial
+
+    names = dict.fromkeys(arm for one in comparisons for arm in (one.a, one.b))
+    if servers["base_url_a"]:
+        return {name: trial.url_arm(layout, profile, settings, name, client, say) for name in names}
+    if servers["server_cmd_a"]:
+        return {name: trial.command_arm(layout, profile, settings, name, say) for name in names}
+    return {name: trial.variant_arm(layout, profile, settings, name, say) for name in names}
+
+
+def show(found: list[Outcome], *, as_json: bool) -> None:
+    """The outcome: one comparison as an object, several as a list."""
+    from tunefork.bench.ab.outcome import as_json as plain_outcome
+    from tunefork.bench.ab.outcome import rows
+
+    if as_json:
+        objects = [plain_outcome(one) for one in found]
+        print_json(objects[0] if len(objects) == 1 else {"comparisons": objects})
+        return
+    for one in found:
+        title = f"{one.comparison + ': ' if one.comparison else ''}B = {one.b} against A = {one.a}: {one.verdict}"
+        table(f"{title}  ({', '.join(one.chips)})", ("scenario", "metric", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), rows(one))
+        for scenario in one.scenarios:
+            for bad in scenario.rejected:
+                say(f"  {scenario.name}: pair {bad.pair + 1} left out: {bad.reason}")
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True, metavar="FILE",
+              help="The HTML file.")
+@click.option("--experiment", "names", multiple=True, help="Only these experiments and what they measured; default: all records.")
+@click.option("--profile", metavar="P", help="Only records of this profile.")
+@click.option("--png", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Also write the charts as PNG.")
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the pull request's table.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+def report(out: Path, names: tuple[str, ...], profile: str | None, png: Path | None, markdown: Path | None, as_json: bool) -> int:
+    """One self-contained HTML file of the records: summary, charts, effects, noise, environment, every record.
+
+    It opens without a network. Charts never mix chips: each has its chip in its title.
+    """
+    require("report")
+    from tunefork.bench.records.store import default_store
+    from tunefork.bench.report import build
+
+    layout = Layout.here()
+    data = build.gather(default_store(layout), experiments=names, profile=profile, plans=layout.work / "experiments")
+    written = build.write(data, out=out, png_folder=png, markdown_file=markdown)
+    if as_json:
+        print_json({"records": len(data.records), "damaged": len(data.damaged), "written": written})
+    else:
+        for path in written:
+            click.echo(str(path))
+    return 0
+
+
+@click.command()
+@click.argument("first", metavar="R1")
+@click.argument("second", metavar="R2")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def compare(first: str, second: str, as_json: bool) -> int:
+    """Two records side by side: every number, their ratio, and everything else in which they differ.
+
+    One record of each is no test: it says how far apart they are, not whether that is noise. `bench ab` decides.
+    """
+    from tunefork.bench.records.store import default_store
+    from tunefork.bench.report.compare import compare as compared_records
+
+    store = default_store(Layout.here())
+    found = compared_records(store.read(first), store.read(second))
+    if as_json:
+        print_json(found)
+        return 0
+    for line in found.warnings:
+        say(f"note: {line}")
+    table("numbers", ("metric", "R1", "R2", "R2/R1"), [(row.name, row.shown(row.first), row.shown(row.second), row.ratio_shown)
+                                                       for row in found.numbers])
+    table("differences", ("what", "R1", "R2"), found.differences)
+    return 0

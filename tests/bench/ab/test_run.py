@@ -1,0 +1,134 @@
+"""Experiments over real processes: a slower arm is found, equal arms are not, a kill costs one pair, failures are told."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tunefork.bench.records.schema import Record
+from tunefork.bench.records.store import Store
+
+
+def _here() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("ab_conftest", Path(__file__).with_name("conftest.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+here = _here()
+pytestmark = pytest.mark.slow
+
+
+def records(root: Path) -> list[Record]:
+    return [one for one in Store(root / "work" / "records").records() if isinstance(one, Record)]
+
+
+def test_a_slower_arm_is_worse_and_equal_arms_are_not(root: Path, bench: Any) -> None:
+    slower = here.outcome(bench(here.server_command(4), here.server_command(12), "--pairs", "4", "--metric", "median_tpot_ms", "--name", "ab"))
+    assert slower["verdict"] == "worse"
+    for one in slower["scenarios"]:
+        assert (one["pairs"], one["rejected"], one["verdict"]) == (4, [], "worse")
+        assert 1.5 < one["lo"] < one["ratio"] < one["hi"] < 4
+    found = records(root)
+    assert len(found) == 4 * 2 * 2
+    assert len({one.trial for one in found}) == 8, "a trial is one server start"
+    by_pair = {(one.labels["pair"], one.scenario.conc): set() for one in found}
+    for one in found:
+        by_pair[one.labels["pair"], one.scenario.conc].add(one.scenario.seed)
+    assert all(len(seeds) == 1 for seeds in by_pair.values()), "the same seed within a pair"
+    order = [one.labels["arm"] for one in sorted(found, key=lambda one: int(one.labels["position"])) if one.scenario.conc == 1]
+    assert "".join(order) in ("ABBABAAB", "BAABABBA")
+
+    same = here.outcome(bench(here.server_command(4), here.server_command(4), "--pairs", "4", "--metric", "median_tpot_ms", "--threshold", "0.5"))
+    assert same["verdict"] == "no difference", same
+
+
+def test_more_pairs_later_keep_those_that_are_there(root: Path, bench: Any) -> None:
+    arm = here.server_command(1)
+    here.outcome(bench(arm, arm, "--pairs", "1", "--name", "x", "--conc", "1"))
+    first = {one.id for one in records(root)}
+    found = here.outcome(bench(arm, arm, "--pairs", "2", "--name", "x", "--conc", "1"))
+    assert found["scenarios"][0]["pairs"] == 2
+    assert first < {one.id for one in records(root)} and len(records(root)) == 4
+    again = bench(arm, arm, "--pairs", "2", "--name", "x", "--conc", "1")
+    assert "arm" not in again.stderr and len(records(root)) == 4, "nothing is measured twice"
+    other = bench(arm, arm, "--pairs", "2", "--name", "x", "--conc", "2")
+    assert other.returncode == 2 and "fixed differ" in other.stderr
+
+
+def test_kill_9_costs_the_pair_it_hit_and_leaves_no_server(root: Path, bench: Any) -> None:
+    arm = here.server_command(10)
+    more = ("--pairs", "2", "--name", "k", "--conc", "1")
+    with subprocess.Popen(here.words(root, arm, arm, *more), env=here.environment(root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        deadline = time.monotonic() + 120
+        while len(records(root)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        child.send_signal(signal.SIGKILL)
+    before = records(root)
+    assert len(before) == 3, "killed between the two trials of pair 2"
+    deadline = time.monotonic() + 30
+    while here.streamers() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not here.streamers(), "the guardian stops the server of a killed tool"
+    found = here.outcome(bench(arm, arm, *more))
+    assert (found["scenarios"][0]["pairs"], found["scenarios"][0]["rejected"]) == (2, [])
+    assert len(records(root)) == 5, "pair 2 was measured again as a whole, pair 1 was not"
+
+
+def test_failed_requests_spoil_the_pair_with_the_reason(root: Path, bench: Any) -> None:
+    found = here.outcome(bench(here.server_command(1), here.server_command(1, "error"), "--pairs", "2", "--conc", "1"))
+    one = found["scenarios"][0]
+    assert (one["pairs"], one["verdict"]) == (0, "inconclusive")
+    assert [bad["pair"] for bad in one["rejected"]] == [0, 1]
+    assert "2 of 6 requests failed" in one["rejected"][0]["reason"]
+
+
+def test_an_arm_that_dies_twice_ends_the_experiment_and_is_told(root: Path, bench: Any) -> None:
+    done = bench(here.server_command(1), here.server_command(1, "dies"), "--pairs", "4", "--name", "d", "--conc", "1")
+    assert done.returncode == 13, done.stderr
+    told = [json.loads(line) for line in (root / "work" / "experiments" / "d" / "failures.jsonl").read_text().splitlines()]
+    assert [one["arm"] for one in told] == ["B", "B"]
+    assert "exit code 4" in told[0]["message"]
+    dead = [one for one in records(root) if one.labels["arm"] == "B"]
+    assert dead and all(one.status == "failed" for one in dead)
+
+
+def test_two_experiments_never_measure_at_the_same_time(root: Path) -> None:
+    arm = here.server_command(5)
+    children = [subprocess.Popen(here.words(root, arm, arm, "--pairs", "1", "--name", name, "--conc", "1"), env=here.environment(root),
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for name in ("one", "two")]
+    most = 0
+    while any(child.poll() is None for child in children):
+        most = max(most, len(here.streamers()))
+        time.sleep(0.05)
+    said = [child.communicate()[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0], said
+    assert most == 1
+    assert sum("waiting for another trial" in text for text in said) == 1
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    (["--metric", "speed"], "expected one of total_token_throughput"),
+    (["--name", "../x"], "expected letters"),
+])
+def test_bad_arguments(root: Path, bench: Any, more: list[str], message: str) -> None:
+    done = bench(here.server_command(1), here.server_command(1), *more)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_one_arm_of_a_kind_is_refused(root: Path) -> None:
+    command = [sys.executable, str(here.ROOT / "build.py"), "--no-venv", "bench", "ab", "--base-url-a", "http://127.0.0.1:1"]
+    done = subprocess.run(command, env=here.environment(root), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "both arms of one kind" in done.stderr
