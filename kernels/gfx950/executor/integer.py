@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tunefork.kernels.gfx950.executor.scalar_operations import bit_count, leading_zeros, lowest_one
+from tunefork.kernels.gfx950.executor.scalar_operations import bit_count, leading_zeros, lowest_one, sign_bits
 
 Array = npt.NDArray[Any]
 Function = Callable[..., Any]
@@ -139,7 +139,7 @@ def _table() -> dict[str, VectorOperation]:
         "v_bfrev_b32": op(one, "u32", reverse),
         "v_ffbh_u32": op(one, "u32", leading_zeros),
         "v_ffbl_b32": op(one, "u32", lowest_one),
-        "v_ffbh_i32": op("i32", "u32", lambda a: leading_zeros(((a ^ (a << I32(1))) & I32(-2)).view(U32))),
+        "v_ffbh_i32": op("i32", "u32", sign_bits),
         "v_bcnt_u32_b32": op(two, "u32", lambda a, b: bit_count(a) + b),
         "v_mbcnt_lo_u32_b32": op(two, "u32", lambda a, b: bit_count(a & below(0)) + b),
         "v_mbcnt_hi_u32_b32": op(two, "u32", lambda a, b: bit_count(a & below(32)) + b),

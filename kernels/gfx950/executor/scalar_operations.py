@@ -120,6 +120,14 @@ def leading_zeros(value: Array) -> Array:
     return np.where(word == 0, U32(0xFFFFFFFF), U32(bits) - bit_count(smeared))
 
 
+def sign_bits(value: Array) -> Array:
+    """s_flbit_i32, v_ffbh_i32: how many bits from the top equal the sign, -1 where all do."""
+    word = np.asarray(value)
+    bits = word.dtype.itemsize * 8
+    unsigned: Any = np.uint32 if bits == 32 else np.uint64
+    return leading_zeros(np.asarray(word ^ (word >> word.dtype.type(bits - 1))).view(unsigned))
+
+
 def pack(low_half: int, high_half: int) -> Function:
     low, high = U32(16 * low_half), U32(16 * high_half)
     return lambda a, b: ((a >> low) & U32(0xFFFF)) | (((b >> high) & U32(0xFFFF)) << U32(16))
@@ -164,6 +172,8 @@ OPERATIONS: dict[str, ScalarOperation] = {
     "s_sub_u32": ScalarOperation("u32 u32", "u32", subtract_unsigned, "returned"),
     "s_add_i32": ScalarOperation("i32 i32", "u32", add_signed, "returned"),
     "s_sub_i32": ScalarOperation("i32 i32", "u32", subtract_signed, "returned"),
+    "s_flbit_i32": ScalarOperation("i32", "u32", sign_bits),
+    "s_flbit_i32_i64": ScalarOperation("i64", "u32", sign_bits),
     "s_mul_i32": ScalarOperation("u32 u32", "u32", lambda a, b: a * b),
     "s_mul_hi_u32": ScalarOperation("u32 u32", "u32", lambda a, b: (a.astype(U64) * b.astype(U64)) >> U64(32)),
     "s_mul_hi_i32": ScalarOperation("i32 i32", "u32", lambda a, b: (wide(a) * wide(b)) >> 32),

@@ -57,6 +57,7 @@ ONE: dict[str, Callable[[int], tuple[int, bool | None]]] = {
     "s_bcnt1_i32_b32": lambda a: (bin(a).count("1"), a != 0),
     "s_ff1_i32_b32": lambda a: (trailing(a), None),
     "s_flbit_i32_b32": lambda a: (32 - a.bit_length() if a else -1, None),
+    "s_flbit_i32": lambda a: (next((at for at in range(1, 32) if a >> (31 - at) & 1 != a >> 31), -1), None),
     "s_sext_i32_i8": lambda a: (signed(a & 0xFF, 8), None),
     "s_sext_i32_i16": lambda a: (signed(a & 0xFFFF, 16), None),
     "s_abs_i32": lambda a: (abs(signed(a)), a != 0),

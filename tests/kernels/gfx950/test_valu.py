@@ -72,6 +72,7 @@ INTEGER: dict[str, Callable[..., int]] = {
     "v_bfi_b32 v10, v0, v1, v2": lambda a, b, c: a & b | ~a & c,
     "v_bfrev_b32_e32 v10, v0": lambda a, b, c: int(f"{a:032b}"[::-1], 2),
     "v_ffbh_u32_e32 v10, v0": lambda a, b, c: 32 - a.bit_length() if a else M32,
+    "v_ffbh_i32_e32 v10, v0": lambda a, b, c: next((at for at in range(1, 32) if a >> (31 - at) & 1 != a >> 31), M32),
     "v_ffbl_b32_e32 v10, v0": lambda a, b, c: (a & -a).bit_length() - 1 if a else M32,
     "v_bcnt_u32_b32 v10, v0, v1": lambda a, b, c: bin(a).count("1") + b,
     "v_perm_b32 v10, v0, v1, v3": None,  # type: ignore[dict-item] # its selector is prepared in the test
