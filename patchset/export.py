@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunefork.patchset import apply, canonical, mail, sources, variant, work
+from tunefork.patchset import apply, canonical, mail, repin, sources, variant, work
 from tunefork.patchset import checkout as checkouts
 from tunefork.patchset.apply import pin_of, state_of_primary
 from tunefork.patchset.checkout import Checkout
@@ -46,6 +46,7 @@ def export(layout: Layout, upstream: str, spec: str | None = None, *, dry_run: b
     Raises WorkAtRisk for a checkout in the middle of a git operation, BadInput for merges and empty commits, PatchConflict when a
     changed patch no longer goes together with one that the variant leaves out.
     """
+    repin.recover(layout, upstream, say)
     pin = pin_of(layout, upstream)
     with checkouts.locked(layout, upstream, say):
         series = Series.load(upstream, layout.series_dir(upstream))
@@ -251,6 +252,7 @@ def lock_series(layout: Layout, upstream: str, *, check: bool = False, say: Say 
 
     A patch whose context matches but whose index line is stale (a hand edit) is accepted; one that does not match raises Mismatch.
     """
+    repin.recover(layout, upstream, say)
     pin = pin_of(layout, upstream)
     with checkouts.locked(layout, upstream, say):
         if not checkouts.primary(layout, upstream).exists():

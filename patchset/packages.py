@@ -64,6 +64,35 @@ def download(name: str, version: str, sha256: str, *, kind: Kind, into: Path, sa
         raise disk_error(what, error) from error
 
 
+def first_download(name: str, version: str, *, kind: Kind, into: Path, say: Say) -> tuple[Path, str]:
+    """(path, sha256) of a file whose hash nobody has pinned yet: what the index serves the first time is trusted and remembered.
+
+    A later call, and download() with that hash, take the remembered file. pip checks the hash that the index itself states. SourceError
+    when pip cannot get it.
+    """
+    note = into / f"first-{name}-{version}-{kind}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = str(json.loads(note.read_text(encoding="ascii"))["sha256"])
+        return download(name, version, known, kind=kind, into=into, say=say), known
+    what = f"{name} {version} ({kind})"
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        with held(into / f"{note.stem}.lock", say, f"{what}: another process is downloading it, waiting"):
+            with tempfile.TemporaryDirectory(prefix=f"{PARTIAL}first-", dir=into) as scratch:
+                say(f"{what}: downloading through pip for the first time")
+                path = _fetch(name, version, None, kind, Path(scratch))
+                sha256 = _sha256(path)
+                _record(path, sha256)
+                if _kept(into / sha256, sha256) is None:
+                    shutil.rmtree(into / sha256, ignore_errors=True)
+                    path.parent.rename(into / sha256)
+            say(f"{what}: sha256 {sha256}, trusted because it is the first: compare it with a second source before you commit it")
+            note.write_text(json.dumps({"sha256": sha256}), encoding="ascii")
+    except OSError as error:
+        raise disk_error(what, error) from error
+    return into / sha256 / path.name, sha256
+
+
 def _download(name: str, version: str, sha256: str, kind: Kind, folder: Path, say: Say) -> Path:
     """Fill one folder of the cache, under its lock, in one rename."""
     what = f"{name} {version} ({kind})"
@@ -143,13 +172,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch(name: str, version: str, sha256: str, kind: Kind, scratch: Path) -> Path:
-    """Have pip put the one file into a folder of its own below ``scratch``; its temporary files go there too."""
+def _fetch(name: str, version: str, sha256: str | None, kind: Kind, scratch: Path) -> Path:
+    """Have pip put the one file into a folder of its own below ``scratch``; its temporary files go there too. sha256: None for any."""
     got, temporary, requirements = scratch / "got", scratch / "tmp", scratch / "requirements.txt"
     got.mkdir()
     temporary.mkdir()
-    requirements.write_text(f"{name}=={version} --hash=sha256:{sha256}\n", encoding="ascii")
-    argv = [*_pip(), "download", "--no-deps", "--require-hashes", "-r", str(requirements), "--dest", str(got), *_only(kind)]
+    pinned = f" --hash=sha256:{sha256}" if sha256 else ""
+    requirements.write_text(f"{name}=={version}{pinned}\n", encoding="ascii")
+    hashes = ["--require-hashes"] if sha256 else []
+    argv = [*_pip(), "download", "--no-deps", *hashes, "-r", str(requirements), "--dest", str(got), *_only(kind)]
     environment = {**os.environ, "TMPDIR": str(temporary)}
     if kind == "sdist":
         argv.append("--no-build-isolation")
@@ -158,7 +189,7 @@ def _fetch(name: str, version: str, sha256: str, kind: Kind, scratch: Path) -> P
     files = list(got.iterdir())
     if code == 0 and len(files) == 1:
         return files[0]
-    raise _failure(f"{name} {version} ({kind})", sha256, err or [f"pip left {len(files)} files"])
+    raise _failure(f"{name} {version} ({kind})", sha256 or "nothing", err or [f"pip left {len(files)} files"])
 
 
 def _pip() -> list[str]:
