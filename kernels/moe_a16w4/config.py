@@ -37,7 +37,7 @@ class GemmConfig:
 
     ahead: activations are loaded one chunk ahead of use. unroll: chunks per loop iteration. cache: modifier of the weight loads.
     waves: gfx950 only, least waves per SIMD the compiler must allow (0: its choice). tiled: operands shared through shared memory, `stages` chunks
-    in flight, for many rows per expert; then wk is 1.
+    in flight, for many rows per expert; then wk is 1. split: programs along K, for `up` in slot order only.
     """
 
     wn: int
@@ -49,6 +49,7 @@ class GemmConfig:
     cache: str = ""
     waves: int = 0
     tiled: bool = False
+    split: int = 1
     stages: int = 3
 
     @property
@@ -86,6 +87,8 @@ def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped
             return f"{name}: bm {gemm.bm} is no multiple of the {COLUMNS[arch]} columns of a matrix instruction"
         if gemm.unroll < 1 or gemm.cache not in ("", ".cg", ".cs"):
             return f"{name}: unroll must be positive and cache one of '', .cg, .cs"
+        if gemm.split != 1 and (name == "down" or config.order != "slot" or gemm.split not in (2, 4)):
+            return f"{name}: split is 1, or 2 or 4 for up in slot order"
         if gemm.tiled and (gemm.wk != 1 or config.order != "sorted"):
             return f"{name}: a tiled GEMM needs wk = 1 and sorted order"
         if gemm.tiled and arch == "nvidia" and (gemm.warps % 4 or gemm.bm < 16):

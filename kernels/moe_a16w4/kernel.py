@@ -274,10 +274,11 @@ def _contract_tiled(
     w_ok,
     s_strip,
     s_ok,
-    t_strip,
-    t_ok,
+    base_strip,  # the tile's first strip, expert included, and without
+    first_strip,
     x_row,  # [BM, 1] offset of each column's row
     x_ok,  # [BM, 1]
+    STRIPS: tl.constexpr,
     K: tl.constexpr,
     G: tl.constexpr,
     R: tl.constexpr,
@@ -304,16 +305,24 @@ def _contract_tiled(
         scales = tl.load(s32_ptr + s_off + step * 16, mask=s_ok, other=0)
         x = tl.load(x_ptr + x_off + step * 128, mask=x_ok, other=0.0)
         acc = _dot(_tile_operand(words, scales, G, R, LAYOUT, ASM, WIDE), tl.trans(x), acc, ASM)
-    _tr, _tg, t_row, t_lane = _tail_index(G, R, LAYOUT)
-    x_tail = tl.arange(0, 32)[None, :]
-    for group in tl.static_range((TAIL + 31) // 32):
-        left = (TAIL - group * 32) // 8
-        lanes = left if left < 4 else 4
-        words = tl.load(w_ptr + t_strip * STRIP_WORDS + CHUNKS * 256 + group * 64 + t_row * lanes + t_lane, mask=t_ok & (t_lane < lanes), other=0)
-        scales = tl.load(s_ptr + t_strip * STRIP_SCALES + CHUNKS * 64 + group * 16 + t_row, mask=t_ok, other=0).to(tl.int32) * 0x01010101
-        x = tl.load(x_ptr + x_row + CHUNKS * 128 + group * 32 + x_tail, mask=x_ok & (x_tail < lanes * 8), other=0.0)
-        w = _tail_operand(_tail_tile(words, G, R, LAYOUT), _tail_tile(scales, G, R, LAYOUT), G, R, LAYOUT, ASM, WIDE)
-        acc = _dot(tl.reshape(w, [G * R * 16, 32]), tl.trans(x), acc, ASM)
+    if TAIL > 0:
+        # One product for all that is left: groups up to a power of two, the missing ones and the end of the short one are zero.
+        LANES: tl.constexpr = 4 * triton.next_power_of_2((TAIL + 31) // 32)
+        row = tl.arange(0, G * R * 16)[:, None]
+        lane = tl.arange(0, LANES)[None, :]
+        strip = base_strip + row // 16
+        there = (first_strip + row // 16 < STRIPS) & (lane * 8 < TAIL)
+        stride = tl.where(lane // 4 == TAIL // 32, (TAIL % 32) // 8, 4)
+        words = tl.load(w_ptr + strip * STRIP_WORDS + CHUNKS * 256 + (lane // 4) * 64 + (row % 16) * stride + lane % 4, mask=there, other=0)
+        scales = tl.load(s_ptr + strip * STRIP_SCALES + CHUNKS * 64 + (lane // 4) * 16 + row % 16, mask=there, other=0).to(tl.int32) * 0x01010101
+        x_tail = tl.arange(0, LANES * 8)[None, :]
+        x = tl.load(x_ptr + x_row + CHUNKS * 128 + x_tail, mask=x_ok & (x_tail < TAIL), other=0.0)
+        s0 = decode(words, scales, 0, LAYOUT, ASM, WIDE)
+        s1 = decode(words, scales, 1, LAYOUT, ASM, WIDE)
+        s2 = decode(words, scales, 2, LAYOUT, ASM, WIDE)
+        s3 = decode(words, scales, 3, LAYOUT, ASM, WIDE)
+        tile = tl.permute(tl.join(tl.join(s0, s2), tl.join(s1, s3)), [0, 1, 3, 4, 2])
+        acc = _dot(tl.reshape(tile, [G * R * 16, LANES * 8]), tl.trans(x), acc, ASM)
     return acc
 
 
@@ -350,6 +359,8 @@ def up_kernel(
     block_start_ptr,
     block_rows_ptr,
     block_count_ptr,
+    part_ptr,  # SPLIT > 1: (programs, 16 * R * WN * BM) float32
+    counters_ptr,  # SPLIT > 1: [programs / SPLIT] int32, zero
     M,
     alpha,
     limit,
@@ -357,6 +368,7 @@ def up_kernel(
     K: tl.constexpr,
     TOPK: tl.constexpr,
     SORTED: tl.constexpr,
+    SPLIT: tl.constexpr,  # programs along K (not sorted only)
     WN: tl.constexpr,
     WK: tl.constexpr,
     R: tl.constexpr,
@@ -373,7 +385,7 @@ def up_kernel(
 ):
     """h = SwiGLU(w13 x + b13) for BM pairs of one expert and 16 * R * WN rows.
 
-    Not sorted (M <= BM): one program column per pair; the first pair of an expert does all of its tokens, column = token, the others leave at once.
+    SPLIT > 1: the last program of a tile adds the parts, in their order. Not sorted (M <= BM): one program column per pair; the first pair of an expert does all of its tokens, column = token, the others leave at once.
     """
     G: tl.constexpr = WN * WK
     STRIPS: tl.constexpr = N // 16
@@ -400,7 +412,7 @@ def up_kernel(
         h_row = start + column
         h_ok = column < rows
     else:
-        item = _spread(pid, M * TOPK * TILES, XCDS)
+        item = _spread(pid // SPLIT, M * TOPK * TILES, XCDS)
         pair = item // TILES
         tile = item % TILES
         expert = tl.load(ids_ptr + pair)
@@ -427,19 +439,33 @@ def up_kernel(
     s_strip = first + (s_g // WK) * R + s_r
     t_strip = first + (t_g // WK) * R + t_r
     base = expert * STRIPS
+    split = (pid % SPLIT) * WK
     if TILED:
         acc = _contract_tiled(
-            w_ptr, s_ptr, s32_ptr, x_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
-            token * x_stride, x_ok, K, G, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE,
+            w_ptr, s_ptr, s32_ptr, x_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + first, first,
+            token * x_stride, x_ok, STRIPS, K, G, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE,
         )  # fmt: skip
     else:
         acc = _contract(
             w_ptr, s_ptr, s32_ptr, x_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
-            token * x_stride, x_ok, w_g % WK, s_g % WK, x_g % WK, t_g % WK,
-            K, WK, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE,
+            token * x_stride, x_ok, split + w_g % WK, split + s_g % WK, split + x_g % WK, split + t_g % WK,
+            K, WK * SPLIT, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE,
         )  # fmt: skip
         if WK > 1:
             acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)
+    acc = tl.reshape(acc, [WN * R * 16, BM])
+    if SPLIT > 1:
+        cell = tl.arange(0, WN * R * 16)[:, None] * BM + column[None, :]
+        size: tl.constexpr = WN * R * 16 * BM
+        tl.store(part_ptr + (item * SPLIT + pid % SPLIT) * size + cell, acc)
+        tl.debug_barrier()
+        done = tl.atomic_add(counters_ptr + item, 1, sem="acq_rel")
+        if done < SPLIT - 1:
+            return
+        tl.debug_barrier()
+        acc = tl.zeros([WN * R * 16, BM], tl.float32)
+        for other in tl.static_range(SPLIT):
+            acc += tl.load(part_ptr + (item * SPLIT + other) * size + cell, cache_modifier=".cg")
     gate, up = tl.split(tl.permute(tl.reshape(acc, [WN * R, 2, 8, BM]), [0, 2, 3, 1]))
     gate = tl.reshape(gate, [WN * R * 8, BM])
     up = tl.reshape(up, [WN * R * 8, BM])
@@ -595,8 +621,8 @@ def down_sorted_kernel(
     if TILED:
         x_col = tl.arange(0, BM)[:, None]
         acc = _contract_tiled(
-            w_ptr, s_ptr, s32_ptr, h_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
-            (start + x_col) * K, x_col < rows, K, G, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE,
+            w_ptr, s_ptr, s32_ptr, h_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + first, first,
+            (start + x_col) * K, x_col < rows, STRIPS, K, G, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE,
         )  # fmt: skip
     else:
         x_col, x_g, _lane = _act_index(G, BM, LAYOUT)

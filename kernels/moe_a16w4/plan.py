@@ -67,7 +67,9 @@ def max_blocks(case: Case, bm: int) -> int:
 
 
 def counters(case: Case, config: LayerConfig) -> int:
-    """How many completion counters the fused reduction needs."""
+    """How many completion counters the fused reduction or the split needs."""
+    if config.order == "slot":
+        return case.tokens * case.shape.topk * tiles(2 * case.shape.intermediate, config.up) if config.up.split > 1 else 0
     return case.tokens * tiles(case.shape.hidden, config.down) if config.fused else 0
 
 
@@ -109,12 +111,13 @@ def _route(case: Case, config: LayerConfig) -> list[Step]:
 def _up(case: Case, config: LayerConfig) -> Step:
     rows, gemm = 2 * case.shape.intermediate, config.up
     slots = case.tokens * case.shape.topk if config.order == "slot" else max_blocks(case, gemm.bm)
-    constants = {**_gemm(case, gemm, rows, case.shape.hidden, case.wide13), "SORTED": config.order == "sorted"}
+    constants = {**_gemm(case, gemm, rows, case.shape.hidden, case.wide13), "SORTED": config.order == "sorted",
+                 "SPLIT": gemm.split}
     bind: dict[str, str | None] = {
         "x_ptr": "x", "x_stride": "x_stride", "w_ptr": "w13", "s_ptr": "s13", "s32_ptr": "s13_32", "bias_ptr": "b13", "h_ptr": "h",
-        "ids_ptr": "ids", **_SORT, "M": "M", "alpha": "alpha", "limit": "limit",
+        "ids_ptr": "ids", **_SORT, "part_ptr": "part", "counters_ptr": "counters", "M": "M", "alpha": "alpha", "limit": "limit",
     }  # fmt: skip
-    return Step(kernel.up_kernel, (slots * tiles(rows, gemm),), gemm.warps, constants, bind, _options(case, gemm))
+    return Step(kernel.up_kernel, (slots * tiles(rows, gemm) * gemm.split,), gemm.warps, constants, bind, _options(case, gemm))
 
 
 def _down(case: Case, config: LayerConfig) -> list[Step]:
@@ -156,7 +159,8 @@ def buffers(case: Case, config: LayerConfig) -> dict[str, tuple[int, str]]:
     if config.order == "sorted":
         sizes["part"] = (pairs * case.shape.hidden, "float32" if config.partial == "fp32" else "bfloat16")
     else:
-        sizes["part"] = (1, "float32")
+        cells = counters(case, config) * config.up.split * 16 * config.up.wn * config.up.r * config.up.bm
+        sizes["part"] = (max(1, cells), "float32")
     return sizes
 
 

@@ -1,0 +1,138 @@
+"""The MoE layer without a GPU: in Triton's interpreter, on both weight layouts; configurations, tables, errors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, MoeShape, illegal, pick, table
+from tunefork.kernels.moe_a16w4.plan import Case, buffers, plan
+from tunefork.kernels.moe_a16w4.reference import fused_moe_reference, route, swiglu_oai
+from tunefork.kernels.moe_a16w4.weights import prepare_weights, restore_weights
+from tunefork.kernels.mxfp4 import dequantize
+from tunefork.patchset.errors import BadInput
+
+# The interpreter truncates float32 to bf16 where hardware rounds: twice the 4e-3 that a GPU must keep.
+INTERPRETER_TOLERANCE = 8e-3
+TPS = (360, 720, 1440, 2880)
+NAMES = [f"{arch} {kind}" for arch in ("nvidia", "gfx950") for kind in ("slot", "slot split", "sorted fused", "sorted mapped")] + ["nvidia tiled"]
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> dict[str, dict[str, Any]]:
+    script = Path(__file__).with_name("moe_a16w4_interpreted.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_layer_matches_the_reference_in_the_interpreter(name: str, interpreted: dict[str, dict[str, Any]]) -> None:
+    assert interpreted[name]["error"] <= INTERPRETER_TOLERANCE
+    assert interpreted[name]["untouched"], "a padded row was written"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["nibble order", "scale off by one", "missing bias", "gate and up swapped"])
+def test_the_comparison_sees_seeded_faults(fault: str, interpreted: dict[str, dict[str, Any]]) -> None:
+    for name in ("nvidia slot", "gfx950 slot", "nvidia tiled", "gfx950 sorted fused"):
+        assert interpreted[name]["faults"][fault] > 5 * INTERPRETER_TOLERANCE, name
+
+
+def test_reference_against_a_loop_over_tokens() -> None:
+    torch.manual_seed(0)
+    weights = tiny()
+    x, logits = torch.randn(3, 48), torch.randn(3, 6)
+    w13, w2 = dequantize(weights[0], weights[1]), dequantize(weights[3], weights[4])
+    got = fused_moe_reference(x, logits, weights, topk=2)
+    for token in range(3):
+        best = sorted(range(6), key=lambda e: -float(logits[token, e]))[:2]
+        power = torch.exp(logits[token, best].double())
+        want = torch.zeros(48, dtype=torch.float64)
+        for expert, weight in zip(best, power / power.sum(), strict=True):
+            a = w13[expert].double() @ x[token].double() + weights[2][expert].double()
+            gate, up = a[0::2].clamp(max=7), a[1::2].clamp(-7, 7)
+            h = (up + 1) * gate / (1 + torch.exp(-1.702 * gate))
+            want += weight * (w2[expert].double() @ h + weights[5][expert].double())
+        assert torch.allclose(got[token].double(), want, rtol=1e-4, atol=1e-5)
+
+
+def tiny() -> tuple[torch.Tensor, ...]:
+    def matrix(rows: int, cols: int) -> tuple[torch.Tensor, ...]:
+        return (torch.randint(0, 256, (6, rows, cols // 2), dtype=torch.uint8), torch.randint(118, 126, (6, rows, -(-cols // 32)), dtype=torch.uint8),
+                torch.randn(6, rows).bfloat16())
+
+    return (*matrix(32, 48), *matrix(48, 16))
+
+
+def test_ties_go_to_the_lower_expert_and_weights_sum_to_one() -> None:
+    ids, weights = route(torch.tensor([[1.0, 3.0, 3.0, 1.0, 1.0, 0.0]]), 4)
+    assert ids.tolist() == [[1, 2, 0, 3]]
+    assert torch.allclose(weights.sum(1), torch.ones(1))
+
+
+def test_swiglu_clamps_both_sides_and_keeps_nan() -> None:
+    nan = float("nan")
+    got = swiglu_oai(torch.tensor([100.0, 100.0, 100.0, -100.0, -100.0, 0.0, nan, 1.0]), 1.702, 7.0)
+    top = 7 / (1 + torch.exp(torch.tensor(-1.702 * 7)))
+    assert torch.allclose(got[:2], torch.stack((8 * top, -6 * top)))
+    assert abs(float(got[2])) < 1e-6 and got[3].isnan()
+
+
+@pytest.mark.parametrize("arch", ["nvidia", "gfx950"])
+def test_preparing_weights_is_undone_exactly(arch: str) -> None:
+    weights = tiny()
+    assert all(torch.equal(a, b) for a, b in zip(restore_weights(prepare_weights(*weights, arch=arch)), weights, strict=True))
+
+
+@pytest.mark.parametrize(("index", "change", "match"), [
+    (0, lambda t: t.to(torch.int8), "w13"), (1, lambda t: t[..., :1], "s13"), (2, lambda t: t.float(), "b13"), (4, lambda t: t[:, :-1], "s2"),
+    (3, lambda t: t[0], "3-dimensional"),
+])  # fmt: skip
+def test_wrong_weights_are_named(index: int, change: Any, match: str) -> None:
+    weights = list(tiny())
+    weights[index] = change(weights[index])
+    with pytest.raises(BadInput, match=match):
+        prepare_weights(*weights, arch="gfx950")
+
+
+@pytest.mark.parametrize("arch", ["nvidia", "gfx950"])
+@pytest.mark.parametrize("inter", TPS)
+def test_the_table_covers_every_size_legally_and_small_m_takes_three_launches(arch: str, inter: int) -> None:
+    shape = MoeShape(2880, inter, 128)
+    for tokens in (1, 2, 3, 4, 7, 8, 9, 16, 31, 32, 64, 65, 128, 256, 1000, 4096, 16384):
+        for mapped in (False, True):
+            config = pick(arch, shape, tokens, mapped)
+            assert illegal(config, shape, tokens, arch, mapped) is None
+            launches = len(plan(Case(arch, shape, tokens, 128, has_map=mapped), config))
+            assert launches <= (3 if tokens <= 64 and not mapped else 5)
+            assert all(count > 0 for count, _ in buffers(Case(arch, shape, tokens, 128), config).values())
+
+
+def test_gfx950_fills_the_chip_at_one_token() -> None:
+    shape = MoeShape(2880, 360, 128)
+    steps = plan(Case("gfx950", shape, 1, 128), pick("gfx950", shape, 1))
+    assert steps[1].kernel.__name__ == "up_kernel" and steps[1].grid[0] >= 256
+
+
+def test_every_row_says_where_it_comes_from() -> None:
+    assert all(row.source.startswith("modelled") for row in table("gfx950"))
+    assert all("H200" in row.source for row in table("nvidia"))
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"order": "slot"}, "M <= up.bm"), ({"fused": True}, "fused"), ({"partial": "fp16"}, "partial"), ({"order": "other"}, "order"),
+    ({"up": GemmConfig(3, 1, 1, 8)}, "powers of two"), ({"up": GemmConfig(8, 4, 1, 8)}, "warps"), ({"down": GemmConfig(1, 4, 1, 16)}, "one bm"),
+    ({"up": GemmConfig(1, 4, 1, 8, split=2)}, "split"), ({"up": GemmConfig(1, 4, 1, 8, tiled=True)}, "tiled"),
+])  # fmt: skip
+def test_illegal_configurations_are_refused_with_the_reason(change: dict[str, Any], match: str) -> None:
+    config = replace(LayerConfig("sorted", GemmConfig(1, 4, 1, 8), GemmConfig(1, 4, 1, 8)), **change)
+    assert match in str(illegal(config, MoeShape(2880, 360, 128), 100, "nvidia"))
