@@ -320,6 +320,9 @@ def test_a_read_only_project(world: World) -> None:
                 call()
             assert "writable" in caught.value.remedy
         assert world.snapshot() == before
+        with pytest.raises(TuneforkError) as caught:
+            Git(world.checkout)("update-ref", "refs/heads/new", "HEAD")
+        assert "is read-only: make it writable" in caught.value.remedy
     check(world, done.tree)
 
 
