@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from tunefork.cli.output import print_json, say
 from tunefork.cli.serve import on_signal, stop_like_ctrl_c
 from tunefork.patchset.errors import BadInput
 from tunefork.patchset.layout import Layout
+
+if TYPE_CHECKING:
+    from tunefork.bench.serving.run import Run
 
 
 @click.command(epilog="Exit codes: 0 everything passed; 9 the server did not start, answer or stop; 10 the accuracy gate was missed; "
@@ -79,36 +82,34 @@ def run(ctx: click.Context, /, out: Path | None, resume: tuple[Path, ...], team:
         say(f"from the environment: {name}={value}")
     done = runs.execute(runs.start(layout, asked, out.resolve(), say, tuple(folder.resolve() for folder in resume)), out.resolve())
     answer = runs.report(done)
+    show(done, as_json=as_json)
     code = done.code
-    show(done, answer, as_json=as_json and done.settings.mode != "submit")
     if done.settings.mode == "submit" and code == 0:
-        from tunefork.cli.bench_submit import send, tell
+        from tunefork.cli.bench_submit import grave, send
 
         if not team:
             raise BadInput("this batch is to be submitted, which needs a team", "--team NAME")
         records = [done.records[key] for key in sorted(done.records)]
-        sent = send(layout, done.store, done.rules, records, team, yes=yes, no_baseline=no_baseline, url=url,
-                    fresh=timedelta(hours=24), dry_run=False, again=False)
-        code = tell({**answer, "submissions": sent}, as_json=as_json)
-    elif done.settings.mode == "submit" and as_json:
+        answer["submissions"] = send(layout, done.store, done.rules, records, team, yes=yes, no_baseline=no_baseline, url=url,
+                                     fresh=timedelta(hours=24), dry_run=False, again=False)
+        code = grave(answer["submissions"])
+    if as_json:
         print_json(answer)
     return code
 
 
-def show(done: Any, answer: dict[str, Any], *, as_json: bool) -> None:
-    """The table (or the JSON), and why it did not pass."""
-    from tunefork.bench.serving.summary import accuracy_lines, notes, row
+def show(done: Run, *, as_json: bool) -> None:
+    """The table, unless stdout is for JSON, and why it did not pass."""
+    from tunefork.bench.serving.summary import COLUMNS, accuracy_lines, notes, row
     from tunefork.cli.output import table
 
-    if as_json:
-        print_json(answer)
-    else:
+    if not as_json:
         rows = [row(batch, entry, done.of(batch).get(entry.conc)) for batch in done.batches for entry in batch.state.entries]
         for line in accuracy_lines(done.accuracy):
             say(line)
         if rows:
             table(f"{done.profile.name}: {done.subject.version or done.settings.base_url}",
-                  ("ISL", "OSL", "CONC", "status", "tok/s/GPU", "E2E ms", "tok/s/user", "tput x", "E2E x", "intvty x", "why not"), rows)
+                  COLUMNS, rows)
         for line in dict.fromkeys(line for batch in done.batches for line in notes(batch, done.rules, done.of(batch))):
             say(line)
         for batch in done.batches:

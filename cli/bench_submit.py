@@ -50,7 +50,9 @@ def submit(what: tuple[str, ...], team: str, dry_run: bool, yes: bool, no_baseli
     rules = profile_rules.load(configure.profile(Settings(profile=path)))
     sent = send(layout, store, rules, [record for record, _path in found], team, yes=yes, no_baseline=no_baseline, url=url,
                 fresh=timedelta(hours=max_age), dry_run=dry_run, again=again)
-    return tell({"submissions": sent}, as_json=as_json)
+    if as_json:
+        print_json({"submissions": sent})
+    return grave(sent)
 
 
 def records(store: Store, word: str) -> list[tuple[Record, str | None]]:
@@ -111,8 +113,6 @@ def confirm(count: int) -> None:
         raise click.exceptions.Abort
 
 
-def tell(answer: dict[str, Any], *, as_json: bool) -> int:
-    """The JSON where asked for; the exit code of the gravest outcome (unknown before failed before refused)."""
-    if as_json:
-        print_json(answer)
-    return max((int(one.get("code", 0)) for one in answer["submissions"]), default=0)
+def grave(outcomes: Sequence[dict[str, Any]]) -> int:
+    """The exit code of the gravest outcome: unknown before failed before refused."""
+    return max((int(one.get("code", 0)) for one in outcomes), default=0)

@@ -115,8 +115,15 @@ def _record(shared: Measurement, target: Target, one: Scenario, accuracy: Accura
         id=new_id(shared.profile, f"isl{one.isl}", f"osl{one.osl}", f"conc{one.conc}"), created=utc_now(), trial=target.trial,
         batch=shared.batch, labels=dict(shared.labels), profile=shared.profile, status=outcome.status, problems=tuple(outcome.problems),
         scenario=one, trees=target.trees, project=shared.project, versions=dict(target.versions), host=host(), server=target.server,
-        client=tuple(client_vllm.arguments(target, one, Path())), accuracy=accuracy, metrics=outcome.numbers or None,
+        client=_client_words(shared, target, one), accuracy=accuracy, metrics=outcome.numbers or None,
         score=outcome.score, timing=timing, telemetry=sampler.summary())
+
+
+def _client_words(shared: Measurement, target: Target, one: Scenario) -> tuple[str, ...]:
+    """The client's command; of one that is a function, its name."""
+    if shared.client is client_vllm.measure:
+        return tuple(client_vllm.arguments(target, one, Path()))
+    return (f"{shared.client.__module__}.{getattr(shared.client, '__qualname__', 'client')}",)
 
 
 def _raw(outcome: _Outcome, sampler: Sampler, folder: Path) -> dict[str, bytes]:

@@ -46,8 +46,7 @@ class Subject:
 def subject(layout: Layout, settings: Settings, say: Say) -> Subject:
     """Make the chosen variant ready to run; a running server has no known tree."""
     if settings.base_url:
-        if "vllm" not in host.versions():
-            raise MissingTool("the client `vllm bench serve` is not installed here", "python build.py apply && python build.py develop")
+        require_client()
         return Subject(None, ())
     from tunefork.develop.variants import environment
 
@@ -55,6 +54,17 @@ def subject(layout: Layout, settings: Settings, say: Say) -> Subject:
     trees = [host.tree(made.tree)]
     aiter = applied_tree(layout, "aiter") if made.target != "cpu" else None
     return Subject(made, (*trees, *([host.tree(aiter)] if aiter else [])))
+
+
+def require_client() -> None:
+    """MissingTool where the client is not installed."""
+    if "vllm" not in host.versions():
+        raise MissingTool("the client `vllm bench serve` is not installed here", "python build.py apply && python build.py develop")
+
+
+def interpreter() -> Path:
+    """The interpreter that has the client and lm_eval: this one."""
+    return Path(sys.executable)
 
 
 @contextmanager
@@ -98,7 +108,7 @@ def running(layout: Layout, profile: Profile, settings: Settings, trial: str, sa
     if name is None:
         raise ServeError(f"{base_url} serves {', '.join(served) or 'nothing'}, not {profile.served_name}",
                          f"--model {(served or ['ID'])[0]}")
-    python = Path(sys.executable)
+    python = interpreter()
     model = str(tiny_model(layout, python, say)) if profile.model == TINY else profile.model
     gpus = settings.gpus or profile.gpus
     if settings.gpus is None:

@@ -1,0 +1,140 @@
+"""What goes wrong while measuring leaves a truthful record, no process, and a batch that can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+SMOKE = ("--profile", "smoke")
+
+
+def until(found, what: str, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.05)
+
+
+def states(batch: Path) -> dict[int, str]:
+    return {entry["conc"]: entry["status"] for entry in json.loads((batch / "batch.json").read_text())["entries"]}
+
+
+def test_the_server_dies_and_the_rest_gets_a_new_one_behind_the_gate(world) -> None:
+    world.fake = {"client": {"2": "kills-server"}}
+    done = world.run(*SMOKE, "--conc", "1", "--conc", "2", "--conc", "4")
+    assert done.code == 12, done.err
+    assert done.statuses == {1: "passed", 2: "failed", 4: "passed"}
+    assert "the server ended by itself (exit code 7)" in done.json["configurations"][1]["problem"]
+    assert world.calls == ["serve", "lm_eval tiny_stories", "client 1", "client 2", "serve", "lm_eval tiny_stories", "client 4"]
+    assert [record.problems[0].kind for record in world.records if record.problems] == ["server-died"]
+    assert len({record.trial for record in world.records}) == 2, "two server starts"
+
+
+def test_a_taken_port_is_said_and_nothing_is_measured(world) -> None:
+    with socket.create_server(("127.0.0.1", world.port)):
+        done = world.run(*SMOKE)
+    assert done.code == 9
+    assert f"port {world.port} on 127.0.0.1 is taken by pid {os.getpid()}" in done.err
+    assert done.statuses == {1: "skipped", 4: "skipped"}
+    assert world.records == []
+
+
+def test_a_client_that_hangs_is_ended_at_its_deadline(world) -> None:
+    world.fake = {"client": {"1": "hangs"}}
+    done = world.run(*SMOKE, "--client-timeout", "2")
+    assert done.code == 12
+    assert done.statuses == {1: "failed", 4: "passed"}
+    assert world.records[0].problems[0].kind == "client-hangs"
+    assert "did not end within" in world.records[0].problems[0].message
+
+
+def test_killed_leaves_no_process_and_resume_goes_on(world) -> None:
+    world.fake = {"client": {"4": "hangs"}}
+    process = world.start("run", "--json", *SMOKE, "--port", str(world.port))
+    until(lambda: "client 4" in world.calls, "the second CONC")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    batch, = world.batches
+    assert states(batch) == {1: "passed", 4: "running"}
+
+    def gone() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", world.port)) != 0
+    until(gone, "the end of the server")
+    before = len(world.calls)
+    world.fake = {}
+    done = world.run("--resume", str(batch))
+    assert done.code == 0, done.err
+    assert done.statuses == {1: "passed", 4: "passed"}
+    assert world.calls[before:] == ["serve", "lm_eval tiny_stories", "client 4"], "the first CONC is believed"
+    assert "CONC 4 is measured again: the tool ended while it ran" in done.err
+
+
+def test_stopped_by_a_signal(world) -> None:
+    world.fake = {"client": {"1": "hangs"}}
+    process = world.start("run", "--json", *SMOKE, "--port", str(world.port))
+    until(lambda: "client 1" in world.calls, "the first CONC")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [record.status for record in world.records] == ["interrupted"]
+    assert states(world.batches[0]) == {1: "interrupted", 4: "pending"}
+    assert "1 interrupted" in (world.batches[0] / "summary.txt").read_text()
+
+
+@pytest.mark.parametrize("damage", ["record", "result", "raw", "tree"])
+def test_resume_believes_nothing_that_does_not_hold(world, damage: str) -> None:
+    world.fake = {"client": {"4": "crashes"}}
+    first = world.run(*SMOKE)
+    assert first.code == 12
+    batch, = world.batches
+    folder = world.store.path(first.json["configurations"][0]["record"])
+    path = {"record": folder / "record.json", "raw": folder / "client.json.gz",
+            "result": batch / "result_isl64_osl32_conc1.json", "tree": batch / "batch.json"}[damage]
+    text = path.read_bytes()
+    world.fake = {}
+    before = len(world.calls)
+    if damage == "tree":
+        world.tree = "e" * 40
+        done = world.run("--resume", str(batch))
+        assert done.code == 2
+        assert "measured the vLLM tree cccccccccccc; what would be measured now is the tree eeeeeeeeeeee" in done.err
+        assert world.calls[before:] == []
+        return
+    path.write_bytes(text.replace(b"360", b"180") if damage == "result" else text[:-20])
+    done = world.run("--resume", str(batch))
+    assert done.code == 0, done.err
+    assert world.calls[before:] == ["serve", "lm_eval tiny_stories", "client 1", "client 4"]
+    assert "CONC 1 is measured again" in done.err
+
+
+def test_a_whole_batch_resumed_starts_nothing(world) -> None:
+    assert world.run(*SMOKE, "--conc", "2").code == 0
+    before = len(world.calls)
+    done = world.run("--resume", str(world.batches[0]))
+    assert (done.code, done.statuses, world.calls[before:]) == (0, {2: "passed"}, [])
+    assert done.json["accuracy"]["status"] == "passed"
+
+
+def test_resume_takes_no_other_settings(world) -> None:
+    assert world.run(*SMOKE, "--conc", "2").code == 0
+    done = world.run("--resume", str(world.batches[0]), "--conc", "8")
+    assert done.code == 2
+    assert "--conc would change them" in done.err
+
+
+def test_a_full_disk_is_17_and_no_claim(world) -> None:
+    """A record store that cannot be written stands for the full disk; what was measured is not called passed."""
+    (world.root / "work").mkdir()
+    (world.root / "work" / "records").write_text("not a folder")
+    done = world.run(*SMOKE)
+    assert done.code == 17
+    assert "cannot write record" in done.err
+    assert done.statuses == {1: "failed", 4: "skipped"}
+    assert not list(world.batches[0].glob("result_*"))

@@ -1,0 +1,94 @@
+"""One measurement: its record whatever happens, and what it costs beside the client."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunefork.bench.records.store import Store
+from tunefork.bench.serving import client_vllm, host, program, rules
+from tunefork.bench.serving.measure import Measurement, measure
+from tunefork.bench.serving.program import Finished, run_program
+from tunefork.patchset.errors import ServeError
+
+
+@pytest.fixture
+def shared(tmp_path: Path, answer: dict[str, Any]) -> Measurement:
+    """A measurement whose client answers at once, as the real one did."""
+    return Measurement(store=Store(tmp_path / "records"), rules=rules.Rules(), profile="smoke", batch="b", project="p",
+                       client=lambda target, one, folder, timeout_s: (Finished(0, 0.001), answer, []))
+
+
+def test_the_tools_own_cost_is_under_two_seconds(shared: Measurement, target, scenario, tmp_path: Path) -> None:
+    host.host()
+    started = time.monotonic()
+    record = measure(shared, target, scenario, None, tmp_path / "a")
+    assert time.monotonic() - started < 2
+    assert record.status == "passed"
+    assert record.timing is not None
+    assert record.timing.before_s + record.timing.after_s < 2
+
+
+def test_starting_and_ending_the_client_is_in_its_time_and_under_two_seconds(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = run_program(["/bin/sleep", "0.5"], env={}, cwd=tmp_path, log=tmp_path / "log", deadline_s=20)
+    assert done.exit_code == 0
+    assert time.monotonic() - started - 0.5 < 2
+
+
+def test_a_clock_that_jumps_changes_no_duration(shared: Measurement, target, scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = iter(range(0, -1000, -1))
+    monkeypatch.setattr(time, "time", lambda: 1e9 + 3600 * next(hours))
+    record = measure(shared, target, scenario, None, tmp_path / "a")
+    assert record.timing is not None
+    assert 0 <= record.timing.before_s + record.timing.client_s + record.timing.after_s < 5
+    again = measure(shared, target, scenario, None, tmp_path / "b")
+    assert again.id != record.id
+    assert len(shared.store.ids()) == 2
+
+
+def test_a_dead_server_is_a_record(shared: Measurement, target, scenario, tmp_path: Path) -> None:
+    def dies(*_args: Any) -> Any:
+        raise ServeError("the server ended by itself (exit code 7)", "")
+
+    record = measure(replace(shared, client=dies), target, scenario, None, tmp_path / "a")
+    assert (record.status, record.problems[0].kind, record.score) == ("failed", "server-died", None)
+    assert shared.store.read(record.id) == record
+
+
+def test_an_interrupt_is_a_record_and_goes_on(shared: Measurement, target, scenario, tmp_path: Path) -> None:
+    def interrupted(*_args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(replace(shared, client=interrupted), target, scenario, None, tmp_path / "a")
+    record = next(iter(shared.store.records()))
+    assert record.status == "interrupted"  # type: ignore[union-attr]
+
+
+def test_what_the_client_is_told(target, scenario, tmp_path: Path) -> None:
+    words = client_vllm.arguments(target, scenario, tmp_path)
+    told = dict(itertools.pairwise(words))
+    assert {key: told[key] for key in ("--temperature", "--random-range-ratio", "--percentile-metrics", "--num-warmups", "--num-prompts",
+                                       "--max-concurrency", "--request-rate", "--random-input-len", "--random-output-len", "--seed")} == {
+        "--temperature": "0", "--random-range-ratio": "0.0", "--percentile-metrics": "ttft,tpot,itl,e2el", "--num-warmups": "4",
+        "--num-prompts": "10", "--max-concurrency": "2", "--request-rate": "inf", "--random-input-len": "64",
+        "--random-output-len": "32", "--seed": "0"}
+    assert {"--ignore-eos", "--save-result", "--save-detailed"} <= set(words)
+
+
+def test_the_client_does_not_run_the_variants_code(target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/work/vllm@base")
+    assert "PYTHONPATH" not in target.environment()
+
+
+def test_a_programs_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "GRACE_S", 1.0)
+    done = run_program(["/bin/sleep", "600"], env={}, cwd=tmp_path, log=tmp_path / "log", deadline_s=0.5)
+    assert (done.exit_code, done.late) == (None, True)
+    assert "did not end within" in done.how

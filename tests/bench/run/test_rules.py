@@ -1,0 +1,115 @@
+"""Gates as data, settings, and the load that they make."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tunefork.bench.errors import AccuracyUnknown
+from tunefork.bench.serving import load, profile, rules
+from tunefork.bench.serving.accuracy import arguments, judge
+from tunefork.bench.serving.settings import settings
+from tunefork.patchset.errors import BadInput
+
+OWN = """
+description = "mine"
+targets = ["cpu"]
+model = "tiny"
+served_name = "tiny"
+port = 8000
+ready_timeout_s = 60
+{gates}
+[server]
+[[scenarios]]
+isl = 8
+osl = 8
+conc = [1]
+"""
+
+
+def test_every_profile_of_ours_has_rules() -> None:
+    for name in profile.names():
+        found = rules.load(profile.load(name))
+        assert found.accuracy is not None, name
+        for point in found.baseline.configurations if found.baseline else ():
+            pairs = {(one.isl, one.osl): one.conc for one in profile.load(name).scenarios}
+            assert point.conc in pairs[point.isl, point.osl]
+
+
+@pytest.mark.parametrize(("word", "task"), [("", None), ('gates = "seed"', "wikitext"), ('gates = "mine.toml"', "hellaswag")])
+def test_a_users_profile_names_its_gates(tmp_path: Path, word: str, task: str | None) -> None:
+    (tmp_path / "own.toml").write_text(OWN.format(gates=word))
+    (tmp_path / "mine.toml").write_text('[accuracy]\ntask = "hellaswag"\napi = "completions"\ntimeout_s = 9\nresult = "seed"\n'
+                                        '[[accuracy.limits]]\nname = "acc"\nmetric = "acc,none"\nat_least = 0.5\n')
+    found = rules.load(profile.load(str(tmp_path / "own.toml"))).accuracy
+    assert (found.task if found else None) == task
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("accuracy = 1", "accuracy"), ("[load]\nrandom_range_ratio = 2.0", "less than or equal to 1"), ("nonsense = 1", "nonsense"), ("[", "not TOML"),
+    ('[accuracy]\ntask = "t"\napi = "completions"\ntimeout_s = 1\nresult = "seed"\nlimits = [{name = "a", metric = "b"}]', "could not fail"),
+])
+def test_rules_that_cannot_be_meant(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(BadInput, match=says):
+        rules.read(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize(("harness", "mean", "ratio"), [(1.0, 1024, 0.0), (0.8, 922, 1 / 9)])
+def test_the_harness_ratio_in_the_clients_words(harness: float, mean: int, ratio: float) -> None:
+    made = load.lengths(1024, harness)
+    assert (made.mean, made.ratio) == (mean, pytest.approx(ratio))
+    assert made.longest in (1024, 1025)
+    assert made.shortest == pytest.approx(harness * 1024, abs=1)
+
+
+def test_the_deadline_is_far_beyond_a_real_run() -> None:
+    one = load.scenario(1024, 8192, 16, rules.LoadRules())
+    assert load.deadline_s(one) > 10 * 22.5 * 10, "ten rounds of the B200's 22.5 s, ten times over"
+    assert math.isfinite(load.deadline_s(one))
+
+
+def test_variables_of_the_guide() -> None:
+    made, taken = settings({"profile": "seed", "isl": None, "conc": ()}, {
+        "MODEL": "m", "PORT": "8888", "TP": "4", "MAX_MODEL_LEN": "16384", "ISL": "1024", "OSL": "8192", "CONC": "16",
+        "RANDOM_RANGE_RATIO": "0.8", "NUM_PROMPTS": "160", "RESULT_FILENAME": "r", "GPU_MEMORY_UTIL": "0.9", "BLOCK_SIZE": "64"})
+    assert (made.model, made.port, made.tp, made.isl, made.osl, made.conc) == ("m", 8888, 4, 1024, 8192, (16,))
+    assert (made.range_ratio, made.num_prompts, made.block_size, made.gpu_memory_util) == (0.8, 160, 64, 0.9)
+    assert len(taken) == 12
+
+
+@pytest.mark.parametrize("variable", [{"CONC": "four"}, {"RANDOM_RANGE_RATIO": "1.5"}, {"NUM_PROMPTS": "0"}, {"RESULT_FILENAME": "../x"}])
+def test_variables_that_cannot_be_meant(variable: dict[str, str]) -> None:
+    with pytest.raises(BadInput):
+        settings({"profile": "seed", "isl": 1, "osl": 1, "conc": ()}, {"CONC": "4", **variable})
+
+
+def test_lm_evals_command(target) -> None:
+    seed = rules.read(rules.GATES / "seed.toml").accuracy
+    chat = rules.read(rules.GATES / "inferencex.toml").accuracy
+    assert seed and chat
+    words = arguments(target, seed, Path("/x"))
+    given = json.loads(words[words.index("--model_args") + 1])
+    assert given["base_url"] == "http://127.0.0.1:9/v1/completions"
+    assert (given["tokenizer"], words[words.index("--model") + 1]) == ("/weights", "local-completions")
+    words = arguments(target, chat, Path("/x"))
+    given = json.loads(words[words.index("--model_args") + 1])
+    assert given["base_url"] == "http://127.0.0.1:9/v1/chat/completions"
+    assert words[words.index("--num_fewshot") + 1] == "5"
+    assert "--apply_chat_template" in words
+
+
+def test_the_real_lm_evals_answer() -> None:
+    raw = Path(__file__).with_name("lm_eval_answer.json").read_bytes()
+    gate = rules.read(rules.GATES / "smoke.toml").accuracy
+    assert gate is not None
+    judged = judge(raw, gate, {"transformers_bits_per_byte": 0.7486318807131723}, seconds=1.0)
+    assert judged.status == "passed"
+    assert judged.metrics["bits_per_byte"] == 0.7509980847454547
+    assert judged.limits[0].at_most == pytest.approx(1.03 * 0.7486318807131723)
+    assert judge(raw, gate, {"transformers_bits_per_byte": 0.7}, seconds=1.0).status == "missed"
+    with pytest.raises(AccuracyUnknown, match="manifest"):
+        judge(raw, gate, {}, seconds=1.0)

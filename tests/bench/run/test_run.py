@@ -1,0 +1,158 @@
+"""`bench run` with stand-ins: the three modes, what it writes, its exit codes; a failed CONC is marked and the rest goes on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+SMOKE = ("--profile", "smoke")
+
+
+def test_a_good_run(world) -> None:
+    done = world.run(*SMOKE)
+    assert done.code == 0, done.err
+    assert done.statuses == {1: "passed", 4: "passed"}
+    assert done.json["profile"] == "smoke"
+    assert done.json["accuracy"]["status"] == "passed"
+    assert world.calls == ["serve", "lm_eval tiny_stories", "client 1", "client 4"], "one server, one gate, each CONC once"
+    batch, = world.batches
+    assert batch.name.startswith("batch_isl64_osl32_")
+    assert sorted(path.name for path in batch.glob("*.json")) == [
+        "accuracy.json", "batch.json", "result_isl64_osl32_conc1.json", "result_isl64_osl32_conc4.json"]
+    first = done.json["configurations"][0]
+    record = world.store.verify(first["record"])
+    assert (record.status, record.scenario.warmups, record.scenario.num_prompts) == ("passed", 2, 10)
+    assert record.trees[0].commit == "b" * 40
+    assert record.trees[0].patches == ("one", "two")
+    assert record.timing is not None
+    assert record.timing.before_s + record.timing.after_s < 2
+    assert {"client.json.gz", "client.log", "lm_eval.json"} <= set(world.store.files(record.id))
+    # By hand: 10 requests one after another, each 50 ms + 31 x 10 ms = 360 ms for 64 + 32 tokens.
+    assert first["score"]["tput_per_gpu"] == pytest.approx(96 / 0.36)
+    assert first["score"]["median_e2el_ms"] == pytest.approx(360)
+    assert first["score"]["interactivity"] == pytest.approx(100)
+
+
+def test_acc_times_nothing(world) -> None:
+    done = world.run(*SMOKE, "--mode", "acc")
+    assert done.code == 0, done.err
+    assert world.calls == ["serve", "lm_eval tiny_stories"]
+    assert done.json["configurations"] == []
+    assert done.json["accuracy"]["metrics"]["bits_per_byte"] == 0.7510
+
+
+def test_the_guides_variables(world) -> None:
+    world.env = {"ISL": "32", "OSL": "8", "CONC": "2", "NUM_PROMPTS": "6", "RESULT_FILENAME": "mine", "PORT": str(world.port)}
+    done = world.bench("run", "--json", *SMOKE)
+    assert done.code == 0, done.err
+    assert "from the environment: ISL=32" in done.err
+    assert [(one["isl"], one["osl"], one["conc"]) for one in done.json["configurations"]] == [(32, 8, 2)]
+    written = json.loads((world.batches[0] / "mine.json").read_text())
+    assert written["benchmark_args"]["num_prompts"] == 6
+    assert written["benchmark_args"]["base_url"].endswith(f":{world.port}")
+
+
+def test_an_option_wins_over_a_variable(world) -> None:
+    world.env = {"CONC": "7"}
+    done = world.run(*SMOKE, "--conc", "2")
+    assert done.statuses == {2: "passed"}
+    assert "CONC=7" not in done.err
+
+
+@pytest.mark.parametrize(("fault", "says"), [
+    ("requests-fail", "3 of 40 requests failed; the first: Internal Server Error"),
+    ("nan", "the client's median_tpot_ms is nan"),
+    ("short", "1 of 40 answers have another length than 32 tokens; the first: 31"),
+    ("missing", "the client's answer lacks median_e2el_ms"),
+    ("crashes", "the client ended with exit code 1: Traceback: ValueError: no route"),
+    ("no-answer", "the client left no answer"),
+    ("half", "the client left no answer"),
+])
+def test_a_failed_conc_is_marked_and_the_rest_goes_on(world, fault: str, says: str) -> None:
+    world.fake = {"client": {"4": fault}}
+    done = world.run(*SMOKE, "--conc", "2", "--conc", "4", "--conc", "8")
+    assert done.code == 12
+    assert done.statuses == {2: "passed", 4: "failed", 8: "passed"}
+    assert says in done.json["configurations"][1]["problem"]
+    assert done.json["configurations"][1]["score"] is None
+    assert not (world.batches[0] / "result_isl64_osl32_conc4.json").exists()
+    assert says in (world.batches[0] / "summary.txt").read_text()
+    assert [record.status for record in world.records] == ["passed", "failed", "passed"]
+
+
+def test_all_failed_is_13(world) -> None:
+    world.fake = {"client": {"1": "crashes", "4": "crashes"}}
+    done = world.run(*SMOKE)
+    assert done.code == 13
+    assert done.json["error"]["kind"] == "NothingMeasured"
+
+
+@pytest.mark.parametrize(("fault", "says"), [
+    ("nan", "bits_per_byte,none is nan"), ("not-available", "bits_per_byte,none is 'N/A'"), ("zero", "is 0.0, which no model reaches"),
+    ("missing", "bits_per_byte,none is missing"), ("partial", "scored 10 of 29 documents"), ("no-file", "left 0 results files"),
+    ("table", "cannot be understood"), ("crashes", "exit code 1: ConnectionError"),
+])
+def test_an_accuracy_that_is_not_known_ends_the_run_with_11(world, fault: str, says: str) -> None:
+    world.fake = {"lm_eval": fault}
+    done = world.run(*SMOKE)
+    assert done.code == 11
+    assert says in done.json["error"]["message"]
+    assert done.statuses == {1: "skipped", 4: "skipped"}
+    assert not any(call.startswith("client") for call in world.calls)
+
+
+def test_a_missed_gate_is_10_and_times_nothing(world) -> None:
+    world.fake = {"metrics": {"bits_per_byte,none": 0.7486 * 1.0301}}
+    done = world.run(*SMOKE)
+    assert done.code == 10
+    assert "bits_per_byte is 0.7711, must be at most 0.7711" in done.err
+    assert world.calls == ["serve", "lm_eval tiny_stories"]
+    assert done.json["accuracy"]["status"] == "missed"
+    assert "MISSED" in (world.batches[0] / "summary.txt").read_text()
+
+
+def test_a_server_that_does_not_start_is_9(world) -> None:
+    world.fake = {"server": "dies"}
+    done = world.run(*SMOKE)
+    assert done.code == 9
+    assert "no such device" in done.json["error"]["message"]
+    assert done.statuses == {1: "skipped", 4: "skipped"}
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (("--isl", "4"), "--isl and --osl go together"), (("--conc", "0"), "different positive integers"),
+    (("--isl", "7", "--osl", "7"), "does not say which CONC"), (("--mode", "submit"), "--team NAME"),
+    (("--", "-tp", "4"), "past the count of GPUs"), (("--", "--data-parallel-size=2"), "past the count of GPUs"),
+    (("--base-url", "http://x", "--variant", "base"), "--base-url uses a server that runs"), (("--tp", "0"), "tp:"),
+])
+def test_bad_input_is_2(world, arguments: tuple[str, ...], says: str) -> None:
+    done = world.bench("run", *SMOKE, *arguments)
+    assert done.code == 2, done.err
+    assert says in done.err
+    assert world.calls == []
+
+
+def test_a_running_server_is_measured_and_left_running(world) -> None:
+    server = world.serve()
+    try:
+        done = world.bench("run", "--json", *SMOKE, "--conc", "2", "--base-url", f"http://127.0.0.1:{world.port}/v1", "--gpus", "2")
+        assert done.code == 0, done.err
+        assert server.poll() is None, "not ours to stop"
+    finally:
+        server.kill()
+        server.wait()
+    record, = world.records
+    assert (record.server.own, record.server.gpus, record.vllm) == (False, 2, None)
+    assert record.score.tput_per_gpu == pytest.approx(record.metrics["total_token_throughput"] / 2)
+
+
+def test_a_running_server_of_another_model_is_refused(world) -> None:
+    server = world.serve()
+    try:
+        done = world.bench("run", "--json", "--profile", "seed", "--base-url", f"http://127.0.0.1:{world.port}")
+        assert done.code == 9
+        assert "serves tiny, not openai/gpt-oss-120b" in done.err
+    finally:
+        server.kill()
+        server.wait()

@@ -1,0 +1,87 @@
+"""`bench submit` from a shell: dry run, asking, the batch form, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunefork.bench.records.schema import Record
+from tunefork.bench.records.store import Store
+from tunefork.bench.serving.batch import Batch
+from tunefork.bench.serving.settings import Settings
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tunefork.patchset import applied
+tree = applied.AppliedTree("vllm", "all", Path("/nowhere"), "sdist", "a" * 40, "b" * 40, "c" * 40, ())
+applied.applied_tree = lambda layout, upstream, variant=None: tree
+from tunefork.cli.main import main
+sys.exit(main(["bench", "submit", "--json", *sys.argv[1:]]))
+"""
+
+
+@pytest.fixture
+def submit(tmp_path: Path) -> Callable[..., Any]:
+    def call(*arguments: str) -> Any:
+        return subprocess.run([sys.executable, "-c", DRIVER, *arguments], capture_output=True, text=True, check=False, timeout=60,
+                              stdin=subprocess.DEVNULL, env={**os.environ, "TUNEFORK_ROOT": str(tmp_path)}, cwd=tmp_path)
+    return call
+
+
+def test_dry_run_then_nobody_to_ask_then_yes_then_never_again(submit: Any, measured: Callable[..., Record], leaderboard: Any,
+                                                              store: Store) -> None:
+    board, record = leaderboard(), measured()
+    words = (record.id, "--team", "O'Hara 東京", "--url", board.url)
+    shown = submit(*words, "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["submissions"][0]["data"][0] == "O'Hara 東京"
+    assert "would go to" in shown.stderr
+    asked = submit(*words)
+    assert asked.returncode == 2
+    assert "nobody is here to say yes" in asked.stderr
+    assert board.posts == 0
+    assert not list(store.path(record.id).glob("submission-*"))
+    sent = submit(*words, "--yes")
+    assert sent.returncode == 0, sent.stderr
+    assert json.loads(sent.stdout)["submissions"][0]["state"] == "complete"
+    twice = submit(*words, "--yes")
+    assert twice.returncode == 14
+    assert (len(board.rows), board.posts) == (1, 1)
+
+
+def test_a_batch_is_all_or_nothing_before_it_is_sent(submit: Any, measured: Callable[..., Record], leaderboard: Any, tmp_path: Path) -> None:
+    board = leaderboard()
+    batch = Batch.create(tmp_path, Settings(profile="seed"), 8192, 1024, (4, 8), tree="c" * 40, version="0.29.0")
+    batch.mark(4, "passed", record=measured(conc=4).id)
+    batch.mark(8, "failed", problem="3 of 80 requests failed")
+    words = (str(batch.folder), "--team", "us", "--url", board.url, "--yes")
+    refused = submit(*words)
+    assert refused.returncode == 2
+    assert "CONC 8 failed: 3 of 80 requests failed" in refused.stderr
+    assert board.posts == 0
+    batch.mark(8, "passed", record=measured(conc=8).id)
+    assert submit(*words).returncode == 0
+    assert [row[1] for row in board.rows] == [4, 8]
+
+
+@pytest.mark.parametrize(("fault", "code"), [("error", 15), ("post 500", 16)])
+def test_exit_codes(submit: Any, measured: Callable[..., Record], leaderboard: Any, fault: str, code: int) -> None:
+    done = submit(measured().id, "--team", "us", "--url", leaderboard(fault).url, "--yes")
+    assert done.returncode == code, done.stderr
+
+
+def test_a_damaged_record_is_17(submit: Any, measured: Callable[..., Record], store: Store) -> None:
+    record = measured()
+    path = store.path(record.id) / "record.json"
+    path.write_bytes(path.read_bytes().replace(b"2000", b"1000"))
+    done = submit(record.id, "--team", "us", "--dry-run")
+    assert done.returncode == 17
+    assert "is damaged" in done.stderr
