@@ -109,7 +109,8 @@ def rows(found: Outcome) -> list[tuple[str, str, str, str, str, str, str]]:
     lines = []
     for one in found.scenarios:
         for metric, judged in one.judgements.items():
-            more = f", {judged.more_pairs} more pairs should settle it" if judged.verdict == "inconclusive" and judged.more_pairs else ""
+            count = f"{judged.more_pairs} more pair{'s' if judged.more_pairs != 1 else ''}"
+            more = f", {count} should settle it" if judged.verdict == "inconclusive" and judged.more_pairs else ""
             lines.append((one.name, f"{metric}{' *' if metric == one.decides else ''}", ratio(judged.ratio), interval(judged),
                           "-" if judged.p_holm is None else f"{judged.p_holm:.3g}", str(judged.pairs), f"{judged.verdict}{more}"))
     return lines

@@ -52,7 +52,7 @@ def by_variant(points: Iterable[Point]) -> dict[str, list[Point]]:
 
 
 def effects(found: Sequence[Outcome]) -> list[tuple[str, str, float, float, float, str]]:
-    """(row, chips, percent, low, high, verdict) of every scenario that has an interval, of experiments with one deciding metric."""
+    """(row in two lines, chips, percent, low, high, verdict) of every scenario with an interval; one metric decides in all."""
     lines: list[tuple[str, str, float, float, float, str]] = []
     for outcome in found:
         name = outcome.comparison or f"{short(outcome.b)} vs {short(outcome.a)}"
@@ -60,7 +60,7 @@ def effects(found: Sequence[Outcome]) -> list[tuple[str, str, float, float, floa
             judged = one.judgements[one.decides]
             if judged.ratio is not None and judged.lo is not None and judged.hi is not None:
                 middle, low, high = (100 * (value - 1) for value in (judged.ratio, judged.lo, judged.hi))
-                lines.append((f"{name}, {one.name}", ", ".join(outcome.chips), middle, low, high, judged.verdict))
+                lines.append((f"{name}<br>{one.name}", ", ".join(outcome.chips), middle, low, high, judged.verdict))
     return lines
 
 
@@ -86,7 +86,7 @@ def forest(title: str, metric: str, found: Sequence[Outcome]) -> Figure | None:
                 "marker": {"color": colour, "size": 10, "symbol": "square"},
                 "hovertemplate": "%{y}: %{x:+.2f} %<extra>" + verdict + "</extra>"})
     order = [line[0] for line in lines]
-    return {"title": title, "data": traces, "height": 150 + 34 * len(lines), "layout": {
+    return {"title": title, "data": traces, "height": 150 + 42 * len(lines), "layout": {
         "xaxis": {"title": {"text": f"B / A - 1 of {metric}, %"}, "zeroline": True},
         "yaxis": {"categoryorder": "array", "categoryarray": order[::-1], "automargin": True},
         "shapes": [{"type": "rect", "xref": "x", "yref": "paper", "x0": -threshold, "x1": threshold, "y0": 0, "y1": 1, "opacity": 0.12,

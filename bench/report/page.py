@@ -16,6 +16,7 @@ from tunefork.bench.report import charts
 from tunefork.bench.report.points import Panel, variant, weighted
 
 HERE = Path(__file__).parent
+UNFOLDED = 6  # more experiments than this are shown as one line each
 COLUMNS = ("record", "created", "status", "chip", "GPUs", "profile", "variant", "ISL", "OSL", "CONC", "tok/s/GPU", "tok/s/user", "E2E ms",
            "TTFT ms", "TPOT ms", "vs baseline: tput", "E2E", "intvty", "commit", "experiment", "arm", "why not")
 
@@ -63,7 +64,7 @@ def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 def summary(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[Outcome], panels: Sequence[Panel]) -> str:
     """What a reader with twenty seconds must know."""
-    parts = [verdict(one) for one in outcomes]
+    parts = [verdict(one, folded=len(outcomes) > UNFOLDED) for one in outcomes]
     if not outcomes:
         parts.append("<p>No experiment among these records: nothing here says which variant is better. <code>bench ab</code> does.</p>")
     best = [line for panel in panels for line in best_of(panel, records)]
@@ -82,8 +83,8 @@ def summary(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequenc
     return "".join(parts)
 
 
-def verdict(found: Outcome) -> str:
-    """One experiment in a sentence and a line per scenario."""
+def verdict(found: Outcome, *, folded: bool) -> str:
+    """One experiment in a sentence and a line per scenario, which can be folded away."""
     what = f"{escape(found.b)} against {escape(found.a)}" + (f" ({escape(found.comparison)})" if found.comparison else "")
     lines = []
     for one in found.scenarios:
@@ -93,8 +94,10 @@ def verdict(found: Outcome) -> str:
                      f"{rejected}: {judged.verdict}</li>")
     start = "" if found.restarts else '<p class="soft">The servers were not restarted between trials.</p>'
     kind = found.verdict.replace(" ", "-")
-    return (f'<div class="verdict {kind}"><p>{what}: <b>{found.verdict}</b> on {escape(", ".join(found.chips))}, profile '
-            f"{escape(found.profile)}</p><ul>{''.join(lines)}</ul>{start}</div>")
+    said = f'{what}: <b>{found.verdict}</b> on {escape(", ".join(found.chips))}, profile {escape(found.profile)}'
+    items = f"<ul>{''.join(lines)}</ul>{start}"
+    inner = f"<details><summary>{said}</summary>{items}</details>" if folded else f"<p>{said}</p>{items}"
+    return f'<div class="verdict {kind}">{inner}</div>'
 
 
 def best_of(panel: Panel, records: Sequence[Record]) -> list[tuple[str, ...]]:

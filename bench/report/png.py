@@ -59,13 +59,13 @@ def forest(title: str, metric: str, found: Sequence[Outcome], folder: Path) -> P
     lines = effects(found)
     if not lines:
         return None
-    made, axes = figure(8, 1.6 + 0.35 * len(lines))
+    made, axes = figure(8, 1.6 + 0.42 * len(lines))
     axes.axvspan(-100 * found[0].threshold, 100 * found[0].threshold, color="#888888", alpha=0.12)
     axes.axvline(0, color="#888888", linewidth=1)
     for row, (_, _, middle, low, high, verdict) in enumerate(lines):
         axes.errorbar([middle], [-row], xerr=[[middle - low], [high - middle]], fmt="s", color=VERDICT_COLOURS[verdict], capsize=3,
                       label=verdict)
-    axes.set_yticks([-row for row in range(len(lines))], [line[0] for line in lines])
+    axes.set_yticks([-row for row in range(len(lines))], [line[0].replace("<br>", "\n") for line in lines])
     axes.set(title=title, xlabel=f"B / A - 1 of {metric}, %")
     named = dict(zip(axes.get_legend_handles_labels()[1], axes.get_legend_handles_labels()[0], strict=True))
     axes.legend(named.values(), named.keys(), fontsize="small")

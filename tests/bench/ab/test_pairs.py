@@ -1,0 +1,105 @@
+"""Which pairs count: every reason to leave one out, and no reason for the good ones."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tunefork.bench.ab.outcome import as_json, outcomes
+from tunefork.bench.ab.pairs import chip, collect
+from tunefork.bench.records.schema import Record, Telemetry
+
+
+def _samples() -> ModuleType:
+    path = Path(__file__).parents[1] / "report" / "samples.py"
+    spec = importlib.util.spec_from_file_location("ab_samples", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+samples = _samples()
+
+
+def experiment(effect: float = 1.05) -> list[Record]:
+    found: list[Record] = samples.experiment("x", "base", "only:p", effect, pairs=4, concs=(4,))
+    return found
+
+
+def changed(records: list[Record], pair: int, arm: str, **changes: Any) -> list[Record]:
+    """The records with one trial changed."""
+    return [one.model_copy(update=changes) if (one.labels["pair"], one.labels["arm"]) == (str(pair), arm) else one for one in records]
+
+
+def clocks(mhz: float) -> Telemetry:
+    return Telemetry(tool="amd-smi", samples=10, gpus={"0": {"clock_mhz": (mhz, mhz - 10, mhz + 10)}})
+
+
+def with_metric(records: list[Record], pair: int, arm: str, **metrics: float) -> list[Record]:
+    own = next(one for one in records if (one.labels["pair"], one.labels["arm"]) == (str(pair), arm))
+    return changed(records, pair, arm, metrics={**(own.metrics or {}), **metrics})
+
+
+GOOD = experiment()
+FOREIGN = {**next(one for one in GOOD if one.labels["pair"] == "2" and one.labels["arm"] == "A").labels, "foreign": "4711, python"}
+SPOILED = {
+    "failed requests": (with_metric(GOOD, 2, "B", failed=2.0), "B: 2 requests failed"),
+    "token counts": (with_metric(GOOD, 2, "B", total_output_tokens=1.0), "total_output_tokens differ"),
+    "input tokens": (with_metric(GOOD, 2, "A", total_input_tokens=1.0), "total_input_tokens differ"),
+    "foreign process": (changed(GOOD, 2, "A", labels=FOREIGN), "A: another process was on the device: 4711, python"),
+    "throttled": (changed(changed(GOOD, 2, "A", telemetry=clocks(2400)), 2, "B", telemetry=clocks(2200)), "GPU 0 throttled"),
+    "another code": (changed(GOOD, 2, "B", trees=(samples.tree("all"),)), "not the code of the experiment's first pair"),
+    "another chip": (changed(GOOD, 2, "B", host=samples.HOST.model_copy(update={"gpus": ("other",)})), "A ran on 1 x simulated chip"),
+    "another load": (changed(GOOD, 2, "B", scenario=GOOD[0].scenario.model_copy(update={"seed": 9})), "other loads"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_a_spoiled_pair_is_left_out_with_its_reason(kind: str) -> None:
+    records, reason = SPOILED[kind]
+    found = collect(records)[8192, 1024, 4]
+    assert [one.pair for one in found.rejected] == [2]
+    assert found.rejected[0].reason.startswith(reason) or reason in found.rejected[0].reason
+    assert len(found.accepted) == 3
+
+
+def test_a_failed_trial_gives_its_problem() -> None:
+    bad = samples.failed(77, "the server died", labels=next(one for one in GOOD if one.labels["pair"] == "1").labels)
+    found = collect([*[one for one in GOOD if one.labels != bad.labels], bad])[8192, 1024, 4]
+    assert [one.reason for one in found.rejected] == ["A failed: the server died"]
+
+
+def test_good_pairs_stay() -> None:
+    found = collect(GOOD)[8192, 1024, 4]
+    assert (len(found.accepted), found.rejected, found.half) == (4, (), ())
+    same = collect(changed(changed(GOOD, 2, "A", telemetry=clocks(2400)), 2, "B", telemetry=clocks(2390)))[8192, 1024, 4]
+    assert same.rejected == ()
+
+
+def test_half_a_pair_waits_and_a_later_trial_replaces_an_earlier_one() -> None:
+    assert collect(GOOD[:-1])[8192, 1024, 4].half == (3,)
+    later = GOOD[0].model_copy(update={"id": "zz", "created": GOOD[-1].created})
+    assert collect([later, *GOOD])[8192, 1024, 4].accepted[0][0].id == "zz"
+
+
+def test_the_json_of_the_issue() -> None:
+    found = as_json(outcomes(GOOD)[0])
+    scenarios = found["scenarios"]
+    assert isinstance(scenarios, list)
+    assert {"ratio", "lo", "hi", "pairs", "rejected", "verdict"} <= scenarios[0].keys()
+    assert (scenarios[0]["verdict"], found["verdict"], found["chips"]) == ("better", "better", ("simulated chip",))
+
+
+def test_a_chip_is_never_guessed() -> None:
+    server = GOOD[0].server
+    far = GOOD[0].model_copy(update={"server": server.model_copy(update={"own": False, "base_url": "http://far:8000", "target": "unknown"})})
+    assert chip(far) == "unknown chip of far"
+    cpu = GOOD[0].model_copy(update={"server": server.model_copy(update={"target": "cpu"})})
+    assert chip(cpu) == "CPU simulated CPU", "the CPU backend on a machine with GPUs is no GPU's number"
