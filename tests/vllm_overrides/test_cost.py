@@ -25,6 +25,12 @@ def test_the_whole_model_weighs_what_its_checkpoint_does() -> None:
     assert every / 2**30 == pytest.approx(60.8, rel=0.01)
 
 
+def test_what_every_step_reads() -> None:
+    """Per layer q and o of 64 heads, k and v of 8, and the router; the head once."""
+    layer = 2880 * (4096 + 512 + 512) + 4096 * 2880 + 2880 * 128
+    assert GptOss().dense_bytes(1) == 2 * (36 * layer + 201088 * 2880)
+
+
 def test_what_padding_reads() -> None:
     independent, alike = ByteModel(padding="independent"), ByteModel(padding="one-row")
     assert independent.seconds(4, 4) == alike.seconds(4, 4)
@@ -41,7 +47,7 @@ def test_tensor_parallel_splits_all_but_the_router() -> None:
 
 def test_a_table_between_and_outside_its_points() -> None:
     table = TableModel(((2, 0.004), (4, 0.006), (8, 0.007)), "here")
-    assert [table.seconds(1, rows) for rows in (1, 2, 3, 4, 6, 8)] == pytest.approx([0.004, 0.004, 0.005, 0.006, 0.0065, 0.007])
+    assert [table.seconds(1, rows) for rows in (1, 2, 3, 4, 5, 8)] == pytest.approx([0.004, 0.004, 0.005, 0.006, 0.00625, 0.007])
     with pytest.raises(OverrideError, match="ends at 8 rows, the plan needs 9"):
         table.seconds(1, 9)
     assert table.extra_sizes() == ()

@@ -51,5 +51,8 @@ def test_says_what_a_trace_looks_like(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(OverrideError, match=r"some\.log"):
         read_trace(file, Limits())
+    if not text.startswith("{"):
+        with pytest.raises(OverrideError, match="no table of CUDA graph metrics"):
+            read_trace(file, Limits())
     with pytest.raises(OverrideError, match="cannot be read"):
         read_trace(tmp_path / "missing", Limits())
