@@ -409,6 +409,8 @@ def test_very_long_and_odd_paths(world: World) -> None:
     apply(world.layout, "up", "base")
     for name in names[1:]:
         (world.checkout / name).write_bytes(b"mine\n")
+    (world.checkout / ".git" / "info").mkdir(exist_ok=True)
+    (world.checkout / ".git" / "info" / "exclude").write_text("*\n")  # ignored files are kept too, each by its very name
     with pytest.raises(WorkAtRisk, match="untracked files"):
         apply(world.layout, "up")
     apply(world.layout, "up", discard=True)
