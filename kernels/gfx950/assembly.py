@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from tunefork.kernels.gfx950.errors import BadAssembly
 
+TARGET = re.compile(r'^\s*\.amdgcn_target "[^"]*-gfx950[":]', re.M)  # the triple before it differs between LLVM versions
 LABEL = re.compile(r"^([.\w$]+):")
 DIRECTIVE = re.compile(r"^\s+\.amdhsa_(\w+)\s+(-?\d+)")
 FILE = re.compile(r'^\s+\.file\s+(\d+)\s+"[^"]*"(?:\s+"([^"]*)")?')
@@ -212,7 +213,7 @@ def parse(text: str) -> Program:
     names = re.findall(r"^\s+\.amdhsa_kernel\s+(\S+)", text, re.M)
     if len(names) != 1:
         raise BadAssembly(f"expected the text of one kernel, found {len(names)}: {', '.join(names) or 'none'}")
-    if 'target "amdgcn-amd-amdhsa--gfx950' not in text:
+    if not TARGET.search(text):
         raise BadAssembly(f"{names[0]} was not compiled for gfx950", "compile it with GPUTarget('hip', 'gfx950', 64)")
     code, _, tail = text.partition("\t.amdgpu_metadata")
     reader = _Reader()

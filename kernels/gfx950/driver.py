@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton
+from triton.backends import backends
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 from triton.runtime.cache import get_cache_manager
@@ -219,6 +220,18 @@ class Driver(DriverBase):  # type: ignore[misc] # triton has no types
         raise ExecutionError("the executor says nothing about time; a benchmark needs a GPU")
 
 
+class NoDevice:
+    """What is active outside the block on a machine without a GPU: kernels that ran may still be let go, nothing else works.
+
+    Triton 3.9 asks the active driver to unload a kernel when it is garbage-collected, which may be after the block.
+    """
+
+    utils = Utilities()
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("no Triton driver is active: this machine has no GPU; run kernels inside on_gfx950()")
+
+
 @contextlib.contextmanager
 def on_gfx950(
     *,
@@ -238,3 +251,5 @@ def on_gfx950(
         yield device
     finally:
         config._active = before
+        if before is None and config._default is None and not any(item.driver.is_active() for item in backends.values()):
+            config._default = NoDevice()

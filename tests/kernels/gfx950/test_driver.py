@@ -99,6 +99,15 @@ def test_the_driver_before_comes_back() -> None:
     assert config._active is before
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="outside the block this machine's GPU is active")
+def test_outside_the_block_nothing_runs_and_kernels_can_be_let_go() -> None:
+    with on_gfx950():
+        grid_kernel[(1,)](torch.zeros(1, dtype=torch.int32), 1, 1)
+    assert triton.runtime.driver.active.utils.unload_module(object()) is None
+    with pytest.raises(RuntimeError, match="no Triton driver is active"):
+        grid_kernel[(1,)](torch.zeros(1, dtype=torch.int32), 1, 1)
+
+
 def test_no_time_is_given() -> None:
     with on_gfx950(), pytest.raises(ExecutionError, match="nothing about time"):
         triton.runtime.driver.active.get_benchmarker()

@@ -116,12 +116,13 @@ def test_every_removed_barrier_is_caught(lockstep: bool) -> None:
     total = count(pattern)
     assert total >= 2
     for at in range(total):
-        assert outcome(replaced(pattern, at, "\ts_nop 0"), lockstep=lockstep) == LdsRace.__name__, at
+        # A barrier that orders direct-to-LDS loads (newer Triton) is missed as bytes still in flight.
+        assert outcome(replaced(pattern, at, "\ts_nop 0"), lockstep=lockstep) in (LdsRace.__name__, MissingWait.__name__), at
 
 
 def test_a_missing_wait_names_register_instruction_and_source_line() -> None:
     pattern = r"^\ts_waitcnt vmcnt"
-    with pytest.raises(MissingWait, match=r"`.*` \(test_executor_faults.py:\d+\): v\d+ is used while the load"):
+    with pytest.raises(MissingWait, match=r"`.*` \(test_executor_faults.py:\d+\): (v\d+ is used while the load|LDS bytes are used while)"):
         run_product(replaced(pattern, 0, "\ts_nop 0"))
 
 
@@ -135,7 +136,7 @@ def test_a_short_buffer_is_out_of_bounds() -> None:
     [
         ("wrong nibble order", r"(v_cvt_scalef32_pk_bf16_fp4 \S+ \S+ \S+) op_sel:\[1,0,0\]", r"\1 op_sel:[0,1,0]"),
         ("same byte twice", r"(v_cvt_scalef32_pk_bf16_fp4 \S+ \S+ \S+) op_sel:\[1,1,0\]", r"\1"),
-        ("another matrix operand", r"(v_mfma_f32_\S+ v\[\d+:\d+\]), (v\[\d+:\d+\]), (v\[\d+:\d+\])", r"\1, \3, \2"),
+        ("another matrix operand", r"(v_mfma_f32_\S+ [va]\[\d+:\d+\]), (v\[\d+:\d+\]), (v\[\d+:\d+\])", r"\1, \3, \2"),
         ("negated input", r"(v_cvt_scalef32_pk_bf16_fp4 \S+ \S+) (v\d+)", r"\1 1.0"),
     ],
 )
