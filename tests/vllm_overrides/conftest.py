@@ -52,10 +52,11 @@ def source() -> Source:
 
 
 class Hook:
-    """vLLM's adjustment for GPT-OSS, as far as sizes go."""
+    """vLLM's adjustment for GPT-OSS, as far as sizes go, and a mark that it ran."""
 
     @staticmethod
     def verify_and_update_config(vllm_config: Any) -> None:
+        vllm_config.adjusted_by_vllm = True
         config = vllm_config.compilation_config
         if config.cudagraph_capture_sizes is None and config.max_cudagraph_capture_size is None:
             config.max_cudagraph_capture_size = 1024

@@ -35,6 +35,12 @@ def test_sets_the_sizes(vllm: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert any(line.startswith("capture_plan: vllm.model_executor.models.config.MODELS_CONFIG_MAP['GptOssFor") for line in lines)
 
 
+def test_vllms_own_adjustment_still_runs(vllm: Any) -> None:
+    config = vllm.config()
+    configured(vllm, config=config)
+    assert config.adjusted_by_vllm
+
+
 def test_applying_twice_is_harmless(vllm: Any) -> None:
     configured(vllm)
     once = vllm.hooks["GptOssForCausalLM"]

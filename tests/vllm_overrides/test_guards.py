@@ -44,6 +44,13 @@ def test_a_bound_that_is_no_number(vllm: Any) -> None:
         apply_named("guards", {"AITER_BF16_FP8_MOE_BOUND": "2k"})
 
 
+def test_nothing_is_applied_beside_a_bad_bound(vllm: Any) -> None:
+    before = dict(vllm.hooks)
+    with pytest.raises(OverrideError, match="whole number"):
+        apply_named("capture_plan,guards", {"TUNEFORK_CAPTURE_PLAN": "conc=4", "AITER_BF16_FP8_MOE_BOUND": "2k"})
+    assert vllm.hooks == before
+
+
 def test_the_dead_names_are_dead(source: Any) -> None:
     """Either vLLM does not know a name, or no code but the one that stores its value mentions it."""
     named: dict[str, list[str]] = {name: [] for name in DEAD}
