@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from tunefork.patchset.layout import Layout
 
 if TYPE_CHECKING:
     from tunefork.bench.serving.run import Run
+    from tunefork.bench.serving.settings import Settings
 
 
 @click.command(epilog="Exit codes: 0 everything passed; 9 the server did not start, answer or stop; 10 the accuracy gate was missed; "
@@ -76,19 +78,23 @@ def run(ctx: click.Context, /, out: Path | None, resume: tuple[Path, ...], team:
         raise BadInput(f"--resume goes on with the batch's own settings; --{next(iter(typed)).replace('_', '-')} would change them",
                        "leave it out, or start a new batch")
     asked, taken = settings(options if not resume else {"profile": "smoke"}, {} if resume else os.environ)
-    if asked.mode == "submit" and not team:
-        raise BadInput("--mode submit needs a team", "--team NAME")
+    if asked.mode == "submit":
+        submittable(asked, team, yes=yes, no_baseline=no_baseline, url=url)
     for name, value in taken.items():
         say(f"from the environment: {name}={value}")
-    done = runs.execute(runs.start(layout, asked, out.resolve(), say, tuple(folder.resolve() for folder in resume)), out.resolve())
+    planned = runs.start(layout, asked, out.resolve(), say, tuple(folder.resolve() for folder in resume))
+    if resume and planned.settings.mode == "submit":
+        submittable(planned.settings, team, yes=yes, no_baseline=no_baseline, url=url)
+    done = runs.execute(planned, out.resolve())
     answer = runs.report(done)
     show(done, as_json=as_json)
     code = done.code
-    if done.settings.mode == "submit" and code == 0:
+    if done.settings.mode == "submit" and code:
+        say("nothing was submitted")
+    elif done.settings.mode == "submit":
         from tunefork.cli.bench_submit import grave, send
 
-        if not team:
-            raise BadInput("this batch is to be submitted, which needs a team", "--team NAME")
+        assert team is not None
         records = [done.records[key] for key in sorted(done.records)]
         answer["submissions"] = send(layout, done.store, done.rules, records, team, yes=yes, no_baseline=no_baseline, url=url,
                                      fresh=timedelta(hours=24), dry_run=False, again=False)
@@ -96,6 +102,18 @@ def run(ctx: click.Context, /, out: Path | None, resume: tuple[Path, ...], team:
     if as_json:
         print_json(answer)
     return code
+
+
+def submittable(asked: Settings, team: str | None, *, yes: bool, no_baseline: bool, url: str | None) -> None:
+    """Refuse now what could not be submitted after the measurement."""
+    from tunefork.bench.serving import rules
+    from tunefork.bench.serving import settings as configure
+    from tunefork.bench.serving.submit import refuse_early
+
+    profile = configure.profile(asked)
+    refuse_early(rules.load(profile), profile, team, url=url, no_baseline=no_baseline)
+    if not yes and not sys.stdin.isatty():
+        raise BadInput("nobody is here to say yes before the results go out", "--yes submits without asking")
 
 
 def show(done: Run, *, as_json: bool) -> None:

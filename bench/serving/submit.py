@@ -15,8 +15,9 @@ from tunefork.bench.records.schema import Record, Submission, utc_now
 from tunefork.bench.records.store import Store, write_synced
 from tunefork.bench.serving import gradio
 from tunefork.bench.serving.gradio import Outcome, Patience
+from tunefork.bench.serving.profile import Profile
 from tunefork.bench.serving.rules import Rules
-from tunefork.patchset.errors import TuneforkError
+from tunefork.patchset.errors import BadInput, TuneforkError
 from tunefork.patchset.state import write_atomically
 
 FUNCTION = "submit_results"
@@ -59,6 +60,19 @@ def prepare(record: Record, rules: Rules, team: str, *, tree: str | None, url: s
     data = (*scores(record, rules, team, name, no_baseline=no_baseline), *accuracies(record, wanted, name))
     address = (url or (board.url if board else "")).rstrip("/").format(isl=one.isl, osl=one.osl)
     return Prepared(record, address, team, (*FIELDS, *wanted), data)
+
+
+def refuse_early(rules: Rules, profile: Profile, team: str | None, *, url: str | None, no_baseline: bool) -> None:
+    """What would be refused after hours of measuring, refused before: no team, no leaderboard, no baseline."""
+    if not team or not team.strip():
+        raise BadInput("to submit, a team is needed", "--team NAME")
+    if rules.leaderboard is None and url is None:
+        raise SubmitRefused(f"profile {profile.name} has no leaderboard", "--url URL, or a profile that has one: seed, stage2")
+    without = [f"{load.isl}/{load.osl} CONC {conc}" for load in profile.scenarios for conc in load.conc
+               if rules.baseline is None or rules.baseline.at(load.isl, load.osl, conc) is None]
+    if without and not no_baseline:
+        raise SubmitRefused(f"no baseline was published for {', '.join(without)}",
+                            "choose others with --isl --osl --conc, or --no-baseline sends them with empty ratios")
 
 
 def refuse_unless_passed(record: Record, name: str) -> None:

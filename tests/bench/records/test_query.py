@@ -43,7 +43,7 @@ def test_an_empty_store_has_the_tables(store: Store) -> None:
 
 
 @pytest.mark.parametrize("sql", ["DROP TABLE records", "SELECT nothing FROM records", "", "SELECT 1; SELECT 2", "ATTACH '/tmp/x' AS y",
-                                 "INSERT INTO damaged VALUES (1, 2)"])
+                                 "INSERT INTO damaged VALUES (1, 2)", "INSERT INTO damaged VALUES (1, 2) RETURNING *", "PRAGMA user_version"])
 def test_only_one_select(store: Store, sql: str) -> None:
     with pytest.raises(BadInput, match="--sql"):
         query(store, sql)

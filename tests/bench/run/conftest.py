@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -121,12 +122,14 @@ class World:
         return sorted((self.root / "work" / "bench").glob("batch_*"))
 
 
-def stand_ins() -> list[psutil.Process]:
-    """All living processes of stand-ins, orphans included."""
+def stand_ins(root: Path) -> list[psutil.Process]:
+    """All living processes of this test's stand-ins, orphans included."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
-        if FAKE.name in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
+        with contextlib.suppress(psutil.Error):
+            if (FAKE.name in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE
+                    and process.environ().get("TUNEFORK_ROOT") == str(root)):
+                found.append(process)
     return found
 
 
@@ -135,9 +138,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     python = tmp_path / "python"
     python.write_text(f"#!{sys.executable}\nimport os, sys\nos.execv({sys.executable!r}, ['python', {str(FAKE)!r}, *sys.argv[1:]])\n")
     python.chmod(0o755)
-    before = {process.pid for process in stand_ins()}
     yield World(tmp_path, python, free_port("127.0.0.1"))
-    left = [process for process in stand_ins() if process.pid not in before]
+    left = stand_ins(tmp_path)
     for process in left:
         process.kill()
     assert not left, f"left behind: {left}"

@@ -156,3 +156,15 @@ def test_a_running_server_of_another_model_is_refused(world) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.mark.parametrize(("arguments", "code", "says"), [
+    (("--profile", "smoke", "--team", "us"), 14, "profile smoke has no leaderboard"),
+    (("--profile", "seed", "--team", "us", "--isl", "1024", "--osl", "1024"), 14, "no baseline was published for 1024/1024 CONC 16"),
+    (("--profile", "stage2", "--team", "us"), 2, "nobody is here to say yes"),
+    (("--profile", "stage2", "--team", " "), 2, "a team is needed"),
+])
+def test_what_could_not_be_submitted_is_not_measured(world, arguments: tuple[str, ...], code: int, says: str) -> None:
+    done = world.bench("run", "--mode", "submit", *arguments)
+    assert (done.code, world.calls, world.batches) == (code, [], [])
+    assert says in done.err
