@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,12 @@ def run_checks(entries: Sequence[Shipped], *, workers: int | None = None, say: S
         with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("forkserver")) as pool:
             jobs = {at: pool.submit(run_check, entries[at].check) for at in remote}  # type: ignore[arg-type] # not None above
             for at, job in jobs.items():
-                results[at] = job.result()
-                say(f"executed {entries[at].label}")
+                try:
+                    results[at] = job.result()
+                except (BrokenProcessPool, ImportError):  # its module cannot be imported there; it can be here
+                    local.append(at)
+                else:
+                    say(f"executed {entries[at].label}")
     for at in local:
         check = entries[at].check
         assert check is not None

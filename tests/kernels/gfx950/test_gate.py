@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from tunefork.kernels.gfx950 import gate as room
 from tunefork.kernels.gfx950.budget import Budget, Limit, failures, wide_share, without_kernel
 from tunefork.kernels.gfx950.compile import Compiled, CompileFailed, Request, compile_all, content_key
 from tunefork.kernels.gfx950.errors import BadBudget
-from tunefork.kernels.gfx950.gate import GateRow, gate, record
+from tunefork.kernels.gfx950.gate import GateRow, gate, record, run_checks
 from tunefork.kernels.gfx950.shipped import Shipped
 
 
@@ -84,6 +86,16 @@ def test_processes_give_the_same_code(tmp_path: Path) -> None:
     entries = [entry(constexprs={"FACTOR": float(at), "BLOCK": 256}) for at in range(3)]
     apart = compile_all(entries, cache=tmp_path / "a", workers=2)
     assert apart == compile_all(entries, cache=tmp_path / "b", workers=1)
+
+
+@pytest.mark.slow
+def test_checks_run_in_processes_or_here() -> None:
+    """A check of an importable module runs apart, one that only this test session can import runs here."""
+    apart = entry("apart", check=functools.partial(math.fsum, [0.25, 0.5]))
+    ran = run_checks([apart, entry("apart too", check=functools.partial(math.fsum, [])), entry("none", check=None)], workers=2)
+    assert [done and done.error for done in ran] == [0.75, 0.0, None]
+    ran = run_checks([entry(), entry("wrong", check=wrong)], workers=2)
+    assert [done is not None and done.failure for done in ran] == ["", ""] and ran[0] is not None and ran[0].error == 0
 
 
 def test_what_does_not_compile_is_a_row(tmp_path: Path) -> None:
