@@ -68,9 +68,6 @@ def main(argv: list[str] | None = None) -> int:
         if "-v" in args[:1] or "--verbose" in args[:1]:
             raise
         return report(error, as_json="--json" in args)
-    except click.exceptions.Abort:
-        click.echo("stopped", err=True)
-        return 130
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 2
@@ -79,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("stopped", err=True)
         return 130
     return result if isinstance(result, int) else 0

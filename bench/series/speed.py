@@ -76,7 +76,8 @@ def insertion(git: Git, name: str, number: int) -> bytes:
     hunks = body[1].split(b"\n", 1)[1]
     path = name.encode()
     who = f"From {'0' * 40} Mon Sep 17 00:00:00 2001\nFrom: T <t@localhost>\nDate: Sat, 1 Jan 2000 00:00:00 +0000\n"
-    return f"{who}Subject: [Speed] Change {number}\n\nWhy.\n\n".encode() + b"diff --git a/%s b/%s\n%s\n--- a/%s\n+++ b/%s\n%s" % (path, path, index, path, path, hunks)
+    message = f"{who}Subject: [Speed] Change {number}\n\nWhy.\n\n".encode()
+    return message + b"diff --git a/%s b/%s\n%s\n--- a/%s\n+++ b/%s\n%s" % (path, path, index, path, path, hunks)
 
 
 def clock(action: Callable[[], object]) -> float:
