@@ -36,12 +36,10 @@ def touching(git: Git, since: Sequence[str], changes: Iterable[Change], base: En
         path = places(base, change, moved)[0]
         here = base.get(path, ABSENT)
         name = path.decode("utf-8", "surrogateescape")
-        if change.kind == "add" or here == ABSENT:
-            if change.kind == "add" and here == ABSENT:
-                continue
-            listed = git("log", "--format=%H %s", *since, "--", f":(top,literal){name}")
-        elif here == change.before:
+        if here in (change.before, ABSENT if change.kind == "add" else None):
             continue
+        if ABSENT in (change.before, change.after, here):  # a whole file is at stake, not lines of it
+            listed = git("log", "--format=%H %s", *since, "--", f":(top,literal){name}")
         else:
             spans = near(ranges(git, change.before[1], change.after[1]), ranges(git, change.before[1], here[1]))
             if not spans:

@@ -206,7 +206,10 @@ def fetched(git: Git, pin: Pin, ref: str, say: Say) -> NewBase:
     why = fetch(remote, pin.url, name, f"--shallow-exclude=refs/tags/{pin.tag}")
     base = NewBase("git", ref, commit, ref, version_of(ref, pin))
     if why is None:
-        return replace(base, since=(commit,))
+        why = fetch(remote, pin.url, name, "--deepen=1")  # the commits before the first ones, so that those have something to differ from
+    if why is None:
+        cut = git.directory / "shallow"
+        return replace(base, since=(commit, *(f"^{each}" for each in (cut.read_text().split() if cut.is_file() else [pin.commit]))))
     if (again := fetch(remote, pin.url, name, "--depth=1")) is not None:
         raise mirror.Unavailable(f"does not give out {ref} ({again})")
     return replace(base, no_history=f"the remote does not give out the commits since {pin.tag} ({why})")

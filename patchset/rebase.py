@@ -349,7 +349,7 @@ def onward(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attemp
                      "tip": attempt.tip, "rows": [asdict(each) for each in attempt.rows]}  # fmt: skip
             write_atomically(progress(layout, upstream), json.dumps(saved).encode())
             raise PatchConflict(f"{row.name}.patch conflicts on {attempt.base.label}: {row.why}; it waits in {path}",
-                                    f"resolve the markers, then `python build.py rebase {upstream} --continue`; `--abort` drops the attempt")
+                                f"resolve the markers, then `python build.py rebase {upstream} --continue`; or `--abort`")
 
 
 def park(layout: Layout, attempt: Attempt) -> Path:

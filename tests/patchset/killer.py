@@ -13,7 +13,7 @@ from typing import Any
 
 from tunefork.patchset import apply as applying
 from tunefork.patchset import export as exporting
-from tunefork.patchset import park
+from tunefork.patchset import park, rebase
 from tunefork.patchset.git import Git
 from tunefork.patchset.layout import Layout
 
@@ -61,4 +61,5 @@ else:
     Git.run = torn_read_tree(Git.run)  # type: ignore[method-assign]
 eval(sys.argv[4], {
     "layout": Layout(Path(sys.argv[2]), Path(sys.argv[3])), "apply": applying.apply, "export": exporting.export, "lock_or_park": park.lock_or_park,
+    "rebase": rebase,
 })  # fmt: skip
