@@ -14,6 +14,7 @@ from tunefork.patchset.errors import BadInput, MissingTool
 from tunefork.patchset.layout import Layout
 
 if TYPE_CHECKING:
+    from tunefork.bench.ab.accuracy import AccuracyDifference
     from tunefork.bench.ab.experiment import Comparison
     from tunefork.bench.ab.outcome import Outcome
     from tunefork.bench.ab.trial import OpenArm
@@ -43,6 +44,7 @@ def require(extra: str) -> None:
 @click.option("--server-cmd-b", metavar="COMMAND", help="Arm B likewise.")
 @click.option("--client", type=click.Choice(["vllm", "builtin"]), default="vllm", show_default=True,
               help="`vllm bench serve`, or our own streaming client, which needs no vLLM.")
+@click.option("--accuracy", is_flag=True, help="Also compare the accuracy: the profile's task, once per arm, question by question.")
 @click.option("--profile", default="smoke", show_default=True, metavar="P", help="Profile, by name or as a TOML file.")
 @click.option("--pairs", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pairs of trials; even numbers cancel drift.")
 @click.option("--isl", type=int, help="Only this input length; goes with --osl.")
@@ -61,7 +63,7 @@ def require(extra: str) -> None:
 @click.option("--name", help="Name of the experiment; the same name again resumes it, or adds pairs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- VLLM_ARGUMENT...]")
-def ab(a: str, b: str, *, each_patch: bool, client: str, pairs: int, metric: str, threshold: float, seed: int | None, name: str | None,
+def ab(a: str, b: str, *, each_patch: bool, client: str, accuracy: bool, pairs: int, metric: str, threshold: float, seed: int | None, name: str | None,
        as_json: bool, **options: Any) -> int:
     """Decide between two variants: better, worse, no difference or inconclusive.
 
@@ -75,7 +77,7 @@ def ab(a: str, b: str, *, each_patch: bool, client: str, pairs: int, metric: str
     python build.py bench ab --base-url-a http://h:8000 --base-url-b http://h:8001 --client builtin
     """
     require("ab")
-    from tunefork.bench.ab import experiment, run
+    from tunefork.bench.ab import answers, experiment, run
     from tunefork.bench.ab.judge import DIRECTION
     from tunefork.bench.ab.outcome import outcomes
     from tunefork.bench.ab.trial import Trials, settle
@@ -90,7 +92,7 @@ def ab(a: str, b: str, *, each_patch: bool, client: str, pairs: int, metric: str
     comparisons = compared(layout, a, b, servers, each_patch=each_patch)
     name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     where = experiment.folder(layout, name)
-    fixed = {**settings.model_dump(mode="json"), "client": client}
+    fixed = {**settings.model_dump(mode="json"), "client": client, "accuracy": accuracy}
     planned = experiment.begin(where, experiment.Experiment(
         name, profile.name, comparisons, pairs, secrets.randbelow(2**31) if seed is None else seed, metric, threshold, fixed))
     if planned.pairs % 2:
@@ -98,11 +100,11 @@ def ab(a: str, b: str, *, each_patch: bool, client: str, pairs: int, metric: str
     say(f"experiment {name}: {len(comparisons)} comparison{'s' if len(comparisons) > 1 else ''} x {planned.pairs} pairs; "
         f"resume with --name {name}")
     store = default_store(layout)
-    trials = Trials(layout, store, settings, profile, arms(layout, profile, settings, comparisons, servers, client), client, where, say)
+    trials = Trials(layout, store, settings, profile, arms(layout, profile, settings, comparisons, servers, client), client, accuracy, where, say)
     run.run(layout, store, where, planned, trials.scenarios(), trials, say)
     own = [one for one in store.records() if isinstance(one, Record) and one.labels.get("experiment") == name]
     found = outcomes(own, decides=metric, threshold=threshold)
-    show(found, as_json=as_json)
+    show(found, answers.differences(where, comparisons), as_json=as_json)
     return 0
 
 
@@ -139,18 +141,21 @@ def arms(layout: Layout, profile: Profile, settings: Settings, comparisons: tupl
     return {name: trial.variant_arm(layout, profile, settings, name, say) for name in names}
 
 
-def show(found: list[Outcome], *, as_json: bool) -> None:
+def show(found: list[Outcome], accuracy: dict[str, AccuracyDifference], *, as_json: bool) -> None:
     """The outcome: one comparison as an object, several as a list."""
+    from tunefork.bench.ab.answers import said
     from tunefork.bench.ab.outcome import as_json as plain_outcome
     from tunefork.bench.ab.outcome import rows
 
     if as_json:
-        objects = [plain_outcome(one) for one in found]
+        objects = [{**plain_outcome(one), "accuracy": accuracy.get(one.comparison)} for one in found]
         print_json(objects[0] if len(objects) == 1 else {"comparisons": objects})
         return
     for one in found:
         title = f"{one.comparison + ': ' if one.comparison else ''}B = {one.b} against A = {one.a}: {one.verdict}"
         table(f"{title}  ({', '.join(one.chips)})", ("scenario", "metric", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), rows(one))
+        if one.comparison in accuracy:
+            click.echo(f"accuracy, {said(accuracy[one.comparison])}")
         for scenario in one.scenarios:
             for bad in scenario.rejected:
                 say(f"  {scenario.name}: pair {bad.pair + 1} left out: {bad.reason}")

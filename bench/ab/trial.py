@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.bench.ab import answers
 from tunefork.bench.ab import client as builtin
 from tunefork.bench.ab.pairs import Scenario
 from tunefork.bench.ab.plan import Slot
@@ -37,7 +38,10 @@ OpenArm = Callable[[], AbstractContextManager[Target]]
 
 @dataclass(frozen=True)
 class Trials:
-    """What all trials of an experiment share. arms: by variant, or "A" and "B" where the arms are commands or running servers."""
+    """What all trials of an experiment share. arms: by variant, command or URL.
+
+    accuracy: in the first pair both arms also answer the profile's accuracy task.
+    """
 
     layout: Layout
     store: Store
@@ -45,6 +49,7 @@ class Trials:
     profile: Profile
     arms: Mapping[str, OpenArm]
     client: str
+    accuracy: bool
     folder: Path
     say: Say
 
@@ -56,6 +61,8 @@ class Trials:
         """Make one trial. ServeError when its server does not start or dies; what was measured before has its records."""
         given = rules.load(self.profile)
         with self.arms[variant]() as target:
+            if self.accuracy and slot.pair == 0:
+                answers.ask(target, given.accuracy, answers.place(self.folder, labels["comparison"], slot.arm))
             shared = Measurement(store=self.store, rules=given, profile=self.profile.name, batch=str(self.folder),
                                  project=host.project_commit(self.layout.root), client=CLIENTS[self.client],
                                  client_timeout_s=self.settings.client_timeout_s, seed_divisor=self.settings.seed_divisor,

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.bench.ab.accuracy import AccuracyDifference
+from tunefork.bench.ab.answers import differences
+from tunefork.bench.ab.experiment import FILE, read
 from tunefork.bench.ab.outcome import DECIDES, Outcome, outcomes
 from tunefork.bench.errors import RecordError
 from tunefork.bench.records.schema import Record, utc_now
@@ -18,12 +21,16 @@ from tunefork.patchset.errors import BadInput
 
 @dataclass(frozen=True)
 class Data:
-    """Everything that a report shows. damaged: what is wrong with records that cannot be read."""
+    """Everything that a report shows. damaged: what is wrong with records that cannot be read.
+
+    accuracy: (experiment, comparison, B against A).
+    """
 
     records: tuple[Record, ...]
     damaged: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
     panels: tuple[Panel, ...]
+    accuracy: tuple[tuple[str, str, AccuracyDifference], ...]
 
 
 def gather(store: Store, *, experiments: Sequence[str] = (), profile: str | None = None, plans: Path | None = None) -> Data:
@@ -42,13 +49,19 @@ def gather(store: Store, *, experiments: Sequence[str] = (), profile: str | None
     if missing:
         known = sorted({name for one in store.records() if isinstance(one, Record) and (name := one.labels.get("experiment"))})
         raise BadInput(f"no records of experiment {missing[0]}", f"one of {', '.join(known)}" if known else "bench ab makes experiments")
-    return Data(tuple(records), tuple(damaged), tuple(judged(records, plans)), tuple(panels(records)))
+    return Data(tuple(records), tuple(damaged), tuple(judged(records, plans)), tuple(panels(records)), tuple(compared(records, plans)))
+
+
+def compared(records: Sequence[Record], plans: Path | None) -> list[tuple[str, str, AccuracyDifference]]:
+    """The accuracy of every experiment that asked for it."""
+    names = dict.fromkeys(one.labels["experiment"] for one in records if "experiment" in one.labels)
+    known = [(name, plans / name) for name in names if plans and (plans / name / FILE).is_file()]
+    return [(name, comparison, found) for name, where in known
+            for comparison, found in differences(where, read(where / FILE).comparisons).items()]
 
 
 def judged(records: Sequence[Record], plans: Path | None) -> list[Outcome]:
     """Every experiment, by the metric and the threshold that it was planned with."""
-    from tunefork.bench.ab.experiment import FILE, read
-
     found: list[Outcome] = []
     for name in dict.fromkeys(one.labels["experiment"] for one in records if "experiment" in one.labels):
         own = [one for one in records if one.labels.get("experiment") == name]
@@ -64,7 +77,7 @@ def judged(records: Sequence[Record], plans: Path | None) -> list[Outcome]:
 def write(data: Data, *, out: Path, png_folder: Path | None = None, markdown_file: Path | None = None) -> list[Path]:
     """Write what was asked for; each file appears whole or not at all."""
     made = utc_now().strftime("%Y-%m-%d %H:%M UTC")
-    written = [replace(out, page.page(data.records, data.damaged, data.outcomes, data.panels, made))]
+    written = [replace(out, page.page(data.records, data.damaged, data.outcomes, data.panels, data.accuracy, made))]
     if markdown_file:
         written.append(replace(markdown_file, table(data)))
     if png_folder:

@@ -37,7 +37,7 @@ def scatter(panel: Panel, x: str) -> Figure:
             "x": [getattr(one, x) for one in references], "y": [one.tput for one in references],
             "text": [f"c{one.conc}" for one in references], "textposition": "top center",
             "hovertemplate": "%{text}: %{x:.4g}, %{y:.4g} tok/s/GPU<extra>" + references[0].variant + "</extra>",
-            "marker": {"symbol": "star", "size": 12, "color": "#E69F00"}})
+            "marker": {"symbol": "star", "size": 14, "color": "#F0E442", "line": {"color": "#000000", "width": 1}}})
     return {"title": panel.title, "data": traces, "height": 420, "layout": {
         "xaxis": {"title": {"text": label}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": "tokens/s/GPU"}, "rangemode": "tozero"}}}

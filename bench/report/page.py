@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.bench.ab import power
+from tunefork.bench.ab.accuracy import AccuracyDifference
 from tunefork.bench.ab.outcome import DECIDES, Outcome, interval, ratio, rows
 from tunefork.bench.ab.pairs import chip
 from tunefork.bench.records.schema import Record
@@ -21,14 +22,15 @@ COLUMNS = ("record", "created", "status", "chip", "GPUs", "profile", "variant", 
            "TTFT ms", "TPOT ms", "vs baseline: tput", "E2E", "intvty", "commit", "experiment", "arm", "why not")
 
 
-def page(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[Outcome], panels: Sequence[Panel], made: str) -> str:
+def page(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[Outcome], panels: Sequence[Panel],
+         accuracy: Sequence[tuple[str, str, AccuracyDifference]], made: str) -> str:
     """The whole file. made: when, in words."""
     from plotly.offline import get_plotlyjs
 
     figures: list[charts.Figure] = []
     sections = [
         section("summary", "Summary", summary(records, damaged, outcomes, panels)),
-        section("effects", "Effects of the patches", effects(outcomes, figures)),
+        section("effects", "Effects of the patches", effects(outcomes, figures) + accuracies(accuracy)),
         section("noise", "Noise (A/A)", noise(outcomes)),
         section("scores", "Throughput against interactivity and E2E", scatters(panels, figures)),
         section("environment", "Environment", environment(records)),
@@ -90,7 +92,7 @@ def verdict(found: Outcome, *, folded: bool) -> str:
     for one in found.scenarios:
         judged = one.judgements[one.decides]
         rejected = f", {len(one.rejected)} left out" if one.rejected else ""
-        lines.append(f"<li>{one.name}: {escape(one.decides)} {ratio(judged.ratio)} (95 % {interval(judged)}), {judged.pairs} pairs"
+        lines.append(f"<li>{one.name}: {escape(one.decides)} {ratio(judged.ratio)} (95&nbsp;% {interval(judged)}), {judged.pairs} pairs"
                      f"{rejected}: {judged.verdict}</li>")
     start = "" if found.restarts else '<p class="soft">The servers were not restarted between trials.</p>'
     kind = found.verdict.replace(" ", "-")
@@ -139,6 +141,16 @@ def effects(outcomes: Sequence[Outcome], figures: list[charts.Figure]) -> str:
     return "".join(parts) or '<p class="soft">No experiment.</p>'
 
 
+def accuracies(found: Sequence[tuple[str, str, AccuracyDifference]]) -> str:
+    """How the arms differ on the same questions."""
+    if not found:
+        return ""
+    return "<h3>Accuracy, question by question</h3>" + table(
+        ("experiment", "comparison", "measure", "A", "B", "B - A", "95 %", "p", "questions"),
+        [(name, comparison, one.unit, f"{one.a:.4f}", f"{one.b:.4f}", f"{one.difference:+.4f}", f"{one.lo:+.4f} to {one.hi:+.4f}",
+          f"{one.p:.3g}", str(one.samples)) for name, comparison, one in found])
+
+
 def noise(outcomes: Sequence[Outcome]) -> str:
     """What A/A experiments say of this machine: s, and the least effect it can show."""
     lines = []
@@ -159,7 +171,7 @@ def scatters(panels: Sequence[Panel], figures: list[charts.Figure]) -> str:
     parts = []
     for panel in panels:
         both = "".join(place(charts.scatter(panel, x), figures) for x in charts.AXES)
-        parts.append(f'<h3>{escape(panel.title)}</h3><div class="charts">{both}</div>')
+        parts.append(f'<div class="charts">{both}</div>')
     return "".join(parts) or '<p class="soft">No configuration passed.</p>'
 
 

@@ -40,7 +40,7 @@ def scatter(panel: Panel, x: str, folder: Path) -> Path:
     axes.plot([one[0] for one in line], [one[1] for one in line], ":", color="#888888", label="Pareto line")
     references = panel.references()
     if references:
-        axes.scatter([getattr(one, x) for one in references], [one.tput for one in references], s=110, marker="*", color="#E69F00",
+        axes.scatter([getattr(one, x) for one in references], [one.tput for one in references], s=110, marker="*", color="#F0E442", edgecolors="#000000",
                      label=f"{references[0].variant} (published)")
         for one in references:
             axes.annotate(f"c{one.conc}", (getattr(one, x), one.tput), textcoords="offset points", xytext=(0, 8), ha="center")
