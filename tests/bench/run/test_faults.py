@@ -9,8 +9,6 @@ import socket
 import time
 from pathlib import Path
 
-import pytest
-
 SMOKE = ("--profile", "smoke")
 
 
@@ -88,30 +86,34 @@ def test_stopped_by_a_signal(world) -> None:
     assert "1 interrupted" in (world.batches[0] / "summary.txt").read_text()
 
 
-@pytest.mark.parametrize("damage", ["record", "result", "raw", "tree"])
-def test_resume_believes_nothing_that_does_not_hold(world, damage: str) -> None:
-    world.fake = {"client": {"4": "crashes"}}
-    first = world.run(*SMOKE)
-    assert first.code == 12
+def test_resume_believes_nothing_that_does_not_hold(world) -> None:
+    first = world.run(*SMOKE, *(word for conc in "12345" for word in ("--conc", conc)))
+    assert first.code == 0, first.err
     batch, = world.batches
-    folder = world.store.path(first.json["configurations"][0]["record"])
-    path = {"record": folder / "record.json", "raw": folder / "client.json.gz",
-            "result": batch / "result_isl64_osl32_conc1.json", "tree": batch / "batch.json"}[damage]
-    text = path.read_bytes()
-    world.fake = {}
+    folders = {one["conc"]: world.store.path(one["record"]) for one in first.json["configurations"]}
+    for path in (folders[1] / "record.json", folders[2] / "client.json.gz"):
+        path.write_bytes(path.read_bytes()[:-20])
+    result = batch / "result_isl64_osl32_conc3.json"
+    result.write_text(result.read_text().replace('"tput_per_gpu": ', '"tput_per_gpu": 1'))
+    (batch / "result_isl64_osl32_conc4.json").unlink()
     before = len(world.calls)
-    if damage == "tree":
-        world.tree = "e" * 40
-        done = world.run("--resume", str(batch))
-        assert done.code == 2
-        assert "measured the vLLM tree cccccccccccc; what would be measured now is the tree eeeeeeeeeeee" in done.err
-        assert world.calls[before:] == []
-        return
-    path.write_bytes(text.replace(b"360", b"180") if damage == "result" else text[:-20])
     done = world.run("--resume", str(batch))
     assert done.code == 0, done.err
-    assert world.calls[before:] == ["serve", "lm_eval tiny_stories", "client 1", "client 4"]
-    assert "CONC 1 is measured again" in done.err
+    assert world.calls[before:] == ["serve", "lm_eval tiny_stories", "client 1", "client 2", "client 3", "client 4"]
+    for conc, says in ((1, "record.json is not what its manifest says"), (2, "client.json.gz is not what its manifest says"),
+                       (3, "does not say what record"), (4, "FileNotFoundError")):
+        assert any(f"CONC {conc} is measured again" in line and says in line for line in done.err.splitlines()), done.err
+    assert done.json["configurations"][4]["record"] == first.json["configurations"][4]["record"]
+
+
+def test_resume_mixes_no_two_trees(world) -> None:
+    assert world.run(*SMOKE, "--conc", "2").code == 0
+    before = len(world.calls)
+    world.tree = "e" * 40
+    done = world.run("--resume", str(world.batches[0]))
+    assert done.code == 2
+    assert "measured the vLLM tree cccccccccccc; what would be measured now is the tree eeeeeeeeeeee" in done.err
+    assert world.calls[before:] == []
 
 
 def test_a_whole_batch_resumed_starts_nothing(world) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tunefork.bench.errors import AccuracyUnknown
 from tunefork.bench.serving import load, profile, rules
+from tunefork.bench.serving.accuracy import answer as answer_file
 from tunefork.bench.serving.accuracy import arguments, judge
 from tunefork.bench.serving.settings import settings
 from tunefork.patchset.errors import BadInput
@@ -113,3 +114,37 @@ def test_the_real_lm_evals_answer() -> None:
     assert judge(raw, gate, {"transformers_bits_per_byte": 0.7}, seconds=1.0).status == "missed"
     with pytest.raises(AccuracyUnknown, match="manifest"):
         judge(raw, gate, {}, seconds=1.0)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda values: values.update({"bits_per_byte,none": float("nan")}), "is nan"),
+    (lambda values: values.update({"bits_per_byte,none": "N/A"}), "is 'N/A'"),
+    (lambda values: values.update({"bits_per_byte,none": 0.0}), "which no model reaches"),
+    (lambda values: values.update({"bits_per_byte,none": True}), "is True"),
+    (lambda values: values.pop("bits_per_byte,none"), "is missing"),
+])
+def test_a_value_that_is_none_is_no_pass(change, says: str) -> None:
+    answer = json.loads(Path(__file__).with_name("lm_eval_answer.json").read_bytes())
+    change(answer["results"]["tiny_stories"])
+    gate = rules.read(rules.GATES / "smoke.toml").accuracy
+    assert gate is not None
+    with pytest.raises(AccuracyUnknown, match=says):
+        judge(json.dumps(answer).encode(), gate, {"transformers_bits_per_byte": 0.75}, seconds=1.0)
+
+
+@pytest.mark.parametrize("effective", [0, 10])
+def test_a_part_of_a_task_is_no_pass(effective: int) -> None:
+    answer = json.loads(Path(__file__).with_name("lm_eval_answer.json").read_bytes())
+    answer["n-samples"]["tiny_stories"]["effective"] = effective
+    gate = rules.read(rules.GATES / "smoke.toml").accuracy
+    assert gate is not None
+    with pytest.raises(AccuracyUnknown, match=f"scored {effective} of 29"):
+        judge(json.dumps(answer).encode(), gate, {"transformers_bits_per_byte": 0.75}, seconds=1.0)
+
+
+@pytest.mark.parametrize("names", [(), ("lm_eval_a.json", "lm_eval_b.json")])
+def test_one_results_file_and_no_other_number(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(AccuracyUnknown, match=f"left {len(names)} results files"):
+        answer_file(tmp_path)
