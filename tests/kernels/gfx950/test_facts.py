@@ -58,7 +58,7 @@ def test_occupancy_by_registers(vgprs: int, agprs: int, waves: int) -> None:
 
 
 @pytest.mark.parametrize(("lds", "waves", "wanted"), [
-    (0, 4, 8), (1280, 4, 8), (20480, 4, 8), (20481, 4, 7), (65536, 4, 2), (81920, 4, 2), (81921, 4, 1), (163840, 8, 2), (163840, 1, 0),
+    (0, 4, 8), (1280, 4, 8), (27000, 4, 5), (20480, 4, 8), (20481, 4, 7), (65536, 4, 2), (81920, 4, 2), (81921, 4, 1), (163840, 8, 2), (163840, 1, 0),
     (32768, 8, 8),
 ])  # fmt: skip
 def test_occupancy_by_lds(lds: int, waves: int, wanted: int) -> None:

@@ -1,0 +1,1 @@
+"""The budgets of the gfx950 gate, one JSON file per kernel (README.md)."""
