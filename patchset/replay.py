@@ -157,14 +157,26 @@ def conflict_note(tree: Tree, change: Change, ours: Entry, path: bytes) -> str:
     return f"{shown(path)} was changed upstream in the same lines{share}"
 
 
-def hunks_there(tree: Tree, patch: PatchFile, change: Change, ours: Entry, merge: Merge) -> tuple[int, int]:
-    """(hunks of a file that the tree already has, all of them)."""
+def hunk_states(tree: Tree, patch: PatchFile, change: Change, ours: Entry, merge: Merge) -> list[str]:
+    """Each hunk of a file merged by itself: "there" already, "fits" or "conflict". Empty where there is one hunk or none."""
     hunks = next((each.hunks for each in diff.parse(patch.name, patch.diff) if each.new_path == change.new and each.kind == "modify"), [])
     base, mine = tree.content(change.before[1]), tree.content(ours[1])
     if base is None or mine is None or len(hunks) < 2:
-        return 0, len(hunks)
+        return []
     alone = [diff.FileChange(change.old, change.new, hunks=[hunk]).apply(base) for hunk in hunks]
-    return sum(merged_text(merge, (base, mine, text)) == mine for text in alone), len(hunks)
+    made = [merged_text(merge, (base, mine, text)) for text in alone]
+    return ["conflict" if text is None else "there" if text == mine else "fits" for text in made]
+
+
+def by_hunks(file: File, states: list[str]) -> File:
+    """The file with what its hunks say: which conflict, and how many are in the new base already."""
+    there, clashing = states.count("there"), [str(at) for at, state in enumerate(states, 1) if state == "conflict"]
+    notes = [file.note] if file.note else []
+    if file.state == "conflict" and clashing:
+        notes.append(f"{'hunk' if len(clashing) == 1 else 'hunks'} {', '.join(clashing)} of {len(states)}")
+    if there:
+        notes.append(f"{there} of {len(states)} hunks of {shown(file.path)} are in the new base already")
+    return File(file.path, "partly" if there and file.state == "merged" else file.state, file.puts, "; ".join(notes))
 
 
 def replay(tree: Tree, patch: PatchFile, changes: Sequence[Change], moved: dict[bytes, bytes], merge: Merge) -> Replay:
@@ -172,11 +184,9 @@ def replay(tree: Tree, patch: PatchFile, changes: Sequence[Change], moved: dict[
     files = []
     for change in changes:
         file = forward(tree, change, moved, merge)
-        if file.state == "merged" and change.kind == "modify":
-            there, count = hunks_there(tree, patch, change, tree.entries[places(tree.entries, change, moved)[0]], merge)
-            if there:
-                note = f"{there} of {count} hunks of {shown(file.path)} are in the new base already"
-                file = File(file.path, "partly", file.puts, note)
+        ours = tree.entries.get(places(tree.entries, change, moved)[0], ABSENT)
+        if file.state in ("merged", "conflict") and change.kind == "modify" and ours != ABSENT:
+            file = by_hunks(file, hunk_states(tree, patch, change, ours, merge))
         files.append(file)
     states = {file.state for file in files}
     notes = [file.note for file in files if file.note]
