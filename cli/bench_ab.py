@@ -95,6 +95,8 @@ def ab(a: str, b: str, *, each_patch: bool, client: str, accuracy: bool, pairs: 
     fixed = {**settings.model_dump(mode="json"), "client": client, "accuracy": accuracy}
     planned = experiment.begin(where, experiment.Experiment(
         name, profile.name, comparisons, pairs, secrets.randbelow(2**31) if seed is None else seed, metric, threshold, fixed))
+    if seed is not None and planned.seed != seed:
+        raise BadInput(f"experiment {name} was planned with seed {planned.seed}", f"another --name, or --seed {planned.seed}")
     if planned.pairs % 2:
         say("an odd number of pairs does not cancel drift wholly; an even one does")
     say(f"experiment {name}: {len(comparisons)} comparison{'s' if len(comparisons) > 1 else ''} x {planned.pairs} pairs; "

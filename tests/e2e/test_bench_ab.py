@@ -70,7 +70,8 @@ def test_an_injected_delay_is_worse_and_an_a_a_is_not(delayed: Path, build: Buil
     extra = [after - before for before, after in zip(tpots(own, "A"), tpots(own, "B"), strict=True)]
     assert statistics.median(extra) == pytest.approx(100, rel=0.6), "the patch costs its 100 ms a token"
 
-    same = outcome(build, delayed, "--a", "base", "--b", "base", "--pairs", "2", "--name", "same", "--client", "builtin")
+    # At 5 % an A/A is "worse" once in forty runs; a threshold far above this machine's noise makes that no flake.
+    same = outcome(build, delayed, "--a", "base", "--b", "base", "--pairs", "2", "--name", "same", "--client", "builtin", "--threshold", "0.3")
     assert same["scenarios"][0]["verdict"] != "worse", same
     assert same["scenarios"][0]["pairs"] == 2
 
