@@ -54,7 +54,7 @@ def _streams(arch: str, order: str, tokens: int) -> Iterator[GemmConfig]:
     column = COLUMNS[arch]
     shapes = dict.fromkeys((*SLOT_SHAPES, *STREAM_SHAPES) if order == "slot" else STREAM_SHAPES)
     for bm, (wn, wk, r), (ahead, unroll) in product((column, 16) if tokens > 64 else (column,), shapes, PREFETCH):
-        if bm == column or not ahead or unroll == 1:
+        if bm == column or unroll <= 2:
             yield GemmConfig(wn, wk, r, bm, ahead, unroll)
 
 

@@ -274,11 +274,10 @@ def _contract_tiled(
     w_ok,
     s_strip,
     s_ok,
-    base_strip,  # the tile's first strip, expert included, and without
-    first_strip,
+    t_strip,
+    t_ok,
     x_row,  # [BM, 1] offset of each column's row
     x_ok,  # [BM, 1]
-    STRIPS: tl.constexpr,
     K: tl.constexpr,
     G: tl.constexpr,
     R: tl.constexpr,
@@ -305,24 +304,17 @@ def _contract_tiled(
         scales = tl.load(s32_ptr + s_off + step * 16, mask=s_ok, other=0)
         x = tl.load(x_ptr + x_off + step * 128, mask=x_ok, other=0.0)
         acc = _dot(_tile_operand(words, scales, G, R, LAYOUT, ASM, WIDE), tl.trans(x), acc, ASM)
-    if TAIL > 0:
-        # One product for all that is left: groups up to a power of two, the missing ones and the end of the short one are zero.
-        LANES: tl.constexpr = 4 * triton.next_power_of_2((TAIL + 31) // 32)
-        row = tl.arange(0, G * R * 16)[:, None]
-        lane = tl.arange(0, LANES)[None, :]
-        strip = base_strip + row // 16
-        there = (first_strip + row // 16 < STRIPS) & (lane * 8 < TAIL)
-        stride = tl.where(lane // 4 == TAIL // 32, (TAIL % 32) // 8, 4)
-        words = tl.load(w_ptr + strip * STRIP_WORDS + CHUNKS * 256 + (lane // 4) * 64 + (row % 16) * stride + lane % 4, mask=there, other=0)
-        scales = tl.load(s_ptr + strip * STRIP_SCALES + CHUNKS * 64 + (lane // 4) * 16 + row % 16, mask=there, other=0).to(tl.int32) * 0x01010101
-        x_tail = tl.arange(0, LANES * 8)[None, :]
-        x = tl.load(x_ptr + x_row + CHUNKS * 128 + x_tail, mask=x_ok & (x_tail < TAIL), other=0.0)
-        s0 = decode(words, scales, 0, LAYOUT, ASM, WIDE)
-        s1 = decode(words, scales, 1, LAYOUT, ASM, WIDE)
-        s2 = decode(words, scales, 2, LAYOUT, ASM, WIDE)
-        s3 = decode(words, scales, 3, LAYOUT, ASM, WIDE)
-        tile = tl.permute(tl.join(tl.join(s0, s2), tl.join(s1, s3)), [0, 1, 3, 4, 2])
-        acc = _dot(tl.reshape(tile, [G * R * 16, LANES * 8]), tl.trans(x), acc, ASM)
+    _tr, _tg, t_row, t_lane = _tail_index(G, R, LAYOUT)
+    x_tail = tl.arange(0, 32)[None, :]
+    # One product per group: faster than a single padded one (H200, TP8 M=1024: 102 us against 124).
+    for group in tl.static_range((TAIL + 31) // 32):
+        left = (TAIL - group * 32) // 8
+        lanes = left if left < 4 else 4
+        words = tl.load(w_ptr + t_strip * STRIP_WORDS + CHUNKS * 256 + group * 64 + t_row * lanes + t_lane, mask=t_ok & (t_lane < lanes), other=0)
+        scales = tl.load(s_ptr + t_strip * STRIP_SCALES + CHUNKS * 64 + group * 16 + t_row, mask=t_ok, other=0).to(tl.int32) * 0x01010101
+        x = tl.load(x_ptr + x_row + CHUNKS * 128 + group * 32 + x_tail, mask=x_ok & (x_tail < lanes * 8), other=0.0)
+        w = _tail_operand(_tail_tile(words, G, R, LAYOUT), _tail_tile(scales, G, R, LAYOUT), G, R, LAYOUT, ASM, WIDE)
+        acc = _dot(tl.reshape(w, [G * R * 16, 32]), tl.trans(x), acc, ASM)
     return acc
 
 
@@ -442,8 +434,8 @@ def up_kernel(
     split = (pid % SPLIT) * WK
     if TILED:
         acc = _contract_tiled(
-            w_ptr, s_ptr, s32_ptr, x_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + first, first,
-            token * x_stride, x_ok, STRIPS, K, G, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE,
+            w_ptr, s_ptr, s32_ptr, x_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
+            token * x_stride, x_ok, K, G, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE,
         )  # fmt: skip
     else:
         acc = _contract(
@@ -621,8 +613,8 @@ def down_sorted_kernel(
     if TILED:
         x_col = tl.arange(0, BM)[:, None]
         acc = _contract_tiled(
-            w_ptr, s_ptr, s32_ptr, h_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + first, first,
-            (start + x_col) * K, x_col < rows, STRIPS, K, G, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE,
+            w_ptr, s_ptr, s32_ptr, h_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
+            (start + x_col) * K, x_col < rows, K, G, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE,
         )  # fmt: skip
     else:
         x_col, x_g, _lane = _act_index(G, BM, LAYOUT)

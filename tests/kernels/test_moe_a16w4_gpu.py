@@ -66,7 +66,7 @@ def tokens_like(count: int, routing: str) -> tuple[torch.Tensor, torch.Tensor]:
 def run(plain: Plain, weights: Weights, x: torch.Tensor, logits: torch.Tensor, **options: Any) -> float:
     """Poisoned output and workspace -> relative error."""
     out = torch.full((x.shape[0], H), float("nan"), device="cuda").bfloat16()
-    space = make_workspace(weights, x.shape[0])
+    space = make_workspace(weights, x.shape[0], experts=logits.shape[1])
     space.memory.fill_(255)
     fused_moe(x, logits, weights, out=out, workspace=space, **options)
     want = fused_moe_reference(x, logits, plain, **{k: v for k, v in options.items() if k in ("alpha", "limit", "expert_map")})
