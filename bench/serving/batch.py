@@ -60,13 +60,15 @@ class Batch:
         """A new directory under ``parent``; two of one second get different names."""
         stamp = time.strftime("%Y%m%d_%H%M%S")
         name = f"batch_isl{isl}_osl{osl}_{stamp}"
-        parent.mkdir(parents=True, exist_ok=True)
         for suffix in ("", *(f"_{number}" for number in range(2, 1000))):
             folder = parent / f"{name}{suffix}"
             try:
+                parent.mkdir(parents=True, exist_ok=True)
                 folder.mkdir()
             except FileExistsError:
                 continue
+            except OSError as error:
+                raise BadInput(f"cannot make {folder}: {error.strerror}", "--out a folder that can be written") from None
             state = State(settings=settings, isl=isl, osl=osl, tree=tree, version=version,
                           entries=tuple(Entry(conc=one) for one in conc))
             batch = cls(folder, state)

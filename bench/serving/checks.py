@@ -49,24 +49,40 @@ def requests(answer: Mapping[str, Any], numbers: Mapping[str, float], one: Scena
     """That every request was made and succeeded."""
     problems = []
     if numbers["failed"]:
-        first = next((text for text in answer.get("errors") or () if text), "the client kept no reason")
+        first = next((text for text in listed(answer, "errors") if text), "")
         problems.append(Problem(kind="failed-requests", message=f"{numbers['failed']:.0f} of {one.num_prompts} requests failed; the "
-                                                                f"first: {str(first).strip().splitlines()[-1][:200]}"))
+                                                                f"first: {last_line(first)}"))
     if numbers["completed"] != one.num_prompts:
         problems.append(Problem(kind="completed", message=f"{numbers['completed']:.0f} of {one.num_prompts} requests completed"))
     for key, wanted in (("num_prompts", one.num_prompts), ("max_concurrency", one.conc)):
         if answer.get(key) != wanted:
             problems.append(Problem(kind="other-load", message=f"the client ran {key} {answer.get(key)!r}, not {wanted}"))
     for key in ("ttfts", "itls", "input_lens", "output_lens", "start_times"):
-        if len(answer.get(key) or ()) != one.num_prompts:
-            problems.append(Problem(kind="missing", message=f"the client kept {len(answer.get(key) or ())} {key}, not {one.num_prompts}"))
+        if len(listed(answer, key)) != one.num_prompts:
+            problems.append(Problem(kind="missing", message=f"the client kept {len(listed(answer, key))} {key}, not {one.num_prompts}"))
     return problems
+
+
+def last_line(text: object) -> str:
+    """The last line that says something: of a traceback, its error."""
+    return next((line.strip()[:200] for line in reversed(str(text).splitlines()) if line.strip()), "the client kept no reason")
+
+
+def listed(answer: Mapping[str, Any], key: str) -> list[Any]:
+    """A list of the answer; empty where it is none."""
+    found = answer.get(key)
+    return found if isinstance(found, list) else []
+
+
+def counts(answer: Mapping[str, Any], key: str) -> list[int]:
+    """A list of token counts; what is no count stands as -1, which no length is."""
+    return [one if isinstance(one, int) and not isinstance(one, bool) else -1 for one in listed(answer, key)]
 
 
 def tokens(answer: Mapping[str, Any], numbers: Mapping[str, float], one: Scenario) -> list[Problem]:
     """That the requests had the lengths that were asked for."""
     problems = []
-    made, fed = list(answer.get("output_lens") or ()), list(answer.get("input_lens") or ())
+    made, fed = counts(answer, "output_lens"), counts(answer, "input_lens")
     wanted = lengths(one.osl, one.range_ratio)
     wrong = [length for length in made if not wanted.shortest <= length <= wanted.longest]
     if wrong:

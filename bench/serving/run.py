@@ -28,7 +28,7 @@ from tunefork.bench.serving.session import Subject, session, subject
 from tunefork.bench.serving.settings import Settings
 from tunefork.bench.serving.summary import summary
 from tunefork.bench.serving.target import Target
-from tunefork.patchset.errors import ServeError, TuneforkError
+from tunefork.patchset.errors import TuneforkError
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.process import Say
 from tunefork.patchset.state import write_atomically
@@ -109,9 +109,9 @@ def execute(run: Run, out: Path) -> Run:
         while run.pending():
             with writing_summaries(run), session(run.layout, run.profile, run.settings, run.subject, run.say) as target:
                 serve_batches(run, target)
-    except (ServeError, AccuracyMissed, AccuracyUnknown, RecordError) as error:
-        run.error = error
-        skip_rest(run, error)
+    except (TuneforkError, OSError) as error:
+        run.error = error if isinstance(error, TuneforkError) else unwritable(error)
+        skip_rest(run, run.error)
     finally:
         write_summaries(run)
     run.error = run.error or verdict(run)
@@ -168,10 +168,10 @@ def one(run: Run, target: Target, batch: Batch, conc: int, evaluation: Evaluatio
     except KeyboardInterrupt:
         batch.mark(conc, "interrupted", problem="stopped by a signal")
         raise
-    except RecordError as error:
+    except (RecordError, OSError) as error:
         # Where the disk is full this may fail too; then "running" stands, which a resume takes for interrupted.
         with contextlib.suppress(TuneforkError):
-            batch.mark(conc, "failed", problem=error.message)
+            batch.mark(conc, "failed", problem=error.message if isinstance(error, RecordError) else unwritable(error).message)
         raise
     run.records[isl, osl, conc] = record
     problem = "; ".join(each.message for each in record.problems) or None
@@ -180,6 +180,12 @@ def one(run: Run, target: Target, batch: Batch, conc: int, evaluation: Evaluatio
     batch.mark(conc, record.status, record=record.id, problem=problem)
     run.say(f"  {said(record)}")
     return record
+
+
+def unwritable(error: OSError) -> RecordError:
+    """A disk that is full, or a folder that may not be written."""
+    return RecordError(f"cannot write {error.filename or 'the results'}: {error.strerror or error}",
+                       "free space or make it writable, then `bench run --resume` the batch")
 
 
 def said(record: Record) -> str:

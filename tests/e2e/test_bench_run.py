@@ -17,6 +17,7 @@ import pytest
 
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import CLIENT, Store
+from tunefork.bench.serving import ports
 from tunefork.bench.serving.checks import check
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -79,9 +80,12 @@ def test_the_real_client_was_told_everything(record: tuple[Store, Record]) -> No
     assert "no longer sets temperature" not in log, "the client warns where none is given"
 
 
-def test_nothing_is_left(ran: tuple[dict[str, Any], Path, str]) -> None:
-    out = str(ran[1])
-    left = [process.info for process in psutil.process_iter(["pid", "cmdline"]) if out in " ".join(process.info["cmdline"] or ())]
+def test_nothing_is_left(ran: tuple[dict[str, Any], Path, str], record: tuple[Store, Record]) -> None:
+    port = record[1].server.base_url.rsplit(":", 1)[1]
+    assert ports.is_free("127.0.0.1", int(port))
+    words = {str(ran[1]), f"--port {port}"}
+    left = [line for process in psutil.process_iter(["cmdline"]) if any(word in (line := " ".join(process.info["cmdline"] or ()))
+                                                                        for word in words)]
     assert left == []
 
 

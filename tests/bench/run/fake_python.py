@@ -88,6 +88,9 @@ def client() -> None:
     if fault == "missing":
         del answer["median_e2el_ms"]
     path = Path(option("--result-dir")) / option("--result-filename")
+    if fault == "blocks":
+        # A dangling link: the name is free to look at, and no folder can be made of it.
+        (path.parent.parent / "conc4-1").symlink_to("/nowhere")
     if fault == "no-answer":
         return
     path.write_text("{half" if fault == "half" else json.dumps(answer))

@@ -143,6 +143,7 @@ def test_a_server_that_does_not_start_is_9(world) -> None:
     (("--isl", "4"), "--isl and --osl go together"), (("--conc", "0"), "different positive integers"),
     (("--isl", "7", "--osl", "7"), "does not say which CONC"), (("--mode", "submit"), "--team NAME"),
     (("--", "-tp", "4"), "past the count of GPUs"), (("--", "--data-parallel-size=2"), "past the count of GPUs"),
+    (("--resume", "/"), "--profile would change them"),
     (("--base-url", "http://x", "--variant", "base"), "--base-url uses a server that runs"), (("--tp", "0"), "tp:"),
 ])
 def test_bad_input_is_2(here, arguments: tuple[str, ...], says: str) -> None:
@@ -187,3 +188,24 @@ def test_what_could_not_be_submitted_is_not_measured(here, tmp_path: Path, argum
     assert ended == code
     assert says in said
     assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+def test_what_is_no_batch_cannot_be_resumed(here) -> None:
+    code, said = here("--resume", "/")
+    assert code == 2
+    assert "/ is no batch" in said
+
+
+def test_a_folder_that_cannot_be_written_is_2(world) -> None:
+    done = world.run(*SMOKE, "--out", "/proc/nowhere")
+    assert done.code == 2
+    assert "cannot make /proc/nowhere/batch_isl64_osl32_" in done.err
+
+
+def test_a_disk_that_fills_while_measuring_is_17(world) -> None:
+    """The client fills the results folder: here, by taking the place of the next configuration's folder."""
+    world.fake = {"client": {"1": "blocks"}}
+    done = world.run(*SMOKE)
+    assert done.code == 17, done.err
+    assert done.statuses == {1: "passed", 4: "failed"}
+    assert "cannot write" in done.json["error"]["message"]
