@@ -74,7 +74,7 @@ class Store:
             sync_folder(self.folder)
         except OSError as error:
             raise RecordError(f"cannot write record {record.id} to {self.folder}: {error.strerror or error}",
-                              "free space or make the folder writable, then `bench run --resume` its batch") from error
+                              "free space or make the folder writable, then `python build.py bench run --resume` its batch") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return final
@@ -129,7 +129,7 @@ class Store:
                               self._remedy(record_id)) from error
 
     def _remedy(self, record_id: str) -> str:
-        return f"move {self.folder / record_id} away and measure again: `bench run --resume` its batch"
+        return f"move {self.folder / record_id} away and measure again: `python build.py bench run --resume` its batch"
 
     def ids(self) -> list[str]:
         """The records there are, oldest first."""

@@ -55,7 +55,7 @@ def summary(batch: Batch, rules: Rules, records: dict[int, Record], accuracy: Ac
              + (f"  variant {any_record.vllm.variant}" if any_record and any_record.vllm else "")
              + (f"  tree {state.tree[:12]}" if state.tree else "")]
     if any_record:
-        lines.append(f"host {any_record.host.name}: {', '.join(any_record.host.gpus) or 'no GPU, ' + any_record.host.cpu}; "
+        lines.append(f"host {any_record.host.name}: {', '.join(any_record.host.gpus) or 'no GPU seen, ' + any_record.host.cpu}; "
                      f"GPUs used by the server: {any_record.server.gpus} (TP x PP x DP)")
     lines += [*accuracy_lines(accuracy), RULE, *grid([COLUMNS, *(row(batch, entry, records.get(entry.conc)) for entry in entries)]), RULE,
               ", ".join(f"{number} {status}" for status, number in count.items() if number) + f" of {len(entries)}",
@@ -77,6 +77,8 @@ def notes(batch: Batch, rules: Rules, records: dict[int, Record]) -> list[str]:
     if any(score.divisor_kind == "seed" for score in scored):
         used = {record.server.gpus for record in records.values()}
         found.append(f"tok/s/GPU is divided by 8 as the seed's harness does (--seed-divisor); GPUs used: {', '.join(map(str, used))}")
-    if records and not any(record.host.gpus for record in records.values()):
+    if any(record.server.target == "cpu" for record in records.values()):
         found.append("measured on a CPU: these are no GPU's numbers")
+    if any(not record.server.own for record in records.values()):
+        found.append("the server was not ours: its version, variant and host are not known; the host above is the client's")
     return [f"note: {line}" for line in (*found, *rules.notes)]
