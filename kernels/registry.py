@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
-from tunefork.kernels.moe_a16w4.config import Row, illegal, table
+import torch
+
+from tunefork.kernels.moe_a16w4 import fused_moe, prepare_weights
 from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
+from tunefork.kernels.moe_a16w4.config import Row, illegal, table
 from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
+from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 
 HIDDEN, EXPERTS, TOPK = 2880, 128, 4
 _ALIGNED_INTS = ("x_stride", "out_stride", "logits_stride")
@@ -16,7 +21,8 @@ _ALIGNED_INTS = ("x_stride", "out_stride", "logits_stride")
 
 @dataclass(frozen=True)
 class Variant:
-    """One compilation. signature, constexprs, attrs: as triton.compiler.ASTSource takes them; options: compile options."""
+    """One compilation. signature, constexprs, attrs: as triton.compiler.ASTSource takes them; options: compile options; check: runs the
+    whole layer in this configuration and returns its relative error against the reference."""
 
     op: str
     kernel: str
@@ -28,6 +34,27 @@ class Variant:
     attrs: dict[tuple[int, ...], list[list[Any]]]
     options: dict[str, Any]
     grid: tuple[int, ...]
+    check: Callable[[], float]
+
+
+@lru_cache(maxsize=64)
+def relative_error(row: Row, arch: str) -> float:
+    """The row's configuration on CPU tensors, through whatever driver is active, at the smallest sizes with a chunk and a tail in both GEMMs."""
+    hidden, inter, experts = 144, 136, TOPK
+    tokens = 1 if row.config.order == "slot" else 3
+    gen = torch.Generator().manual_seed(row.tokens)
+
+    def matrix(rows: int, cols: int) -> tuple[torch.Tensor, ...]:
+        return (torch.randint(0, 256, (experts, rows, cols // 2), dtype=torch.uint8, generator=gen),
+                torch.randint(119, 123, (experts, rows, -(-cols // 32)), dtype=torch.uint8, generator=gen),
+                torch.randn(experts, rows, generator=gen).bfloat16())
+
+    plain = (*matrix(2 * inter, hidden), *matrix(hidden, inter))
+    x, logits = torch.randn(tokens, hidden, generator=gen).bfloat16(), torch.randn(tokens, experts, generator=gen).bfloat16()
+    out = torch.full((tokens, hidden), float("nan")).bfloat16()
+    fused_moe(x, logits, prepare_weights(*plain, arch=arch), TOPK, out=out, config=row.config)
+    want = fused_moe_reference(x, logits, plain, TOPK)
+    return float((out.float() - want).norm() / want.norm())
 
 
 def _variant(step: Step, row: Row, arch: str, part: str) -> Variant:
@@ -50,7 +77,7 @@ def _variant(step: Step, row: Row, arch: str, part: str) -> Variant:
     options = {"num_warps": step.warps, "num_stages": 1, **step.options}
     label = f"i{row.intermediate}-m{row.tokens}"
     return Variant("moe_a16w4", function.__name__, label, f"H{HIDDEN} I{row.intermediate} E{EXPERTS} M{row.tokens}", function, signature, constants,
-                   attrs, options, step.grid)
+                   attrs, options, step.grid, partial(relative_error, row, arch))
 
 
 def variants(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Variant]:

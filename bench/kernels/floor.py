@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import triton
 import triton.language as tl
@@ -12,8 +14,8 @@ from tunefork.kernels.moe_a16w4.reference import route
 BLOCK = 8192
 
 
-@triton.jit
-def read_kernel(
+@triton.jit  # type: ignore[untyped-decorator] # triton has no types
+def read_kernel(  # type: ignore[no-untyped-def] # its arguments are Triton's
     words_ptr,  # int32 (E, words)
     experts_ptr,  # [hit] int32
     out_ptr,  # [programs] int32
@@ -29,7 +31,7 @@ def read_kernel(
     tl.store(out_ptr + pid, tl.max(value, 0))
 
 
-def floor_call(weights: Weights, logits: torch.Tensor, topk: int):  # type: ignore[no-untyped-def]
+def floor_call(weights: Weights, logits: torch.Tensor, topk: int) -> Callable[[], torch.Tensor]:
     """-> a call that reads w13 and w2 (values and scales) of the experts these logits choose."""
     hit = route(logits, topk)[0].unique().to(torch.int32)
     parts = [(t.view(torch.int32) if t.dtype == torch.uint8 else t) for t in (weights.w13, weights.s13, weights.w2, weights.s2)]

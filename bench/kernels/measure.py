@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Row:
 def _ours(layers: Sequence[Weights], data: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[cases.Call]:
     space = make_workspace(layers[0], data[0][0].shape[0])
     out = torch.empty_like(data[0][0])
-    return [lambda d=d, w=layers[i % len(layers)]: fused_moe(*d, w, out=out, workspace=space) for i, d in enumerate(data)]  # type: ignore[misc]
+    return [partial(fused_moe, *d, layers[i % len(layers)], out=out, workspace=space) for i, d in enumerate(data)]
 
 
 def _error(got: torch.Tensor, want: torch.Tensor) -> float:
@@ -72,7 +73,7 @@ def measure_problem(
         error = _error(run(*data[0]), want)
         if error <= PEER_TOLERANCE:
             errors[name] = error
-            implementations[name] = [lambda d=d, run=run: run(*d) for d in data]  # type: ignore[misc]
+            implementations[name] = [partial(run, *d) for d in data]
         else:
             print(f"{name} is left out at {problem}: relative error {error:.2e}")
     implementations["floor"] = [floor_call(layers[i % len(layers)], d[1], cases.TOPK) for i, d in enumerate(data)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,7 @@ def capture(calls: Sequence[Callable[[], object]]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def compare(candidates: dict[str, Sequence[Callable[[], object]]], rounds: int = ROUNDS, seed: int = 0) -> dict[str, Timed]:
+def compare(candidates: Mapping[str, Sequence[Callable[[], object]]], rounds: int = ROUNDS, seed: int = 0) -> dict[str, Timed]:
     """Time each candidate's calls; every round replays all of them, in random order and then in the reverse of it."""
     graphs = {name: (capture(calls), len(calls)) for name, calls in candidates.items()}
     taken: dict[str, list[float]] = {name: [] for name in graphs}

@@ -377,7 +377,8 @@ def up_kernel(
 ):
     """h = SwiGLU(w13 x + b13) for BM pairs of one expert and 16 * R * WN rows.
 
-    SPLIT > 1: the last program of a tile adds the parts, in their order. Not sorted (M <= BM): one program column per pair; the first pair of an expert does all of its tokens, column = token, the others leave at once.
+    Not sorted (M <= BM): one program column per pair; the first pair of an expert does all of its tokens, column = token, the others leave at
+    once. SPLIT > 1: the last program of a tile adds the parts, in their order.
     """
     G: tl.constexpr = WN * WK
     STRIPS: tl.constexpr = N // 16

@@ -9,11 +9,11 @@ import time
 
 os.environ["TRITON_INTERPRET"] = "1"
 
-import torch  # noqa: E402 - the environment variable must be there before Triton is
+import torch
 
-from tunefork.kernels.moe_a16w4 import GemmConfig, LayerConfig, fused_moe, prepare_weights  # noqa: E402
-from tunefork.kernels.moe_a16w4.launch import Workspace  # noqa: E402
-from tunefork.kernels.moe_a16w4.reference import fused_moe_reference  # noqa: E402
+from tunefork.kernels.moe_a16w4 import GemmConfig, LayerConfig, fused_moe, prepare_weights
+from tunefork.kernels.moe_a16w4.launch import Workspace
+from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 
 HIDDEN, INTER, EXPERTS = 144, 24, 4
 
