@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from tunefork.cli.output import print_json, say
-from tunefork.patchset import pins
+from tunefork.patchset import diff, pins
+from tunefork.patchset.errors import BadInput
 from tunefork.patchset.export import Exported
 from tunefork.patchset.layout import Layout
+from tunefork.patchset.series import Series, patch_name
 
 
 @click.group()
@@ -67,6 +69,49 @@ def lint(upstreams: tuple[str, ...], as_json: bool) -> int:
     warnings, skipped = (sum(each.level == level for each in found) for level in ("warning", "skipped"))
     click.echo(f"{errors} errors, {warnings} warnings, {skipped} checks skipped")
     return 1 if errors else 0
+
+
+@patch.command("show")
+@click.argument("name", metavar="PATCH")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def show_patch(name: str, as_json: bool) -> None:
+    """Show a patch: its upstream, its place in the series, what it touches, and the file itself."""
+    layout = Layout.here()
+    found = [series for series in (Series.load(each, layout.series_dir(each)) for each in pins.load(layout))
+             if patch_name(name) in series.files]  # fmt: skip
+    if not found:
+        raise BadInput(f"no series has a patch {name!r}", "`python build.py status` lists them")
+    series, key = found[0], patch_name(name)
+    file = series.patches[key]
+    touched = [change.new_path.decode("utf-8", "replace") for change in diff.parse(key, file.diff)]
+    if as_json:
+        print_json({"name": key, "upstream": series.upstream, "place": series.names.index(key) + 1, "of": len(series.names),
+                    "subject": file.subject, "author": file.author.decode("utf-8", "replace"), "sha256": file.sha256, "files": touched,
+                    "depends_on": series.depends_on(key), "text": file.data.decode("utf-8", "replace")})  # fmt: skip
+        return
+    click.secho(f"{series.upstream}, patch {series.names.index(key) + 1} of {len(series.names)}: {', '.join(touched)}", bold=True)
+    click.echo(file.data, nl=False)
+
+
+@patch.command("graph")
+@click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def show_graph(upstreams: tuple[str, ...], as_json: bool) -> None:
+    """Show which patch needs which, found by leaving patches out and applying the rest; and where `Depends-On` says otherwise."""
+    from tunefork.patchset.graph import graph
+
+    layout = Layout.here()
+    names = upstreams or [name for name in pins.load(layout) if layout.checkout(name).exists()]
+    found = {name: graph(layout, name, say=say) for name in names}
+    if as_json:
+        print_json({"upstreams": found})
+        return
+    words = {(True, True): "", (True, False): " (not declared)", (False, True): " (declared; applies without)"}
+    for name, nodes in found.items():
+        click.secho(name, bold=True)
+        for node in nodes:
+            needs = ", ".join(each.name + words[each.found, each.declared] for each in node.needs)
+            click.echo(f"  {node.name}" + (f" <- {needs}" if needs else ""))
 
 
 def show(reports: list[Exported], *, dry_run: bool, as_json: bool) -> int:

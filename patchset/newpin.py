@@ -36,7 +36,8 @@ def pin_for(git: Git, layout: Layout, pin: Pin, base: NewBase, commit: str, say:
     known = commit or tag_commit(pin, base.tag)
     if known is None:
         raise BadInput(f"a source distribution does not say which commit {base.tag} is, and git does not answer: {pin.url}",
-                       f"add --commit <the 40 digits of {base.tag}>, as `git ls-remote {pin.url} {base.tag}` prints them where git answers")
+                       f"add --commit <40 digits>: where git answers, `git ls-remote {pin.url} '{base.tag}*'` prints them (of the line "
+                       "that ends in ^{}, if there is one)")
     if not newbase.COMMIT.fullmatch(known):
         raise BadInput(f"--commit {known}: expected 40 lower-case hex digits", f"`git ls-remote {pin.url} {base.tag}` prints them")
     notes = [trusted(base.sdist), *stays_behind(layout, pin)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunefork.patchset import checkout as checkouts
-from tunefork.patchset import park, pins, work
+from tunefork.patchset import park, pins, repin, work
 from tunefork.patchset.apply import PatchState
 from tunefork.patchset.checkout import Checkout
 from tunefork.patchset.errors import LockMismatch
@@ -74,7 +74,7 @@ def status(layout: Layout, upstream: str) -> UpstreamStatus:
         patches=tuple(patch_state(name, series, lock, held, parked.patch if parked else None) for name in series.names),
         work=sides[0].work if sides else Work(),
         checkouts=sides,
-        drift=damage or drift(series, lock, pin, found),
+        drift=(damage or drift(series, lock, pin, found)) + waiting(layout, upstream),
         parked=parked.patch if parked else None,
         seconds=round(time.monotonic() - begin, 3),
     )
@@ -86,6 +86,15 @@ def readable_lock(series: Series) -> tuple[Lock | None, tuple[str, ...]]:
         return Lock.load(series.directory), ()
     except LockMismatch as error:
         return None, (error.message,)
+
+
+def waiting(layout: Layout, upstream: str) -> tuple[str, ...]:
+    """A line for a rebase that is not finished."""
+    if repin.journal(layout, upstream).is_file():
+        return (f"a rebase was interrupted in its last step; `python build.py apply {upstream}` finishes it",)
+    if (repin.folder(layout, upstream) / "progress.json").is_file():
+        return (f"a rebase waits in {layout.checkout(upstream, 'rebase').name} (rebase {upstream} --continue, or --abort)",)
+    return ()
 
 
 def patch_state(name: str, series: Series, lock: Lock | None, held: State | None, parked: str | None) -> PatchState:

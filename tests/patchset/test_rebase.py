@@ -21,6 +21,7 @@ from tunefork.patchset.export import export
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.lock import Lock
 from tunefork.patchset.rebase import Rebased
+from tunefork.patchset.status import status
 
 LINES = FILES["a.py"].splitlines()
 
@@ -226,6 +227,7 @@ def test_a_conflict_parks_and_continue_finishes(world: World) -> None:
     assert b"<<<<<<< tree\ntheirs\n||||||| what the patch was made from\nline 5\n=======\nours\n>>>>>>> clash.patch\n" in parked.read_bytes()
     now = everything(world)
     assert {key for key in before if before[key] != now[key]} == {"work", "waiting"}
+    assert "a rebase waits in up@rebase" in status(world.layout, "up").drift[0]
     with pytest.raises(PatchConflict, match=r"a rebase waits in"):
         rebase.start(world.layout, "up", "v2")
     with pytest.raises(PatchConflict, match=r"conflict markers are left in a\.py"):
