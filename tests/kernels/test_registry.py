@@ -1,0 +1,27 @@
+"""What ships: every row is compilable as described, and named once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunefork.kernels.moe_a16w4.config import table
+from tunefork.kernels.registry import shipped, variants
+
+
+@pytest.mark.parametrize("arch", ["gfx950", "nvidia"])
+def test_rows_are_named_once_and_describe_every_argument(arch: str) -> None:
+    rows = list(variants(arch))
+    labels = [(row.kernel, row.config, row.shape) for row in rows]
+    assert len(labels) == len(set(labels))
+    for row in rows:
+        assert set(row.signature) == set(row.function.arg_names), row.kernel
+        assert {name for name, kind in row.signature.items() if kind == "constexpr"} == set(row.constexprs), row.kernel
+        assert row.options["num_warps"] in (1, 2, 4, 8, 16) and all(n > 0 for n in row.grid)
+
+
+def test_every_table_row_ships_both_gemms() -> None:
+    names = {(row.kernel, row.config) for row in shipped()}
+    for row in table("gfx950"):
+        config = f"i{row.intermediate}-m{row.tokens}"
+        assert any(label == config for _, label in names), config
+    assert {"up_kernel", "down_token_kernel", "down_sorted_kernel", "route_kernel"} <= {kernel for kernel, _ in names}
