@@ -252,6 +252,33 @@ def test_a_resolution_that_leaves_nothing_drops_the_patch(world: World) -> None:
     consistent(world)
 
 
+def test_a_patch_that_an_earlier_one_came_to_hold_is_empty(world: World) -> None:
+    """Not upstream's: the resolution of an earlier patch does all of it."""
+    clash(world)
+    with pytest.raises(PatchConflict):
+        rebase.start(world.layout, "up", "v2")
+    (world.layout.checkout("up", "rebase") / "a.py").write_bytes(lines(l5="ours", l50="last"))
+    done = rebase.go_on(world.layout, "up")
+    assert outcomes(done)["last"] == "empty" and "earlier patches of the series do all of it" in patch_of(done, "last").why
+    assert world.names() == ["first", "clash"]
+    consistent(world)
+
+
+def test_a_conflict_in_a_renamed_file_is_parked_there(world: World) -> None:
+    series(world, ("Five", {"a.py": lines(l5="ours")}))
+    git(world.upstream, "mv", "a.py", "moved.py")
+    upstream(world, {"moved.py": lines(l5="theirs")})
+    with pytest.raises(PatchConflict):
+        rebase.start(world.layout, "up", "v2")
+    parked = world.layout.checkout("up", "rebase")
+    assert b"<<<<<<< tree\ntheirs\n" in (parked / "moved.py").read_bytes() and not (parked / "a.py").exists()
+    with pytest.raises(PatchConflict, match=r"conflict markers are left in moved\.py"):
+        rebase.go_on(world.layout, "up")
+    (parked / "moved.py").write_bytes(lines(l5="both"))
+    rebase.go_on(world.layout, "up")
+    consistent(world)
+
+
 def test_abort_leaves_nothing(world: World) -> None:
     clash(world)
     before = everything(world)
@@ -448,6 +475,36 @@ def test_a_source_distribution(world: World, tmp_path: Path, monkeypatch: pytest
     shutil.rmtree(world.layout.cache)
     apply(world.layout, "up")  # from git: the same lock holds for either source
     assert (world.checkout / "a.py").read_bytes() == lines(l5="five", l30="thirty")
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_a_tag_takes_its_source_distribution_along(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: bool) -> None:
+    """What the tag lacks is what packaging added; where the index has none, the table goes and the report says so."""
+    index = tmp_path / "index"
+    index.mkdir()
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    if served:
+        sdist_archive(index, "1.1.0", {**FILES, "a.py": lines(l30="thirty"), "generated.py": b"made by packaging\n"})
+    text = world.layout.pins.read_text().replace('"v1"', '"v1.0.0"').replace('"1.0"', '"1.0.0"') + (
+        f'\n# why this\n[upstreams.up.sdist]\nname = "up"\nversion = "1.0.0"\nsha256 = "{"0" * 64}"\ncommit = "{"0" * 40}"\n'
+        'added = ["PKG-INFO", "pyproject.toml"]\n')  # fmt: skip
+    world.layout.pins.write_text(text)
+    git(world.upstream, "tag", "v1.0.0", "v1")
+    series(world, ("Five", {"a.py": lines(l5="five")}))
+    upstream(world, {"a.py": lines(l30="thirty")}, tag="v1.1.0")
+    done = rebase.start(world.layout, "up", "v1.1.0")
+    pin = pins.load(world.layout)["up"]
+    consistent(world)
+    if not served:
+        assert pin.sdist is None and any("not pinned any more" in note for note in done.notes)
+        return
+    assert pin.sdist is not None and pin.sdist.added == ("PKG-INFO", "pyproject.toml", "generated.py")
+    world.upstream.rename(tmp_path / "hidden")
+    shutil.rmtree(world.layout.work)
+    shutil.rmtree(world.layout.cache)
+    assert apply(world.layout, "up").source == "sdist"
+    assert git(world.checkout, "rev-parse", "HEAD^{tree}") == done.tree
 
 
 def test_the_command(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
