@@ -8,50 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tunefork.patchset import apply as applying
-from tunefork.patchset import canonical, history, mail, newbase, newpin, pins, repin, replay, sources, switch, variant, work
+from tunefork.patchset import canonical, mail, newbase, newpin, pins, repin, sources, switch, variant, work
 from tunefork.patchset import checkout as checkouts
 from tunefork.patchset import export as exporting
+from tunefork.patchset.attempt import Attempt, PatchOutcome, attempt_on, step
 from tunefork.patchset.errors import BadInput, LockMismatch, PatchConflict, WorkAtRisk
-from tunefork.patchset.git import EMAIL, NAME, Git
+from tunefork.patchset.git import Git
 from tunefork.patchset.history import UpstreamCommit
 from tunefork.patchset.layout import Layout
-from tunefork.patchset.lock import Lock, Touch
-from tunefork.patchset.mail import PatchFile
-from tunefork.patchset.materialise import ABSENT, Made, Tree, commit_command, materialise, merge_file, write
+from tunefork.patchset.lock import Lock
+from tunefork.patchset.materialise import Tree, materialise
 from tunefork.patchset.newbase import NewBase
 from tunefork.patchset.pins import Pin
 from tunefork.patchset.process import Say, quiet
-from tunefork.patchset.replay import CLEAN, CONFLICT, EMPTY, PARTLY, UPSTREAM, Replay
+from tunefork.patchset.replay import CONFLICT
+from tunefork.patchset.resolve import SLUG, park, take_resolved
 from tunefork.patchset.series import SUFFIX, Series
 from tunefork.patchset.state import write_atomically
-
-SLUG = "rebase"
-
-
-@dataclass(frozen=True)
-class PatchOutcome:
-    """What becomes of one patch. outcome: "clean", "upstream", "partly upstream", "empty" or "conflict".
-
-    upstream_commits: those between the pins that touched its lines, and the one that is this patch.  range_diff: how the patch
-    changed ("" where it did not, or was not applied).  commit: on the new base, in the scratch repository; None where not applied.
-    """
-
-    name: str
-    outcome: str
-    why: str
-    upstream_commits: tuple[UpstreamCommit, ...] = ()
-    range_diff: str = ""
-    commit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,23 +61,6 @@ class Rebased:
     @property
     def conflicts(self) -> tuple[str, ...]:
         return tuple(patch.name for patch in self.patches if patch.outcome == CONFLICT)
-
-
-@dataclass
-class Attempt:
-    """A series on its way. made: its commits on the old pin.  taken: patches that the new base has.  tree, tip: how far it is."""
-
-    git: Git
-    series: Series
-    base: NewBase
-    made: list[Made]
-    moved: dict[bytes, bytes]
-    pristine: Tree
-    taken: set[str]
-    tree: Tree
-    tip: str
-    rows: list[PatchOutcome]
-    same: dict[str, UpstreamCommit]
 
 
 def check(layout: Layout, upstream: str, to: str, *, say: Say = quiet) -> Rebased:
@@ -240,104 +205,6 @@ def prepare(git: Git, layout: Layout, pin: Pin, series: Series, to: str, say: Sa
     return attempt
 
 
-def attempt_on(git: Git, series: Series, base: NewBase, old: str, say: Say) -> Attempt:
-    """The series on the old base, and what is known of the new one before the first patch is tried."""
-    made = materialise(git, old, list(series.patches.values()))
-    changes = [(each.name, replay.changes_of(git, each.commit)) for each in made]
-    pristine = Tree.read(git, base.commit)
-    paths = [change.old for _, each in changes for change in each]
-    before = {line.partition(b"\t")[2] for line in git("ls-tree", "-r", "-z", "--full-tree", old).split(b"\0")}
-    moved = replay.moves(git, old, base.commit, (path for path in paths if path in before), pristine.entries)
-    taken = replay.taken_upstream(pristine, changes, moved, merge_file(git))
-    same = {}
-    if base.since:
-        say(f"{series.upstream}: looking through the commits between the pins")
-        same = history.same_patches(git, base.since, [each.commit for each in made], [*paths, *moved.values()])
-    tree = Tree(git, dict(pristine.entries), pristine.contents)
-    return Attempt(git, series, base, made, moved, pristine, taken, tree, base.commit, [], same)
-
-
-def step(attempt: Attempt, at: int, say: Say) -> PatchOutcome:
-    """Try one patch and take it where it fits; its outcome is the last of the rows."""
-    name = attempt.series.names[at]
-    patch, old = attempt.series.patches[name], attempt.made[at].commit
-    changes = replay.changes_of(attempt.git, old)
-    found = judge(attempt, patch, changes)
-    why = [found.why, *remarks(attempt, name, old, found)]
-    since, entries = attempt.base.since, attempt.pristine.entries
-    commits = history.touching(attempt.git, since, changes, entries, attempt.moved) if since else []
-    if known := attempt.same.get(old):
-        commits = [known, *(each for each in commits if each.commit != known.commit)]
-    row = PatchOutcome(name, found.outcome, "; ".join(why), tuple(commits))
-    if found.outcome in (CLEAN, PARTLY):
-        commit = take(attempt, patch, found)
-        row = replace(row, commit=commit, range_diff=range_diff(attempt.git, old, commit))
-    attempt.rows.append(row)
-    say(f"{attempt.series.upstream}: {name}: {row.outcome} ({row.why})")
-    return row
-
-
-def judge(attempt: Attempt, patch: PatchFile, changes: Sequence[replay.Change]) -> Replay:
-    """Merge a patch into the tree so far, and look at the new base by itself where that leaves a question."""
-    merge = merge_file(attempt.git)
-    found = replay.replay(attempt.tree, patch, changes, attempt.moved, merge)
-    if found.outcome == CONFLICT and patch.name in attempt.taken:
-        return replace(found, outcome=UPSTREAM, why="the new base has it, under a later patch that it has too")
-    if found.outcome == UPSTREAM and patch.name not in attempt.taken:
-        alone = replay.replay(attempt.pristine, patch, changes, attempt.moved, merge)
-        if alone.outcome != UPSTREAM:
-            return replace(found, outcome=EMPTY, why="earlier patches of the series do all of it on the new base")
-    return found
-
-
-def remarks(attempt: Attempt, name: str, old: str, found: Replay) -> list[str]:
-    """What else a reader wants to know of an outcome."""
-    said = []
-    without = [row.name for row in attempt.rows if row.outcome == CONFLICT and row.commit is None]
-    if without:
-        said.append(f"tried without {', '.join(without)}, which conflict{'s' if len(without) == 1 else ''}")
-    if (known := attempt.same.get(old)) and found.outcome != UPSTREAM:
-        revert = attempt.git.text("log", "-1", "--format=%h %s", f"--grep=This reverts commit {known.commit}", *attempt.base.since)
-        said.append(f"upstream took it as {known.commit[:12]}" + (f" and reverted it in {revert}" if revert else ""))
-    dropped = [row.name for row in attempt.rows if row.outcome in (UPSTREAM, EMPTY)]
-    if gone := [each for each in attempt.series.depends_on(name) if each in dropped]:
-        said.append(f"no longer depends on {', '.join(gone)}")
-    return said
-
-
-def take(attempt: Attempt, patch: PatchFile, found: Replay) -> str:
-    """Commit a replayed patch on the tip."""
-    before = {path: attempt.tree.entries.get(path, ABSENT) for path in found.puts}
-    replay.apply_to(attempt.tree, found.puts)
-    touches = tuple(Touch(before[path][0], entry[0], before[path][1], entry[1], path)
-                    for path, entry in sorted(found.puts.items()) if before[path] != entry)  # fmt: skip
-    patch = replace(patch, message=message(attempt, patch))
-    stream = commit_command(attempt.tree, patch, touches, 1, attempt.tip)
-    attempt.tip = write(attempt.git, stream, [(patch, touches)])[0].commit
-    return attempt.tip
-
-
-def message(attempt: Attempt, patch: PatchFile) -> bytes:
-    """A patch's message without ``Depends-On`` of patches that are dropped."""
-    dropped = {row.name for row in attempt.rows if row.commit is None and row.outcome != CONFLICT}
-    lines = []
-    for line in patch.message.split(b"\n"):
-        match = re.match(rb"(?i)(Depends-On: *)(.+)$", line)
-        declared = match[2].decode().replace(",", " ").split() if match else []
-        names = [word for word in declared if word.removesuffix(SUFFIX) not in dropped]
-        if match is None or names == declared:
-            lines.append(line)
-        elif names:
-            lines.append(match[1] + ", ".join(names).encode())
-    return b"\n".join(lines)
-
-
-def range_diff(git: Git, old: str, new: str) -> str:
-    """How a patch changed, as git range-diff shows it; "" where its change and its message are the same."""
-    text = git.text("range-diff", "--no-color", "--creation-factor=999", f"{old}^..{old}", f"{new}^..{new}")
-    return "" if re.match(r"1:\s+\S+ = 1:", text) else text
-
-
 def onward(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attempt, say: Say) -> None:
     """Take the patches that are left; park the first that conflicts and raise PatchConflict."""
     upstream = attempt.series.upstream
@@ -350,61 +217,6 @@ def onward(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attemp
             write_atomically(progress(layout, upstream), json.dumps(saved).encode())
             raise PatchConflict(f"{row.name}.patch conflicts on {attempt.base.label}: {row.why}; it waits in {path}",
                                 f"resolve the markers, then `python build.py rebase {upstream} --continue`; or `--abort`")
-
-
-def park(layout: Layout, attempt: Attempt) -> Path:
-    """A worktree at the tip with the conflicting patch's change and markers in it."""
-    from tunefork.patchset import diff
-    from tunefork.patchset.proposal import propose, put
-
-    path = layout.checkout(attempt.series.upstream, SLUG)
-    shutil.rmtree(path, ignore_errors=True)
-    attempt.git("worktree", "prune")
-    attempt.git("worktree", "add", "--quiet", "--force", "--detach", str(path), attempt.tip)
-    patch = attempt.series.patches[attempt.rows[-1].name]
-    proposals = []
-    for change in diff.parse(patch.name, patch.diff):
-        if change.old_path not in attempt.tree.entries and change.old_path in attempt.moved:
-            there = attempt.moved[change.old_path]
-            change = replace(change, old_path=there, new_path=there if change.kind in ("modify", "delete") else change.new_path)  # noqa: PLW2901
-        proposals.append(propose(attempt.tree, change, patch.name))
-    for each in proposals:
-        put(path, each, patch.name)
-    return path
-
-
-def take_resolved(layout: Layout, attempt: Attempt) -> None:
-    """Make the parked worktree's content the patch; a patch of which nothing is left is dropped, as upstream's."""
-    upstream, row = attempt.series.upstream, attempt.rows.pop()
-    path = layout.checkout(upstream, SLUG)
-    if not (path / ".git").exists():
-        raise PatchConflict(f"{upstream}: {path} is gone, and {row.name} was parked there",
-                            f"python build.py rebase {upstream} --abort, then begin again")
-    git = Git(path)
-    changed = [entry[3:] for entry in git("status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames").split(b"\0")[:-1]]
-    marked = set(git.run("grep", "-l", "-z", "--untracked", "-I", "-e", "^<<<<<<< ", "-e", "^>>>>>>> ").out.split(b"\0"))
-    if left := sorted(each.decode("utf-8", "replace") for each in set(changed) & marked):
-        raise PatchConflict(f"{path.name}: conflict markers are left in {', '.join(left)}",
-                            f"resolve them in {path}, then --continue again; or --abort")
-    if git("ls-files", "--unmerged", "-z"):
-        raise PatchConflict(f"{path.name}: a file cannot be merged as text, and no side is chosen",
-                            f"in {path}: git checkout --ours (the tree's) or --theirs (the patch's), git add; then --continue")
-    git("add", "--all", ".")
-    tree = git.text("write-tree")
-    if tree == git.text("rev-parse", f"{attempt.tip}^{{tree}}"):
-        attempt.rows.append(replace(row, outcome=UPSTREAM, why=f"you left nothing of it; {row.why}"))
-        return
-    patch = attempt.series.patches[row.name]
-    author, _, address = patch.author.decode("utf-8", "surrogateescape").rpartition(" <")
-    date = patch.date.decode()
-    people = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": address.rstrip(">"), "GIT_AUTHOR_DATE": date,
-              "GIT_COMMITTER_NAME": NAME, "GIT_COMMITTER_EMAIL": EMAIL, "GIT_COMMITTER_DATE": date}  # fmt: skip
-    commit = git("commit-tree", tree, "-p", attempt.tip, "-F", "-", stdin=message(attempt, patch), env=people).decode().strip()
-    old = next(each.commit for each in attempt.made if each.name == row.name)
-    changed_how = range_diff(attempt.git, old, commit)
-    attempt.rows.append(replace(row, outcome=CONFLICT, why=f"resolved by you; {row.why}", commit=commit, range_diff=changed_how))
-    attempt.tip = commit
-    attempt.tree = Tree.read(attempt.git, commit)
 
 
 def finish(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attempt, begin: float, say: Say) -> Rebased:
