@@ -639,7 +639,10 @@ def down_sorted_kernel(
     if FUSED:
         token = pair // TOPK
         tl.debug_barrier()
-        done = tl.atomic_add(counters_ptr + token * TILES + tile, 1, mask=mine, sem="acq_rel")
+        counter = counters_ptr + token * TILES + tile
+        if LAYOUT == "gfx950":  # a global atomic: Triton 3.7's buffer atomics give the old value to one replica of a layout only
+            counter = (counters_ptr.to(tl.int64) + (token * TILES + tile).to(tl.int64) * 4).to(tl.pointer_type(tl.int32))
+        done = tl.atomic_add(counter, 1, mask=mine, sem="acq_rel")
         tl.debug_barrier()
         last = (out < N)[:, None] & (mine & (done == TOPK - 1))[None, :]
         total = tl.zeros([ROWS, BM], tl.float32)
