@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "serve a model with the installed, patched vLLM",
     "plan-sizes": "choose CUDA graph sizes for a workload",
     "bench": "measure, compare, query and submit",
+    "variants": "compare named subsets of a series",
     "patch": "author patches: export commits to files, check them",
     "rebase": "move a series to another pin of its upstream",
     "kernels": "list our kernels; gate their gfx950 code",

@@ -58,6 +58,7 @@ def measures(facts: Facts, model: LoopModel | None = None, work_groups: int | No
     """
     values: dict[str, float] = {
         "spills": facts.spills,
+        "vgpr_spills": facts.vgpr_spills,
         "scratch": facts.scratch,
         "vgprs": facts.vgprs,
         "agprs": facts.agprs,
