@@ -68,7 +68,7 @@ def holm(p: Floats) -> Floats:
     order = np.argsort(p, axis=-1)
     stepped = np.take_along_axis(p, order, axis=-1) * np.arange(m, 0, -1)
     adjusted = np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0)
-    result = np.empty_like(adjusted)
+    result: Floats = np.empty(p.shape)
     np.put_along_axis(result, order, adjusted, axis=-1)
     return result
 
