@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from tunefork.bench.serving.tiny.recipe import Recipe
+from tunefork.patchset.mutex import held
+from tunefork.patchset.process import quiet
 
 MANIFEST = "manifest.json"
 
@@ -40,7 +40,7 @@ def obtain(models: Path, recipe: Recipe, make_files: Callable[[Recipe, Path], di
     if is_whole(folder):
         return folder, False
     models.mkdir(parents=True, exist_ok=True)
-    with FileLock(models / f".{folder.name}.lock"):
+    with held(models / f".{folder.name}.lock", quiet, "another process makes the tiny model; waiting"):
         if is_whole(folder):
             return folder, False
         # The lock is ours, so what lies half-made here belongs to a process that died.
