@@ -141,9 +141,12 @@ class Journal:
             raise SubmitUnknown(f"{paths[-1]} cannot be read ({type(error).__name__}): this record may have been submitted",
                                 "ask the leaderboard; --again sends it once more") from error
 
-    def open(self, submission: Submission) -> Path:
-        """A new entry, on the disk when this returns. Of two processes that do this at once, one gets SubmitRefused."""
-        number = 1 + max((int(path.stem.partition("-")[2]) for path in self.paths()), default=0)
+    def next_number(self) -> int:
+        """The number of the entry that would come next; taken before earlier entries are looked at."""
+        return 1 + max((int(path.stem.partition("-")[2]) for path in self.paths()), default=0)
+
+    def open(self, submission: Submission, number: int) -> Path:
+        """The new entry of this number, on the disk when this returns. SubmitRefused where another process made one since."""
         path = self.folder / f"submission-{number}.json"
         try:
             write_synced(path, submission.model_dump_json(indent=1).encode())
@@ -161,11 +164,12 @@ def submit(store: Store, prepared: Prepared, *, again: bool = False, patience: P
     again: send although an earlier attempt's end is not known (never after a complete one).
     """
     journal = Journal(store.path(prepared.record.id))
+    number = journal.next_number()  # before the look at what was sent: whatever is sent since then has this number
     found = settle(journal, prepared, again=again, patience=patience)
     if found is not None:
         return found
     entry = Submission(state="sending", url=prepared.url, team=prepared.team, data=prepared.data, started=utc_now())
-    path = journal.open(entry)
+    path = journal.open(entry, number)
 
     def accepted(event_id: str) -> None:
         write(path, entry.model_copy(update={"state": "accepted", "event_id": event_id}))

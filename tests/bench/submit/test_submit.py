@@ -136,7 +136,7 @@ def test_a_tool_that_was_killed_while_sending_leaves_an_open_question(store: Sto
     board, record = leaderboard(), measured()
     prepared = ready(record, seed, board.url)
     left = Submission(state="sending", url=board.url, team="us", data=prepared.data, started=utc_now())
-    Journal(store.path(record.id)).open(left)
+    Journal(store.path(record.id)).open(left, 1)
     with pytest.raises(SubmitUnknown, match="the tool ended while it was sent"):
         submit(store, prepared, patience=HASTE)
     assert board.posts == 0
