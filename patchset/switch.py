@@ -22,6 +22,7 @@ from tunefork.patchset.process import Say
 from tunefork.patchset.state import write_atomically
 
 GITLINK = "160000"
+FEW = 200  # paths that are asked for by name; more are found faster by looking at all
 MARK = b"held by tunefork\n"
 Entry = tuple[str, str]  # (mode, blob)
 ABSENT: Entry = ("000000", "0" * 40)
@@ -50,7 +51,6 @@ def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
     hold_index(hold, fresh)
     try:
         shutil.copyfile(index, fresh)
-        staging.run("update-index", "-q", "--refresh")
         check_paths(checkout, staging, paths)
         write_atomically(checkout.journal_file, json.dumps({"old": old, "new": commit}).encode())
     except BaseException as error:
@@ -82,9 +82,9 @@ def point(checkout: Checkout, branch: str, commit: str) -> None:
 def check_paths(checkout: Checkout, staging: Git, paths: dict[bytes, tuple[Entry, Entry]]) -> None:
     """Refuse when a path that is to change holds uncommitted work, or an untracked file stands where a new one goes.
 
-    staging: git on a refreshed copy of the index.
+    staging: git on a copy of the index.
     """
-    modified = staging("diff-index", "--name-only", "-z", "HEAD").split(b"\0")[:-1]
+    modified = modified_of(staging, paths)
     ways_out = (
         f"commit and export it (`git commit`, then `python build.py patch export {checkout.upstream}`), stash it (`git stash` in "
         f"{checkout.path}), or add --discard, which keeps a backup ref"
@@ -94,6 +94,16 @@ def check_paths(checkout: Checkout, staging: Git, paths: dict[bytes, tuple[Entry
     if colliding := collisions(checkout, paths):
         raise work.refuse(checkout, "untracked files", colliding,
                           f"move them away, or add --discard, which keeps a backup ref ({checkout.path})")
+
+
+def modified_of(staging: Git, paths: dict[bytes, tuple[Entry, Entry]]) -> list[bytes]:
+    """What differs from HEAD among some paths. The index is refreshed, at the price of looking at every file, only if something seems to."""
+    few = [os.fsdecode(path) for path in paths] if len(paths) <= FEW else []
+    look = ("--literal-pathspecs", "diff-index", "--name-only", "-z", "HEAD", "--", *few)
+    if not paths or not staging(*look):
+        return []
+    staging.run("update-index", "-q", "--refresh")
+    return staging(*look).split(b"\0")[:-1]
 
 
 def collisions(checkout: Checkout, paths: dict[bytes, tuple[Entry, Entry]]) -> list[str]:
