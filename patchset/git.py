@@ -1,4 +1,5 @@
 """The one place where git is run, through GitPython: bytes in, bytes out, and nothing of the caller's environment by accident.
+(transfer.py starts its long fetches itself, with the arguments and the environment made here: GitPython shows no progress.)
 
 Two manners. Hermetic (the default): no user or system configuration, no hooks, no signing, a fixed identity and date; the same
 command gives the same objects on every machine. ``user_config=True``, for fetching only: the user's own configuration holds, so that
