@@ -82,15 +82,53 @@ def show_patch(name: str, as_json: bool) -> None:
     if not found:
         raise BadInput(f"no series has a patch {name!r}", "`python build.py status` lists them")
     series, key = found[0], patch_name(name)
+    if key in series.picks:
+        series = obtained(layout, series)
     file = series.patches[key]
     touched = [change.new_path.decode("utf-8", "replace") for change in diff.parse(key, file.diff)]
     if as_json:
         print_json({"name": key, "upstream": series.upstream, "place": series.names.index(key) + 1, "of": len(series.names),
                     "subject": file.subject, "author": file.author.decode("utf-8", "replace"), "sha256": file.sha256, "files": touched,
-                    "depends_on": series.depends_on(key), "text": file.data.decode("utf-8", "replace")})  # fmt: skip
+                    "depends_on": series.depends_on(key), "picked": series.picks.get(key),
+                    "text": (file.diff if file.picked else file.data).decode("utf-8", "replace")})  # fmt: skip
         return
     click.secho(f"{series.upstream}, patch {series.names.index(key) + 1} of {len(series.names)}: {', '.join(touched)}", bold=True)
-    click.echo(file.data, nl=False)
+    click.echo(file.data + (b"\n" + file.message + b"\n" + file.diff if file.picked else b""), nl=False)
+
+
+@patch.command("log")
+@click.argument("name", metavar="PATCH")
+@click.option("--upstream", metavar="NAME", help="The upstream whose patch it is or was (default: the one whose series has it).")
+@click.option("--stat", "brief", is_flag=True, help="One line per version, without the range-diffs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def show_log(name: str, upstream: str | None, brief: bool, as_json: bool) -> None:
+    """Show how a patch evolved: each commit of this repository that changed its file, with the range-diff against the version before."""
+    from tunefork.patchset.versions import versions
+
+    layout = Layout.here()
+    known = pins.load(layout)
+    holders = [each for each in known if patch_name(name) in Series.load(each, layout.series_dir(each)).files]
+    where = upstream or (holders or list(known))[0]
+    if where not in known:
+        raise BadInput(f"no upstream {where!r} in pins.toml", f"use one of: {', '.join(known)}")
+    found = versions(layout, where, patch_name(name))
+    if as_json:
+        print_json({"upstream": where, "patch": patch_name(name), "versions": found})
+        return
+    for each in found:
+        click.echo(f"{click.style(each.commit[:12], fg='yellow')} {each.date[:10]} {each.author}: {each.what}: {each.subject}")
+        if each.range_diff and not brief:
+            click.echo(each.range_diff)
+
+
+def obtained(layout: Layout, series: Series) -> Series:
+    """The series with its picked commits, from the checkout that has them."""
+    from tunefork.patchset import checkout, picks
+
+    if not (first := checkout.primary(layout, series.upstream)).exists():
+        raise BadInput(f"{series.upstream} is not checked out, and only its repository holds what a pick names",
+                       f"python build.py apply {series.upstream}")  # fmt: skip
+    return picks.obtained(series, pins.load(layout)[series.upstream], first.git, say=say)
 
 
 @patch.command("graph")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunefork.patchset import checkout as checkouts
-from tunefork.patchset import pins, repin, sources, state, switch, variant, work
+from tunefork.patchset import picks, pins, repin, sources, state, switch, variant, work
 from tunefork.patchset.applied import AppliedTree, from_state
 from tunefork.patchset.checkout import Checkout, applied_ref
 from tunefork.patchset.errors import BadInput, LockMismatch, PatchConflict, WorkAtRisk
@@ -165,7 +165,7 @@ def bring(
     """Materialise a variant and move its checkout there. Returns the new state and how many files changed."""
     base = state_of_primary(layout, pin.name)
     git = checkouts.primary(layout, pin.name).git
-    patches = compose(layout, git, series, chosen, lock, base)
+    patches = compose(layout, git, series, chosen, lock, base, say=say)
     commit = patches[-1].commit if patches else base.base
     branch = checkout.branch(chosen.slug)
     if not checkout.whole():
@@ -183,11 +183,15 @@ def bring(
     return after, changed
 
 
-def compose(layout: Layout, git: Git, series: Series, chosen: Variant, lock: Lock, base: State) -> list[AppliedPatch]:
+def compose(
+    layout: Layout, git: Git, series: Series, chosen: Variant, lock: Lock, base: State, *, say: Say = quiet
+) -> list[AppliedPatch]:
     """The variant's patches as commits: what any checkout already holds is reused, the rest is made and verified."""
     wanted = fingerprint(series, chosen, lock)
     kept = reusable(layout, git, series.upstream, base.base, wanted, exact=chosen.exact)
-    rest = [series.patches[name] for name, _, _ in wanted[len(kept) :]]
+    missing = [name for name, _, _ in wanted[len(kept) :]]
+    series = picks.obtained(series, pin_of(layout, series.upstream), git, missing, say=say)
+    rest = [series.patches[name] for name in missing]
     start = kept[-1].commit if kept else base.base
     if chosen.exact:
         made = materialise(git, start, rest)
@@ -195,7 +199,7 @@ def compose(layout: Layout, git: Git, series: Series, chosen: Variant, lock: Loc
             lock.check_touches(each.name, each.touches)
     else:
         if rest:  # the blobs that the merge starts from exist once the whole series does
-            compose(layout, git, series, variant.choose("all", series), lock, base)
+            compose(layout, git, series, variant.choose("all", series), lock, base, say=say)
         made = merged(git, start, rest, chosen)
     sums = {name: (sha256, locked) for name, sha256, locked in wanted}
     return [*kept, *(AppliedPatch(each.name, sums[each.name][0], each.commit, each.tree, sums[each.name][1]) for each in made)]

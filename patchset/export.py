@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunefork.patchset import apply, canonical, mail, repin, sources, variant, work
+from tunefork.patchset import apply, canonical, mail, picks, repin, sources, variant, work
 from tunefork.patchset import checkout as checkouts
 from tunefork.patchset.apply import pin_of, state_of_primary
 from tunefork.patchset.checkout import Checkout
@@ -22,7 +22,7 @@ from tunefork.patchset.lock import Lock
 from tunefork.patchset.mail import PatchFile
 from tunefork.patchset.materialise import Mismatch, materialise, merge_file
 from tunefork.patchset.process import Say, quiet
-from tunefork.patchset.series import SUFFIX, Series
+from tunefork.patchset.series import PICK, SUFFIX, Series, entry_name, picked_commit
 from tunefork.patchset.state import State, write_atomically
 
 
@@ -53,7 +53,8 @@ def export(layout: Layout, upstream: str, spec: str | None = None, *, dry_run: b
         checkout, held = meant(layout, upstream, spec)
         check_ready(checkout, held, say)
         files = canonical.files(checkout.git, held.base, "HEAD")
-        commits = name_commits(files, held, series)
+        series = picks.obtained(series, pin, checkout.git, say=say)
+        commits = picks.kept(series, checkout.git, {patch.name: patch.commit for patch in held.patches}, name_commits(files, held, series))
         named = with_pulled(commits, {commit for commit, _ in files}, held, series, checkout)
         handled = {patch.name for patch in held.patches} | {name for name, _ in named}
         if set(series.names) - handled or named != commits:  # the variant leaves them out, or they came since it was applied
@@ -163,24 +164,24 @@ def weave(
             order += queue
             queue = []
     order += queue
-    patches = [mail.read(name, fresh.get(name) or series.files[name]) for name in order]
+    patches = [picks.patch_of(series, name, fresh.get(name) or series.files[name]) for name in order]
     try:
         made = materialise(git, held.base, patches, merge_file(git))
     except Mismatch as mismatch:
         raise PatchConflict(f"after this change {mismatch.message}",
                             "make the change on the whole series instead: python build.py apply --variant all") from None
     files = canonical.files(git, held.base, made[-1].commit) if made else []
-    return [(each.name, data) for each, (_, data) in zip(made, files, strict=True)]
+    return [(each.name, patch.data if patch.picked else data) for each, patch, (_, data) in zip(made, patches, files, strict=True)]
 
 
 def plan(series: Series, named: Sequence[tuple[str, bytes]], git: Git, base: str, pinned: str) -> tuple[Exported, Lock]:
     """What would change on disk, and the lock that goes with it. Every file is read back and must make the same trees."""
-    patches: list[PatchFile] = [mail.read(name, data) for name, data in named]
+    patches: list[PatchFile] = [picks.patch_of(series, name, data) for name, data in named]
     made = materialise(git, base, patches)
     lock = Lock(pinned, canonical.lock_entries(made, {patch.name: patch.sha256 for patch in patches}))
     new = dict(named)
     changed = [name + SUFFIX for name, data in named if name in series.files and series.files[name] != data]
-    if list(new) != series.names:
+    if list(new) != series.names or any(not picked_commit(new[name]) for name in series.picks if name in new):
         changed.append("series")
     if (old := Lock.load(series.directory)) is None or old.text() != lock.text():
         changed.append("series.lock")
@@ -199,23 +200,24 @@ def write(directory: Path, files: dict[str, bytes], report: Exported, lock: Lock
         if name + SUFFIX in (*report.added, *report.changed):
             write_atomically(directory / (name + SUFFIX), data)
     if "series" in report.changed:
-        write_atomically(directory / "series", series_text(directory / "series", list(files)).encode())
+        write_atomically(directory / "series", series_text(directory / "series", files).encode())
     for entry in report.removed:
         (directory / entry).unlink(missing_ok=True)
     if "series.lock" in report.changed:
         lock.save(directory)
 
 
-def series_text(path: Path, names: list[str]) -> str:
-    """The order file with new names, keeping the comments at its top and those that stand on a kept patch's line."""
+def series_text(path: Path, files: Mapping[str, bytes]) -> str:
+    """The order file with new names, keeping the comments at its top and those that stand on a kept patch's line. files: name -> bytes."""
     old = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     top: list[str] = []
     for line in old:
         if line.strip() and not line.lstrip().startswith("#"):
             break
         top.append(line)
-    kept = {line.partition("#")[0].strip().removesuffix(SUFFIX): line for line in old if line.partition("#")[0].strip()}
-    return "\n".join([*top, *(kept.get(name, name + SUFFIX) for name in names)]) + "\n"
+    kept = {entry_name(str(path), entry): line for line in old if (entry := line.partition("#")[0].strip())}
+    kept = {name: line for name, line in kept.items() if name in files and bool(PICK.match(line.strip())) == bool(picked_commit(files[name]))}
+    return "\n".join([*top, *(kept.get(name, name + SUFFIX) for name in files)]) + "\n"
 
 
 def settle(layout: Layout, upstream: str, checkout: Checkout, held: State, names: list[str], say: Say) -> None:
@@ -260,9 +262,10 @@ def lock_series(layout: Layout, upstream: str, *, check: bool = False, say: Say 
         series = Series.load(upstream, layout.series_dir(upstream))
         held = state_of_primary(layout, upstream)
         git = checkouts.primary(layout, upstream).git
+        series = picks.obtained(series, pin, git, say=say)
         made = materialise(git, held.base, list(series.patches.values()), trust_index=False)
         files = canonical.files(git, held.base, made[-1].commit) if made else []
-        named = [(each.name, data) for each, (_, data) in zip(made, files, strict=True)]
+        named = [(each.name, series.files[each.name] if each.name in series.picks else data) for each, (_, data) in zip(made, files, strict=True)]
         report, lock = plan(series, named, git, held.base, pin.commit)
         if not check:
             write(series.directory, dict(named), report, lock)

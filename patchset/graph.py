@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tunefork.patchset import apply as applying
 from tunefork.patchset import checkout as checkouts
-from tunefork.patchset import diff, sources
+from tunefork.patchset import diff, picks, sources
 from tunefork.patchset.git import Git
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.materialise import Mismatch, materialise, merge_file
@@ -39,6 +39,7 @@ def graph(layout: Layout, upstream: str, *, say: Say = quiet) -> list[Node]:
         if not checkouts.primary(layout, upstream).exists():
             checkouts.create(layout, pin, sources.obtain(pin, layout, say), say)
         git, base = checkouts.primary(layout, upstream).git, applying.state_of_primary(layout, upstream).base
+        series = picks.obtained(series, pin, git, say=say)
         materialise(git, base, list(series.patches.values()), merge_file(git))  # the blobs that a merge starts from
         needs: dict[str, set[str]] = {}
         for name in series.names:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tunefork.patchset import apply as applying
 from tunefork.patchset import checkout as checkouts
-from tunefork.patchset import diff, scope, variant
+from tunefork.patchset import diff, picks, scope, variant
 from tunefork.patchset.diff import FileChange
 from tunefork.patchset.errors import BadInput, LockMismatch, PatchConflict
 from tunefork.patchset.layout import Layout
@@ -142,7 +142,7 @@ def lint(layout: Layout, upstream: str, say: Say = quiet) -> list[Finding]:
     series = Series.load(upstream, layout.series_dir(upstream))
     found = [Finding(upstream, path.stem, "series", "error", f"{path.name} is in no line of the series", "add it, or delete the file")
              for path in sorted(series.directory.glob("*" + SUFFIX)) if path.stem not in series.files]  # fmt: skip
-    for name in series.names:
+    for name in [each for each in series.names if each not in series.picks]:  # what upstream wrote is not ours to word
         try:
             patch = series.patches[name]
         except BadInput as error:
@@ -159,6 +159,8 @@ def dependencies(layout: Layout, series: Series, say: Say) -> list[Finding]:
         why = f"{upstream} is not checked out, so what depends on what was not tried"
         return [Finding(upstream, name, "depends-on", "skipped", why, f"python build.py apply {upstream}") for name in series.names]
     if series.files:
+        git = checkouts.primary(layout, upstream).git
+        series = picks.obtained(series, applying.pin_of(layout, upstream), git, say=say)
         say(f"{upstream}: applying each patch without the others")
     return [Finding(upstream, name, "depends-on", *each) for name in series.names for each in tried(layout, series, name)]
 

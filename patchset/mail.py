@@ -29,6 +29,7 @@ class PatchFile:
     name: file name without ``.patch``.  data: the file's bytes.
     author: ``Name <mail>``.  date: ``<seconds> <+hhmm>``, as commits hold it.
     message: subject, blank line, body, as the commit's message.  diff: from the first ``diff --git`` on.
+    picked: it is an upstream's commit (picks.py), made on another tree than the one it goes onto.
     """
 
     name: str
@@ -37,6 +38,7 @@ class PatchFile:
     date: bytes
     message: bytes
     diff: bytes
+    picked: bool = False
 
     @property
     def sha256(self) -> str:

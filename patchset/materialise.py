@@ -95,7 +95,7 @@ def materialise(
 ) -> list[Made]:
     """Make one commit per patch on ``base`` and return them in order.
 
-    Without ``merge`` every path must hold exactly the blob that the patch was made from; with it, a path that differs is merged
+    Without ``merge`` every path must hold exactly the blob that the patch was made from (except a pick's); with it, a path that differs is merged
     three-way from the recorded blobs. ``trust_index=False`` takes in a patch whose hunks were edited by hand: what they make is then
     accepted whatever its index line promises. Raises Mismatch at the first patch that does not fit.
     """
@@ -109,7 +109,8 @@ def materialise(
     done: list[tuple[PatchFile, tuple[Touch, ...]]] = []
     try:
         for patch in patches:
-            touches = change_tree(tree, changes[patch.name], merge, trust_index)
+            how = merge or (merge_file(git) if patch.picked else None)
+            touches = change_tree(tree, changes[patch.name], how, trust_index)
             if not touches:
                 raise HunkMismatch("it changes nothing")
             stream += commit_command(tree, patch, touches, len(done) + 1, base if not done else f":{len(done)}")

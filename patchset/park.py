@@ -24,7 +24,7 @@ from tunefork.patchset.mail import PatchFile
 from tunefork.patchset.materialise import Mismatch, Tree
 from tunefork.patchset.process import Say, quiet
 from tunefork.patchset.proposal import propose, put
-from tunefork.patchset.series import SUFFIX, Series
+from tunefork.patchset.series import SUFFIX, Series, picked_commit
 from tunefork.patchset.state import write_atomically
 
 SLUG = "parked"
@@ -64,6 +64,11 @@ def lock_or_park(layout: Layout, upstream: str, *, say: Say = quiet) -> Exported
     try:
         return exporting.lock_series(layout, upstream, say=say)
     except Mismatch as mismatch:
+        if mismatch.patch.picked:
+            sha = picked_commit(mismatch.patch.data)
+            raise PatchConflict(f"pick {sha[:12]} does not go onto the pin: {mismatch}",
+                                f"make it a patch: `git cherry-pick -x {sha}` in work/{upstream}, resolve, and delete the pick's line; "
+                                f"then python build.py patch export {upstream}") from None  # fmt: skip
         with checkouts.locked(layout, upstream, say):
             base = applying.state_of_primary(layout, upstream).base
             onto = mismatch.made[-1].commit if mismatch.made else base

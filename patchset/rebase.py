@@ -12,12 +12,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tunefork.patchset import apply as applying
-from tunefork.patchset import canonical, mail, newbase, newpin, pins, repin, sources, switch, variant, work
+from tunefork.patchset import canonical, newbase, newpin, picks, pins, repin, sources, switch, variant, work
 from tunefork.patchset import checkout as checkouts
 from tunefork.patchset import export as exporting
 from tunefork.patchset.attempt import Attempt, PatchOutcome, attempt_on, step
@@ -119,6 +119,7 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Rebased:
                        f"python build.py rebase {upstream} --abort, then begin again")
     with checkouts.locked(layout, upstream, say):
         git = Git(repin.folder(layout, upstream) / "repo.git")
+        series = picks.obtained(series, pin, git, say=say)
         attempt = attempt_on(git, series, revived(saved["base"]), git.text("rev-parse", newbase.OLD_REF), say)
         attempt.rows = [PatchOutcome(**{**row, "upstream_commits": tuple(UpstreamCommit(**each) for each in row["upstream_commits"])})
                         for row in saved["rows"]]  # fmt: skip
@@ -176,6 +177,9 @@ def refuse_unfinished(layout: Layout, upstream: str) -> None:
     if progress(layout, upstream).is_file():
         raise PatchConflict(f"{upstream}: a rebase waits in {layout.checkout(upstream, SLUG)}",
                             f"resolve it there, then `python build.py rebase {upstream} --continue`; or `--abort`")
+    if (repin.edits(layout, upstream) / "progress.json").is_file():
+        raise PatchConflict(f"{upstream}: a patch is being edited in {layout.checkout(upstream, 'edit')}",
+                            f"finish it first: python build.py patch edit --upstream {upstream} --continue; or --abort")
 
 
 def refuse_work(layout: Layout, upstream: str) -> None:
@@ -197,7 +201,7 @@ def prepare(git: Git, layout: Layout, pin: Pin, series: Series, to: str, say: Sa
     """Both bases in the scratch repository, and the series on the old one."""
     old = newbase.old_base(git, layout, pin, say)
     base = newbase.resolve(git, layout, pin, to, say)
-    attempt = attempt_on(git, series, base, old, say)
+    attempt = attempt_on(git, picks.obtained(series, pin, git, say=say), base, old, say)
     lock = Lock.load(series.directory)
     for each in attempt.made:
         assert lock is not None
@@ -224,15 +228,17 @@ def finish(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attemp
     git, upstream, base = attempt.git, attempt.series.upstream, attempt.base
     files = canonical.files(git, base.commit, attempt.tip)
     kept = [row.name for row in attempt.rows if row.commit]
-    named = [(name, data) for name, (_, data) in zip(kept, files, strict=True)]
+    made = {each.name: each.commit for each in attempt.made}
+    named = picks.kept(attempt.series, git, made, [(name, data) for name, (_, data) in zip(kept, files, strict=True)])
     planned, lock = exporting.plan(attempt.series, named, git, base.commit, new.commit)
     backup = ""
     source = sources.obtain(new, layout, say, "sdist" if base.kind == "sdist" else "git")
     first = checkouts.primary(layout, upstream)
     if first.exists():
         bring_objects(first, source.git_dir)
-        made = materialise(first.git, source.commit, [mail.read(name, data) for name, data in named])
-        target = made[-1].commit if made else source.commit
+        here = picks.obtained(replace(attempt.series, obtained={}), pin, first.git, say=say)
+        moved = materialise(first.git, source.commit, [picks.patch_of(here, name, data) for name, data in named])
+        target = moved[-1].commit if moved else source.commit
         if blocked := switch.collisions(first, switch.difference(first.git, first.head()[1], target)):
             raise work.refuse(first, "untracked files", blocked, "move them away, then rebase again")
         backup = work.keep(first.git, first.head()[1]) if source.commit != attempt.git.text("rev-parse", newbase.OLD_REF) else ""
@@ -240,7 +246,7 @@ def finish(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attemp
     texts: dict[str, str | None] = {name + SUFFIX: data.decode("latin-1") for name, data in named if name + SUFFIX in written}
     texts |= dict.fromkeys(planned.removed)
     if "series" in planned.changed:
-        texts["series"] = exporting.series_text(attempt.series.directory / "series", kept).encode().decode("latin-1")
+        texts["series"] = exporting.series_text(attempt.series.directory / "series", dict(named)).encode().decode("latin-1")
     if "series.lock" in planned.changed:
         texts["series.lock"] = lock.text()
     tree = Git(source.git_dir).text("rev-parse", f"{source.commit}^{{tree}}")

@@ -1,0 +1,81 @@
+"""A series line ``pick <sha> [name]``: an upstream commit taken by hash at apply time, never stored here.
+
+Its change is merged three-way from the commit's own parent; series.lock records what that makes of each path, so that an apply gives the same
+trees everywhere. The commit is fetched once per checkout, with its parent, from the pin's git; a source distribution has no commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from tunefork.patchset import mail
+from tunefork.patchset.errors import BadInput, SourceError
+from tunefork.patchset.git import Git
+from tunefork.patchset.mail import PatchFile
+from tunefork.patchset.mirror import FETCH_OPTIONS
+from tunefork.patchset.pins import Pin
+from tunefork.patchset.process import Say, quiet
+from tunefork.patchset.series import Series, pick_line, picked_commit
+from tunefork.patchset.transfer import converse, reason
+
+FETCH_SECONDS = 900.0
+DIFF = ("--full-index", "--binary", "--no-renames", "--no-color", "--no-ext-diff", "--no-textconv", "--diff-algorithm=myers", "-U3",
+        "--inter-hunk-context=0", "--src-prefix=a/", "--dst-prefix=b/", "-O/dev/null", "--submodule=short")  # fmt: skip
+
+
+def obtained(series: Series, pin: Pin, git: Git, names: Iterable[str] | None = None, *, say: Say = quiet) -> Series:
+    """The series with its picks (or those among ``names``) as patches, their objects in ``git``. SourceError where one cannot be had."""
+    wanted = [name for name in (series.names if names is None else names) if name in series.picks and name not in series.obtained]
+    if not wanted:
+        return series
+    found = {name: read(git, pin, name, series.picks[name], say) for name in wanted}
+    return replace(series, obtained={**series.obtained, **found})
+
+
+def read(git: Git, pin: Pin, name: str, sha: str, say: Say) -> PatchFile:
+    """One upstream commit as a patch: its author, its date, its subject and where it comes from, its change against its parent."""
+    if git.answer("rev-parse", "--verify", "--quiet", f"{sha}^^{{tree}}") is None:
+        fetch(git, pin, name, sha, say)
+    parents = git.text("rev-list", "-1", "--parents", sha).split()[1:]
+    if len(parents) != 1:
+        raise BadInput(f"pick {sha[:12]} has {len(parents)} parents; a pick takes a commit with one", "pick the commits that the merge brought")
+    author, date, subject = git("log", "-1", "--encoding=UTF-8", "--date=raw", "--format=%an <%ae>%n%ad%n%s", sha).rstrip(b"\n").split(b"\n")
+    change = git("diff-tree", "-p", *DIFF, parents[0], sha)
+    origin = f"(cherry picked from commit {sha})".encode()
+    return PatchFile(name, pick_line(sha), author, date, subject + b"\n\n" + origin + b"\n", change, picked=True)
+
+
+def fetch(git: Git, pin: Pin, name: str, sha: str, say: Say) -> None:
+    """Bring a commit and its parent from the pin's git, under a ref that keeps them."""
+    say(f"{pin.name}: fetching {sha[:12]}, which the series picks, from {pin.url}")
+    remote = Git(git.directory, user_config=True)
+    done = converse(remote, *FETCH_OPTIONS, "fetch", "--depth=2", "--no-tags", "--force", "--no-write-fetch-head", "--no-recurse-submodules",
+                    "--progress", pin.url, f"+{sha}:{ref(sha)}", timeout=FETCH_SECONDS, progress=True)  # fmt: skip
+    if done.code:
+        raise SourceError(f"{pin.name}: {name} picks commit {sha[:12]}, which cannot be fetched from {pin.url} ({reason(done, FETCH_SECONDS)})",
+                          f"check the hash and the network; without it: python build.py apply {pin.name} --variant without:{name}")  # fmt: skip
+
+
+def ref(sha: str) -> str:
+    return f"refs/tunefork/picks/{sha}"
+
+
+def kept(series: Series, git: Git, held: Mapping[str, str], named: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """(name, file) of exported commits with a pick's line in place of its file where the commit changes what it did when it was applied.
+
+    held: patch name -> the commit it was applied as. A pick that was edited becomes a patch file of its own.
+    """
+    lines = {name: changed_lines(git("diff-tree", "-p", *DIFF, f"{held[name]}^", held[name])) for name in series.picks if name in held}
+    return [(name, series.files[name] if name in lines and changed_lines(data) == lines[name] else data) for name, data in named]
+
+
+def patch_of(series: Series, name: str, data: bytes) -> PatchFile:
+    """A patch from what the series folder holds, or will hold, of it."""
+    return series.patches[name] if picked_commit(data) else mail.read(name, data)
+
+
+def changed_lines(diff: bytes) -> list[bytes]:
+    """The removed and added lines of a patch, without the names of the files."""
+    body = diff.partition(b"diff --git ")[2]
+    return [line for line in body.split(b"\n") if line[:1] in (b"+", b"-") and line[:4] not in (b"+++ ", b"--- ")]
