@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from tunefork.cli.output import print_json, say
@@ -134,13 +136,21 @@ def obtained(layout: Layout, series: Series) -> Series:
 @patch.command("graph")
 @click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def show_graph(upstreams: tuple[str, ...], as_json: bool) -> None:
+@click.option("--svg", "svg_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw one upstream's graph.")
+def show_graph(upstreams: tuple[str, ...], as_json: bool, svg_file: Path | None) -> None:
     """Show which patch needs which, found by leaving patches out and applying the rest; and where `Depends-On` says otherwise."""
     from tunefork.patchset.graph import graph
 
     layout = Layout.here()
     names = upstreams or [name for name in pins.load(layout) if layout.checkout(name).exists()]
     found = {name: graph(layout, name, say=say) for name in names}
+    if svg_file:
+        from tunefork.patchset.drawing import svg
+
+        if len(found) != 1:
+            raise BadInput(f"--svg draws one upstream, here are {len(found)}", f"python build.py patch graph vllm --svg {svg_file}")
+        svg_file.write_text("".join(svg(f"{name}: what needs what", nodes) for name, nodes in found.items()), encoding="utf-8")
+        say(f"drawn in {svg_file}")
     if as_json:
         print_json({"upstreams": found})
         return

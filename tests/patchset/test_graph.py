@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from world import FILES, TRAILERS, World
@@ -69,3 +71,15 @@ def test_the_commands(stacked: World, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert main(["patch", "show", "other", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["depends_on"] == ["far"]
     assert main(["patch", "show", "nothing"]) == 2
+
+
+def test_the_drawing_shows_every_need_by_its_kind(stacked: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TUNEFORK_ROOT", str(stacked.root))
+    monkeypatch.setenv("TUNEFORK_CACHE", str(stacked.layout.cache))
+    file = tmp_path / "graph.svg"
+    assert main(["patch", "graph", "--svg", str(file)]) == 0
+    root = ElementTree.parse(file).getroot()
+    tag = "{http://www.w3.org/2000/svg}"
+    arcs = [(path.get("class"), path.findtext(f"{tag}title")) for path in root.iter(f"{tag}path") if path.get("d", "").startswith("M") and path.find(f"{tag}title") is not None]
+    assert arcs == [("undeclared", "needs under"), ("undeclared", "needs middle"), ("declared", "declares to need far")]
+    assert {text.text for text in root.iter(f"{tag}text")} >= {"under", "far", "middle", "top", "other"}
