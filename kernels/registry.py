@@ -11,7 +11,7 @@ import torch
 
 from tunefork.kernels.moe_a16w4 import fused_moe, prepare_weights
 from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
-from tunefork.kernels.moe_a16w4.config import Row, illegal, table
+from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
 from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 
@@ -37,10 +37,18 @@ class Variant:
     check: Callable[[], float]
 
 
+def _depth(parts: int, gemm: GemmConfig, real: int) -> int:
+    """The smallest K, at most the real one, whose main loop turns once and leaves a remainder, whose last part is short, and which has a tail."""
+    chunks = parts * (gemm.unroll + 1) - (parts > 1)
+    return min(128 * chunks + 8, real)
+
+
 @lru_cache(maxsize=64)
 def relative_error(row: Row, arch: str) -> float:
-    """The row's configuration on CPU tensors, through whatever driver is active, at the smallest sizes with a chunk and a tail in both GEMMs."""
-    hidden, inter, experts = 144, 136, TOPK
+    """The row's configuration on CPU tensors, through whatever driver is active, at the smallest sizes that run all of its code."""
+    config, experts = row.config, TOPK
+    hidden = -(-_depth(config.up.wk * config.up.split, config.up, HIDDEN) // 16) * 16
+    inter = _depth(config.down.wk // TOPK if config.order == "slot" else config.down.wk, config.down, row.intermediate)
     tokens = 1 if row.config.order == "slot" else 3
     gen = torch.Generator().manual_seed(row.tokens)
 

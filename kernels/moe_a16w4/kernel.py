@@ -141,6 +141,97 @@ def _dot(w, x, acc, ASM: tl.constexpr):
 
 
 @triton.jit
+def _in_order(value, ASM: tl.constexpr):
+    """The same scalar, behind a point that no load is moved across: left alone, LLVM gathers the loads at the end of an iteration."""
+    if ASM:
+        return tl.inline_asm_elementwise("; loads stay on their side", "=s,0", [value], dtype=tl.int32, is_pure=False, pack=1)
+    else:
+        return value
+
+
+@triton.jit
+def _load_weights(w_ptr, s32_ptr, w_off, s_off, w_left, s_left, at, CACHE: tl.constexpr):
+    """Words and scales of chunk `at` of this warp's part; zeros where the part has ended."""
+    words = tl.load(w_ptr + w_off + at * 256, mask=w_left > at, other=0, cache_modifier=CACHE)
+    return words, tl.load(s32_ptr + s_off + at * 16, mask=s_left > at, other=0)
+
+
+@triton.jit
+def _load_acts(x_ptr, x_off, x_left, at):
+    """Activations of chunk `at`, for its four products."""
+    here, more = x_ptr + x_off + at * 128, x_left > at
+    return (tl.load(here, mask=more, other=0.0), tl.load(here + 32, mask=more, other=0.0), tl.load(here + 64, mask=more, other=0.0),
+            tl.load(here + 96, mask=more, other=0.0))  # fmt: skip
+
+
+@triton.jit
+def _use_chunk(weights, acts, acc, G: tl.constexpr, R: tl.constexpr, BM: tl.constexpr, LAYOUT: tl.constexpr, ASM: tl.constexpr, WIDE: tl.constexpr):
+    """acc + the products of one loaded chunk."""
+    words = _word_tile(weights[0], G, R, LAYOUT)
+    scales = _scale_tile(weights[1], G, R, LAYOUT)
+    for slot in tl.static_range(4):
+        w = tl.reshape(decode(words, scales, slot, LAYOUT, ASM, WIDE), [G, R * 16, 32])
+        acc = _dot(w, _act_tile(acts[slot], G, BM, LAYOUT), acc, ASM)
+    return acc
+
+
+@triton.jit
+def _ring(
+    w_ptr,
+    s32_ptr,
+    x_ptr,
+    w_off,
+    s_off,
+    x_off,
+    w_left,  # chunks of this lane's part, at most PER_PART
+    s_left,
+    x_left,
+    acc,
+    PER_PART: tl.constexpr,
+    DEPTH: tl.constexpr,  # chunks in flight
+    AHEAD: tl.constexpr,  # the activations too
+    G: tl.constexpr,
+    R: tl.constexpr,
+    BM: tl.constexpr,
+    LAYOUT: tl.constexpr,
+    ASM: tl.constexpr,
+    WIDE: tl.constexpr,
+    CACHE: tl.constexpr,
+):
+    """acc + the products of this warp's part of K, with DEPTH chunks in flight.
+
+    A chunk is loaded when the one whose registers it takes has been used. Loading first and moving the registers at the end of the iteration, as
+    one would for NVIDIA, waits there for every load: gfx950 cannot move a register that is still being filled.
+    """
+    SLOTS: tl.constexpr = DEPTH if DEPTH < PER_PART else PER_PART
+    ROUNDS: tl.constexpr = (PER_PART + SLOTS - 1) // SLOTS
+    weights = ()
+    acts = ()
+    for slot in tl.static_range(SLOTS):
+        at = _in_order(slot, ASM)
+        weights = weights + (_load_weights(w_ptr, s32_ptr, w_off, s_off, w_left, s_left, at, CACHE),)
+        if AHEAD:
+            acts = acts + (_load_acts(x_ptr, x_off, x_left, at),)
+    for turn in tl.range(1, ROUNDS):
+        for slot in tl.static_range(SLOTS):
+            at = turn * SLOTS + slot
+            if AHEAD:
+                acc = _use_chunk(weights[0], acts[0], acc, G, R, BM, LAYOUT, ASM, WIDE)
+            else:
+                acc = _use_chunk(weights[0], _load_acts(x_ptr, x_off, x_left, at - SLOTS), acc, G, R, BM, LAYOUT, ASM, WIDE)
+            at = _in_order(at, ASM)
+            weights = weights[1:] + (_load_weights(w_ptr, s32_ptr, w_off, s_off, w_left, s_left, at, CACHE),)
+            if AHEAD:
+                acts = acts[1:] + (_load_acts(x_ptr, x_off, x_left, at),)
+    for slot in tl.static_range(PER_PART - (ROUNDS - 1) * SLOTS):
+        if AHEAD:
+            acc = _use_chunk(weights[slot], acts[slot], acc, G, R, BM, LAYOUT, ASM, WIDE)
+        else:
+            acc = _use_chunk(weights[slot], _load_acts(x_ptr, x_off, x_left, (ROUNDS - 1) * SLOTS + slot), acc, G, R, BM, LAYOUT, ASM, WIDE)
+    return acc
+
+
+@triton.jit
 def _contract(
     w_ptr,  # int32 words
     s_ptr,  # uint8 scales
@@ -181,7 +272,15 @@ def _contract(
     _xn, _xg, x_lane = _act_index(G, BM, LAYOUT)
     vec = tl.arange(0, 4)[None, :]
     vec8 = tl.arange(0, 8)[None, :]
-    if CHUNKS > 0:
+    if CHUNKS > 0 and LAYOUT == "gfx950":
+        acc = _ring(
+            w_ptr, s32_ptr, x_ptr, w_strip * STRIP_WORDS + w_part * (PER_PART * 256) + w_lane + vec,
+            s_strip * (STRIP_SCALES // 4) + s_part * (PER_PART * 16) + s_lane, x_row + x_part * (PER_PART * 128) + x_lane + vec8,
+            tl.minimum(tl.where(w_ok, CHUNKS - w_part * PER_PART, 0), PER_PART), tl.minimum(tl.where(s_ok, CHUNKS - s_part * PER_PART, 0), PER_PART),
+            tl.minimum(tl.where(x_ok, CHUNKS - x_part * PER_PART, 0), PER_PART), acc,
+            PER_PART, UNROLL, AHEAD, G, R, BM, LAYOUT, ASM, WIDE, CACHE,
+        )  # fmt: skip
+    elif CHUNKS > 0:
         w_off = w_strip * STRIP_WORDS + w_part * (PER_PART * 256) + w_lane + vec
         s_off = s_strip * (STRIP_SCALES // 4) + s_part * (PER_PART * 16) + s_lane
         x_off = x_row + x_part * (PER_PART * 128) + x_lane + vec8

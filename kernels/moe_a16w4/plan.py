@@ -104,7 +104,8 @@ def _route(case: Case, config: LayerConfig) -> list[Step]:
     if sort == "count":
         constants = {**common, "E": case.shape.experts, "PB": HIST_ROWS}
         bind = {"ids_ptr": "ids", "hist_ptr": "hist", **_SORT, "M": "M", "programs": "programs"}
-        steps.append(Step(routing.route_sort_kernel, (programs,), warps, constants, bind))
+        # gfx950: with 8 waves the scan keeps its lane masks; with 4 it parks scalar registers in vector lanes (8 spills, Triton 3.7.1).
+        steps.append(Step(routing.route_sort_kernel, (programs,), 8 if case.arch == "gfx950" else warps, constants, bind))
     return steps
 
 
