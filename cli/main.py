@@ -21,6 +21,7 @@ COMMANDS = {
     "bench": "measure, compare, query and submit",
     "variants": "compare named subsets of a series",
     "patch": "author patches: export commits to files, check them",
+    "bisect": "find the patch that breaks or slows something",
     "rebase": "move a series to another pin of its upstream",
     "kernels": "list our kernels; gate their gfx950 code",
     "test": "run the project's tests",
