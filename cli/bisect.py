@@ -80,7 +80,8 @@ def resumed(file: Path, series: Series) -> Journal:
     if journal is None:
         raise BadInput(f"no bisection of {series.upstream} waits", f'python build.py bisect {series.upstream} --run "<command>"')
     if journal.series != bisection.digest(series):
-        raise BadInput(f"the series of {series.upstream} changed since the bisection began", f"python build.py bisect {series.upstream} --reset, then begin again")
+        raise BadInput(f"the series of {series.upstream} changed since the bisection began",
+                       f"python build.py bisect {series.upstream} --reset, then begin again")  # fmt: skip
     return journal
 
 

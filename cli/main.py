@@ -22,6 +22,7 @@ COMMANDS = {
     "variants": "compare named subsets of a series",
     "patch": "author patches: export commits to files, check them",
     "bisect": "find the patch that breaks or slows something",
+    "upstream": "make a branch and a pull request text of a patch",
     "rebase": "move a series to another pin of its upstream",
     "kernels": "list our kernels; gate their gfx950 code",
     "test": "run the project's tests",

@@ -1,0 +1,208 @@
+"""A patch on its way upstream: what it declares to need and itself, replayed on the upstream's own newer tree, as a branch ready to push.
+
+Nothing is pushed. The branch lies in the checkouts' repository, with a worktree beside them; the commits carry no trailer that only Tunefork
+reads. What the pull request says of purpose and tests comes from the patch; the measurements are the caller's to add (cli/upstream.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tunefork.patchset import checkout as checkouts
+from tunefork.patchset import newbase, park, pins, rebase, variant, work
+from tunefork.patchset.attempt import Attempt, PatchOutcome, step
+from tunefork.patchset.checkout import Checkout
+from tunefork.patchset.errors import BadInput, PatchConflict, WorkAtRisk
+from tunefork.patchset.git import EMAIL, EPOCH, NAME, Git
+from tunefork.patchset.layout import Layout
+from tunefork.patchset.mail import PatchFile
+from tunefork.patchset.process import Say, quiet
+from tunefork.patchset.replay import CONFLICT, EMPTY, UPSTREAM
+from tunefork.patchset.series import Series, patch_name
+
+OWN_TRAILERS = ("Upstream-Status", "Scope", "Verified-by", "Expected-gain", "Depends-On")
+OWN_WORDS = re.compile(r"build\.py|--variant|without:|tunefork(?!@)", re.IGNORECASE)
+SHOWN_LINES = 3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One ``Verified-by`` command, run against the branch. said: the last lines of what it printed."""
+
+    command: str
+    passed: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A branch for one patch.
+
+    onto, base: what was asked for and the commit it is.  branch, path: where the commits are ("" and None where upstream has them already).
+    patches: what became of each, in order.  checks: what ran on the branch.  remarks: what to look at before pushing.
+    """
+
+    upstream: str
+    patch: str
+    onto: str
+    base: str
+    branch: str
+    path: Path | None
+    commit: str
+    patches: tuple[PatchOutcome, ...]
+    checks: tuple[Check, ...]
+    remarks: tuple[str, ...]
+
+
+def submit(layout: Layout, name: str, onto: str, *, verify: bool = True, say: Say = quiet) -> Submission:
+    """Make the branch ``upstream/<patch>`` on a newer upstream and run the patch's checks there.
+
+    onto: as in ``rebase --to``. Raises PatchConflict where the patch does not go onto it, WorkAtRisk where the branch holds other work.
+    """
+    upstream = owner(layout, name)
+    pin, series = rebase.inputs(layout, upstream, say)
+    name = series.resolve(name)
+    if not checkouts.primary(layout, upstream).exists():
+        raise BadInput(f"{upstream} is not checked out", f"python build.py apply {upstream}")
+    wanted = variant.choose(f"only:{name}", series).names
+    (layout.cache / "rebase").mkdir(parents=True, exist_ok=True)
+    with checkouts.locked(layout, upstream, say), tempfile.TemporaryDirectory(prefix=f"{upstream}-", dir=layout.cache / "rebase") as directory:
+        git = newbase.scratch(Path(directory) / "repo.git")
+        attempt = rebase.prepare(git, layout, pin, upto(series, name), onto, say)
+        for each in wanted:
+            taken(attempt, each, say)
+        if attempt.tip == attempt.base.commit:
+            return Submission(upstream, name, onto, attempt.base.commit, "", None, "", tuple(attempt.rows), (), ())
+        tip = clean(git, attempt)
+        place = put(layout, upstream, name, git, tip)
+    patch = series.patches[name]
+    checks = tuple(checked(layout, upstream, command, place, say) for command in patch.trailers("Verified-by")) if verify else ()
+    return Submission(upstream, name, onto, attempt.base.commit, branch_of(name), place, tip, tuple(attempt.rows), checks,
+                      tuple(remarks(patch, attempt, verify=verify)))  # fmt: skip
+
+
+def owner(layout: Layout, name: str) -> str:
+    """The upstream whose series has a patch."""
+    known = {each: Series.load(each, layout.series_dir(each)) for each in pins.load(layout)}
+    for each, series in known.items():
+        if patch_name(name) in series.files:
+            return each
+    listed = "; ".join(f"{each}: {', '.join(series.names) or 'none'}" for each, series in known.items())
+    raise BadInput(f"no series has a patch {name!r} ({listed})", "use one of these names")
+
+
+def upto(series: Series, name: str) -> Series:
+    """The series' beginning up to a patch: what comes later has no say in where it goes."""
+    names = series.names[: series.names.index(name) + 1]
+    return replace(series, files={each: series.files[each] for each in names})
+
+
+def taken(attempt: Attempt, name: str, say: Say) -> None:
+    """Take one patch; PatchConflict where it does not fit."""
+    row = step(attempt, attempt.series.names.index(name), say)
+    if row.outcome == CONFLICT:
+        raise PatchConflict(f"{name} does not go onto {attempt.base.label}: {row.why}",
+                            f"python build.py rebase {attempt.series.upstream} --to {attempt.base.label}, which parks it to be resolved; then again")
+
+
+def clean(git: Git, attempt: Attempt) -> str:
+    """The taken commits again, with messages that hold nothing but what upstream wants to read. Returns the last."""
+    parent = attempt.base.commit
+    for row in attempt.rows:
+        if row.commit is None:
+            continue
+        patch = attempt.series.patches[row.name]
+        author, _, mail = patch.author.decode("utf-8", "surrogateescape").rpartition(" <")
+        people = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": mail.rstrip(">"), "GIT_AUTHOR_DATE": patch.date.decode(),
+                  "GIT_COMMITTER_NAME": NAME, "GIT_COMMITTER_EMAIL": EMAIL, "GIT_COMMITTER_DATE": EPOCH}  # fmt: skip
+        parent = git("commit-tree", f"{row.commit}^{{tree}}", "-p", parent, "-F", "-", stdin=message(patch), env=people).decode().strip()
+    return parent
+
+
+def message(patch: PatchFile) -> bytes:
+    """A patch's message without the trailers that only Tunefork reads."""
+    own = tuple(f"{key.lower()}:".encode() for key in OWN_TRAILERS)
+    paragraphs = patch.message.rstrip().split(b"\n\n")
+    kept = [line for line in paragraphs[-1].split(b"\n") if not line.lower().startswith(own)] if len(paragraphs) > 1 else [paragraphs[-1]]
+    return b"\n\n".join([*paragraphs[:-1], *([b"\n".join(kept)] if kept else [])]) + b"\n"
+
+
+def branch_of(name: str) -> str:
+    return f"upstream/{name}"
+
+
+def put(layout: Layout, upstream: str, name: str, scratch: Git, tip: str) -> Path:
+    """The branch in the checkouts' repository, and its worktree. A branch that somebody went on with is not overwritten."""
+    first = checkouts.primary(layout, upstream)
+    branch, mark, path = f"refs/heads/{branch_of(name)}", f"refs/tunefork/upstream/{name}", layout.checkout(upstream, f"upstream-{name}")
+    old, ours = (first.git.answer("rev-parse", "--verify", "--quiet", ref) for ref in (branch, mark))
+    dirty = path.is_dir() and (path / ".git").exists() and work.changed_paths(Checkout(upstream, path, f"upstream-{name}"))[0]
+    if (old and old != ours) or dirty:
+        raise WorkAtRisk(f"{path.name} holds {'uncommitted changes' if dirty else f'commits of yours on {branch_of(name)}'}",
+                         f"push or move them (`git -C {path} branch -m my-branch`), then git worktree remove {path}, then again")  # fmt: skip
+    scratch("update-ref", "refs/heads/submission", tip)
+    park.remove_worktree(first.git, path)
+    first.git("fetch", "--quiet", "--no-tags", "--update-shallow", "--force", str(scratch.directory), f"+refs/heads/submission:{branch}")
+    first.git("update-ref", mark, tip)
+    first.git("worktree", "add", "--quiet", "--force", str(path), branch_of(name))
+    return path
+
+
+def checked(layout: Layout, upstream: str, command: str, tree: Path, say: Say) -> Check:
+    """Run one command of the project against the branch's tree."""
+    say(f"{upstream}: {command}")
+    words = re.sub(r"^python3? ", f"{sys.executable} -P ", command)
+    environment = {**os.environ, f"TUNEFORK_TREE_{upstream.upper()}": str(tree)}
+    done = subprocess.run(["bash", "-c", words], cwd=layout.root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    lines = [line for line in (done.stdout + done.stderr).decode("utf-8", "replace").splitlines() if line.strip()]
+    return Check(command, done.returncode == 0 and not skipped(lines), "\n".join(lines[-SHOWN_LINES:]))
+
+
+def skipped(lines: Sequence[str]) -> bool:
+    """Whether pytest says that nothing ran: a skip is no pass."""
+    return bool(lines) and " skipped" in lines[-1] and " passed" not in lines[-1]
+
+
+def remarks(patch: PatchFile, attempt: Attempt, *, verify: bool) -> list[str]:
+    """What a person should look at before pushing."""
+    said = []
+    if EMAIL in patch.message.decode("utf-8", "replace") or EMAIL in patch.author.decode("utf-8", "replace"):
+        said.append(f"author and sign-off are {EMAIL}: `git commit --amend --reset-author --signoff` in the worktree makes them yours")
+    lines = [line for line in message(patch).decode("utf-8", "replace").splitlines() if OWN_WORDS.search(line) and EMAIL not in line]
+    said += [f"the message speaks of Tunefork: {line.strip()}" for line in lines]
+    said += [f"{row.name} is not in the branch: {row.outcome} ({row.why})" for row in attempt.rows if row.outcome in (UPSTREAM, EMPTY)]
+    if not verify:
+        said.append("no check was run on the branch")
+    return said
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a patch of ours stands upstream.
+
+    declared: its ``Upstream-Status``.  found: "merged", "partly merged", "open", "stale" (it does not go onto the newer tree) or "" (not looked).
+    """
+
+    upstream: str
+    patch: str
+    declared: str
+    found: str
+    why: str
+
+
+def standing(layout: Layout, upstream: str, onto: str = "", *, say: Say = quiet) -> list[Standing]:
+    """Every patch's declared status, and against a newer tree (as in ``rebase --to``) what is true of it."""
+    series = Series.load(upstream, layout.series_dir(upstream))
+    declared = {name: "pick" if name in series.picks else next(iter(series.patches[name].trailers("Upstream-Status")), "") for name in series.names}
+    if not onto:
+        return [Standing(upstream, name, declared[name], "", "") for name in series.names]
+    words = {UPSTREAM: "merged", "partly upstream": "partly merged", CONFLICT: "stale"}
+    rows = rebase.check(layout, upstream, onto, say=say).patches
+    return [Standing(upstream, row.name, declared[row.name], words.get(row.outcome, "open"), row.why) for row in rows]
