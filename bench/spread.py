@@ -94,7 +94,9 @@ def perform(task: Task, gpus: tuple[str, ...], cancelled: threading.Event | None
         if cancelled is not None and cancelled.is_set():
             raise Cancelled
 
-    with devices.beside(Layout.here().cache, gpus, quiet):
+    # Where Ray runs it, the shell's variables are another's: the task's own tell which cache.
+    cache = Path(task.env["TUNEFORK_CACHE"]) if "TUNEFORK_CACHE" in task.env else Layout.here().cache
+    with devices.beside(cache, gpus, quiet):
         env = {**os.environ, **task.env, **(devices.variables(gpus) if gpus else {})}
         return run_program(task.argv, env=env, cwd=task.cwd, log=task.log, deadline_s=task.deadline_s, watch=watch)
 

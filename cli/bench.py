@@ -11,8 +11,8 @@ import click
 COMMANDS = {
     "run": ("bench_run", "measure a profile: accuracy gate, then every configuration"),
     "ab": ("bench_ab", "decide whether variant B is better than A"),
-    "report": ("bench_ab", "one HTML file over the records"),
-    "compare": ("bench_ab", "two records beside each other"),
+    "report": ("bench_report", "one HTML file over the records"),
+    "compare": ("bench_report", "two records beside each other"),
     "query": ("bench_query", "SQL over the records"),
     "submit": ("bench_submit", "send measured results to the leaderboard"),
 }

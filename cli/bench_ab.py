@@ -1,37 +1,24 @@
-"""`bench ab`, `bench report`, `bench compare`: decide between two variants, and show what was measured."""
+"""`bench ab`: decide between two variants."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tunefork.cli.extras import require
 from tunefork.cli.output import print_json, say, table
-from tunefork.patchset.errors import BadInput, MissingTool
+from tunefork.patchset.errors import BadInput
 from tunefork.patchset.layout import Layout
 
 if TYPE_CHECKING:
     from tunefork.bench.ab.accuracy import AccuracyDifference
+    from tunefork.bench.ab.arms import Kind
     from tunefork.bench.ab.experiment import Comparison
     from tunefork.bench.ab.outcome import Outcome
-    from tunefork.bench.ab.trial import OpenArm
-    from tunefork.bench.serving.profile import Profile
-    from tunefork.bench.serving.settings import Settings
-
-NEEDS = {"ab": ("numpy", "scipy"), "report": ("numpy", "scipy", "plotly", "matplotlib")}
-
-
-def require(extra: str) -> None:
-    """MissingTool where a library of one of our extras is not installed."""
-    import importlib.util
-
-    missing = [name for name in NEEDS[extra] if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingTool(f"bench {extra} needs {', '.join(missing)}, not installed here", f"python -m pip install -e '.[{extra}]'")
-
+    from tunefork.bench.spread import Local, Ray
 
 @click.command(epilog="Exit codes: 0 the experiment was carried out, whatever its verdict, 2 bad arguments, 9 a server did not start, "
                       "13 an arm failed twice in a row, 130 stopped (the same command goes on).")
@@ -46,6 +33,7 @@ def require(extra: str) -> None:
               help="`vllm bench serve`, or our own streaming client, which needs no vLLM.")
 @click.option("--accuracy", is_flag=True, help="Also compare the accuracy: the profile's task, once per arm, question by question.")
 @click.option("--profile", default="smoke", show_default=True, metavar="P", help="Profile, by name or as a TOML file.")
+@click.option("--spread", "over", metavar="local|ray|ADDRESS", help="Pairs beside each other: each on GPUs of its own, of this machine or a Ray cluster's.")
 @click.option("--pairs", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pairs of trials; even numbers cancel drift.")
 @click.option("--isl", type=int, help="Only this input length; goes with --osl.")
 @click.option("--osl", type=int, help="Only this output length.")
@@ -63,8 +51,8 @@ def require(extra: str) -> None:
 @click.option("--name", help="Name of the experiment; the same name again resumes it, or adds pairs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- VLLM_ARGUMENT...]")
-def ab(a: str, b: str, *, each_patch: bool, client: str, accuracy: bool, pairs: int, metric: str, threshold: float, seed: int | None, name: str | None,
-       as_json: bool, **options: Any) -> int:
+def ab(a: str, b: str, *, each_patch: bool, over: str | None, client: str, accuracy: bool, pairs: int, metric: str, threshold: float,
+       seed: int | None, name: str | None, as_json: bool, **options: Any) -> int:
     """Decide between two variants: better, worse, no difference or inconclusive.
 
     Trials (one server start each) run in pairs, AB BA BA AB; both variants are made ready first. Stop at any time: the same command with
@@ -77,10 +65,10 @@ def ab(a: str, b: str, *, each_patch: bool, client: str, accuracy: bool, pairs: 
     python build.py bench ab --base-url-a http://h:8000 --base-url-b http://h:8001 --client builtin
     """
     require("ab")
-    from tunefork.bench.ab import answers, experiment, run
+    from tunefork.bench.ab import answers, arms, experiment, run
     from tunefork.bench.ab.judge import DIRECTION
     from tunefork.bench.ab.outcome import outcomes
-    from tunefork.bench.ab.trial import Trials, settle
+    from tunefork.bench.ab.trial import settle
     from tunefork.bench.records.schema import Record
     from tunefork.bench.records.store import default_store
 
@@ -89,10 +77,11 @@ def ab(a: str, b: str, *, each_patch: bool, client: str, accuracy: bool, pairs: 
     layout = Layout.here()
     servers = {key: options.pop(key) for key in ("base_url_a", "base_url_b", "server_cmd_a", "server_cmd_b")}
     settings, profile = settle(options)
-    comparisons = compared(layout, a, b, servers, each_patch=each_patch)
+    kind, comparisons = compared(layout, a, b, servers, each_patch=each_patch)
+    place = placed(over, kind) if over else None
     name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     where = experiment.folder(layout, name)
-    fixed = {**settings.model_dump(mode="json"), "client": client, "accuracy": accuracy}
+    fixed = {**settings.model_dump(mode="json"), "client": client, "accuracy": accuracy, "kind": kind}
     planned = experiment.begin(where, experiment.Experiment(
         name, profile.name, comparisons, pairs, secrets.randbelow(2**31) if seed is None else seed, metric, threshold, fixed))
     if seed is not None and planned.seed != seed:
@@ -102,16 +91,34 @@ def ab(a: str, b: str, *, each_patch: bool, client: str, accuracy: bool, pairs: 
     say(f"experiment {name}: {len(comparisons)} comparison{'s' if len(comparisons) > 1 else ''} x {planned.pairs} pairs; "
         f"resume with --name {name}")
     store = default_store(layout)
-    trials = Trials(layout, store, settings, profile, arms(layout, profile, settings, comparisons, servers, client), client, accuracy, where, say)
-    run.run(layout, store, where, planned, trials.scenarios(), trials, say)
+    trials = arms.trials(layout, store, where, planned, comparisons, say)  # here too where they are spread: what cannot work is told now
+    if place is None:
+        run.run(layout, store, where, planned, trials.scenarios(), trials, profile.gpus, say)
+    else:
+        run.run_spread(layout, store, where, planned, trials.scenarios(), profile.gpus, place, say)
     own = [one for one in store.records() if isinstance(one, Record) and one.labels.get("experiment") == name]
     found = outcomes(own, decides=metric, threshold=threshold)
     show(found, answers.differences(where, comparisons), as_json=as_json)
     return 0
 
 
-def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, each_patch: bool) -> tuple[Comparison, ...]:
-    """The comparisons that were asked for."""
+def placed(over: str, kind: Kind) -> Local | Ray:
+    """Where pairs run beside each other."""
+    from tunefork.bench.serving import devices
+    from tunefork.bench.spread import Local, Ray
+
+    if kind == "url":
+        raise BadInput("--spread starts servers where GPUs are free; those of --base-url run where they run", "leave out --spread")
+    if over != "local":
+        return Ray("auto" if over == "ray" else over)
+    gpus = devices.visible()
+    if not gpus:
+        raise BadInput("--spread local: no GPU is seen on this machine", "leave out --spread; HIP_VISIBLE_DEVICES may hide them")
+    return Local(gpus)
+
+
+def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, each_patch: bool) -> tuple[Kind, tuple[Comparison, ...]]:
+    """What kind of arms, and the comparisons that were asked for."""
     from tunefork.bench.ab.experiment import Comparison
     from tunefork.bench.ab.experiment import each_patch as every_patch
     from tunefork.patchset.series import Series
@@ -123,24 +130,11 @@ def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, 
         raise BadInput(f"{words}: expected both arms of one kind", "--base-url-a URL --base-url-b URL")
     if given:
         first, second = (servers[key] or "" for key in sorted(given))
-        return (Comparison("", first, second),)
+        return ("url" if "base_url_a" in given else "command"), (Comparison("", first, second),)
     series = Series.load("vllm", layout.series_dir("vllm"))
     if each_patch:
-        return every_patch(series)
-    return (Comparison("", choose(a, series).spec, choose(b, series).spec),)
-
-
-def arms(layout: Layout, profile: Profile, settings: Settings, comparisons: tuple[Comparison, ...], servers: dict[str, str | None],
-         client: str) -> dict[str, OpenArm]:
-    """Every arm, made ready before the first trial, so that no trial waits for another's build."""
-    from tunefork.bench.ab import trial
-
-    names = dict.fromkeys(arm for one in comparisons for arm in (one.a, one.b))
-    if servers["base_url_a"]:
-        return {name: trial.url_arm(layout, profile, settings, name, client, say) for name in names}
-    if servers["server_cmd_a"]:
-        return {name: trial.command_arm(layout, profile, settings, name, say) for name in names}
-    return {name: trial.variant_arm(layout, profile, settings, name, say) for name in names}
+        return "variant", every_patch(series)
+    return "variant", (Comparison("", choose(a, series).spec, choose(b, series).spec),)
 
 
 def show(found: list[Outcome], accuracy: dict[str, AccuracyDifference], *, as_json: bool) -> None:
@@ -161,56 +155,3 @@ def show(found: list[Outcome], accuracy: dict[str, AccuracyDifference], *, as_js
         for scenario in one.scenarios:
             for bad in scenario.rejected:
                 say(f"  {scenario.name}: pair {bad.pair + 1} left out: {bad.reason}")
-
-
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True, metavar="FILE",
-              help="The HTML file.")
-@click.option("--experiment", "names", multiple=True, help="Only these experiments and what they measured; default: all records.")
-@click.option("--profile", metavar="P", help="Only records of this profile.")
-@click.option("--png", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Also write the charts as PNG.")
-@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the pull request's table.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
-def report(out: Path, names: tuple[str, ...], profile: str | None, png: Path | None, markdown: Path | None, as_json: bool) -> int:
-    """One self-contained HTML file of the records: summary, charts, effects, noise, environment, every record.
-
-    It opens without a network. Charts never mix chips: each has its chip in its title.
-    """
-    require("report")
-    from tunefork.bench.records.store import default_store
-    from tunefork.bench.report import build
-
-    layout = Layout.here()
-    data = build.gather(default_store(layout), experiments=names, profile=profile, plans=layout.work / "experiments")
-    written = build.write(data, out=out, png_folder=png, markdown_file=markdown)
-    if as_json:
-        print_json({"records": len(data.records), "damaged": len(data.damaged), "written": written})
-    else:
-        for path in written:
-            click.echo(str(path))
-    return 0
-
-
-@click.command()
-@click.argument("first", metavar="R1")
-@click.argument("second", metavar="R2")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def compare(first: str, second: str, as_json: bool) -> int:
-    """Two records side by side: every number, their ratio, and everything else in which they differ.
-
-    One record of each is no test: it says how far apart they are, not whether that is noise. `bench ab` decides.
-    """
-    from tunefork.bench.records.store import default_store
-    from tunefork.bench.report.compare import compare as compared_records
-
-    store = default_store(Layout.here())
-    found = compared_records(store.read(first), store.read(second))
-    if as_json:
-        print_json(found)
-        return 0
-    for line in found.warnings:
-        say(f"note: {line}")
-    table("numbers", ("metric", "R1", "R2", "R2/R1"), [(row.name, row.shown(row.first), row.shown(row.second), row.ratio_shown)
-                                                       for row in found.numbers])
-    table("differences", ("what", "R1", "R2"), found.differences)
-    return 0

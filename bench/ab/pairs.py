@@ -1,7 +1,8 @@
 """From records to pairs: which two trials belong together, and why a pair is spoiled.
 
 What an experiment adds to its records' labels: ``experiment`` (its name), ``comparison`` ("" or which of a series' many), ``a`` and ``b``
-(the arms' variants), ``arm``, ``pair``, ``position``, ``foreign`` (processes of others on the device when the trial began).
+(the arms' variants), ``arm``, ``pair``, ``position``, ``foreign`` (processes of others on the device when the trial began), ``gpus``
+(the numbers of those it had, as its host counts them).
 """
 
 from __future__ import annotations
@@ -81,7 +82,10 @@ def sorted_out(by_pair: dict[int, dict[str, Record]]) -> Pairs:
 
 
 def reasons(a: Record, b: Record, first: dict[str, Record]) -> Iterator[str]:
-    """Everything that spoils a pair, worst first. first: the first accepted pair, whose code and machine all others must have."""
+    """Everything that spoils a pair, worst first. first: the first accepted pair, whose code and hardware all others must have.
+
+    Pairs may come from several hosts of the same chips: what a host adds is in both trials of a pair, and their ratio leaves it out.
+    """
     for arm, record in (("A", a), ("B", b)):
         if record.status != "passed":
             yield f"{arm} {record.status}: {record.problems[0].message if record.problems else 'no reason given'}"
@@ -94,8 +98,8 @@ def reasons(a: Record, b: Record, first: dict[str, Record]) -> Iterator[str]:
     for arm, record in (("A", a), ("B", b)):
         if first and (record.vllm != first[arm].vllm or record.server.version != first[arm].server.version):
             yield f"{arm}: not the code of the experiment's first pair ({commit(record)}, not {commit(first[arm])})"
-        if first and machine(record) != machine(first[arm]):
-            yield f"{arm}: on {machine(record)}, the experiment's first pair on {machine(first[arm])}"
+        if first and hardware(record) != hardware(first[arm]):
+            yield f"{arm}: on {hardware(record)}, the experiment's first pair on {hardware(first[arm])}"
 
 
 def unlike(a: Record, b: Record) -> Iterator[str]:
@@ -114,9 +118,15 @@ def unlike(a: Record, b: Record) -> Iterator[str]:
         yield slow
 
 
+def hardware(record: Record) -> str:
+    """What a record was measured on: a number from one chip is never compared with another's."""
+    return f"{record.server.gpus} x {chip(record)}"
+
+
 def machine(record: Record) -> str:
-    """Where a record was measured: a number from one chip is never compared with another's."""
-    return f"{record.server.gpus} x {chip(record)} of {record.host.name}"
+    """Where a record was measured: both trials of a pair on the same GPUs of the same host."""
+    which = f" (GPU {record.labels['gpus']})" if record.labels.get("gpus") else ""
+    return f"{hardware(record)} of {record.host.name}{which}"
 
 
 def commit(record: Record) -> str:
@@ -128,7 +138,8 @@ def throttled(a: Record, b: Record) -> str | None:
     """One arm's GPU clock more than 5 % below the other's, by medians over the trial; None where clocks are not known."""
     if a.telemetry is None or b.telemetry is None:
         return None
-    for gpu in sorted(a.telemetry.gpus.keys() & b.telemetry.gpus.keys()):
+    own = {gpu for gpu in a.labels.get("gpus", "").split(",") if gpu}  # what others do on the node's other GPUs is not ours
+    for gpu in sorted(a.telemetry.gpus.keys() & b.telemetry.gpus.keys() & (own or a.telemetry.gpus.keys())):
         clocks = [one.telemetry.gpus[gpu].get("clock_mhz", (0.0,))[0] for one in (a, b) if one.telemetry]
         if min(clocks) > 0 and min(clocks) < (1 - CLOCK_SLACK) * max(clocks):
             return f"GPU {gpu} throttled: median clock A {clocks[0]:.0f} MHz, B {clocks[1]:.0f} MHz"

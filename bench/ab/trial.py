@@ -18,13 +18,13 @@ from tunefork.bench.ab.pairs import Scenario
 from tunefork.bench.ab.plan import Slot
 from tunefork.bench.records.schema import Server as ServerRecord
 from tunefork.bench.records.store import Store, new_id
-from tunefork.bench.serving import client_vllm, host, load, ports, prepare, rules
+from tunefork.bench.serving import client_vllm, devices, host, load, ports, prepare, rules
 from tunefork.bench.serving import settings as configure
 from tunefork.bench.serving.command import DROPPED, ServeCommand
 from tunefork.bench.serving.measure import Client, Measurement, measure
 from tunefork.bench.serving.profile import Profile
 from tunefork.bench.serving.server import Server
-from tunefork.bench.serving.session import Subject, session, subject
+from tunefork.bench.serving.session import Subject, memory_watched, session, subject
 from tunefork.bench.serving.settings import Settings
 from tunefork.bench.serving.target import Target
 from tunefork.patchset.errors import BadInput, ServeError
@@ -112,11 +112,13 @@ def command_arm(layout: Layout, profile: Profile, settings: Settings, text: str,
 def commanded(layout: Layout, profile: Profile, settings: Settings, text: str, say: Say) -> Iterator[Target]:
     """The user's server, supervised like our own."""
     port = settings.port or ports.free_port("127.0.0.1")
+    gpus = devices.visible()[: settings.gpus or profile.gpus]
     argv = tuple(word.replace("{port}", str(port)) for word in shlex.split(text))
     folder = prepare.serve_logs(layout)
     made = ServeCommand(argv=argv, env={}, unset=DROPPED, cwd=folder, host="127.0.0.1", port=port, served_name=profile.served_name)
     log = prepare.log_path(layout, profile, Path(argv[0]).name)
-    with Server(made, log=log, ready_timeout_s=settings.ready_timeout_s or profile.ready_timeout_s, say=say) as server:
+    with (memory_watched(gpus, say),
+          Server(made, log=log, ready_timeout_s=settings.ready_timeout_s or profile.ready_timeout_s, say=say) as server):
         described = ServerRecord(
             own=True, base_url=server.base_url, model=settings.model or profile.model, served_name=profile.served_name, target="unknown",
             version="unknown", gpus=settings.gpus or profile.gpus, argv=argv, env={}, seconds_to_ready=server.seconds_to_ready,

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -28,7 +29,7 @@ from tunefork.bench.records.schema import Record, utc_now
 from tunefork.patchset.layout import Layout
 
 RECORD, MANIFEST, CLIENT = "record.json", "manifest.json", "client.json.gz"
-TEMPORARY = re.compile(r"\.tmp-(\d+)-.*")
+TEMPORARY = re.compile(r"\.tmp-(\d+)@(.*?)@.*")
 
 
 def new_id(*parts: str | int) -> str:
@@ -57,7 +58,7 @@ class Store:
     def write(self, record: Record, files: Mapping[str, bytes]) -> Path:
         """Add a record with its raw files; all of it is on the disk when this returns, or RecordError and nothing is there."""
         final = self.folder / record.id
-        scratch = self.folder / f".tmp-{os.getpid()}-{record.id}"
+        scratch = self.folder / f".tmp-{os.getpid()}@{platform.node()}@{record.id}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sweep()
@@ -80,10 +81,10 @@ class Store:
         return final
 
     def _sweep(self) -> None:
-        """Remove what writers left that died half-way."""
+        """Remove what writers of this host left that died half-way; of another's, nobody here knows whether it lives."""
         for entry in self.folder.glob(".tmp-*"):
             found = TEMPORARY.fullmatch(entry.name)
-            if found and not psutil.pid_exists(int(found[1])):
+            if found and found[2] == platform.node() and not psutil.pid_exists(int(found[1])):
                 shutil.rmtree(entry, ignore_errors=True)
 
     def read(self, record_id: str) -> Record:

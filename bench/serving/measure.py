@@ -44,6 +44,12 @@ class Measurement:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A Ctrl-C during a measurement. record: the id of the record that says so, None where it could not be written."""
+
+    record: str | None = None
+
+
 @dataclass
 class _Outcome:
     """What is known so far of a configuration that is being measured."""
@@ -60,12 +66,13 @@ def measure(shared: Measurement, target: Target, one: Scenario, accuracy: Accura
             files: Mapping[str, bytes] | None = None) -> Record:
     """Measure one configuration into ``folder`` (new) and the store. files: further raw files for the record.
 
-    A failed configuration is a record and not an error, also where the server died; a Ctrl-C goes on once its record is written.
+    A failed configuration is a record and not an error, also where the server died; a Ctrl-C goes on, as Interrupted, once its record is
+    written.
     """
     started = time.monotonic()
     outcome = _Outcome()
     sampler = Sampler()
-    interrupt: KeyboardInterrupt | None = None
+    interrupt: Interrupted | None = None
     folder.mkdir(parents=True)
     before = time.monotonic() - started
     try:
@@ -81,12 +88,14 @@ def measure(shared: Measurement, target: Target, one: Scenario, accuracy: Accura
         outcome.problems = [Problem(kind="server-died", message=error.message)]
     except KeyboardInterrupt as error:
         outcome.status, outcome.problems = "interrupted", [Problem(kind="interrupted", message="stopped by a signal")]
-        interrupt = error
+        interrupt = Interrupted(*error.args)
     # What the client and the sampler took is theirs; the rest is ours.
     after = max(0.0, time.monotonic() - started - before - outcome.client_s)
     record = _record(shared, target, one, accuracy, outcome, sampler, Timing(before_s=before, client_s=outcome.client_s, after_s=after))
     try:
         shared.store.write(record, {**(files or {}), **_raw(outcome, sampler, folder)})
+        if interrupt is not None:
+            interrupt.record = record.id
         _tidy(folder)
     except RecordError as error:
         if interrupt is None:

@@ -15,11 +15,11 @@ from typing import Any
 from tunefork.bench.errors import AccuracyMissed, AccuracyUnknown, ConfigurationsFailed, NothingMeasured, RecordError
 from tunefork.bench.records.schema import Accuracy, Record
 from tunefork.bench.records.store import Store, default_store
-from tunefork.bench.serving import host, load, rules
+from tunefork.bench.serving import devices, host, load, rules
 from tunefork.bench.serving import settings as configure
 from tunefork.bench.serving.accuracy import Evaluation, evaluate
 from tunefork.bench.serving.batch import Batch
-from tunefork.bench.serving.measure import Measurement, measure
+from tunefork.bench.serving.measure import Interrupted, Measurement, measure
 from tunefork.bench.serving.profile import Profile
 from tunefork.bench.serving.result import result
 from tunefork.bench.serving.resume import believe, load_batches, require_same_subject
@@ -104,10 +104,10 @@ def execute(run: Run, out: Path) -> Run:
     host.host()
     try:
         if run.settings.mode == "acc":
-            with session(run.layout, run.profile, run.settings, run.subject, run.say) as target:
+            with serving(run) as target:
                 gate(run, target, out)
         while run.pending():
-            with writing_summaries(run), session(run.layout, run.profile, run.settings, run.subject, run.say) as target:
+            with serving(run) as target:
                 serve_batches(run, target)
     except (TuneforkError, OSError) as error:
         run.error = error if isinstance(error, TuneforkError) else unwritable(error)
@@ -116,6 +116,14 @@ def execute(run: Run, out: Path) -> Run:
         write_summaries(run)
     run.error = run.error or verdict(run)
     return run
+
+
+@contextlib.contextmanager
+def serving(run: Run) -> Iterator[Target]:
+    """One server start, while nothing else of this user is measured on this machine."""
+    with (devices.machine(run.layout.cache, run.say), writing_summaries(run),
+          session(run.layout, run.profile, run.settings, run.subject, run.say) as target):
+        yield target
 
 
 def serve_batches(run: Run, target: Target) -> None:
@@ -165,8 +173,8 @@ def one(run: Run, target: Target, batch: Batch, conc: int, evaluation: Evaluatio
     try:
         record = measure(shared, target, scenario, evaluation.accuracy if evaluation else None, batch.attempt(f"conc{conc}"),
                          {"lm_eval.json": evaluation.raw} if evaluation else {})
-    except KeyboardInterrupt:
-        batch.mark(conc, "interrupted", problem="stopped by a signal")
+    except KeyboardInterrupt as error:
+        batch.mark(conc, "interrupted", record=error.record if isinstance(error, Interrupted) else None, problem="stopped by a signal")
         raise
     except (RecordError, OSError) as error:
         # Where the disk is full this may fail too; then "running" stands, which a resume takes for interrupted.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,10 @@ from pathlib import Path
 from tunefork.bench.records.schema import Server as ServerRecord
 from tunefork.bench.records.schema import Tree
 from tunefork.bench.records.store import new_id
-from tunefork.bench.serving import host, prepare
+from tunefork.bench.serving import devices, gpu_memory, host, prepare
 from tunefork.bench.serving.client import Client
 from tunefork.bench.serving.command import ServeCommand
+from tunefork.bench.serving.foreign import on_devices
 from tunefork.bench.serving.profile import TINY, Profile
 from tunefork.bench.serving.server import Server
 from tunefork.bench.serving.settings import Settings
@@ -78,9 +79,24 @@ def session(layout: Layout, profile: Profile, settings: Settings, under_test: Su
                                  extra=settings.extra)
     log = prepare.log_path(layout, profile, under_test.environment.tree.variant)
     say(f"starting vLLM {under_test.version} ({under_test.environment.tree.variant}) for profile {profile.name}; log: {log}")
-    with Server(made, log=log, ready_timeout_s=settings.ready_timeout_s or profile.ready_timeout_s, say=say) as server:
+    gpus = () if under_test.environment.target == "cpu" else devices.visible()[: profile.gpus]
+    with memory_watched(gpus, say), Server(made, log=log, ready_timeout_s=settings.ready_timeout_s or profile.ready_timeout_s, say=say) as server:
         say(f"ready after {server.seconds_to_ready:.0f} s: {server.base_url}")
         yield own(profile, made, server, under_test, trial)
+
+
+@contextmanager
+def memory_watched(gpus: Sequence[str], say: Say) -> Iterator[None]:
+    """A server's life: ServeError where its GPUs' memory is somebody's before it, or is not given back after it.
+
+    The second is not looked for after a failure, which has its own reason to tell; the next start finds it.
+    """
+    if not gpus:
+        yield
+        return
+    before = gpu_memory.require_free(gpus, lambda: on_devices(gpus), say)
+    yield
+    gpu_memory.require_released(gpus, before, lambda: on_devices(gpus))
 
 
 def own(profile: Profile, made: ServeCommand, server: Server, under_test: Subject, trial: str) -> Target:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tunefork.bench.ab.experiment import FILE, Comparison, Experiment, begin, each_patch, read
-from tunefork.bench.ab.foreign import amd, nvidia
+from tunefork.bench.serving.foreign import amd, nvidia, uuids
 from tunefork.patchset.errors import BadInput
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.series import Series
@@ -48,9 +49,19 @@ def test_each_patch_of_our_series_alone_left_out_and_cumulative() -> None:
     assert f"cumulative:{last}" not in {one.name for one in found}
 
 
+NVIDIA = "GPU-aa, 4711, /usr/bin/python\nGPU-bb, 4712, [Not Found], of another container\n"
+AMD = [{"gpu": 0, "process_list": [{"process_info": {"name": "python3", "pid": 4711}}]},
+       {"gpu": 1, "process_list": [{"process_info": "No running processes detected"}]},
+       {"gpu": 2, "process_list": [{"process_info": {"name": "other", "pid": 4712}}]}]
+
+
 def test_foreign_processes_as_the_tools_print_them() -> None:
-    assert nvidia("4711, python\n") == ["4711, python"]
-    assert nvidia("No running processes found\n") == []
-    assert amd('[{"gpu": 0, "process_list": [{"process_info": {"name": "python3", "pid": 4711}}]}]') == ["4711, python3"]
-    assert amd('[{"gpu": 0, "process_list": [{"process_info": "No running processes detected"}]}]') == []
+    numbers = uuids("0, GPU-aa\n1, GPU-bb\n")
+    assert nvidia(NVIDIA, numbers) == ["4711, /usr/bin/python", "4712, [Not Found], of another container"]
+    assert nvidia(NVIDIA, numbers, ("0",)) == ["4711, /usr/bin/python"], "another tenant's GPU is not ours"
+    assert nvidia("No running processes found\n", numbers) == nvidia("", {}) == []
+    for text in (json.dumps(AMD), json.dumps({"gpu_data": AMD})):
+        assert amd(text) == ["4711, python3", "4712, other"]
+        assert amd(text, ("1",)) == []
+        assert amd(text, ("2",)) == ["4712, other"]
     assert amd("") == [] and amd("not json") == []

@@ -57,6 +57,8 @@ SPOILED = {
     "throttled": (changed(changed(GOOD, 2, "A", telemetry=clocks(2400)), 2, "B", telemetry=clocks(2200)), "GPU 0 throttled"),
     "another code": (changed(GOOD, 2, "B", trees=(samples.tree("all"),)), "not the code of the experiment's first pair"),
     "another chip": (changed(GOOD, 2, "B", host=samples.HOST.model_copy(update={"gpus": ("other",)})), "A ran on 1 x simulated chip"),
+    "another host": (changed(GOOD, 2, "B", host=samples.HOST.model_copy(update={"name": "other"})), "B on 1 x simulated chip of other"),
+    "another GPU of it": (changed(GOOD, 2, "B", labels={**GOOD[0].labels, "pair": "2", "arm": "B", "gpus": "3"}), "(GPU 3)"),
     "another load": (changed(GOOD, 2, "B", scenario=GOOD[0].scenario.model_copy(update={"seed": 9})), "other loads"),
 }
 
@@ -81,6 +83,18 @@ def test_good_pairs_stay() -> None:
     assert (len(found.accepted), found.rejected, found.half) == (4, (), ())
     same = collect(changed(changed(GOOD, 2, "A", telemetry=clocks(2400)), 2, "B", telemetry=clocks(2390)))[8192, 1024, 4]
     assert same.rejected == ()
+
+
+def test_a_whole_pair_of_another_host_counts() -> None:
+    far = samples.HOST.model_copy(update={"name": "other"})
+    moved = collect(changed(changed(GOOD, 2, "A", host=far), 2, "B", host=far))[8192, 1024, 4]
+    assert (len(moved.accepted), moved.rejected) == (4, ())
+
+
+def test_a_throttled_gpu_of_somebody_else_spoils_nothing() -> None:
+    labels = {arm: {**one.labels, "gpus": "1"} for one in GOOD if one.labels["pair"] == "2" for arm in [one.labels["arm"]]}
+    records = changed(changed(GOOD, 2, "A", telemetry=clocks(2400), labels=labels["A"]), 2, "B", telemetry=clocks(1200), labels=labels["B"])
+    assert collect(records)[8192, 1024, 4].rejected == ()
 
 
 def test_half_a_pair_waits_and_a_later_trial_replaces_an_earlier_one() -> None:

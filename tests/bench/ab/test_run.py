@@ -115,7 +115,7 @@ def test_two_experiments_never_measure_at_the_same_time(root: Path) -> None:
     said = [child.communicate()[1] for child in children]
     assert [child.returncode for child in children] == [0, 0], said
     assert most == 1
-    assert sum("waiting for another trial" in text for text in said) == 1
+    assert sum("waiting for another measurement" in text for text in said) == 1
 
 
 @pytest.mark.parametrize(("more", "message"), [
@@ -132,3 +132,68 @@ def test_one_arm_of_a_kind_is_refused(root: Path) -> None:
     command = [sys.executable, str(here.ROOT / "build.py"), "--no-venv", "bench", "ab", "--base-url-a", "http://127.0.0.1:1"]
     done = subprocess.run(command, env=here.environment(root), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2 and "both arms of one kind" in done.stderr
+
+
+def placed(root: Path) -> dict[tuple[str, str], set[str]]:
+    """By pair and CONC, on which GPUs its trials ran."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for one in records(root):
+        found.setdefault((one.labels["pair"], str(one.scenario.conc)), set()).add(one.labels["gpus"])
+    return found
+
+
+def test_pairs_spread_over_this_machines_gpus(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs that this machine is told it has, servers of one GPU each."""
+    monkeypatch.setenv("TUNEFORK_GPUS", "4,6")
+    arm = here.server_command(5)
+    more = ("--pairs", "4", "--name", "s", "--conc", "1", "--spread", "local")
+    child = subprocess.Popen(here.words(root, arm, arm, *more), env=here.environment(root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    most = 0
+    while child.poll() is None:
+        most = max(most, len(here.streamers()))
+        time.sleep(0.02)
+    out, err = child.communicate()
+    assert child.returncode == 0, err
+    assert most == 2, "as many servers as GPUs"
+    found = json.loads(out)["scenarios"][0]
+    assert (found["pairs"], found["rejected"]) == (4, [])
+    assert all(len(gpus) == 1 for gpus in placed(root).values()), "both trials of a pair on the same GPU"
+    assert {gpu for gpus in placed(root).values() for gpu in gpus} == {"4", "6"}
+    again = subprocess.run(here.words(root, arm, arm, *more), env=here.environment(root), capture_output=True, text=True, check=False)
+    assert again.returncode == 0 and len(records(root)) == 8, "nothing is measured twice"
+
+
+def test_an_arm_that_dies_ends_a_spread_experiment_too(root: Path, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEFORK_GPUS", "0")
+    done = bench(here.server_command(1), here.server_command(1, "dies"), "--pairs", "4", "--name", "d", "--conc", "1", "--spread", "local")
+    assert done.returncode == 13, done.stderr
+    assert "2 pairs failed in a row" in done.stderr
+    told = [json.loads(line) for line in (root / "work" / "experiments" / "d" / "failures.jsonl").read_text().splitlines()]
+    assert [one["arm"] for one in told] == ["B", "B"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `ray`): an A/B over hosts is not tested")
+def test_pairs_spread_by_ray(root: Path, bench: Any) -> None:
+    import ray
+
+    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        address = ray.get_runtime_context().gcs_address
+        arm = here.server_command(5)
+        found = here.outcome(bench(arm, arm, "--pairs", "4", "--name", "r", "--conc", "1", "--spread", address))
+    finally:
+        ray.shutdown()
+    assert (found["scenarios"][0]["pairs"], found["scenarios"][0]["rejected"]) == (4, [])
+    assert all(len(gpus) == 1 for gpus in placed(root).values())
+    assert {gpu for gpus in placed(root).values() for gpu in gpus} == {"0", "1"}
+    assert len({one.host.name for one in records(root)}) == 1
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    (["--server-cmd-a", "x {port}", "--server-cmd-b", "x {port}", "--spread", "local"], "no GPU is seen on this machine"),
+    (["--base-url-a", "http://h:1", "--base-url-b", "http://h:2", "--spread", "local"], "those of --base-url run where they run"),
+])
+def test_what_cannot_be_spread_is_refused(root: Path, more: list[str], message: str) -> None:
+    command = [sys.executable, str(here.ROOT / "build.py"), "--no-venv", "bench", "ab", *more]
+    done = subprocess.run(command, env=here.environment(root), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and message in done.stderr

@@ -23,10 +23,12 @@ from tunefork.bench.serving.ports import free_port
 from tunefork.bench.serving.target import Target
 
 FAKE = Path(__file__).with_name("fake_python.py")
+SMI = Path(__file__).with_name("fake_smi.py")
 TREE = "c" * 40
 
 # Runs the command with an installed variant that is the stand-in, whatever this machine has installed.
 DRIVER = """
+import os
 import sys
 from pathlib import Path
 from tunefork.develop import variants
@@ -37,6 +39,17 @@ applied.applied_tree = lambda layout, upstream, variant=None: tree if upstream =
 from tunefork.bench.serving import session
 session.require_client = lambda: None
 session.interpreter = lambda: Path(sys.argv[1])
+if os.environ.get("FAKE_CLOCK"):
+    import itertools
+    import time
+    from datetime import timedelta
+    from tunefork.bench.records import schema, store
+    from tunefork.bench.serving import measure
+    steps, utc, wall = itertools.count(1), schema.utc_now, time.time
+    jump = float(os.environ["FAKE_CLOCK"])
+    set_clock = lambda: utc() + timedelta(seconds=jump * next(steps))
+    schema.utc_now = store.utc_now = measure.utc_now = set_clock
+    time.time = lambda: wall() + jump * next(steps)
 from tunefork.cli.main import main
 sys.exit(main(sys.argv[4:]))
 """
@@ -79,6 +92,16 @@ class World:
         return subprocess.Popen([sys.executable, "-c", DRIVER, str(self.python), self.target, self.tree, "bench", *arguments],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
                                 cwd=self.root, start_new_session=True)
+
+    def smi(self, name: str, used: str = "300") -> Path:
+        """Put a GPU tool on the PATH of what is started; the file in which it finds the memory in use."""
+        folder, vram = self.root / "bin", self.root / "vram"
+        folder.mkdir(exist_ok=True)
+        vram.write_text(used)
+        (folder / name).write_text(f"#!/bin/sh\nexec {sys.executable} {SMI} {name} {vram} \"$@\"\n")
+        (folder / name).chmod(0o755)
+        self.env.update(PATH=f"{folder}:/usr/bin:/bin", HIP_VISIBLE_DEVICES="0")
+        return vram
 
     def serve(self) -> subprocess.Popen[str]:
         """A stand-in server that nobody supervises, answering."""

@@ -1,7 +1,8 @@
 """A stand-in for the developed interpreter: `vllm serve`, `vllm bench serve`, lm_eval and the tiny model's maker, with faults to order.
 
 FAKE is a JSON object in the environment: "log" (a file that gets one line per call), "client" ({CONC: fault}), "lm_eval" (a fault),
-"metrics" (lm_eval's values). The client's answer and lm_eval's have the keys of the real ones (client_answer.json, lm_eval_answer.json).
+"metrics" (lm_eval's values), "vram" (the file in which
+fake_smi.py finds the memory in use; a server that "leaks" leaves it). The client's answer and lm_eval's have the keys of the real ones (client_answer.json, lm_eval_answer.json).
 """
 
 import json
@@ -45,10 +46,15 @@ def serve() -> None:
     note("serve")
     if FAKE.get("server") == "dies":
         sys.exit("no such device")
+    vram = FAKE.get("vram")
+    if vram:
+        Path(vram).write_text(f"200000 {os.getpid()} python")
     try:
         ThreadingHTTPServer(("127.0.0.1", int(option("--port"))), Handler).serve_forever(poll_interval=0.05)
     except KeyboardInterrupt:
         print("leaving")
+    if vram:
+        Path(vram).write_text("200000" if FAKE.get("server") == "leaks" else "300")
 
 
 def client() -> None:

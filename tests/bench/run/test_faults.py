@@ -1,4 +1,17 @@
-"""What goes wrong while measuring leaves a truthful record, no process, and a batch that can go on."""
+"""What goes wrong while measuring leaves a truthful record, no process, and a batch that can go on.
+
+server dies mid-run         test_the_server_dies_and_the_rest_gets_a_new_one_behind_the_gate; A/B: ab/test_run.py
+port taken                  test_a_taken_port_is_said_and_nothing_is_measured; serving/test_server.py
+GPU memory not freed        test_gpu_memory.py
+client hangs                test_a_client_that_hangs_is_ended_at_its_deadline; the builtin one: ab/test_client.py
+disk full                   test_a_full_disk_is_17_and_no_claim, test_a_disk_that_really_is_full; run/test_run.py, records/test_store.py
+kill -9 of the tool         test_killed_leaves_no_process_and_resume_goes_on; A/B: ab/test_run.py; while submitting: submit/test_submit.py
+clock jump                  test_a_clock_that_is_set_while_measuring; test_measure.py; a record of the future: submit/test_submit.py
+corrupt record              test_resume_believes_nothing_that_does_not_hold; records/test_store.py, test_query.py, report/test_page.py
+another measurement         test_a_run_waits_for_what_is_being_measured; A/B: ab/test_run.py; on one GPU: spread/test_spread.py
+
+That no process is left is asserted after every test here (conftest.world).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +19,13 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
+
+import pytest
+
+from tunefork.bench.serving import devices
 
 SMOKE = ("--profile", "smoke")
 
@@ -81,9 +99,16 @@ def test_stopped_by_a_signal(world) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    assert [record.status for record in world.records] == ["interrupted"]
+    record, = world.records
+    assert record.status == "interrupted"
     assert states(world.batches[0]) == {1: "interrupted", 4: "pending"}
+    entry, = (one for one in json.loads((world.batches[0] / "batch.json").read_text())["entries"] if one["conc"] == 1)
+    assert (entry["record"], entry["problem"]) == (record.id, "stopped by a signal")
     assert "1 interrupted" in (world.batches[0] / "summary.txt").read_text()
+    world.fake = {}
+    done = world.run("--resume", str(world.batches[0]))
+    assert (done.code, done.statuses) == (0, {1: "passed", 4: "passed"}), done.err
+    assert done.json["configurations"][0]["record"] != record.id, "the interrupted record stays what it was"
 
 
 def test_resume_believes_nothing_that_does_not_hold(world) -> None:
@@ -140,3 +165,50 @@ def test_a_full_disk_is_17_and_no_claim(world) -> None:
     assert "cannot write record" in done.err
     assert done.statuses == {1: "failed", 4: "skipped"}
     assert not list(world.batches[0].glob("result_*"))
+
+
+def test_a_disk_that_really_is_full(world, tmp_path_factory) -> None:
+    """A file system of 256 KiB holds the records: the first write past its end is the kernel's ENOSPC. Needs root for the mount."""
+    store = world.root / "work" / "records"
+    store.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(store)], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a full disk cannot be made here: {mounted.stderr.strip()} (mounting needs root)")
+    try:
+        (store / "filler").write_bytes(bytes(250 * 1024))
+        full = world.run(*SMOKE)
+        assert full.code == 17, full.err
+        assert "No space left on device" in full.err
+        assert full.statuses == {1: "failed", 4: "skipped"}
+        assert sorted(path.name for path in store.iterdir()) == ["filler"], "nothing half-written"
+        assert not list(world.batches[0].glob("result_*"))
+        (store / "filler").unlink()
+        done = world.run("--resume", str(world.batches[0]))
+        assert (done.code, done.statuses) == (0, {1: "passed", 4: "passed"}), done.err
+    finally:
+        subprocess.run(["umount", str(store)], check=True)
+
+
+def test_a_clock_that_is_set_while_measuring(world) -> None:
+    """The wall clock goes back a day at every look: names stay apart, durations are those of the monotonic clock, and resume holds."""
+    world.env["FAKE_CLOCK"] = "-86400"
+    done = world.run(*SMOKE)
+    assert (done.code, done.statuses) == (0, {1: "passed", 4: "passed"}), done.err
+    first, second = world.records
+    assert first.id != second.id and first.created != second.created
+    assert all(record.timing is not None and 0 <= record.timing.client_s < 60 for record in (first, second))
+    again = world.run("--resume", str(world.batches[0]))
+    assert (again.code, again.statuses) == (0, {1: "passed", 4: "passed"}), again.err
+
+
+def test_a_run_waits_for_what_is_being_measured(world) -> None:
+    said: list[str] = []
+    with devices.machine(world.root / "cache", said.append):
+        process = world.start("run", "--json", *SMOKE, "--port", str(world.port))
+        assert process.stderr is not None
+        for line in process.stderr:
+            if devices.WAITING in line:
+                break
+        assert world.calls == [], "no server is started beside a measurement"
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
