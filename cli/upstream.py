@@ -11,7 +11,7 @@ from tunefork.patchset import pins
 from tunefork.patchset.errors import BadInput
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.series import Series
-from tunefork.patchset.submission import Submission, message, standing, submit
+from tunefork.patchset.submission import Submission, abort, go_on, message, standing, submit
 
 
 @click.command()
@@ -19,12 +19,17 @@ from tunefork.patchset.submission import Submission, message, standing, submit
 @click.option("--onto", metavar="BASE", help="The upstream's newer tree: a tag or branch, a version (0.33.0), or a path, as in rebase --to.")
 @click.option("--of", default="vllm", show_default=True, metavar="UPSTREAM", help="With status: the upstream that --onto is a base of.")
 @click.option("--no-verify", is_flag=True, help="Do not run the patch's Verified-by commands on the branch; the text then says so.")
+@click.option("--continue", "resume", is_flag=True, help="Take the resolved files of work/UPSTREAM@upstream-PATCH, and go on.")
+@click.option("--abort", "forget", is_flag=True, help="Forget a conflict that waits there.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where the text goes (default: work/upstream-PATCH.md).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def upstream(name: str, onto: str | None, of: str, no_verify: bool, out: Path | None, as_json: bool) -> int:
+def upstream(
+    name: str, onto: str | None, of: str, no_verify: bool, resume: bool, forget: bool, out: Path | None, as_json: bool
+) -> int:
     """Make the branch upstream/PATCH on the upstream's newer tree, run the patch's checks there, and write the pull request's text.
 
-    The branch holds what PATCH declares to depend on and PATCH itself, in work/UPSTREAM@upstream-PATCH. Nothing is pushed. Exit 1 where a check
+    The branch holds what PATCH declares to depend on and PATCH itself, in work/UPSTREAM@upstream-PATCH; a patch that conflicts waits there with
+    markers. Nothing is pushed. Exit 1 where a check
     failed or could not run. `upstream status` lists what is submitted; with --onto also what is merged there, and what does not apply any more.
 
     \b
@@ -34,9 +39,13 @@ def upstream(name: str, onto: str | None, of: str, no_verify: bool, out: Path | 
     layout = Layout.here()
     if name == "status":
         return status(layout, onto or "", of, as_json=as_json)
-    if not onto:
-        raise BadInput("upstream needs --onto: which tree the pull request is for", f"python build.py upstream {name} --onto main")
-    done = submit(layout, name, onto, verify=not no_verify, say=say)
+    if resume + forget + bool(onto) != 1:
+        raise BadInput("upstream needs one of --onto (which tree the pull request is for), --continue and --abort",
+                       f"python build.py upstream {name} --onto main")  # fmt: skip
+    if forget:
+        abort(layout, name, say=say)
+        return 0
+    done = submit(layout, name, onto, verify=not no_verify, say=say) if onto else go_on(layout, name, verify=not no_verify, say=say)
     if done.path is None:
         say(f"{done.patch}: {done.onto} has it: {'; '.join(row.why for row in done.patches)}")
         if as_json:

@@ -6,14 +6,16 @@ reads. What the pull request says of purpose and tests comes from the patch; the
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 from tunefork.patchset import checkout as checkouts
 from tunefork.patchset import newbase, park, pins, rebase, variant, work
@@ -21,11 +23,15 @@ from tunefork.patchset.attempt import Attempt, PatchOutcome, step
 from tunefork.patchset.checkout import Checkout
 from tunefork.patchset.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.patchset.git import EMAIL, EPOCH, NAME, Git
+from tunefork.patchset.history import UpstreamCommit
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.mail import PatchFile
+from tunefork.patchset.materialise import Tree
 from tunefork.patchset.process import Say, quiet
 from tunefork.patchset.replay import CONFLICT, EMPTY, UPSTREAM
+from tunefork.patchset.resolve import commit_as, fill, resolved_tree
 from tunefork.patchset.series import Series, patch_name
+from tunefork.patchset.state import write_atomically
 
 OWN_TRAILERS = ("Upstream-Status", "Scope", "Verified-by", "Expected-gain", "Depends-On")
 OWN_WORDS = re.compile(r"build\.py|--variant|without:|tunefork(?!@)", re.IGNORECASE)
@@ -64,11 +70,43 @@ class Submission:
 def submit(layout: Layout, name: str, onto: str, *, verify: bool = True, say: Say = quiet) -> Submission:
     """Make the branch ``upstream/<patch>`` on a newer upstream and run the patch's checks there.
 
-    onto: as in ``rebase --to``. Raises PatchConflict where the patch does not go onto it, WorkAtRisk where the branch holds other work.
+    onto: as in ``rebase --to``. Raises PatchConflict where a patch does not go onto it: it then waits in the branch's worktree, with markers.
+    WorkAtRisk where the branch holds other work.
     """
     upstream = owner(layout, name)
+    if notes(layout, upstream, patch_name(name)).is_file():
+        raise PatchConflict(f"{name} waits to be resolved in {place_of(layout, upstream, patch_name(name))}",
+                            f"python build.py upstream {name} --continue; or --abort")  # fmt: skip
+    return onward(layout, upstream, patch_name(name), onto, None, verify=verify, say=say)
+
+
+def go_on(layout: Layout, name: str, *, verify: bool = True, say: Say = quiet) -> Submission:
+    """Take the resolved worktree as the conflicting patch, and go on. Raises PatchConflict while markers are left."""
+    upstream = owner(layout, name)
+    file = notes(layout, upstream, patch_name(name))
+    if not file.is_file():
+        raise BadInput(f"no conflict of {name} waits", f"python build.py upstream {name} --onto main")
+    saved = json.loads(file.read_bytes())
+    return onward(layout, upstream, patch_name(name), saved["onto"], saved, verify=verify, say=say)
+
+
+def abort(layout: Layout, name: str, *, say: Say = quiet) -> None:
+    """Forget a conflict that waits: its worktree and its branch."""
+    upstream = owner(layout, name)
+    file = notes(layout, upstream, patch_name(name))
+    if not file.is_file():
+        raise BadInput(f"no conflict of {name} waits, nothing to abort", "python build.py upstream status")
+    git = checkouts.primary(layout, upstream).git
+    park.remove_worktree(git, place_of(layout, upstream, patch_name(name)))
+    for ref in refs(patch_name(name)):
+        git("update-ref", "-d", ref)
+    file.unlink()
+    say(f"{upstream}: {branch_of(patch_name(name))} is forgotten; the series is as it was")
+
+
+def onward(layout: Layout, upstream: str, name: str, onto: str, saved: dict[str, Any] | None, *, verify: bool, say: Say) -> Submission:
+    """Take the patches that are left onto the base, then check the branch. saved: what was noted of a conflict that is resolved now."""
     pin, series = rebase.inputs(layout, upstream, say)
-    name = series.resolve(name)
     if not checkouts.primary(layout, upstream).exists():
         raise BadInput(f"{upstream} is not checked out", f"python build.py apply {upstream}")
     wanted = variant.choose(f"only:{name}", series).names
@@ -76,16 +114,69 @@ def submit(layout: Layout, name: str, onto: str, *, verify: bool = True, say: Sa
     with checkouts.locked(layout, upstream, say), tempfile.TemporaryDirectory(prefix=f"{upstream}-", dir=layout.cache / "rebase") as directory:
         git = newbase.scratch(Path(directory) / "repo.git")
         attempt = rebase.prepare(git, layout, pin, upto(series, name), onto, say)
-        for each in wanted:
-            taken(attempt, each, say)
+        if saved is not None:
+            resolved(layout, name, attempt, saved)
+        for each in wanted[len(attempt.rows) :]:
+            row = step(attempt, attempt.series.names.index(each), say)
+            if row.outcome == CONFLICT:
+                leave(layout, name, attempt, onto)
         if attempt.tip == attempt.base.commit:
             return Submission(upstream, name, onto, attempt.base.commit, "", None, "", tuple(attempt.rows), (), ())
         tip = clean(git, attempt)
         place = put(layout, upstream, name, git, tip)
+        notes(layout, upstream, name).unlink(missing_ok=True)
     patch = series.patches[name]
     checks = tuple(checked(layout, upstream, command, place, say) for command in patch.trailers("Verified-by")) if verify else ()
     return Submission(upstream, name, onto, attempt.base.commit, branch_of(name), place, tip, tuple(attempt.rows), checks,
                       tuple(remarks(patch, attempt, verify=verify)))  # fmt: skip
+
+
+def leave(layout: Layout, name: str, attempt: Attempt, onto: str) -> NoReturn:
+    """Put the branch so far and the conflicting change into the worktree, note it, and say so."""
+    upstream, row = attempt.series.upstream, attempt.rows[-1]
+    tip = clean(attempt.git, attempt)
+    path = put(layout, upstream, name, attempt.git, tip)
+    fill(path, attempt, attempt.series.patches[row.name])
+    rows = [asdict(each) for each in attempt.rows]
+    write_atomically(notes(layout, upstream, name), json.dumps({"onto": onto, "rows": rows, "tip": tip}).encode())
+    raise PatchConflict(f"{row.name} does not go onto {attempt.base.label}: {row.why}; it waits in {path}",
+                        f"resolve the markers there, then python build.py upstream {name} --continue; --abort forgets it")  # fmt: skip
+
+
+def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any]) -> None:
+    """Take up where ``leave`` left: the rows, and the worktree's tree as the patch that conflicted."""
+    upstream, path = attempt.series.upstream, place_of(layout, attempt.series.upstream, name)
+    if not (path / ".git").exists():
+        raise PatchConflict(f"{path} is gone, and the conflict waited there", f"python build.py upstream {name} --abort, then begin again")
+    git = Git(path)
+    tree = resolved_tree(path)
+    *rows, last = [PatchOutcome(**{**row, "upstream_commits": tuple(UpstreamCommit(**each) for each in row["upstream_commits"])})
+                   for row in saved["rows"]]  # fmt: skip
+    if tree == git.text("rev-parse", f"{saved['tip']}^{{tree}}"):
+        attempt.rows = [*rows, replace(last, outcome=UPSTREAM, why=f"you left nothing of it; {last.why}")]
+    else:
+        patch = attempt.series.patches[last.name]
+        commit = commit_as(git, tree, saved["tip"], patch, patch.message)
+        git("update-ref", refs(name)[0], commit)
+        git("update-ref", refs(name)[1], commit)
+        git("reset", "--quiet", "--hard", commit)
+        attempt.rows = [*rows, replace(last, why=f"resolved by you; {last.why}", commit=commit)]
+    newbase.borrow(attempt.git, [checkouts.primary(layout, upstream).repository])
+    attempt.tip = git.text("rev-parse", "HEAD")
+    attempt.tree = Tree.read(attempt.git, attempt.tip)
+
+
+def notes(layout: Layout, upstream: str, name: str) -> Path:
+    return checkouts.primary(layout, upstream).notes / f"upstream-{name}.json"
+
+
+def place_of(layout: Layout, upstream: str, name: str) -> Path:
+    return layout.checkout(upstream, f"upstream-{name}")
+
+
+def refs(name: str) -> tuple[str, str]:
+    """The branch, and where it was when we left it."""
+    return f"refs/heads/{branch_of(name)}", f"refs/tunefork/upstream/{name}"
 
 
 def owner(layout: Layout, name: str) -> str:
@@ -102,14 +193,6 @@ def upto(series: Series, name: str) -> Series:
     """The series' beginning up to a patch: what comes later has no say in where it goes."""
     names = series.names[: series.names.index(name) + 1]
     return replace(series, files={each: series.files[each] for each in names})
-
-
-def taken(attempt: Attempt, name: str, say: Say) -> None:
-    """Take one patch; PatchConflict where it does not fit."""
-    row = step(attempt, attempt.series.names.index(name), say)
-    if row.outcome == CONFLICT:
-        raise PatchConflict(f"{name} does not go onto {attempt.base.label}: {row.why}",
-                            f"python build.py rebase {attempt.series.upstream} --to {attempt.base.label}, which parks it to be resolved; then again")
 
 
 def clean(git: Git, attempt: Attempt) -> str:
@@ -141,7 +224,7 @@ def branch_of(name: str) -> str:
 def put(layout: Layout, upstream: str, name: str, scratch: Git, tip: str) -> Path:
     """The branch in the checkouts' repository, and its worktree. A branch that somebody went on with is not overwritten."""
     first = checkouts.primary(layout, upstream)
-    branch, mark, path = f"refs/heads/{branch_of(name)}", f"refs/tunefork/upstream/{name}", layout.checkout(upstream, f"upstream-{name}")
+    (branch, mark), path = refs(name), place_of(layout, upstream, name)
     old, ours = (first.git.answer("rev-parse", "--verify", "--quiet", ref) for ref in (branch, mark))
     dirty = path.is_dir() and (path / ".git").exists() and work.changed_paths(Checkout(upstream, path, f"upstream-{name}"))[0]
     if (old and old != ours) or dirty:

@@ -105,6 +105,37 @@ def test_what_upstream_has_and_what_does_not_go_on(two: World, capsys: pytest.Ca
     assert json.loads(capsys.readouterr().out)["patches"][1]["found"] == "stale"
 
 
+def test_a_conflict_waits_in_the_worktree_and_is_gone_on_with(two: World, capsys: pytest.CaptureFixture[str]) -> None:
+    commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"other 5\n")}, "v3")
+    assert main(["upstream", "top", "--onto", "v3", "--no-verify"]) == 7
+    path = place(two, "top")
+    assert b"<<<<<<< tree\nother 5\n" in (path / "a.py").read_bytes()
+    assert main(["upstream", "top", "--onto", "v3"]) == 7 and "--continue; or --abort" in capsys.readouterr().err
+    assert main(["upstream", "top", "--continue"]) == 7 and "conflict markers are left in a.py" in capsys.readouterr().err
+    (path / "a.py").write_bytes(A.replace(b"line 5\n", b"both 5\n"))
+    assert main(["upstream", "top", "--continue", "--no-verify", "--json"]) in (0, 7)
+    said = capsys.readouterr()
+    if "waits in" in said.err:  # the next patch stood on the same lines
+        (path / "a.py").write_bytes(A.replace(b"line 5\n", b"both 5\n").replace(b"line 6\n", b"top 6\n"))
+        assert main(["upstream", "top", "--continue", "--no-verify", "--json"]) == 0
+        said = capsys.readouterr()
+    done = json.loads(said.out)
+    assert [row["name"] for row in done["patches"]] == ["one", "top"]
+    assert git(path, "log", "--format=%s", "-3").split("\n") == ["[Up] Top", "[Up] One", "To v3"]
+    assert "Upstream-Status" not in git(path, "log", "-2", "--format=%B")
+    assert (path / "a.py").read_bytes() == A.replace(b"line 5\n", b"both 5\n").replace(b"line 6\n", b"top 6\n")
+    assert main(["upstream", "top", "--continue"]) == 2
+
+
+def test_an_aborted_conflict_leaves_nothing(two: World, capsys: pytest.CaptureFixture[str]) -> None:
+    commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"other 5\n")}, "v3")
+    assert main(["upstream", "one", "--onto", "v3"]) == 7
+    assert main(["upstream", "one", "--abort"]) == 0
+    assert not place(two, "one").exists() and git(two.checkout, "for-each-ref", "refs/heads/upstream", "refs/tunefork/upstream") == ""
+    assert main(["upstream", "one", "--abort"]) == 2
+    assert main(["upstream", "one", "--onto", "v2", "--no-verify"]) == 0
+
+
 def test_only_an_ab_of_this_patch_counts(two: World) -> None:
     from tunefork.cli.upstream import differs_by
 
