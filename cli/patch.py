@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tunefork.cli import patch_author
 from tunefork.cli.output import print_json, say
 from tunefork.patchset import diff, pins
 from tunefork.patchset.errors import BadInput
@@ -16,7 +17,14 @@ from tunefork.patchset.series import Series, patch_name
 
 @click.group()
 def patch() -> None:
-    """Author patches: export commits to files, take edited files into the lock. docs/patch-authors.md is the guide."""
+    """Author patches: make, change and reshape them, export commits to files, take edited files into the lock.
+
+    docs/patch-authors.md is the guide.
+    """
+
+
+for command in patch_author.COMMANDS:
+    patch.add_command(command)
 
 
 @patch.command()

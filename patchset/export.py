@@ -263,7 +263,7 @@ def lock_series(layout: Layout, upstream: str, *, check: bool = False, say: Say 
         held = state_of_primary(layout, upstream)
         git = checkouts.primary(layout, upstream).git
         series = picks.obtained(series, pin, git, say=say)
-        made = materialise(git, held.base, list(series.patches.values()), trust_index=False)
+        made = materialise(git, held.base, list(series.patches.values()), merge_file(git), trust_index=False)
         files = canonical.files(git, held.base, made[-1].commit) if made else []
         named = [(each.name, series.files[each.name] if each.name in series.picks else data) for each, (_, data) in zip(made, files, strict=True)]
         report, lock = plan(series, named, git, held.base, pin.commit)

@@ -13,6 +13,16 @@ from tunefork.patchset.layout import Layout
 from tunefork.patchset.pins import Pin
 
 
+def with_pin(text: str, pin: Pin) -> str:
+    """The text with a pin in it: in place of the upstream's old one, or as a table of its own at the end."""
+    if pin.name in (read(text) if text.strip() else {}):
+        return repinned(text, pin)
+    values = {"url": pin.url, "tag": pin.tag, "version": pin.version, "commit": pin.commit}
+    lines = [f"[upstreams.{pin.name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    table = "\n".join([*lines, f"submodules = {json.dumps(pin.submodules)}"]) + "\n"
+    return text.rstrip("\n") + "\n" * 2 * bool(text.strip()) + table
+
+
 def repinned(text: str, pin: Pin) -> str:
     """The text of pins.toml with one upstream's tag, version, commit and source distribution replaced.
 

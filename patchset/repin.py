@@ -1,4 +1,4 @@
-"""Move an upstream to another pin in one step: pins.toml, patch files, series, lock, and what the checkouts stand on.
+"""Change an upstream's series or pin in one step: pins.toml, patch files, series, lock, and what the checkouts stand on.
 
 The step is a journal in ``work/.rebase/<upstream>``: before it is written nothing has changed, afterwards whoever works on the upstream
 next finishes what a kill left over. Files of the checkouts are not touched here; an apply brings them to where the series now is.
@@ -22,6 +22,15 @@ from tunefork.patchset.state import write_atomically
 
 
 @dataclass(frozen=True)
+class Follow:
+    """The primary's branch and index go from one commit to another: its files hold the new one's content already."""
+
+    branch: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
 class Move:
     """The step. files: name in the series' folder -> text, or None to delete.  source, base, base_tree: of the checkouts from now on."""
 
@@ -30,11 +39,17 @@ class Move:
     source: str
     base: str
     base_tree: str
+    follow: Follow | None = None
 
 
 def folder(layout: Layout, upstream: str) -> Path:
     """Where a rebase in progress keeps its repository and notes; removing it forgets the rebase."""
     return layout.work / ".rebase" / upstream
+
+
+def edits(layout: Layout, upstream: str) -> Path:
+    """Where an edit of a patch keeps its notes."""
+    return layout.work / ".edit" / upstream
 
 
 def journal(layout: Layout, upstream: str) -> Path:
@@ -55,7 +70,7 @@ def recover(layout: Layout, upstream: str, say: Say) -> bool:
     with checkouts.locked(layout, upstream, say):
         if not journal(layout, upstream).is_file():  # another process finished it meanwhile
             return False
-        say(f"{upstream}: finishing an interrupted rebase")
+        say(f"{upstream}: finishing an interrupted change of the series")
         carry_out(layout, read(journal(layout, upstream)))
     return True
 
@@ -66,7 +81,8 @@ def read(path: Path) -> Move:
     sdist = pin.pop("sdist")
     if sdist is not None:
         sdist = pins.Sdist(**{**sdist, "added": tuple(sdist["added"])})
-    return Move(Pin(**pin, sdist=sdist), **data)
+    follow = data.pop("follow", None)
+    return Move(Pin(**pin, sdist=sdist), follow=Follow(**follow) if follow else None, **data)
 
 
 def carry_out(layout: Layout, move: Move) -> None:
@@ -79,19 +95,34 @@ def carry_out(layout: Layout, move: Move) -> None:
         elif not path.is_file() or path.read_bytes() != encoded(text):
             write_atomically(path, encoded(text))
     with mutex.held(layout.work / ".locks" / "pins", lambda _line: None, ""):
-        old = layout.pins.read_text(encoding="utf-8")
-        if (new := pinfile.repinned(old, move.pin)) != old:
+        old = layout.pins.read_text(encoding="utf-8") if layout.pins.is_file() else ""
+        if (new := pinfile.with_pin(old, move.pin)) != old:
             write_atomically(layout.pins, new.encode())
     for checkout in checkouts.all_checkouts(layout, name):
         rebase_state(checkout, move)
     first = checkouts.primary(layout, name)
     if first.exists():
         first.git("update-ref", PIN_REF, move.base)
+        if move.follow:
+            follow_on(first, move.follow)
+    if (edits(layout, name) / "progress.json").is_file():  # this step is the end of an edit
+        shutil.rmtree(layout.checkout(name, "edit"), ignore_errors=True)
+        shutil.rmtree(edits(layout, name), ignore_errors=True)
     shutil.rmtree(layout.checkout(name, "rebase"), ignore_errors=True)
     aside = folder(layout, name).with_name(f".{name}.done")
     shutil.rmtree(aside, ignore_errors=True)
     folder(layout, name).rename(aside)  # in one step: a journal must not outlive what it was written with
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def follow_on(first: Checkout, follow: Follow) -> None:
+    """Index, then refs, without a look at the files; nothing where it is done already, or where the user has gone on since."""
+    if first.head() != (follow.branch, follow.old):
+        return
+    first.git("read-tree", follow.new)
+    first.git.run("update-index", "-q", "--refresh")
+    refs = f"update refs/heads/{follow.branch} {follow.new}\nupdate {checkouts.applied_ref(follow.branch)} {follow.new}\n"
+    first.git("update-ref", "--create-reflog", "-m", "tunefork refresh", "--stdin", stdin=refs.encode())
 
 
 def rebase_state(checkout: Checkout, move: Move) -> None:

@@ -1,0 +1,1 @@
+"""The author's half of the manager: what changes a series in place."""
