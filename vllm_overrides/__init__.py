@@ -4,6 +4,8 @@
 
 capture_plan   CUDA graph sizes and compile sizes for a workload        (capture_plan.py; the planner is capture/)
 guards         explains environment names that do nothing               (guards.py)
+moe_a16w4      this project's MXFP4 MoE kernel as GPT-OSS's MoE method  (moe_a16w4/; needs tunefork.kernels installed beside it)
+random_mxfp4   a load format: random weights at realistic scale         (random_mxfp4.py; for measuring without a checkpoint)
 
-This package stands alone: it is loaded into vLLM's front end, engine and workers, where nothing else of Tunefork need be installed.
+This package stands alone but for moe_a16w4: it is loaded into vLLM's front end, engine and workers, where nothing else of Tunefork need be installed.
 """

@@ -15,6 +15,8 @@ from vllm_overrides.errors import OverrideError
 OVERRIDES = {
     "capture_plan": "vllm_overrides.capture_plan",
     "guards": "vllm_overrides.guards",
+    "moe_a16w4": "vllm_overrides.moe_a16w4",
+    "random_mxfp4": "vllm_overrides.random_mxfp4",
 }
 
 # Releases whose source each override was written against; a local version (0.29.0+p1234.cpu) is the same release.

@@ -1,0 +1,161 @@
+"""The MoE override in the real vLLM: chosen by vLLM's own registry, vLLM's own parameters, our weights and operator, under Triton's interpreter.
+
+One process for all cases: the interpreter has to be chosen before Triton is imported, and importing vLLM takes seconds. The CPU is no device that
+the kernel serves, so that answer alone is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("vllm", reason="NOT TESTED: vLLM is not installed (`python build.py develop`)")
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CASES = """
+import json, sys
+import torch
+from vllm_overrides import registry
+from vllm_overrides.moe_a16w4 import coverage, operator, has_hook
+coverage.device_refusal = lambda: None
+registry.apply_named("moe_a16w4,random_mxfp4", {})
+registry.apply_named("moe_a16w4", {})  # as in another plugin load of the same process
+from vllm.model_executor.layers.fused_moe.activation import MoEActivation
+from vllm.model_executor.layers.fused_moe.config import FusedMoEConfig, FusedMoEParallelConfig, RoutingMethodType
+from vllm.model_executor.layers.quantization import get_quantization_config
+from vllm.model_executor.layers.quantization.mxfp4 import GptOssMxfp4Config
+from tunefork.kernels.moe_a16w4 import restore_weights
+from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
+from vllm_overrides.random_mxfp4 import fill
+
+H, I, E, TOPK = 64, 40, 8, 4  # 40: no whole scale block, as 2880 / 8 is none
+parallel = FusedMoEParallelConfig.make_no_parallel()
+
+def config(**changes):
+    words = dict(num_experts=E, experts_per_token=TOPK, hidden_dim=H, intermediate_size=I, num_local_experts=E, num_logical_experts=E,
+                 activation=MoEActivation.SWIGLUOAI, device="cpu", routing_method=RoutingMethodType.Renormalize, moe_parallel_config=parallel,
+                 in_dtype=torch.bfloat16, has_bias=True)
+    return FusedMoEConfig(**(words | changes))
+
+found = {"hook": has_hook()}
+ours = get_quantization_config("gpt_oss_mxfp4")
+found["config"] = ours.__name__
+made = ours()
+if has_hook():
+    made = GptOssMxfp4Config()
+GptOssMxfp4Config._fallback = GptOssMxfp4Config._make_moe_method
+method = made._make_moe_method(config())
+found["method"] = type(method).__name__
+found["override"] = ours.override_quantization_method({"quant_method": "mxfp4"}, None, type("C", (), {"model_type": "gpt_oss"})())
+
+def error(**changes):
+    layer = torch.nn.Module()
+    hidden, inter = method.maybe_roundup_sizes(H, I, torch.bfloat16, parallel)
+    experts = changes.get("local", E)
+    method.create_weights(layer, num_experts=experts, hidden_size=hidden, intermediate_size_per_partition=inter, params_dtype=torch.bfloat16)
+    for name, parameter in layer.named_parameters():
+        fill(name, parameter.data)
+    names = ("w13_weight", "w13_weight_scale", "w13_bias", "w2_weight", "w2_weight_scale", "w2_bias")
+    plain = tuple(getattr(layer, name).data.clone() for name in names)
+    method.process_weights_after_loading(layer)
+    assert not any(parameter.requires_grad for parameter in layer.parameters())
+    assert all(bool((a == b).all()) for a, b in zip(restore_weights(method.prepared), plain))
+    layer.expert_map = changes.get("map")
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2, H, generator=generator).bfloat16()
+    logits = torch.randn(2, E, generator=generator).bfloat16()
+    got = method.apply_monolithic(layer, x, logits)
+    want = fused_moe_reference(x, logits, plain, TOPK, expert_map=layer.expert_map)
+    found["sizes"] = [hidden, inter]
+    if not changes:
+        operator.MAX_TOKENS = 1
+        split = method.apply_monolithic(layer, x, logits)
+        operator.MAX_TOKENS = 16384
+        found["split"] = float((got.float() - split.float()).norm() / want.norm())
+        assert method.apply_monolithic(layer, x[:0], logits[:0]).shape == (0, H)
+        one = method.prepared
+        words = (x, logits, layer.w13_weight, layer.w13_weight_scale, layer.w13_bias, layer.w2_weight, layer.w2_weight_scale, layer.w2_bias,
+                 one.intermediate, TOPK, one.layout13.arch, one.layout13.wide, one.layout2.wide, None, None)
+        compiled = torch.compile(lambda a, b: torch.ops.tunefork.moe_a16w4(a * 1, b, *words[2:]) + 0, backend="aot_eager", fullgraph=True, dynamic=True)
+        found["compiled"] = float((compiled(x, logits).float() - got.float()).abs().max())
+    return float((got.float() - want).norm() / want.norm())
+
+found["error"] = error()
+half = torch.full((E,), -1, dtype=torch.int32)
+half[E // 2:] = torch.arange(E // 2, dtype=torch.int32)
+found["expert parallel"] = error(local=E // 2, map=half)
+
+calls = []
+import vllm_overrides.moe_a16w4.method as module
+module.vllm_log = lambda: type("L", (), {"warning": lambda self, text, *words: calls.append(text % words)})()
+try:
+    for _ in range(2):
+        fallen = made._make_moe_method(config(is_lora_enabled=True))
+    found["fallback"] = type(fallen).__name__
+except Exception as problem:  # what vLLM's own choice says on this machine
+    found["fallback"] = "vLLM: " + str(problem)
+    made_again = None
+    try:
+        made._make_moe_method(config(is_lora_enabled=True))
+    except Exception:
+        pass
+found["said"] = calls
+from vllm.config.load import LoadConfig
+from vllm.model_executor.model_loader import get_model_loader
+found["loader"] = type(get_model_loader(LoadConfig(load_format="random_mxfp4"))).__qualname__
+print("RESULT " + json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """What the process found, by the names that the tests use."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TUNEFORK_", "VLLM_"))}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", CASES], capture_output=True, text=True, timeout=300, check=False,
+        env=inherited | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert lines, done.stderr[-4000:]
+    result: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT "))
+    return result
+
+
+def test_vllm_chooses_our_method(found: dict[str, Any]) -> None:
+    assert found["method"] == "A16w4MoEMethod"
+    assert found["config"] == ("GptOssMxfp4Config" if found["hook"] else "A16w4GptOssConfig")
+    assert found["override"] == "gpt_oss_mxfp4"
+
+
+def test_sizes_are_rounded_to_whole_scale_blocks_only(found: dict[str, Any]) -> None:
+    assert found["sizes"] == [64, 64]
+
+
+def test_the_layer_is_right(found: dict[str, Any]) -> None:
+    """Also: parameters restored bit for bit, steps of no token, steps above the kernel's limit."""
+    assert found["error"] < 0.01 and found["split"] < 0.01
+
+
+def test_expert_parallelism_computes_this_ranks_part(found: dict[str, Any]) -> None:
+    assert found["expert parallel"] < 0.01
+
+
+def test_torch_compile_sees_a_box(found: dict[str, Any]) -> None:
+    assert found["compiled"] == 0.0
+
+
+def test_what_it_does_not_cover_is_vllms_and_said_once(found: dict[str, Any]) -> None:
+    assert found["fallback"] == "GptOssMxfp4MoEMethod" or found["fallback"].startswith("vLLM: ")
+    assert len(found["said"]) == 1 and "vLLM's own MoE serves, not ours: LoRA" in found["said"][0]
+
+
+def test_the_load_format_is_registered(found: dict[str, Any]) -> None:
+    assert found["loader"] == "RandomMxfp4Loader"
