@@ -1,0 +1,1 @@
+"""Profiles: where the time of a decode step goes, by class of kernel."""
