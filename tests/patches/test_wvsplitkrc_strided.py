@@ -24,6 +24,7 @@ def rocm() -> MagicMock:
     root.platforms.rocm.on_gfx1250.return_value = False
     root._aiter_ops.rocm_aiter_ops.is_tgemm_enabled.return_value = False
     root._aiter_ops.rocm_aiter_ops.is_triton_gemm_enabled.return_value = False
+    root.envs.VLLM_BATCH_INVARIANT = False  # vLLM 0.33.0 asks for it first
     root.utils.platform_utils.num_compute_units.return_value = 256
     root._custom_ops.wvSplitKrc.side_effect = lambda x, w, _cus, bias: torch.nn.functional.linear(x, w, bias)
     return root
