@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tunefork.cli import patch_author
+from tunefork.cli import patch_author, patch_import
 from tunefork.cli.output import print_json, say
 from tunefork.patchset import diff, pins
 from tunefork.patchset.errors import BadInput
@@ -23,7 +23,7 @@ def patch() -> None:
     """
 
 
-for command in patch_author.COMMANDS:
+for command in (*patch_author.COMMANDS, patch_import.import_patches):
     patch.add_command(command)
 
 

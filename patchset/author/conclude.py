@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tunefork.patchset import apply as applying
 from tunefork.patchset import canonical, mail, repin, state, switch, variant, work
@@ -144,14 +144,16 @@ def difference(
     return texts, Authored(stack.upstream, action, ends[0], (*ends[1], *other), ends[2], tree, dry_run)
 
 
-def conclude(stack: Stack, plan: Planned, made: Sequence[Made], say: Say, *, follow: bool = False) -> Callable[[], None]:
-    """Make a plan the series. follow: the checkout's files hold the new tree already, as its work. Returns what is left to do unlocked.
+def conclude(stack: Stack, plan: Planned, made: Sequence[Made], say: Say, *, follow: bool = False, hold: str = "") -> Callable[[], None]:
+    """Make a plan the series. follow: the checkout's files hold the new tree already, as its work. hold: "all" for a checkout that
+    is to hold the whole series, whatever it holds now. Returns what is left to do unlocked.
 
     WorkAtRisk before anything changes, where the checkout cannot be brought along.
     """
     check_strangers(stack.series, plan.report)
     tip = made[-1].commit if made else stack.held.base
-    spec, whole = stack.held.variant, stack.held.variant == "all"
+    spec = hold or stack.held.variant
+    whole, branch = spec == "all", stack.checkout.branch("all") if hold else stack.held.branch
     if not follow:
         check_movable(stack, tip if whole else None)
     files = plan.texts
@@ -160,8 +162,8 @@ def conclude(stack: Stack, plan: Planned, made: Sequence[Made], say: Say, *, fol
     if not whole:
         return lambda: settle(stack, spec, say)
     if not follow:
-        switch.move(stack.checkout, tip, stack.held.branch, say)
-    state.save(stack.checkout.state_file, new_state(stack.held, plan, made))
+        switch.move(stack.checkout, tip, branch, say)
+    state.save(stack.checkout.state_file, new_state(replace(stack.held, variant=spec, branch=branch), plan, made))
     return lambda: None
 
 
