@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 @click.option("--a", "a", default="base", show_default=True, metavar="V", help="Arm A: a variant.")
 @click.option("--b", "b", default="all", show_default=True, metavar="V", help="Arm B: a variant; the same as A calibrates.")
 @click.option("--each-patch", is_flag=True, help="Every patch of the series: alone, left out, cumulative.")
+@click.option("--kernel", metavar="OP", help="Not servers but a kernel: --a and --b are `shipped`, a configuration's .json or a peer's name.")
+@click.option("--tokens", type=int, multiple=True, metavar="M", help="With --kernel: tokens of a problem.  [default: 1, 8, 64]")
+@click.option("--cpu-timer", is_flag=True, help="With --kernel, without a GPU: tries the method on CPU implementations, labelled so.")
 @click.option("--base-url-a", metavar="URL", help="Arm A is a server that runs already; goes with --base-url-b.")
 @click.option("--base-url-b", metavar="URL", help="Arm B likewise.")
 @click.option("--server-cmd-a", metavar="COMMAND", help="Arm A is this command, with {port} in it; goes with --server-cmd-b.")
@@ -51,7 +54,8 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the experiment; the same name again resumes it, or adds pairs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- VLLM_ARGUMENT...]")
-def ab(a: str, b: str, *, each_patch: bool, over: str | None, client: str, accuracy: bool, pairs: int, metric: str, threshold: float,
+@click.pass_context
+def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | None, client: str, accuracy: bool, pairs: int, metric: str, threshold: float,
        seed: int | None, name: str | None, as_json: bool, **options: Any) -> int:
     """Decide between two variants: better, worse, no difference or inconclusive.
 
@@ -62,6 +66,7 @@ def ab(a: str, b: str, *, each_patch: bool, over: str | None, client: str, accur
     python build.py bench ab --a base --b only:a16w4 --profile stage2   one patch
     python build.py bench ab --a base --b base                          A/A: how much noise there is
     python build.py bench ab --each-patch --pairs 4                     the whole series
+    python build.py bench ab --kernel moe_a16w4 --b mine.json --tp 8    a kernel's configuration against the shipped one
     python build.py bench ab --base-url-a http://h:8000 --base-url-b http://h:8001 --client builtin
     """
     require("ab")
@@ -72,14 +77,24 @@ def ab(a: str, b: str, *, each_patch: bool, over: str | None, client: str, accur
     from tunefork.bench.records.schema import Record
     from tunefork.bench.records.store import default_store
 
-    if metric not in DIRECTION:
-        raise BadInput(f"--metric {metric}: expected one of {', '.join(DIRECTION)}", "--metric median_tpot_ms")
+    name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    kernel = {key: options.pop(key) for key in ("kernel", "tokens", "cpu_timer")}
+    if kernel["kernel"]:
+        from tunefork.cli.bench_ab_kernel import kernel_ab
+
+        return kernel_ab(kernel["kernel"], *(word if typed(ctx, side) else "shipped" for side, word in (("a", a), ("b", b))), tp=options["tp"],
+                         tokens=kernel["tokens"], cpu_timer=kernel["cpu_timer"], pairs=pairs, threshold=threshold, seed=seed, name=name,
+                         given={**options, "each_patch": each_patch, "accuracy": accuracy, "over": over}, as_json=as_json)
+    if kernel["tokens"] or kernel["cpu_timer"]:
+        raise BadInput(f"--{'tokens' if kernel['tokens'] else 'cpu-timer'} goes with --kernel", "--kernel moe_a16w4")
+    served = [one for one in DIRECTION if one != "layer_us"]
+    if metric not in served:
+        raise BadInput(f"--metric {metric}: expected one of {', '.join(served)}", "--metric median_tpot_ms")
     layout = Layout.here()
     servers = {key: options.pop(key) for key in ("base_url_a", "base_url_b", "server_cmd_a", "server_cmd_b")}
     settings, profile = settle(options)
     kind, comparisons = compared(layout, a, b, servers, each_patch=each_patch)
     place = placed(over, kind) if over else None
-    name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     where = experiment.folder(layout, name)
     fixed = {**settings.model_dump(mode="json"), "client": client, "accuracy": accuracy, "kind": kind}
     planned = experiment.begin(where, experiment.Experiment(
@@ -100,6 +115,11 @@ def ab(a: str, b: str, *, each_patch: bool, over: str | None, client: str, accur
     found = outcomes(own, decides=metric, threshold=threshold)
     show(found, answers.differences(where, comparisons), as_json=as_json)
     return 0
+
+
+def typed(ctx: click.Context, name: str) -> bool:
+    """Whether an option was given."""
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def placed(over: str, kind: Kind) -> Local | Ray:

@@ -25,7 +25,7 @@ ALPHA, THRESHOLD = 0.05, 0.01
 SIGN_FLIP_PAIRS, EXACT_PAIRS, FLIPS = 6, 14, 20_000
 
 HIGHER, LOWER = 1, -1
-DIRECTION = {"total_token_throughput": HIGHER, "output_throughput": HIGHER, "request_throughput": HIGHER,
+DIRECTION = {"layer_us": LOWER, "total_token_throughput": HIGHER, "output_throughput": HIGHER, "request_throughput": HIGHER,
              **{f"{kind}_{name}_ms": LOWER for kind in ("median", "mean", "p99") for name in ("ttft", "tpot", "itl", "e2el")}}
 """Whether more of a metric is better."""
 
