@@ -36,7 +36,10 @@ class PatchOutcome:
 
 @dataclass
 class Attempt:
-    """A series on its way. made: its commits on the old pin.  taken: patches that the new base has.  tree, tip: how far it is."""
+    """A series on its way. made: its commits on the old pin.  taken: patches that the new base has.  tree, tip: how far it is.
+
+    arrived: content that came with the new base -> a path where the old base had not got it.
+    """
 
     git: Git
     series: Series
@@ -49,6 +52,7 @@ class Attempt:
     tip: str
     rows: list[PatchOutcome]
     same: dict[str, UpstreamCommit]
+    arrived: dict[replay.Entry, bytes]
 
 
 def attempt_on(git: Git, series: Series, base: NewBase, old: str, say: Say) -> Attempt:
@@ -57,7 +61,8 @@ def attempt_on(git: Git, series: Series, base: NewBase, old: str, say: Say) -> A
     changes = [(each.name, replay.changes_of(git, each.commit)) for each in made]
     pristine = Tree.read(git, base.commit)
     paths = [change.old for _, each in changes for change in each]
-    before = {line.partition(b"\t")[2] for line in git("ls-tree", "-r", "-z", "--full-tree", old).split(b"\0")}
+    before = Tree.read(git, old).entries
+    arrived = {entry: path for path, entry in pristine.entries.items() if before.get(path) != entry}
     moved = replay.moves(git, old, base.commit, (path for path in paths if path in before), pristine.entries)
     taken = replay.taken_upstream(pristine, changes, moved, merge_file(git))
     same = {}
@@ -65,7 +70,7 @@ def attempt_on(git: Git, series: Series, base: NewBase, old: str, say: Say) -> A
         say(f"{series.upstream}: looking through the commits between the pins")
         same = history.same_patches(git, base.since, [each.commit for each in made], [*paths, *moved.values()])
     tree = Tree(git, dict(pristine.entries), pristine.contents)
-    return Attempt(git, series, base, made, moved, pristine, taken, tree, base.commit, [], same)
+    return Attempt(git, series, base, made, moved, pristine, taken, tree, base.commit, [], same, arrived)
 
 
 def step(attempt: Attempt, at: int, say: Say) -> PatchOutcome:
@@ -91,11 +96,11 @@ def step(attempt: Attempt, at: int, say: Say) -> PatchOutcome:
 def judge(attempt: Attempt, patch: PatchFile, changes: Sequence[replay.Change]) -> Replay:
     """Merge a patch into the tree so far, and look at the new base by itself where that leaves a question."""
     merge = merge_file(attempt.git)
-    found = replay.replay(attempt.tree, patch, changes, attempt.moved, merge)
+    found = replay.replay(attempt.tree, patch, changes, attempt.moved, merge, attempt.arrived)
     if found.outcome == CONFLICT and patch.name in attempt.taken:
         return replace(found, outcome=UPSTREAM, why="the new base has it, under a later patch that it has too")
     if found.outcome == UPSTREAM and patch.name not in attempt.taken:
-        alone = replay.replay(attempt.pristine, patch, changes, attempt.moved, merge)
+        alone = replay.replay(attempt.pristine, patch, changes, attempt.moved, merge, attempt.arrived)
         if alone.outcome != UPSTREAM:
             return replace(found, outcome=EMPTY, why="earlier patches of the series do all of it on the new base")
     return found
@@ -145,5 +150,10 @@ def message(attempt: Attempt, patch: PatchFile) -> bytes:
 
 def range_diff(git: Git, old: str, new: str) -> str:
     """How a patch changed, as git range-diff shows it; "" where its change and its message are the same."""
-    text = git.text("range-diff", "--no-color", "--creation-factor=999", f"{old}^..{old}", f"{new}^..{new}")
+    if old == new:
+        return ""
+    done = git.run("range-diff", "--no-color", "--creation-factor=999", f"{old}^..{old}", f"{new}^..{new}")
+    if done.code:  # git 2.39 cannot read its own diff of an empty file whose name holds blanks
+        return f"git range-diff cannot show {old[:12]} and {new[:12]}: {done.err.strip().splitlines()[0]}"
+    text = done.out.decode("utf-8", "surrogateescape").strip()
     return "" if re.match(r"1:\s+\S+ = 1:", text) else text

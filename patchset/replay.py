@@ -109,34 +109,27 @@ def places(entries: Entries, change: Change, moved: dict[bytes, bytes]) -> tuple
     return (change.new, change.new) if change.kind == "add" else (source, source)
 
 
-def forward(tree: Tree, change: Change, moved: dict[bytes, bytes], merge: Merge) -> File:
-    """One file's change, merged into the tree (which is not changed)."""
+def forward(tree: Tree, change: Change, moved: dict[bytes, bytes], merge: Merge, arrived: dict[Entry, bytes]) -> File:
+    """One file's change, merged into the tree (which is not changed). arrived: content that came with the new base -> where it is."""
     source, put = places(tree.entries, change, moved)
     ours = tree.entries.get(source, ABSENT)
     followed = f"{shown(change.old)} is now {shown(source)}" if source != change.old and change.kind == "modify" else ""
     if change.kind not in ("delete", "add") and ours == ABSENT:
         return File(source, "conflict", note=f"{shown(change.old)} is not in the new base")
-    if change.kind == "add" and ours == ABSENT and (same := elsewhere(tree, change)):
+    if change.kind == "add" and ours == ABSENT and (same := elsewhere(arrived, change)):
         return File(same, "upstream", note=f"{shown(change.new)} is there as {shown(same)}")
     made = three_way(tree, merge, change.before, ours, change.after)
     if made is None:
         return File(put, "conflict", note=conflict_note(tree, change, ours, source))
     if made == ours and source == put:
         return File(put, "upstream", note=followed)
-    if made != ABSENT and (source != put or ours == ABSENT):
-        try:
-            check_free(tree, put)
-        except HunkMismatch as clash:
-            return File(put, "conflict", note=str(clash))
     puts = {put: made, **({source: ABSENT} if source != put else {})}
     return File(put, "exact" if ours == change.before and source == change.old else "merged", puts, followed)
 
 
-def elsewhere(tree: Tree, change: Change) -> bytes | None:
-    """Where upstream has the very file that a patch adds, under another name. An empty file is no evidence."""
-    if change.after[1] == blob_id(b""):
-        return None
-    return next((path for path, entry in tree.entries.items() if entry == change.after), None)
+def elsewhere(arrived: dict[Entry, bytes], change: Change) -> bytes | None:
+    """Where upstream now has the very file that a patch adds, under another name. An empty file is no evidence."""
+    return None if change.after[1] == blob_id(b"") else arrived.get(change.after)
 
 
 def conflict_note(tree: Tree, change: Change, ours: Entry, path: bytes) -> str:
@@ -179,15 +172,20 @@ def by_hunks(file: File, states: list[str]) -> File:
     return File(file.path, "partly" if there and file.state == "merged" else file.state, file.puts, "; ".join(notes))
 
 
-def replay(tree: Tree, patch: PatchFile, changes: Sequence[Change], moved: dict[bytes, bytes], merge: Merge) -> Replay:
+def replay(
+    tree: Tree, patch: PatchFile, changes: Sequence[Change], moved: dict[bytes, bytes], merge: Merge, arrived: dict[Entry, bytes]
+) -> Replay:
     """Merge a patch into the tree, and say what that came to; the tree is not changed."""
     files = []
     for change in changes:
-        file = forward(tree, change, moved, merge)
+        file = forward(tree, change, moved, merge, arrived)
         ours = tree.entries.get(places(tree.entries, change, moved)[0], ABSENT)
         if file.state in ("merged", "conflict") and change.kind == "modify" and ours != ABSENT:
             file = by_hunks(file, hunk_states(tree, patch, change, ours, merge))
         files.append(file)
+    puts = {path: entry for file in files for path, entry in file.puts.items()}
+    if (clash := in_the_way(tree, puts)) is not None:
+        files.append(File(b"", "conflict", note=clash))
     states = {file.state for file in files}
     notes = [file.note for file in files if file.note]
     paths = tuple(file.path for file in files)
@@ -198,12 +196,25 @@ def replay(tree: Tree, patch: PatchFile, changes: Sequence[Change], moved: dict[
         return Replay(CONFLICT, "; ".join(notes), {}, paths)
     if states == {"upstream"}:
         return Replay(UPSTREAM, "; ".join(["merging it changes nothing", *notes]), {}, paths)
-    puts = {path: entry for file in files for path, entry in file.puts.items()}
     if already or "partly" in states:
         notes += [f"{', '.join(already)} has it already"] if already else []
         return Replay(PARTLY, "; ".join([*notes, "the rest merges"]), puts, paths)
     merged = [shown(file.path) for file in files if file.state == "merged"]
     return Replay(CLEAN, "; ".join([f"merged: {', '.join(merged)}" if merged else "exact", *notes]), puts, paths)
+
+
+def in_the_way(tree: Tree, puts: Entries) -> str | None:
+    """What a new file would replace or stand in the way of, once the files that the same patch takes away are gone; None for nothing."""
+    gone = {path: tree.entries.pop(path) for path, entry in puts.items() if entry == ABSENT and path in tree.entries}
+    try:
+        for path, entry in puts.items():
+            if entry != ABSENT and path not in tree.entries:
+                check_free(tree, path)
+    except HunkMismatch as clash:
+        return str(clash)
+    finally:
+        tree.entries.update(gone)
+    return None
 
 
 def apply_to(tree: Tree, puts: Entries) -> None:
