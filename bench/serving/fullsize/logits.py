@@ -38,7 +38,7 @@ def collect(model: Path, moe: str, graphs: bool) -> dict[str, Any]:
         in_float32()
     llm = LLM(str(model), load_format="random_mxfp4", max_model_len=1024, max_num_seqs=8, attention_config={"backend": "TRITON_ATTN"},
               enforce_eager=not graphs, cudagraph_capture_sizes=[4, 8] if graphs else None, kv_cache_memory_bytes=1 << 30,
-              gpu_memory_utilization=0.3, enable_prefix_caching=False, disable_log_stats=True)  # fmt: skip
+              gpu_memory_utilization=0.1, enable_prefix_caching=False, disable_log_stats=True)  # fmt: skip
     logits: list[Any] = []
     chosen: list[Any] = []
     routed: list[Any] = []

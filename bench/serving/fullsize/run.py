@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
 from importlib import metadata
@@ -23,7 +22,7 @@ from tunefork.bench.ab import client as builtin
 from tunefork.bench.records import schema
 from tunefork.bench.records.schema import utc_now
 from tunefork.bench.serving.fullsize import arms
-from tunefork.bench.serving.host import host
+from tunefork.bench.serving.host import ask, host
 from tunefork.bench.serving.server import Server
 from tunefork.bench.serving.target import Target
 from tunefork.patchset.errors import ServeError, TuneforkError
@@ -120,9 +119,8 @@ def note(sink: Any, **row: Any) -> None:
 
 
 def memory(gpu: int) -> str:
-    """Memory that all processes hold on the GPU."""
-    done = subprocess.run(["nvidia-smi", "-i", str(gpu), "--query-gpu=memory.used", "--format=csv,noheader"], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    """Memory that all processes hold on the GPU; empty where nobody can tell."""
+    return ask("nvidia-smi", "-i", str(gpu), "--query-gpu=memory.used", "--format=csv,noheader").strip()
 
 
 if __name__ == "__main__":
