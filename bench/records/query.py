@@ -19,6 +19,7 @@ from typing import Any
 from tunefork.bench.errors import RecordError
 from tunefork.bench.records.schema import Record, Submission
 from tunefork.bench.records.store import CLIENT, Store
+from tunefork.bench.serving.score import weighted
 from tunefork.patchset.errors import BadInput
 
 SCALAR = (str, int, float, bool, type(None))
@@ -82,7 +83,7 @@ def fill(database: sqlite3.Connection, store: Store, *, samples: bool) -> None:
 
 # Columns that exist even in an empty store, so that a query fails on its own faults only.
 FIELDS = ("id", "created", "trial", "batch", "profile", "status", "scenario_isl", "scenario_osl", "scenario_conc", "variant", "commit",
-          "score_tput_per_gpu", "score_median_e2el_ms", "score_interactivity", "problem")
+          "score_tput_per_gpu", "score_median_e2el_ms", "score_interactivity", "score_weighted", "problem")
 
 
 def flat(record: Record) -> dict[str, Any]:
@@ -100,6 +101,7 @@ def flat(record: Record) -> dict[str, Any]:
     tree = record.vllm
     row["variant"] = tree.variant if tree else None
     row["commit"] = tree.commit if tree else None
+    row["score_weighted"] = weighted(record.score) if record.score else None
     row["problem"] = record.problems[0].message if record.problems else None
     return row
 

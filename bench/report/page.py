@@ -14,7 +14,8 @@ from tunefork.bench.ab.outcome import DECIDES, Outcome, interval, ratio, rows
 from tunefork.bench.ab.pairs import chip
 from tunefork.bench.records.schema import Record
 from tunefork.bench.report import charts
-from tunefork.bench.report.points import Panel, variant, weighted
+from tunefork.bench.report.points import Panel, variant
+from tunefork.bench.serving.score import weighted
 
 HERE = Path(__file__).parent
 UNFOLDED = 6  # more experiments than this are shown as one line each

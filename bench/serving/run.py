@@ -24,6 +24,7 @@ from tunefork.bench.serving.profile import Profile
 from tunefork.bench.serving.result import result
 from tunefork.bench.serving.resume import believe, load_batches, require_same_subject
 from tunefork.bench.serving.rules import Rules
+from tunefork.bench.serving.score import weighted
 from tunefork.bench.serving.session import Subject, session, subject
 from tunefork.bench.serving.settings import Settings
 from tunefork.bench.serving.summary import summary
@@ -258,4 +259,4 @@ def report(run: Run) -> dict[str, Any]:
 
 
 def _score(record: Record | None) -> dict[str, Any] | None:
-    return record.score.model_dump(mode="json") if record and record.score else None
+    return {**record.score.model_dump(mode="json"), "weighted": weighted(record.score)} if record and record.score else None

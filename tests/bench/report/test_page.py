@@ -133,9 +133,3 @@ def test_pareto_by_hand() -> None:
     found = [(1.0, 10.0), (2.0, 9.0), (2.0, 8.0), (3.0, 9.5), (4.0, 1.0)]
     assert points.pareto(found, more_x=True) == [(1.0, 10.0), (3.0, 9.5), (4.0, 1.0)]
     assert points.pareto(found, more_x=False) == [(1.0, 10.0)]
-
-
-def test_weighted_score_by_hand(samples: ModuleType) -> None:
-    score = samples.record(1, factor=2.0).score
-    assert points.weighted(score) == pytest.approx(0.5 * 2 + 0.3 * 2 + 0.2 / 0.5)
-    assert points.weighted(score.model_copy(update={"tput_ratio": None})) is None

@@ -16,7 +16,7 @@ from tunefork.bench.serving import rules
 from tunefork.bench.serving.checks import metrics
 from tunefork.bench.serving.result import result
 from tunefork.bench.serving.rules import Rules
-from tunefork.bench.serving.score import score
+from tunefork.bench.serving.score import score, weighted
 
 # ISL, OSL, CONC: median E2E ms, interactivity, tokens/s/GPU of the B200.
 B200 = {(1024, 1024, 4): (2162, 434.57, 413.779), (1024, 1024, 8): (2646, 364.58, 690.565),
@@ -54,6 +54,17 @@ def test_no_other_configuration_has_a_baseline() -> None:
     assert made.model_dump(exclude={"divisor_kind"}) == {
         "tput_per_gpu": 2.0, "median_e2el_ms": 1.0, "interactivity": 500.0, "divisor": 4, "baseline": None, "tput_ratio": None,
         "e2e_ratio": None, "interactivity_ratio": None}
+
+
+def test_stage_twos_ranking_by_hand() -> None:
+    """0.5 throughput + 0.3 interactivity + 0.2 E2E, each against its target: meeting all three gives 1."""
+    made = score({"total_token_throughput": 8 * 21500 * 1.2, "median_e2el_ms": 4800, "median_tpot_ms": 1000 / 300}, gpus=8, isl=8192, osl=1024, conc=32,
+                 baseline=gates("stage2").baseline)
+    assert weighted(made) == pytest.approx(0.5 * 1.2 + 0.3 * 2 + 0.2 / 0.8)
+    met = score({"total_token_throughput": 8 * 21500, "median_e2el_ms": 6000, "median_tpot_ms": 1000 / 150}, gpus=8, isl=8192, osl=1024, conc=32,
+                baseline=gates("stage2").baseline)
+    assert weighted(met) == pytest.approx(1.0)
+    assert weighted(made.model_copy(update={"e2e_ratio": None})) is None, "without a target there is no rank"
 
 
 def samples() -> ModuleType:
