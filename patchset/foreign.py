@@ -21,6 +21,7 @@ from tunefork.patchset.series import NAME as PATCH_NAME
 ENDINGS = (".patch", ".diff", ".eml", ".mbox")
 HEADER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)$")
 BRACKETS = re.compile(r"^\s*((Re:|re:)\s*|\[[^\]]*(?<![\w-])PATCH(?![\w-])[^\]]*\]\s*)+")
+MAIL_HEADER = re.compile(rb"(?i)^(From|Date|Subject):\s")
 DIFF_BEGINS = re.compile(rb"^(diff --git |diff -|Index: |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
 ENDS = re.compile(rb"^---[ \t]*$", re.MULTILINE)
 DEP3 = {b"description", b"subject", b"author", b"from", b"origin", b"bug", b"forwarded", b"last-update", b"reviewed-by", b"applied-upstream"}
@@ -162,9 +163,13 @@ def divided(body: bytes) -> tuple[bytes, bytes]:
 
 
 def worded(name: str, subject: str, lines: list[bytes], charset: str) -> bytes:
-    """A message in canonical form, in UTF-8 where its bytes can be read."""
+    """A message in canonical form, in UTF-8 where its bytes can be read; a line that git am would take for a header or an end is indented."""
     title = re.sub(r"\s+", " ", BRACKETS.sub("", subject)).strip() or name
-    body = b"\n".join(line.rstrip() for line in lines).strip(b"\n")
+    text = [line.rstrip() for line in lines]
+    while text and not text[0]:
+        text.pop(0)
+    text = [b" " + line if mail.ENDS_MESSAGE.match(line) or (not at and MAIL_HEADER.match(line)) else line for at, line in enumerate(text)]
+    body = b"\n".join(text).rstrip(b"\n")
     try:
         body = body.decode(charset).encode()
     except (UnicodeDecodeError, LookupError):

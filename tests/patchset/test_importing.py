@@ -134,6 +134,14 @@ def test_mail_that_was_sent(world: World) -> None:
     consistent(world.layout, "up", done.tree)
 
 
+def test_a_description_that_git_am_would_misread(world: World) -> None:
+    apply(world.layout, "up")
+    text = b"Subject of it\n\nFrom: the upstream list\nSee below.\n--- x/y\n\n--- a/n\n+++ b/n\n@@ -0,0 +1 @@\n+x\n"
+    done = import_folder(world.layout, quilt(world.root.parent / "in", a=text), "up")
+    assert git(world.checkout, "log", "-1", "--format=%B") == "Subject of it\n\n From: the upstream list\nSee below.\n --- x/y"
+    consistent(world.layout, "up", done.tree)
+
+
 @pytest.mark.parametrize(
     ("kind", "message", "remedy"),
     [("gone", "is no folder", "name the folder"), ("empty", "holds no patch", "git format-patch"), ("line", "and there is no such file", "delete its line"),

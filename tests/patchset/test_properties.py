@@ -235,7 +235,16 @@ def restore(world: World, files: dict[str, bytes]) -> None:
     apply(world.layout, "up")
 
 
+def edit_first(layout: Layout, names: list[str]) -> None:
+    """Stop at the first patch, add a file to it, and go on."""
+    path = edit.start(layout, "up", names[0]).path
+    (path / "by hand").write_bytes(b"by hand\n")
+    Git(path)("add", "by hand")
+    edit.go_on(layout, "up")
+
+
 COMMANDS: dict[str, Callable[[Layout, list[str]], object]] = {
+    "edit": edit_first,
     "drop": lambda layout, names: reshape.drop(layout, "up", names[-1:]),
     "rename": lambda layout, names: reshape.rename(layout, "up", names[0], "another-name"),
     "squash": lambda layout, names: reshape.squash(layout, "up", names[-2:]),
@@ -310,7 +319,7 @@ def kill_at(step: int, call: Callable[[], object]) -> bool:
 @PROPERTY
 @given(trees=histories(), words=st.lists(st.tuples(st.sampled_from(MESSAGES), st.sampled_from(BODIES)), min_size=5, max_size=5),
        at=st.integers(0, 30), also=st.sampled_from(["rebase", "reorder", "interrupt", "refresh"]),
-       command=st.sampled_from(sorted(COMMANDS)), step=st.integers(0, 45))  # fmt: skip
+       command=st.sampled_from(sorted(COMMANDS)), step=st.integers(0, 77))  # fmt: skip
 def test_every_promise(trees: list[Tree], words: list[tuple[str, str]], at: int, also: str, command: str, step: int) -> None:
     """Every series is exported and applied, and goes through one of the other promises."""
     with world_of(trees, words) as world:
@@ -325,4 +334,4 @@ def test_every_promise(trees: list[Tree], words: list[tuple[str, str]], at: int,
             case "refresh":
                 refresh_finds_the_owner(world, at)
             case "interrupt":
-                interrupted_is_before_or_after(world, command, step)
+                interrupted_is_before_or_after(world, command, step % (78 if command == "edit" else 34))
