@@ -140,13 +140,16 @@ def read_plain(name: str, data: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     text, rest = divided(data)
     fields: dict[bytes, str] = {}
     lines = []
+    top = True  # fields stand in the first paragraph, and only where it begins with one
     for line in text.strip(b"\n").split(b"\n"):
-        match = HEADER.match(line)
-        if match and match[1].lower() in DEP3 and match[1].lower() not in fields:
-            fields[match[1].lower()] = mail.decoded(match[2])
-            if match[1].lower() not in (b"description", b"subject", b"from", b"author"):
+        match = HEADER.match(line) if top else None
+        key = match[1].lower() if match else b""
+        if match and key in DEP3 and key not in fields:
+            fields[key] = mail.decoded(match[2])
+            if key not in (b"description", b"subject", b"from", b"author"):
                 lines.append(line)
         else:
+            top = top and bool(fields) and bool(line.strip())
             lines.append(b"" if line == b" ." else line.removeprefix(b" ") if fields else line)
     subject = fields.get(b"subject") or fields.get(b"description") or ""
     if not subject and lines and lines[0].strip():

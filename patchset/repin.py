@@ -88,6 +88,8 @@ def read(path: Path) -> Move:
 def carry_out(layout: Layout, move: Move) -> None:
     """Every part may be done twice; the journal goes last."""
     name = move.pin.name
+    for leftover in layout.series_dir(name).glob("*.tmp[0-9]*"):  # of a kill while this was done before
+        leftover.unlink()
     for file, text in move.files.items():
         path = layout.series_dir(name) / file
         if text is None:
