@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tunefork.bench.profile.summary import Profile
 
 OTHER_SHARE = 0.02
+LONGEST_HEAD = 20
 
 
 @click.command(epilog="Exit codes: 0 profiled; 2 bad arguments, or a trace without decode steps; 9 the server did not start, answer or profile.")
@@ -108,13 +109,15 @@ def show(found: dict[str, list[Profile]], count: int, *, as_json: bool) -> None:
         print_json({"profiles": [{"name": name, "ranks": ranks} for name, ranks in found.items()]})
         return
     firsts = [ranks[0] for ranks in found.values()]
-    for name, one in zip(found, firsts, strict=True):
+    heads = [name if len(name) <= LONGEST_HEAD else letter for name, letter in zip(found, "AB", strict=False)]
+    for name, head, one in zip(found, heads, firsts, strict=True):
+        title = name if head == name else f"{head} = {name}"
         left = f"; {one.left_out} of other sizes left out" if one.left_out else ""
         batch = f" of {one.conc} request{'s' if one.conc != 1 else ''}" if one.conc else ""
-        say(f"{name}: mean of {one.steps} decode steps{batch}{left}; {len(found[name])} rank{'s' if len(found[name]) != 1 else ''}")
+        say(f"{title}: mean of {one.steps} decode steps{batch}{left}; {len(found[name])} rank{'s' if len(found[name]) != 1 else ''}")
     kind = "kernels" if firsts[0].device else "operators of the CPU backend (no GPU's times)"
-    table(f"a decode step, by class of {kind}", summary.columns(list(found)), summary.rows(firsts))
-    for name, one in zip(found, firsts, strict=True):
+    table(f"a decode step, by class of {kind}", summary.columns(heads), summary.rows(firsts))
+    for name, one in zip(heads, firsts, strict=True):
         if count:
             table(f"{name}: the largest", ("class", "us", "name"), summary.largest(one, count))
         if one.classes["other"] > OTHER_SHARE * one.wall:

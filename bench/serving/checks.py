@@ -17,6 +17,8 @@ INPUT_TOLERANCE = 0.1
 INPUT_SLACK = 8
 # The client rounds nothing, but divides by its own clock's reading.
 ARITHMETIC = 1e-6
+LEAST_TPOT_MS = 0.05
+"""20,000 tokens a second for one user: no server of any model reaches it. Seen: 0.004 ms, of a client on an overloaded machine."""
 
 
 def metrics(answer: Mapping[str, Any]) -> tuple[dict[str, float], list[Problem]]:
@@ -115,4 +117,7 @@ def sums(numbers: Mapping[str, float]) -> list[Problem]:
     for name in ("median_e2el_ms", "median_ttft_ms", "median_tpot_ms"):
         if numbers[name] <= 0:
             problems.append(Problem(kind="arithmetic", message=f"{name} is {numbers[name]}: not measured"))
+    if 0 < numbers["median_tpot_ms"] < LEAST_TPOT_MS:
+        problems.append(Problem(kind="not-streamed", message=f"median_tpot_ms is {numbers['median_tpot_ms']:.3g}: the tokens came in one piece (a client "
+                                                             "that had no time, or a proxy that buffers), so their pace was not measured"))
     return problems

@@ -86,13 +86,14 @@ def test_own_time_of_three_levels() -> None:
 
 
 @pytest.mark.parametrize(("name", "group"), [
-    (MOE, "MoE"), (ATTENTION, "attention"), (NORM, "norm"), (REDUCE, "all-reduce"), (SAMPLE, "sampling"), (COPY, "copy"),
+    (MOE, "MoE"), (ATTENTION, "attention"), (NORM, "norm"), (REDUCE, "all-reduce"), (SAMPLE, "sampling"), (COPY, "memory"),
     ("Cijk_Alik_Bljk_BBS_BH_Bias_MT128x128x64", "GEMM"), ("_matmul_ogs_NNT_bf16xbf16xmxfp4_128x256x128", "MoE"),
     ("void vllm::cross_device_reduce_1stage<__hip_bfloat16, 8>", "all-reduce"), ("void aiter::add_rmsnorm_quant_kernel", "norm"),
     ("triton_red_fused_add_mean_mul_pow_rsqrt_0", "norm"), ("triton_poi_fused_mul_silu_1", "elementwise"), ("_topk_forward", "MoE"),
     ("void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::ArgMaxOps", "sampling"),
     ("void vllm::reshape_and_cache_flash_kernel", "attention"), ("fused_rope_kernel", "attention"), ("mfma_moe1_silu_mul", "MoE"),
-    ("ck_tile::FmhaFwdSplitKVKernel", "attention"), ("wvSplitK_hf_sml_", "GEMM"), ("something_else_entirely", "other"),
+    ("ck_tile::FmhaFwdSplitKVKernel", "attention"), ("wvSplitK_hf_sml_", "GEMM"), ("aten::rsqrt", "norm"), ("aten::_to_copy", "memory"),
+    ("aten::slice", "memory"), ("aten::div_", "elementwise"), ("_C::onednn_mm", "GEMM"), ("_C::cpu_fused_moe", "MoE"), ("something_else_entirely", "other"),
 ])
 def test_classes(name: str, group: str) -> None:
     assert classify(name) == group
