@@ -79,7 +79,13 @@ def checkout(upstream: str) -> Path:
     return tree
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def tree() -> Callable[[str], Path]:
+    """The patched checkout of an upstream, by its name."""
+    return checkout
+
+
+@pytest.fixture(scope="session")
 def patched() -> Callable[[str], Patched]:
     """A patch by its name, ``<upstream>/<slug>``, as it is applied in the checkout."""
 
