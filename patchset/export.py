@@ -207,8 +207,11 @@ def write(directory: Path, files: dict[str, bytes], report: Exported, lock: Lock
         lock.save(directory)
 
 
-def series_text(path: Path, files: Mapping[str, bytes]) -> str:
-    """The order file with new names, keeping the comments at its top and those that stand on a kept patch's line. files: name -> bytes."""
+def series_text(path: Path, files: Mapping[str, bytes], renamed: Mapping[str, str] | None = None) -> str:
+    """The order file with new names, keeping the comments at its top and those that stand on a kept patch's line.
+
+    files: name -> bytes.  renamed: old name -> new, where a line is to follow.
+    """
     old = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     top: list[str] = []
     for line in old:
@@ -216,6 +219,9 @@ def series_text(path: Path, files: Mapping[str, bytes]) -> str:
             break
         top.append(line)
     kept = {entry_name(str(path), entry): line for line in old if (entry := line.partition("#")[0].strip())}
+    for was, now in (renamed or {}).items():
+        if line := kept.pop(was, ""):
+            kept[now] = line.replace(was, now, 1)
     kept = {name: line for name, line in kept.items() if name in files and bool(PICK.match(line.strip())) == bool(picked_commit(files[name]))}
     return "\n".join([*top, *(kept.get(name, name + SUFFIX) for name in files)]) + "\n"
 

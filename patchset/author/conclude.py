@@ -61,7 +61,7 @@ class Planned:
 def planned(stack: Stack, action: str, drafts: Sequence[Draft], made: Sequence[Made], *, dry_run: bool = False) -> Planned:
     """The files and the lock of a carried stack; what did not change keeps its bytes, what did is read back to the same commits."""
     begin = kept(stack, drafts)
-    known = {commit: name for name, commit in ((each.name, each.commit) for each in stack.patches)}
+    known = {each.commit: each.name for each in stack.patches}
     files: dict[str, bytes] = {}
     todo: list[int] = []
     for at, (draft, each) in enumerate(zip(drafts, made, strict=True)):
@@ -77,7 +77,9 @@ def planned(stack: Stack, action: str, drafts: Sequence[Draft], made: Sequence[M
         files |= formatted(stack, made, first, last)
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     lock = Lock(stack.pin.commit, tuple(LockedPatch(each.name, sums[each.name], each.touches) for each in made))
-    return Planned(files, lock, *difference(stack, action, files, lock, made, dry_run=dry_run))
+    renamed = {known[draft.commits[0]]: draft.name for draft in drafts
+               if len(draft.commits) == 1 and known.get(draft.commits[0], draft.name) != draft.name}  # fmt: skip
+    return Planned(files, lock, *difference(stack, action, files, lock, made, renamed, dry_run=dry_run))
 
 
 def same_words(stack: Stack, name: str, draft: Draft) -> bool:
@@ -122,7 +124,7 @@ def formatted(stack: Stack, made: Sequence[Made], first: int, last: int) -> dict
 
 
 def difference(
-    stack: Stack, action: str, files: dict[str, bytes], lock: Lock, made: Sequence[Made], *, dry_run: bool
+    stack: Stack, action: str, files: dict[str, bytes], lock: Lock, made: Sequence[Made], renamed: dict[str, str], *, dry_run: bool
 ) -> tuple[dict[str, str | None], Authored]:
     """What is to be written: name in the series' folder -> text (None deletes); and the report of it."""
     old = stack.series
@@ -134,7 +136,7 @@ def difference(
     texts |= dict.fromkeys(name + SUFFIX for name in removed)
     other = []
     if list(files) != old.names or unpicked:
-        texts["series"] = exporting.series_text(old.directory / "series", files).encode().decode("latin-1")
+        texts["series"] = exporting.series_text(old.directory / "series", files, renamed).encode().decode("latin-1")
         other.append("series")
     if lock.text() != stack.lock.text():
         texts[FILE] = lock.text()

@@ -270,7 +270,10 @@ def test_drop_of_what_others_need(world: World) -> None:
 def test_rename_follows_in_depends_on(world: World) -> None:
     series(world, ("One", {"b.py": b"one\n"}), ("Two", {"c.py": b"two\n"}), bodies={"Two": "Why.\n\nDepends-On: one\n" + TRAILERS})
     was, data = tree(world), (world.series / "one.patch").read_bytes()
+    (world.series / "series").write_text("# Up's.\none.patch  # the first\ntwo.patch\n")
     done = reshape.rename(world.layout, "up", "one", "first-of-all")
+    assert (world.series / "series").read_text() == "# Up's.\nfirst-of-all.patch  # the first\ntwo.patch\n"
+    (world.series / "series").write_text("first-of-all.patch\ntwo.patch\n")
     assert world.names() == ["first-of-all", "two"] and (world.series / "first-of-all.patch").read_bytes() == data
     assert b"Depends-On: first-of-all\n" in (world.series / "two.patch").read_bytes() and done.removed == ("one.patch",)
     settled(world, was)
