@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from test_picks import with_pick
 from test_rebase import everything, lines, series
 from world import TRAILERS, World, git
 
@@ -340,3 +341,19 @@ def test_a_hand_edit_of_an_early_patch_is_merged_into_the_later_ones(world: Worl
     settled(world)
 
 
+
+
+def test_a_pick_stays_a_line_while_it_does_what_it_did(world: World) -> None:
+    sha = with_pick(world)
+    apply(world.layout, "up")
+    ours = (world.checkout / "a.py").read_bytes().replace(b"line 20\n", b"ours 20\n")
+    world.commit({"a.py": ours}, "Ours")
+    export(world.layout, "up")
+    done = reshape.reorder(world.layout, "up", ["ours"], first=True)
+    assert (world.series / "series").read_text() == f"ours.patch\npick {sha} fix-forty  # until v2\n" and "fix-forty.patch" not in done.changed
+    assert lock_series(world.layout, "up", check=True).same and apply(world.layout, "up").changed == 0
+    with pytest.raises(BadInput, match="fix-forty picks an upstream commit"):
+        reshape.rename(world.layout, "up", "fix-forty", "other")
+    reshape.squash(world.layout, "up", ["fix-forty", "ours"])
+    assert (world.series / "series").read_text() == "fix-forty.patch\n" and (world.checkout / "a.py").read_bytes() == ours
+    settled(world)
