@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import resource
 import signal
 import subprocess
@@ -127,3 +128,12 @@ def test_names_differ_whatever_the_clock_does(monkeypatch: pytest.MonkeyPatch) -
 def test_the_manifest_lists_what_is_there(store: Store, samples: ModuleType) -> None:
     folder = store.write(samples.passed(), samples.FILES)
     assert set(json.loads((folder / MANIFEST).read_bytes())["files"]) == {*os.listdir(folder)} - {MANIFEST}
+
+
+def test_what_a_living_writer_of_another_host_has_begun_is_left_alone(store: Store, samples: ModuleType) -> None:
+    """On a shared disk nobody here knows whether pid 999999999 of that host lives."""
+    theirs, ours = (store.folder / f".tmp-999999999@{node}@x" for node in ("another-host", platform.node()))
+    for folder in (theirs, ours):
+        folder.mkdir(parents=True)
+    store.write(samples.passed(), samples.FILES)
+    assert theirs.is_dir() and not ours.exists()
