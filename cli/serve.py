@@ -58,6 +58,8 @@ def serve(
     """
     layout = Layout.here()
     profile = profiles.load(name)
+    for one in profile.differences:
+        say(f"{profile.name} differs from its base: {one}")
     if tp is not None:
         profile = profile.with_tensor_parallel(tp)
     if dry_run:

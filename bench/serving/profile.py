@@ -1,7 +1,7 @@
 """Profiles: what a server is started with and which scenarios it is measured on, as TOML files that a user can add to.
 
 A profile is one of ours (``profiles/<name>.toml``) or a path to a file of the same form; every key is checked, so that a
-misspelt one is an error and not a default.
+misspelt one is an error and not a default. It may be derived from another (serving/derived.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tunefork.bench.serving.derived import Difference, derive
 from tunefork.patchset.errors import BadInput
 
 PROFILES = Path(__file__).with_name("profiles")
@@ -44,7 +45,8 @@ class Profile:
     ready_timeout_s: seconds a first start may take, compilation included.
     server: flags of `vllm serve` without dashes; True is `--flag`, False `--no-flag`, a table is passed as JSON.
     environment: variables set for the server, over those of the shell.
-    gates: accuracy bounds, baselines and leaderboard (serving/rules.py), for a profile that is not ours.
+    gates: accuracy bounds, baselines and leaderboard (serving/rules.py), for a profile that is not ours or is derived.
+    differences: from the base, for a derived one.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Profile:
     environment: dict[str, str]
     scenarios: tuple[Scenario, ...]
     gates: str | None = None
+    differences: tuple[Difference, ...] = ()
 
     @property
     def gpus(self) -> int:
@@ -82,21 +85,27 @@ def names() -> list[str]:
 
 def load(name_or_path: str) -> Profile:
     """Read and check a profile; BadInput names the file and the key."""
+    data, path = read(name_or_path, Path())
+    return parse(data, path)
+
+
+def read(name_or_path: str, beside: Path) -> tuple[dict[str, Any], Path]:
+    """A profile's file as data, and its path. beside: the file that names it, whose folder relative paths start from."""
     path = PROFILES / f"{name_or_path}.toml"
     if not FLAG.fullmatch(name_or_path) or not path.is_file():
-        path = Path(name_or_path)
+        path = beside.parent / name_or_path
         if not path.is_file():
             raise BadInput(f"no profile {name_or_path!r}: expected one of {', '.join(names())}, or a TOML file",
                            f"--profile {names()[0]}")
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8")), path
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None
-    return parse(data, path)
 
 
 def parse(data: dict[str, Any], path: Path) -> Profile:
     """Check the keys of one profile file."""
+    data, differences = derive(data, path, read)
     table = Table(path, "", data)
     profile = Profile(
         name=path.stem,
@@ -112,6 +121,7 @@ def parse(data: dict[str, Any], path: Path) -> Profile:
         scenarios=tuple(scenario(Table(path, f"scenarios[{i}].", item))
                         for i, item in enumerate(table.take("scenarios", list))),
         gates=table.take("gates", str) if "gates" in data else None,
+        differences=differences,
     )
     table.done()
     return profile

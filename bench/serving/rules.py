@@ -114,9 +114,9 @@ class Rules(Model):
 def load(profile: Profile) -> Rules:
     """The rules of a profile; BadInput names the file and the key."""
     path = GATES / f"{profile.name}.toml"
-    if profile.path.parent != GATES.with_name("profiles"):
-        if profile.gates is None:
-            return Rules()
+    if profile.gates is None and profile.path.parent != GATES.with_name("profiles"):
+        return Rules()
+    if profile.gates is not None:
         path = GATES / f"{profile.gates}.toml"
         if not path.is_file():
             path = profile.path.parent / profile.gates

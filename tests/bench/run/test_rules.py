@@ -34,6 +34,9 @@ conc = [1]
 def test_every_profile_of_ours_has_rules() -> None:
     for name in profile.names():
         found = rules.load(profile.load(name))
+        if found.notes and found.notes[0].startswith("No accuracy here"):
+            assert found.accuracy is None and rules.load(profile.load("inferencex")).accuracy is not None
+            continue
         assert found.accuracy is not None, name
         for point in found.baseline.configurations if found.baseline else ():
             pairs = {(one.isl, one.osl): one.conc for one in profile.load(name).scenarios}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tunefork.bench.serving import profile
+from tunefork.bench.serving import profile, rules
 from tunefork.bench.serving.profile import Scenario
 from tunefork.patchset.errors import BadInput
 
@@ -131,3 +131,64 @@ def test_an_unknown_profile_lists_ours() -> None:
 def test_tensor_parallel_must_be_positive() -> None:
     with pytest.raises(BadInput, match="--tp 0"):
         profile.load("seed").with_tensor_parallel(0)
+
+
+LADDER = {("1k1k", 1): (4, 8, 16, 32, 64, 128), ("1k1k", 4): (4, 8), ("1k1k", 8): (4, 8, 16),
+          ("8k1k", 1): (4, 8, 16, 32, 64, 128), ("8k1k", 4): (4,), ("8k1k", 8): (4, 8)}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lengths", "tp"), LADDER)
+def test_the_ladder_is_the_base_but_for_stated_differences(lengths: str, tp: int) -> None:
+    base, one = profile.load("inferencex"), profile.load(f"inferencex-{lengths}-tp{tp}")
+    isl = {"1k1k": 1024, "8k1k": 8192}[lengths]
+    assert one.scenarios == (Scenario(isl, 1024, LADDER[lengths, tp]),) and one.gpus == tp
+    assert one.server == base.server | {"tensor-parallel-size": tp, "max-model-len": isl + 1024 + 256}
+    assert one.environment == base.environment and (one.model, one.port, one.targets) == (base.model, base.port, base.targets)
+    assert {each.key for each in one.differences} == ({"server.tensor-parallel-size"} if tp > 1 else set()) | ({"server.max-model-len"} if isl == 1024 else set())
+    gate = rules.load(one)
+    assert gate.load.random_range_ratio == 0.8
+    # 1500 tokens of five examples and a question, then the answer: a gate that a server is too short for would fail for that reason alone.
+    assert gate.accuracy is None or gate.accuracy.model_args["max_gen_toks"] + 1500 <= one.server["max-model-len"]
+    assert (gate.accuracy is None) == (isl == 1024)
+
+
+DERIVED = 'base = "{base}"\ndescription = "d"\n{more}\n[[scenarios]]\nisl = 64\nosl = 32\nconc = [1]\n'
+ONE = '[[differences]]\nkey = "{}"\n{}\nwhy = "{}"\n'
+
+
+def test_a_derived_file_of_the_users(tmp_path: Path) -> None:
+    base = write(tmp_path, GOOD)
+    more = ONE.format("server.compilation-config.compile_sizes", "value = [2]", "w") + ONE.format("environment.A_B", "remove = true", "v")
+    file = tmp_path / "derived.toml"
+    file.write_text(DERIVED.format(base=Path(base).name, more=more))
+    one = profile.load(str(file))
+    assert one.server == {"enforce-eager": True, "compilation-config": {"compile_sizes": [2]}} and one.environment == {}
+    assert [str(each) for each in one.differences] == ["server.compilation-config.compile_sizes: [2] (w)", "environment.A_B: left out (v)"]
+    assert profile.load(base).server["compilation-config"]["compile_sizes"] == [1, 2, 4, 6, 8, 256], "the base is as it was"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("port = 3", "port: a derived profile says this as a difference"),
+        (ONE.format("server.enforce-eager", "value = true", "w"), "is the same in the base"),
+        (ONE.format("server.nothing", "remove = true", "w"), "is not in the base"),
+        (ONE.format("server.enforce-eager", "value = false", " "), "needs a reason"),
+        (ONE.format("server.enforce-eager", "value = false\nremove = true", "w"), "either a value or remove"),
+        (ONE.format("model", "value = 'x'", "w"), "in neither server nor environment"),
+        (ONE.format("server.enforce-eager.x", "value = 1", "w"), "enforce-eager is no table in the base"),
+        ('[[differences]]\nkey = "server.x"\nvalue = 1\n', "expected key, why"),
+    ],
+)
+def test_a_difference_is_stated_and_is_one(tmp_path: Path, more: str, message: str) -> None:
+    base = write(tmp_path, GOOD)
+    file = tmp_path / "derived.toml"
+    file.write_text(DERIVED.format(base=base, more=more))
+    with pytest.raises(BadInput, match=message):
+        profile.load(str(file))
+
+
+def test_a_base_is_not_derived_itself(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is derived itself") as caught:
+        profile.load(write(tmp_path, DERIVED.format(base="inferencex-8k1k-tp1", more="")))
+    assert "'inferencex'" in caught.value.remedy

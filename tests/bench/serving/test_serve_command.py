@@ -176,3 +176,9 @@ def test_a_dry_run_shows_what_comes_from_the_shell(serve: Serve, monkeypatch: py
     assert "from your shell, not from the profile: VLLM_LOGGING_LEVEL=DEBUG" in errors
     assert "secret" not in out + errors
     assert out.startswith("cd ")
+
+
+def test_a_derived_profile_says_how_it_differs(serve: Serve) -> None:
+    out, errors = serve("good", "--profile", "inferencex-8k1k-tp4", "--dry-run").communicate(timeout=20)
+    assert "inferencex-8k1k-tp4 differs from its base: server.tensor-parallel-size: 4 (its ladder has TP 4" in errors
+    assert "--tensor-parallel-size 4" in out and "--max-model-len 9472" in out
