@@ -1,168 +1,183 @@
-"""aiter/a16w4-two-stages and aiter/a16w4-waves: the gfx950 code of GPT-OSS's decode shapes with each patch and without.
+"""AITER's Triton A16W4 kernel with each patch and without: what its launcher picks, what its gfx950 code shows and computes.
 
-The kernel is compiled, not run: what is asserted are facts of the machine code, not times.
+Of aiter/a16w4-split-k-tail, aiter/a16w4-two-stages, aiter/a16w4-waves, aiter/a16w4-split-k, aiter/a16w4-tiles, aiter/a16w4-unpadded and
+aiter/a16w4-dead-rows.
+GPT-OSS's shapes are compiled, small ones are executed on the CPU (docs/series-aiter.md has both as tables): facts and values, not times.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
 pytest.importorskip("torch", reason="NOT TESTED: needs torch (`pip install -e .[kernels]` and a torch)")
-triton = pytest.importorskip("triton", reason="NOT TESTED: needs triton (`pip install -e .[kernels]`)")
+pytest.importorskip("triton", reason="NOT TESTED: needs triton (`pip install -e .[kernels]`)")
+
+from tunefork.bench.series.a16w4.__main__ import TOLERANCE
+from tunefork.bench.series.a16w4.case import SWIZZLED, Case, choose
+from tunefork.bench.series.a16w4.plan import EXECUTED, PATCHES, TAILS, TALL, both_layouts, down, forced, gate_up
+from tunefork.bench.series.a16w4.sides import Job, Result, run_at
 
 pytestmark = [pytest.mark.aiter, pytest.mark.slow]
 
-HOST = "aiter/ops/triton/moe/moe_op_gemm_a16w4.py"
-SWIZZLED = "CDNA4_SCALE"
-EXPERTS, TOP_K = 128, 4
-
-Config = dict[str, Any]
-Facts = dict[str, float]
+Sides = Callable[..., list[tuple[Case, Result, Result]]]
+DECODE = both_layouts(
+    *(gate_up(tp, tokens) for tp in (1, 8) for tokens in (1, 16)), down(1, 1), down(1, 16), down(8, 1), replace(down(1, 1), pad=False)
+)
 
 
-def routing(tokens: int) -> SimpleNamespace:
-    """What ``get_kernel_config`` asks of AITER's RoutingData: rows per block, and blocks in the grid."""
-    block_m = max(16, min(triton.next_power_of_2(tokens * TOP_K // EXPERTS), 128))
+@pytest.fixture
+def sides(patched: Any) -> Sides:
+    """Cases with what the tree before a patch and the tree with it make of them: compiled, or executed too."""
 
-    def n_blocks(rows: int, block: int) -> int:
-        return rows if rows <= EXPERTS else triton.cdiv(rows - EXPERTS + 1, block) + EXPERTS - 1
+    def run(name: str, cases: list[Case], *, execute: bool = False) -> list[tuple[Case, Result, Result]]:
+        patch = patched(f"aiter/{name}")
+        jobs = [Job(case, execute) for case in cases]
+        before, after = (run_at(patch.tree, commit, jobs) for commit in (f"{patch.commit}^", patch.commit))
+        return list(zip(cases, before, after, strict=True))
 
-    return SimpleNamespace(block_m=block_m, n_blocks=n_blocks)
-
-
-class Host:
-    """AITER's launcher from one source text."""
-
-    def __init__(self, run_source: Callable[..., ModuleType], source: str) -> None:
-        self.module = run_source(source, MagicMock(name="aiter"), ("aiter",))
-
-    def config(self, tokens: int, n: int, k: int, *, swizzle: str | None, gate_up: bool) -> Config:
-        """The configuration that the launcher itself picks: read from the launch of a kernel that records it."""
-        launched: dict[str, Any] = {}
-
-        class Kernel:
-            def __getitem__(self, grid: tuple[int]) -> Callable[..., None]:
-                return lambda *args, **named: launched.update(named, args=args)
-
-        self.module._moe_gemm_a16w4 = Kernel()
-        self.module.allocate_output = lambda *_: (MagicMock(), None)
-        self.module.should_upcast_indices = lambda *_: False
-        data = routing(tokens)
-        data.n_expts_act, data.expt_data = TOP_K, None
-        x, w, indices = MagicMock(), MagicMock(), MagicMock()
-        x.shape, w.shape, w.stride.return_value, indices.shape = (tokens, k), (EXPERTS, k // 2, n), 1, (tokens * TOP_K,)
-        self.module.moe_gemm_a16w4(
-            x, w, None, MagicMock(), routing_data=data, gather_indx=indices, swizzle_mx_scale=swizzle, apply_swiglu=gate_up
-        )
-        block_m, block_n, block_k, group_m = launched.pop("args")[-4:]
-        config = {name.lower(): value for name, value in launched.items()}
-        config |= {"block_m": block_m, "block_n": block_n, "block_k": block_k, "group_m": group_m}
-        return config | {"n": n, "k": k, "swizzle": swizzle, "gate_up": gate_up}
+    return run
 
 
-# (tokens, columns, k, first GEMM): TP1 and TP8, padded to 256 and as GPT-OSS is.
-DECODE = [
-    (1, 6144, 3072, True),
-    (1, 3072, 3072, False),
-    (16, 6144, 3072, True),
-    (16, 3072, 3072, False),
-    (1, 1024, 3072, True),
-    (1, 3072, 512, False),
-    (16, 1024, 3072, True),
-    (1, 5760, 2880, True),
-    (1, 2880, 2880, False),
-    (16, 5760, 2880, True),
-    (1, 720, 2880, True),
-    (16, 720, 2880, True),
-]
-PREFILL = [(1024, 6144, 3072, True), (1024, 1024, 3072, True), (2048, 6144, 3072, True), (8192, 3072, 3072, False)]
+def right(result: Result) -> bool:
+    return not result.fault and result.error <= TOLERANCE
 
 
-def configs(host: Host, shapes: list[tuple[int, int, int, bool]]) -> list[Config]:
-    return [
-        host.config(tokens, n, k, swizzle=swizzle, gate_up=gate_up)
-        for tokens, n, k, gate_up in shapes
-        for swizzle in (SWIZZLED, None)
-    ]
+def same(old: Result, new: Result) -> bool:
+    return old.y is not None and new.y is not None and bool((old.y == new.y).all())
 
 
-@pytest.fixture(scope="module")
-def compile_all(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, list[Config]], list[Facts]]:
-    """Compiles configurations in a process of its own; its cache lives as long as this module's tests."""
-    cache = tmp_path_factory.mktemp("triton")
-
-    def compile_(tree: Path, requests: list[Config]) -> list[Facts]:
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("TRITON_", "AMDGCN_"))}
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("compile_a16w4.py")), str(tree)],
-            input=json.dumps(requests),
-            env=env | {"TRITON_CACHE_DIR": str(cache)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        return list(json.loads(done.stdout))
-
-    return compile_
+@pytest.mark.parametrize("name", PATCHES)
+def test_values(sides: Sides, name: str) -> None:
+    """The patched kernel's gfx950 code gives what fp32 gives, in every case of the table."""
+    for case, _, new in sides(name, EXECUTED[name], execute=True):
+        assert right(new), (case, new.fault, new.error)
 
 
-def test_two_stages(patched: Any, run_source: Any, compile_all: Any) -> None:
+def test_tail_of_split_k(sides: Sides) -> None:
+    """Parts of K: wrong or out of bounds before, right after; one part gives what it gave."""
+    cases = [*forced(2, *TAILS[:2]), *forced(4, *TAILS[2:]), *forced(2, replace(TAILS[0], k=768))]
+    for case, old, new in sides("a16w4-split-k-tail", cases, execute=True):
+        assert new.config["split_k"] == case.force["split_k"] and right(new), (case, new.fault, new.error)
+        assert not right(old), (case, old.error)
+    for case, old, new in sides("a16w4-split-k-tail", TAILS, execute=True):
+        assert new.config["split_k"] == 1 and same(old, new), case
+
+
+def test_tail_refuses_weights_before_a_split_swiglu(patched: Any) -> None:
+    """Parts would be weighted before the activation; the launcher says so."""
+    patch = patched("aiter/a16w4-split-k-tail")
+    with pytest.raises(RuntimeError, match="parts of K would be weighted before SwiGLU"):
+        run_at(patch.tree, patch.commit, [Job(replace(gate_up(8, 1), gammas=True, force={"split_k": 2}))])
+
+
+def test_two_stages(sides: Sides) -> None:
     """Each decode tile loads ahead: MFMAs stand between a load and its wait, two barriers are left of six, nothing spills."""
-    patch = patched("aiter/a16w4-two-stages")
-    after, before = (configs(Host(run_source, side(HOST)), DECODE) for side in (patch.after, patch.before))
-    assert {config["num_stages"] for config in after} == {2} and {config["num_stages"] for config in before} == {1}
-    unpatched, ours = compile_all(patch.tree, before), compile_all(patch.tree, after)
-    for config, old, new in zip(after, unpatched, ours, strict=True):
-        assert (old["barrier"], new["barrier"]) == (6, 2), (config, old, new)
-        assert new["spills"] == new["scratch"] == 0, (config, new)
-        assert new["shared"] <= 65536 and new["vgpr"] <= 168, (config, new)  # three waves per SIMD at least
-        # The one exception, which the patch names: a K tail with swizzled scales on the widest tile.
-        exception = (config["block_n"], config["swizzle"], config["k"]) == (128, SWIZZLED, 2880)
-        least = 0 if exception else new["mfma"] // 2
-        assert old["mfma_before_wait"] == 0 and new["mfma_before_wait"] >= least, (config, old, new)
+    for case, old, new in sides("a16w4-two-stages", DECODE):
+        assert (old.config["num_stages"], new.config["num_stages"]) == (1, 2)
+        assert (old.facts["barrier"], new.facts["barrier"]) == (6, 2), (case, old, new)
+        assert new.facts["spills"] == new.facts["scratch"] == 0, (case, new)
+        assert new.facts["shared"] <= 65536 and new.facts["vgpr"] <= 168, (case, new)  # three waves per SIMD at least
+        assert old.facts["mfma_before_wait"] == 0 and new.facts["mfma_before_wait"] >= new.facts["mfma"] // 2, (case, old, new)
 
 
-def test_larger_tiles_keep_one_stage(patched: Any, run_source: Any, compile_all: Any) -> None:
-    """The reason for the condition: with two stages the tiles of 64 and 128 rows spill, or spill more."""
-    patch = patched("aiter/a16w4-two-stages")
-    chosen = configs(Host(run_source, patch.after(HOST)), PREFILL)
-    assert {config["block_m"] for config in chosen} == {32, 64, 128}
-    assert {config["num_stages"] for config in chosen} == {1}
-    tall = [config for config in chosen if config["block_m"] >= 64]
-    one, two = (compile_all(patch.tree, [config | {"num_stages": stages} for config in tall]) for stages in (1, 2))
-    assert all(new["spills"] > old["spills"] for old, new in zip(one, two, strict=True)), (one, two)
+def test_two_stages_leave_larger_tiles(sides: Sides) -> None:
+    """The reason for the condition: with two stages the old tiles of 64 and 128 rows spill, or spill more."""
+    tall = [gate_up(1, 2048), gate_up(1, 8192)]
+    twice = [replace(case, force={"num_stages": 2}) for case in tall]
+    for case, old, new in sides("a16w4-two-stages", [gate_up(1, 1024), *tall]):
+        assert old.config == new.config and new.config["num_stages"] == 1, case
+    for (_, one, _), (_, two, _) in zip(sides("a16w4-two-stages", tall), sides("a16w4-two-stages", twice), strict=True):
+        assert two.facts["spills"] > one.facts["spills"]
 
 
-def test_waves(patched: Any, run_source: Any, compile_all: Any) -> None:
-    """On narrow tiles no wave does more MFMAs than with four waves, and the work-group moves less through LDS."""
-    patch = patched("aiter/a16w4-waves")
-    after, before = (configs(Host(run_source, side(HOST)), DECODE) for side in (patch.after, patch.before))
-    pairs = [(old, new) for old, new in zip(before, after, strict=True) if old["num_warps"] != new["num_warps"]]
-    narrow = {(new["block_n"], new["swizzle"]) for _, new in pairs}
+def test_waves(sides: Sides) -> None:
+    """On narrow tiles no wave does more MFMAs than with four waves, and the work-group moves less through LDS; others keep four."""
+    narrow = set()
+    for case, old, new in sides("a16w4-waves", DECODE):
+        tile = new.config["block_n"], case.swizzle
+        if new.config["num_warps"] == 4:
+            assert tile in {(128, SWIZZLED), (128, None), (64, None)} and new.facts["repeated"] == 1, (case, new)
+            continue
+        narrow.add(tile)
+        assert (old.config["num_warps"], new.config["num_warps"]) == (4, 2)
+        assert new.facts["repeated"] <= old.facts["repeated"] / 2 and new.facts["mfma"] <= old.facts["mfma"], (case, old, new)
+        assert new.facts["lds_bytes"] < 0.65 * old.facts["lds_bytes"], (case, old, new)
+        assert new.facts["spills"] == new.facts["scratch"] == 0, (case, new)
     assert narrow == {(32, SWIZZLED), (32, None), (64, SWIZZLED)}
-    assert {(old["num_warps"], new["num_warps"]) for old, new in pairs} == {(4, 2)}
-    unpatched = compile_all(patch.tree, [old for old, _ in pairs])
-    ours = compile_all(patch.tree, [new for _, new in pairs])
-    for (_, config), old, new in zip(pairs, unpatched, ours, strict=True):
-        assert new["repeated"] <= old["repeated"] / 2 and new["mfma"] <= old["mfma"], (config, old, new)
-        assert new["lds_bytes"] < 0.65 * old["lds_bytes"], (config, old, new)
-        assert new["spills"] == new["scratch"] == 0, (config, new)
 
 
-def test_wide_tiles_keep_four_waves(patched: Any, run_source: Any, compile_all: Any) -> None:
-    """Where four waves repeat nothing they stay, and there is nothing to gain: 128 columns, and 64 without swizzle."""
-    patch = patched("aiter/a16w4-waves")
-    kept = [c for c in configs(Host(run_source, patch.after(HOST)), DECODE) if c["num_warps"] == 4]
-    assert {(config["block_n"], config["swizzle"]) for config in kept} == {(128, SWIZZLED), (128, None), (64, None)}
-    assert {new["repeated"] for new in compile_all(patch.tree, kept)} == {1}
+def test_split_k(sides: Sides) -> None:
+    """Parts where the grid is below 256 work-groups and K is deep; one part elsewhere, and where weights come before SwiGLU."""
+    parts = {gate_up(8, 1): 4, gate_up(8, 2): 2, gate_up(4, 1): 2}
+    for case, old, new in sides("a16w4-split-k", list(parts)):
+        assert (old.config["split_k"], new.config["split_k"]) == (1, parts[case])
+        assert old.config["grid"] < 256 <= new.config["grid"] == old.config["grid"] * parts[case]
+        assert new.facts["spills"] == 0 and new.facts["barrier"] == old.facts["barrier"], (case, new)
+    weighted = replace(gate_up(8, 1), gammas=True)
+    for case, old, new in sides("a16w4-split-k", [weighted, gate_up(8, 4), gate_up(1, 1), down(1, 1), down(8, 1), gate_up(1, 1024)]):
+        assert old.config == new.config and new.config["split_k"] == 1, case
+
+
+def test_tiles(sides: Sides) -> None:
+    """No spills at 128 rows, fewer barriers below; the model's cycles for the same work fall; 16 rows stay."""
+    cases = both_layouts(*(gemm(1, tokens) for tokens in (1024, 2048, 8192) for gemm in (gate_up, down)))
+    for case, old, new in sides("a16w4-tiles", cases):
+        assert new.config["block_m"] == old.config["block_m"] and new.config["block_n"] == 256
+        assert new.facts["spills"] == new.facts["scratch"] == 0 and new.facts["waves"] >= 2, (case, new)
+        assert (old.facts["spills"] > 0) == (new.config["block_m"] == 128), (case, old)
+        assert (old.facts["barrier"], new.facts["barrier"]) == (6, 6 if new.config["block_m"] == 128 else 2), (case, old, new)
+        if new.facts["cycles_each"] is not None:  # the model is optional
+            assert new.facts["cycles_each"] < 1.05 * old.facts["cycles_each"], (case, old, new)
+    for case, old, new in sides("a16w4-tiles", [gate_up(1, 1), gate_up(8, 16)]):
+        assert old.config == new.config, case
+    for case, old, new in sides("a16w4-tiles", TALL, execute=True):
+        assert same(old, new), case
+
+
+def test_tiles_take_the_most_exact_row(patched: Any, run_source: Any, tmp_path: Path) -> None:
+    """A row for block_m, N and K wins over one for block_m; a table of another chip is not read."""
+    patch, root = patched("aiter/a16w4-tiles"), MagicMock()
+    module = run_source(patch.after("aiter/ops/triton/utils/a16w4_config_utils.py"), root, ("aiter",))
+    module.AITER_TRITON_CONFIGS_PATH, module.get_arch = str(tmp_path), lambda: "gfx950"
+    (tmp_path / "moe").mkdir()
+    table = {"bm32": {"BLOCK_SIZE_N": 256, "num_warps": 8}, "bm32_n720_k2880": {"BLOCK_SIZE_N": 128}}
+    (tmp_path / "moe/gfx950-A16W4.json").write_text(json.dumps(table))
+    assert module.tuned_tile(32, 5760, 2880) == {"block_n": 256, "num_warps": 8}
+    assert module.tuned_tile(32, 720, 2880) == {"block_n": 128}
+    assert module.tuned_tile(16, 720, 2880) == {}
+    module.get_arch = lambda: "gfx942"
+    assert module.tuned_tile(32, 720, 2880) == {}
+
+
+def test_unpadded(sides: Sides) -> None:
+    """32 and 64 rows: padding is neither computed nor read, and what lies in it does not count; 128 rows keep it."""
+    for case, old, new in sides("a16w4-unpadded", TALL, execute=True):
+        assert same(old, new) and new.w_unique < old.w_unique, (case, old, new)
+    dirty = [replace(case, dirty=True) for case in TALL if case.swizzle is None]
+    for case, old, new in sides("a16w4-unpadded", dirty, execute=True):
+        assert right(new) and not right(old), (case, old.error, new.error)
+    for case, old, new in sides("a16w4-unpadded", [gate_up(tp, tokens) for tp in (1, 8) for tokens in (1024, 2048)]):
+        assert new.facts["spills"] == 0 and new.facts["waves"] == old.facts["waves"], (case, old, new)
+        tiles = (4, 3) if case.n == 720 else (24, 23)
+        assert old.config["grid"] * tiles[1] == new.config["grid"] * tiles[0], (case, old, new)
+    for case, old, new in sides("a16w4-unpadded", [gate_up(1, 8192), gate_up(8, 16)]):
+        assert old.config == new.config, case
+
+
+def test_dead_rows(sides: Sides) -> None:
+    """X is asked for its live rows alone; values, registers and occupancy stay."""
+    for case, old, new in sides("a16w4-dead-rows", [*TAILS, *TALL[:2]], execute=True):
+        assert same(old, new), case
+        rows = choose(case)[1].flatten().bincount()
+        loaded = sum(-(-rows // new.config["block_m"])) * new.config["block_m"]
+        assert int(new.x_bytes * loaded) == int(old.x_bytes * sum(rows)), (case, old.x_bytes, new.x_bytes)
+    for case, old, new in sides("a16w4-dead-rows", [gate_up(1, 1), gate_up(8, 1), down(1, 1), gate_up(1, 16), gate_up(1, 1024)]):
+        assert new.facts["spills"] == 0 and new.facts["waves"] == old.facts["waves"], (case, old, new)
+        assert new.facts["barrier"] == old.facts["barrier"], (case, old, new)

@@ -1,0 +1,47 @@
+"""Why the AITER series has no guard for expert ids >= E (aiter #4530): AITER's top-k gives none with GPT-OSS-120B's 128 experts.
+
+Its kernel is executed as gfx950 code on rows as graph padding leaves them. Upstream's f88f5bab40fd28933c47866113a39f0d9db36025 (in v0.1.20)
+mends it for expert counts that are no multiple of 128.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tunefork.bench.series.a16w4.tree import extract
+
+pytest.importorskip("triton", reason="NOT TESTED: needs torch and triton (`pip install -e .[kernels]`)")
+
+pytestmark = [pytest.mark.aiter, pytest.mark.slow]
+
+PROGRAM = """
+import sys, torch
+from pathlib import Path
+from tunefork.bench.series.a16w4.tree import load
+from tunefork.kernels.gfx950.driver import on_gfx950
+
+with on_gfx950():
+    topk = load(Path(sys.argv[1]), "moe.moe_routing.topk").topk
+    for experts in (128, 32):
+        logits = torch.randn(8, experts, generator=torch.Generator().manual_seed(0)).bfloat16()
+        logits[-1] = -float("inf")
+        logits[-1, :3] = torch.tensor([float("inf"), float("nan"), -float("nan")])
+        logits[-2] = -float("nan")
+        _, chosen, _ = topk(logits, 4, apply_softmax=True, HIST_BLOCK_M=32)
+        print(int(chosen[:-2].int().max()), int(chosen.int().max()))
+"""
+
+
+def test_ids_stay_below_128_experts(patched: object, tmp_path: Path) -> None:
+    """Hostile rows: in range at 128 experts; at 32 the pinned kernel names one that does not exist, so that the rows are hostile enough."""
+    patch = patched("aiter/a16w4-two-stages")  # type: ignore[operator] # any patch: it names the checkout and the pin
+    tree = extract(patch.tree, patch.pin(), tmp_path)
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(tree)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (good, worst), (few, beyond) = (map(int, line.split()) for line in done.stdout.splitlines())
+    assert good < 128 and worst < 128
+    assert few < 32 <= beyond
