@@ -3,6 +3,8 @@
     python build.py kernels list
     python build.py kernels gate                 compile, count, model, execute; exit code 1 where a budget does not hold
     python build.py kernels gate --only gemm1 --static
+    python build.py kernels compare              our GEMMs beside AITER's Triton kernel: modelled cycles per weight byte
+    python build.py kernels tune                 choose configurations (cli/kernels_tune.py)
 
 The gate verifies gfx950 machine code instruction by instruction in an executor on the CPU. It is not validated on an MI355X, and
 modelled cycles are no time.
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tunefork.cli.kernels_compare import compare
+from tunefork.cli.kernels_tune import tune
 from tunefork.cli.output import print_json, say, table
 from tunefork.patchset.errors import BadInput, MissingTool, TuneforkError
 
@@ -25,7 +29,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def kernels() -> None:
-    """Own kernels: list them, prove their gfx950 code without a GPU."""
+    """Own kernels: list them, prove their gfx950 code without a GPU, tune them."""
+
+
+kernels.add_command(compare)
+kernels.add_command(tune)
 
 
 def entries(only: str | None) -> list[Shipped]:
@@ -102,12 +110,12 @@ def gate_kernels(only: str | None, static: bool, workers: int | None, record: bo
 
 def show(rows: Sequence[GateRow]) -> None:
     """The gate as a table."""
-    columns = ("kernel", "configuration", "shape", "VGPR", "LDS", "waves", "barriers", "MFMA", "cycles/B (modelled)", "error", "ok")
+    columns = ("kernel", "configuration", "shape", "VGPR", "spills", "waves", "barriers", "MFMA", "cycles/weight KiB (modelled)", "error", "ok")
 
-    def number(row: GateRow, name: str, form: str = "g") -> str:
-        return format(row.measures[name], form) if name in row.measures else "-"
+    def number(row: GateRow, name: str, times: int = 1) -> str:
+        return format(times * row.measures[name], ".3g") if name in row.measures else "-"
 
-    names = ("vgprs", "lds", "occupancy", "barriers_per_iteration", "mfma_per_iteration")
+    names = ("vgprs", "spills", "occupancy", "barriers_per_iteration", "mfma_per_iteration")
     table(
         "gfx950 gate (not validated on an MI355X)",
         columns,
@@ -117,7 +125,7 @@ def show(rows: Sequence[GateRow]) -> None:
                 row.config,
                 row.shape,
                 *[number(row, name) for name in names],
-                number(row, "modelled_cycles_per_load_byte", ".3f"),
+                number(row, "modelled_cycles_per_weight_byte", 1024),
                 f"{row.error:.1e}" if row.error is not None else "not executed",
                 "yes" if row.ok else "NO",
             )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
 
 from tunefork.kernels.moe_a16w4 import fused_moe, prepare_weights
-from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
 from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
+from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
 from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 
@@ -22,7 +22,11 @@ _ALIGNED_INTS = ("x_stride", "out_stride", "logits_stride")
 @dataclass(frozen=True)
 class Variant:
     """One compilation. signature, constexprs, attrs: as triton.compiler.ASTSource takes them; options: compile options; check: runs the
-    whole layer in this configuration and returns its relative error against the reference."""
+    whole layer in this configuration and returns its relative error against the reference.
+
+    least_groups: work-groups at the smallest M of the row's bucket (slot order; the grids of sorted order are upper limits). weights, tail_loads, trips,
+    wave_weights: as in kernels/gfx950/shipped.py.
+    """
 
     op: str
     kernel: str
@@ -35,6 +39,11 @@ class Variant:
     options: dict[str, Any]
     grid: tuple[int, ...]
     check: Callable[[], float]
+    least_groups: int | None = None
+    weights: tuple[str, ...] = ()
+    tail_loads: int = 0
+    trips: int = 0
+    wave_weights: float = 0.0
 
 
 def _depth(parts: int, gemm: GemmConfig, real: int) -> int:
@@ -65,7 +74,15 @@ def relative_error(row: Row, arch: str) -> float:
     return float((out.float() - want).norm() / want.norm())
 
 
-def _variant(step: Step, row: Row, arch: str, part: str) -> Variant:
+def _wave(constants: dict[str, Any]) -> tuple[int, int, float]:
+    """-> a GEMM wave's loads of the K tail, iterations of its main loop, bytes of weight values in its part."""
+    k, r = constants["K"], constants["R"]
+    parts = constants["WK"] // constants["TOPK"] if "HAS_LIVE" in constants else constants["WK"] * constants.get("SPLIT", 1)
+    chunks = -(-(k // 128) // parts)
+    return -(-(k % 128) // 32) * r, -(-chunks // max(min(constants["UNROLL"], chunks), 1)) - 1, 16 * r * k / parts / 2
+
+
+def _variant(step: Step, row: Row, arch: str, part: str, least_groups: int | None) -> Variant:
     function = step.kernel
     signature, attrs, constants = {}, {}, dict(step.constants)
     for place, name in enumerate(function.arg_names):
@@ -84,18 +101,23 @@ def _variant(step: Step, row: Row, arch: str, part: str) -> Variant:
                 attrs[(place,)] = [["tt.divisibility", 16]]
     options = {"num_warps": step.warps, "num_stages": 1, **step.options}
     label = f"i{row.intermediate}-m{row.tokens}"
+    weights = ("w_ptr",) if "w_ptr" in signature else ()
+    tail, trips, wave_weights = _wave(constants) if weights else (0, 0, 0.0)
     return Variant("moe_a16w4", function.__name__, label, f"H{HIDDEN} I{row.intermediate} E{EXPERTS} M{row.tokens}", function, signature, constants,
-                   attrs, options, step.grid, partial(relative_error, row, arch))
+                   attrs, options, step.grid, partial(relative_error, row, arch), least_groups, weights, tail, trips, wave_weights)
 
 
 def variants(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Variant]:
     """The variants of these rows (default: the shipped table), each distinct compilation once."""
-    seen = set()
+    seen, below = set(), dict[int, int]()
     for row in rows if rows is not None else table(arch):
+        least = below.get(row.intermediate, 0) + 1
+        below[row.intermediate] = row.tokens
         case = Case(arch, Shape(HIDDEN, row.intermediate, EXPERTS, TOPK), row.tokens, EXPERTS)
         assert illegal(row.config, case.shape, row.tokens, arch) is None, row
-        for step in plan(case, row.config):
-            found = _variant(step, row, arch, "*bf16" if row.config.partial == "bf16" else "*fp32")
+        fewest = [step.grid[0] for step in plan(replace(case, tokens=least), row.config)] if row.config.order == "slot" else []
+        for at, step in enumerate(plan(case, row.config)):
+            found = _variant(step, row, arch, "*bf16" if row.config.partial == "bf16" else "*fp32", fewest[at] if fewest else None)
             key = (found.kernel, tuple(sorted(found.signature.items())), repr(sorted(found.constexprs.items(), key=str)), repr(sorted(found.options.items())))
             if key not in seen:
                 seen.add(key)

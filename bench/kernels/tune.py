@@ -1,14 +1,14 @@
-"""Tuning on a GPU: time every legal configuration of each GEMM with rotated weights, then whole layers of the best ones.
+"""What tuning tries, and how it is timed on a GPU: each GEMM's configurations with rotated weights, then whole layers of the best ones.
 
 The two GEMMs are timed apart, because their choices are independent but for the block size; only the best pairs are timed as layers.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from typing import Any
@@ -19,7 +19,7 @@ from triton.runtime.jit import MockTensor
 from tunefork.bench.kernels import cases
 from tunefork.bench.kernels.timing import compare
 from tunefork.kernels.moe_a16w4.config import COLUMNS, GemmConfig, LayerConfig, MoeShape, illegal
-from tunefork.kernels.moe_a16w4.launch import Workspace, _run, workspace_size
+from tunefork.kernels.moe_a16w4.launch import Workspace, _run, fused_moe, make_workspace, workspace_size
 from tunefork.kernels.moe_a16w4.plan import POINTERS, SORT_TOKENS, Case, Step, buffers, plan
 from tunefork.kernels.moe_a16w4.weights import Weights
 
@@ -48,6 +48,15 @@ PREFETCH = ((False, 1), (True, 1), (True, 2), (True, 4))
 # (wn, r, bm, stages) of tiled GEMMs, where rows per expert reuse weights.
 TILED_SHAPES = tuple(product((4, 8), (1, 2), (16, 32, 64, 128), (2, 3, 4)))
 TILED_FROM, STREAM_TO = 64, 256
+# gfx950: activations ahead or not, chunks in flight; (wn, wk, r) by order and GEMM.
+RING = ((True, 2), (True, 3), (True, 4), (False, 2))
+GFX950_SHAPES = {
+    ("slot", "up"): tuple((1, wk, r) for wk, r in product((2, 4, 8), (1, 2, 4))),
+    ("slot", "down"): tuple((1, wk, r) for wk, r in product((4, 8, 16), (1, 2))),
+    ("sorted", "up"): ((1, 2, 1), (1, 2, 2), (1, 4, 2), (2, 1, 1), (2, 1, 2), (2, 2, 2), (4, 1, 1), (4, 1, 2)),
+    ("sorted", "down"): ((1, 2, 1), (1, 2, 2), (2, 1, 1), (2, 1, 2), (2, 2, 2), (4, 1, 1), (4, 1, 2)),
+}
+SPLIT_TO = 4
 
 
 def _streams(arch: str, order: str, tokens: int) -> Iterator[GemmConfig]:
@@ -58,12 +67,24 @@ def _streams(arch: str, order: str, tokens: int) -> Iterator[GemmConfig]:
             yield GemmConfig(wn, wk, r, bm, ahead, unroll)
 
 
+def _rings(part: str, order: str, tokens: int) -> Iterator[GemmConfig]:
+    """gfx950's: every GEMM streams; more columns per program as the rows of an expert grow."""
+    columns = (16,) if tokens <= 64 else (16, 32) if tokens <= 256 else (32, 64)
+    splits = (1, 2, 4) if (order, part) == ("slot", "up") and tokens <= SPLIT_TO else (1,)
+    for bm, (wn, wk, r), (ahead, unroll), split in product(columns, GFX950_SHAPES[order, part], RING, splits):
+        if ahead or bm > 16:
+            yield GemmConfig(wn, wk, r, bm, ahead, unroll, split=split)
+
+
 def candidates(arch: str, shape: MoeShape, tokens: int) -> Iterator[Candidate]:
     """Every configuration worth compiling for this case; all are legal."""
     orders = [order for order, wanted in (("slot", tokens <= COLUMNS[arch]), ("sorted", tokens > 4)) if wanted]
     for part, order in product(("up", "down"), orders):
-        found = list(_streams(arch, order, tokens)) if tokens <= STREAM_TO else []
-        if order == "sorted" and tokens >= TILED_FROM:
+        if arch == "gfx950":
+            found = list(_rings(part, order, tokens))
+        else:
+            found = list(_streams(arch, order, tokens)) if tokens <= STREAM_TO else []
+        if arch != "gfx950" and order == "sorted" and tokens >= TILED_FROM:
             low = 16 if tokens <= STREAM_TO else 32
             high = 32 if tokens <= STREAM_TO else 128
             found += [GemmConfig(wn, 1, r, bm, ahead=False, tiled=True, stages=stages) for wn, r, bm, stages in TILED_SHAPES if low <= bm <= high]
@@ -110,33 +131,53 @@ def _step(case: Case, config: LayerConfig, part: str) -> Step:
     return next(step for step in plan(case, config) if step.kernel.__name__.startswith(part))
 
 
-def time_parts(problem: cases.Problem, layers: list[Weights], arch: str, deadline: float) -> dict[Candidate, float]:
-    """Microseconds of each candidate GEMM alone; what does not launch is left out."""
+def _steps(case: Case, config: LayerConfig, part: str) -> list[Step]:
+    """What is timed of a GEMM: `up` with the routing before it, which also zeroes a split's counters; `down` alone."""
+    steps = plan(case, config)
+    at = next(at for at, step in enumerate(steps) if step.kernel.__name__.startswith(part))
+    return steps[: at + 1] if part == "up" else steps[at : at + 1]
+
+
+def _launch(env: dict[str, Any], steps: list[Step]) -> None:
+    for step in steps:
+        _run(step, env)
+
+
+def time_parts(
+    problem: cases.Problem, layers: list[Weights], arch: str, done: Callable[[Candidate], bool] = lambda _: False
+) -> Iterator[tuple[Candidate, float | None]]:
+    """Microseconds of each candidate GEMM that is not `done` yet, as they come; None for one that does not launch."""
     shape = MoeShape(cases.HIDDEN, problem.intermediate, cases.EXPERTS)
     case = Case(arch, shape, problem.tokens, cases.EXPERTS)
     count = min(cases.calls(problem), 16)
     data = cases.inputs(problem, layers[0].w13.device.type, count)
-    taken: dict[Candidate, float] = {}
-    shared: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    shared: dict[str, list[dict[str, Any]]] = {}
     for found in candidates(arch, shape, problem.tokens):
-        if time.monotonic() > deadline:
-            break
-        config = found.layer(shape.topk)
-        key = (found.order, found.gemm.bm)
-        if key not in shared:
-            shared.clear()
-            shared[key] = [environment(problem, case, config, layers[i % len(layers)], *data[i]) for i in range(count)]
-            for env in shared[key]:
-                for step in plan(case, config):
-                    _run(step, env)
-        step = _step(case, config, found.part)
-        try:
-            timed = compare({"one": [lambda env=env, step=step: _run(step, env) for env in shared[key]]}, QUICK_ROUNDS)  # type: ignore[misc]
-        except Exception as error:
-            print(f"{problem} {found}: {type(error).__name__}: {str(error)[:120]}", flush=True)
+        if done(found):
             continue
-        taken[found] = timed["one"].us
-    return taken
+        config = found.layer(shape.topk)
+        key = f"{found.order} {buffers(case, config)}"
+        try:
+            if key not in shared:
+                shared.clear()
+                shared[key] = [environment(problem, case, config, layers[i % len(layers)], *data[i]) for i in range(count)]
+                for env in shared[key]:
+                    _launch(env, plan(case, config))
+            calls = [partial(_launch, env, _steps(case, config, found.part)) for env in shared[key]]
+            yield found, compare({"one": calls}, QUICK_ROUNDS)["one"].us
+        except Exception as error:  # a configuration may fail to compile or launch in any way; the others are still worth timing
+            print(f"{problem} {found}: {type(error).__name__}: {str(error)[:120]}", flush=True)
+            yield found, None
+
+
+def layer_calls(problem: cases.Problem, layers: list[Weights], configs: list[LayerConfig]) -> dict[str, list[cases.Call]]:
+    """Calls of whole layers for `timing.compare`, by the configuration's place."""
+    data = cases.inputs(problem, layers[0].w13.device.type, cases.calls(problem))
+    found: dict[str, list[cases.Call]] = {}
+    for at, config in enumerate(configs):
+        space, out = make_workspace(layers[0], problem.tokens, config=config), torch.empty_like(data[0][0])
+        found[str(at)] = [partial(fused_moe, *d, layers[i % len(layers)], out=out, workspace=space, config=config) for i, d in enumerate(data)]
+    return found
 
 
 def best_layers(taken: dict[Candidate, float], shape: MoeShape, tokens: int, arch: str, keep: int = 3) -> list[LayerConfig]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,18 @@ DEFAULT_LIMITS = {
         Limit("redundant_mfma", most=0),
         Limit("replicated_mfma", most=0),
         Limit("occupancy", least=1),
+        Limit("narrow_weight_loads", most=0),
+        Limit("unattributed_loads", most=0),
     )
 }
 """What holds for every kernel that is shipped, unless its own file says otherwise."""
 
 
-def measures(facts: Facts, model: LoopModel | None = None, work_groups: int | None = None) -> dict[str, float]:
+def measures(facts: Facts, model: LoopModel | None = None, work_groups: int | None = None, least_groups: int | None = None) -> dict[str, float]:
     """The facts that budgets may limit, by name. What a kernel does not have (a loop, a model, a grid) is left out.
 
-    The gate adds replicated_mfma from execution: matrix instructions that repeat another wave's of the same work-group.
+    The gate adds replicated_mfma from execution: matrix instructions that repeat another wave's of the same work-group; and, for kernels that
+    name their weights, narrow_weight_loads (loads of weight values narrower than 16 bytes, beyond the K tail's) and unattributed_loads.
 
     barriers_per_iteration: of the K loop, so that only loops with matrix instructions have it.
     wide_load_share: bytes of the K loop's global loads that come 16 bytes per lane, over all of them; of the whole kernel
@@ -84,8 +87,12 @@ def measures(facts: Facts, model: LoopModel | None = None, work_groups: int | No
         values["modelled_cycles"] = model.cycles
         if model.cycles_per_load_byte is not None:
             values["modelled_cycles_per_load_byte"] = model.cycles_per_load_byte
+        if model.cycles_per_weight_byte is not None:
+            values["modelled_cycles_per_weight_byte"] = model.cycles_per_weight_byte
     if work_groups is not None:
         values["work_groups"] = work_groups
+    if least_groups is not None:
+        values["work_groups_least"] = least_groups
     return values
 
 
@@ -93,6 +100,14 @@ def wide_share(loads: Mapping[str, int]) -> float:
     """Share of loaded bytes that come 16 bytes per lane; 0 without loads."""
     total = sum(int(width) * count for width, count in loads.items())
     return 16 * loads.get(WIDE, 0) / total if total else 0.0
+
+
+def weight_loads(loads: Mapping[str, Mapping[str, int]], weights: Sequence[str], tail_loads: int) -> dict[str, float]:
+    """The facts about loads by argument (provenance.py) of a whole kernel that names its weights; empty for others."""
+    if not weights:
+        return {}
+    narrow = sum(count for name in weights for width, count in loads.get(name, {}).items() if int(width) < int(WIDE))
+    return {"narrow_weight_loads": max(narrow - tail_loads, 0), "unattributed_loads": sum(loads.get("?", {}).values())}
 
 
 def without_kernel(kernels: set[str], folder: Path = BUDGETS) -> list[Path]:

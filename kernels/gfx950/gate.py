@@ -13,16 +13,17 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tunefork.kernels.gfx950.assembly import parse
-from tunefork.kernels.gfx950.budget import BUDGETS, Budget, failures, measures
+from tunefork.kernels.gfx950.budget import BUDGETS, Budget, failures, measures, weight_loads
 from tunefork.kernels.gfx950.compile import Compiled, compile_all
 from tunefork.kernels.gfx950.errors import CompileFailed
 from tunefork.kernels.gfx950.facts import Facts, facts_of
 from tunefork.kernels.gfx950.model import LoopModel, find_tool, model
+from tunefork.kernels.gfx950.provenance import widths_by_argument
 from tunefork.kernels.gfx950.shipped import Shipped
 
 Say = Callable[[str], None]
@@ -33,6 +34,7 @@ class GateRow:
     """One shipped kernel, configuration and shape.
 
     facts: what the code shows.  model: llvm-mca's view of the hot loop, None without the tool or without a loop.
+    loads: argument -> bytes per lane -> loads in the whole kernel.
     measures, budgets: the numbers that were compared, and the limits as text.
     executed: whether its check ran in the executor.  error: the relative error it returned.
     failures: one line for each thing that is wrong; ok: there is none.
@@ -49,6 +51,7 @@ class GateRow:
     error: float | None
     seconds: float
     failures: tuple[str, ...]
+    loads: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -133,9 +136,11 @@ def judge(entry: Shipped, code: Compiled | CompileFailed, ran: Executed | None, 
         line = f"{entry.label}: does not compile: {code.message}"
         return GateRow(entry.kernel, entry.config, entry.shape, None, None, {}, {}, False, None, 0.0, (line,))
     facts = facts_of(code)
-    loop_model = model(parse(code.text), tool) if tool else None
+    program = parse(code.text)
+    loop_model = model(program, tool, arguments=entry.arguments, weights=entry.weights) if tool else None
+    loads = widths_by_argument(program, program.instructions, entry.arguments)
     groups = entry.grid[0] * entry.grid[1] * entry.grid[2] if entry.grid else None
-    values = measures(facts, loop_model, groups)
+    values = measures(facts, loop_model, groups, entry.least_groups) | weight_loads(loads, entry.weights, entry.tail_loads)
     if ran and not ran.failure:
         values["replicated_mfma"] = ran.replicated
     budget = Budget.read(entry.kernel, folder)
@@ -158,6 +163,7 @@ def judge(entry: Shipped, code: Compiled | CompileFailed, ran: Executed | None, 
         error=ran.error if ran else None,
         seconds=round(ran.seconds, 3) if ran else 0.0,
         failures=tuple(lines),
+        loads=loads,
     )
 
 
@@ -215,5 +221,10 @@ def as_shipped(row: Any) -> Shipped:
         options=row.options,
         attrs=row.attrs,
         grid=grid,
+        least_groups=getattr(row, "least_groups", None),
+        weights=getattr(row, "weights", ()),
+        tail_loads=getattr(row, "tail_loads", 0),
+        trips=getattr(row, "trips", 0),
+        wave_weights=getattr(row, "wave_weights", 0.0),
         check=getattr(row, "check", None),
     )

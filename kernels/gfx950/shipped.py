@@ -24,6 +24,9 @@ class Shipped:
     attrs: argument name -> divisor known at compile time (16 for aligned pointers and strides); or Triton's own form,
         (argument number,) -> [["tt.divisibility", 16], ...].
     grid: the launch grid of this shape class, where the gate has to count work-groups.
+    least_groups: work-groups at the smallest number of tokens that takes this configuration, where the grid does not depend on the routing.
+    weights: names of the arguments that hold packed weight values; tail_loads: loads of them that a wave may do narrower than 16 bytes, for the end
+        of K that fills no whole chunk.  trips: iterations of the main loop.  wave_weights: bytes of weight values in one wave's part of the matrix.
     check: runs the op at the smallest shape that exercises this configuration and returns its relative error against the
         fp32 reference. It is called with kernels going to the gfx950 executor, on CPU tensors; None: not executed.
     tolerance: the largest relative error that passes.
@@ -38,8 +41,18 @@ class Shipped:
     options: Mapping[str, Any] = field(default_factory=dict)
     attrs: Mapping[Any, Any] = field(default_factory=dict)
     grid: tuple[int, int, int] | None = None
+    least_groups: int | None = None
+    weights: tuple[str, ...] = ()
+    tail_loads: int = 0
+    trips: int = 0
+    wave_weights: float = 0.0
     check: Callable[[], float] | None = None
     tolerance: float = 4e-3
+
+    @property
+    def arguments(self) -> list[str]:
+        """The run-time arguments by name, in order."""
+        return [name for name in self.fn.arg_names if name not in self.constexprs and self.signature.get(name) != "constexpr"]
 
     @property
     def label(self) -> str:

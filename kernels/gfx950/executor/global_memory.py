@@ -26,13 +26,13 @@ class Buffer:
     """
 
     base: int
-    data: npt.NDArray[np.uint8]
+    data: npt.NDArray[np.uint8] = field(repr=False)  # the tensor's own memory, which may be gone when a failure is printed
     name: str
     writable: bool = True
     loaded: int = 0
     stored: int = 0
-    touched: npt.NDArray[np.bool_] | None = None
-    views: dict[int, Array] = field(default_factory=dict)
+    touched: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+    views: dict[int, Array] = field(default_factory=dict, repr=False)
 
     @property
     def end(self) -> int:

@@ -1,0 +1,29 @@
+"""Our GEMMs beside AITER's own kernel: modelled cycles per weight byte, compiled in the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tunefork.cli.kernels_compare import pinned
+from tunefork.kernels.gfx950.against import LIMIT, compare
+from tunefork.kernels.gfx950.model import absent, find_tool
+from tunefork.patchset.errors import SourceError
+
+
+@pytest.mark.aiter
+@pytest.mark.slow
+def test_at_most_seven_tenths_of_aiters_cycles_per_weight_byte(tmp_path: Path) -> None:
+    tool = find_tool()
+    if tool is None:
+        pytest.skip(f"NOT TESTED: {absent()}")
+    try:
+        tree = pinned(tmp_path)
+    except SourceError as error:
+        pytest.skip(f"NOT TESTED: {error.message}; {error.remedy}")
+    rows = compare(tree, tool)
+    assert {(row.tp, row.gemm) for row in rows} == {(8, "gate/up"), (8, "down"), (1, "gate/up"), (1, "down")}
+    for row in rows:
+        assert row.ratio <= LIMIT and row.ratio_main <= LIMIT, row
+        assert 40 < row.aiter.main_part < 400, "AITER's own kernel models as something else than a matrix kernel"
