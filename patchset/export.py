@@ -258,7 +258,8 @@ def widened(spec: str, names: list[str], series: Series) -> str:
 def lock_series(layout: Layout, upstream: str, *, check: bool = False, say: Say = quiet) -> Exported:
     """Take the patch files as they are: replay them on the pin, put them in canonical form, write the lock.
 
-    A patch whose context matches but whose index line is stale (a hand edit) is accepted; one that does not match raises Mismatch.
+    A patch whose context matches but whose index line is stale (a hand edit) is accepted; a later one of the same file is merged over it,
+    from the blobs that it was made from. One that does not go raises Mismatch.
     """
     repin.recover(layout, upstream, say)
     pin = pin_of(layout, upstream)

@@ -68,7 +68,7 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Authored:
             drops = [name for name in progress.drops if name in stack.series.files]
             report = replace(report, backups=tuple(concluding.keep(stack, name) for name in drops))
             rest = concluding.conclude(stack, plan, made, say)
-        stop.forget(layout, upstream)
+        stop.forget(layout, upstream, progress.patch)
     rest()
     return replace(report, seconds=round(time.monotonic() - begin, 3))
 
@@ -183,7 +183,7 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> str:
         if here.exists() and not (known(here, progress) and stop.snapshot(here) == progress.left):
             ref = work.backup(here)
             say(f"{upstream}: what the worktree held: git -C {layout.checkout(upstream)} checkout {ref}")
-        stop.forget(layout, upstream)
+        stop.forget(layout, upstream, progress.patch)
     say(f"{upstream}: `patch {progress.action}` is forgotten; series and checkout are as they were")
     return ref
 

@@ -145,6 +145,11 @@ def squash(layout: Layout, upstream: str, names: Sequence[str], *, words: bytes 
                 for name in others:
                     draft = replace(draft, message=message.renamed(draft.message, name, into))  # noqa: PLW2901
                 drafts.append(draft)
+        for at, draft in enumerate(drafts):
+            needed = [patch_name(word) for value in draft.head.trailers("Depends-On") for word in value.replace(",", " ").split()]
+            if late := {each.name for each in drafts[at:]} & set(needed):
+                raise BadInput(f"{draft.name} would come before {late.pop()}, on which it declares that it depends",
+                               f"name the earliest first: python build.py patch squash {' '.join(inside)}")
         return Shape(f"squash {' '.join(joined)}", drafts)
 
     return change(layout, upstream, shape, dry_run=dry_run, say=say)

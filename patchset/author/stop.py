@@ -135,6 +135,8 @@ def park_in(stack: Stack, progress: Progress, stopped: Stopped) -> Path:
     for file in files:
         put(path, file, name)
     left = snapshot(worktree(stack.layout, stack.upstream))
+    if progress.patch:  # its commits are in the drafts now
+        stack.git("update-ref", "-d", f"refs/heads/edit/{progress.patch}")
     save(stack, replace(progress, patch="", below=tip, made=tuple(each.commit for each in stopped.made), left=left))
     return path
 
@@ -146,11 +148,11 @@ def park_draft(stack: Stack, action: str, drafts: Sequence[Draft], stopped: Stop
     return park_in(stack, progress, stopped)
 
 
-def forget(layout: Layout, upstream: str) -> None:
-    """Remove the worktree, its branch, the refs and, last, the notes."""
+def forget(layout: Layout, upstream: str, patch: str) -> None:
+    """Remove the worktree, the branch of the edited patch, the refs and, last, the notes."""
     git = checkouts.primary(layout, upstream).git
     park.remove_worktree(git, layout.checkout(upstream, EDIT))
-    refs = git.text("for-each-ref", "--format=delete %(refname)", REFS, "refs/heads/edit/")
+    refs = git.text("for-each-ref", "--format=delete %(refname)", REFS, *([f"refs/heads/edit/{patch}"] if patch else []))
     git("update-ref", "--stdin", stdin=f"{refs}\n".encode() if refs else b"")
     folder = repin.edits(layout, upstream)
     progress_file(layout, upstream).unlink(missing_ok=True)
@@ -161,6 +163,9 @@ def forget(layout: Layout, upstream: str) -> None:
 
 def check_same(stack: Stack, progress: Progress) -> None:
     """PatchConflict where the series is not the one that the edit began with."""
+    patch = progress.patch
+    if patch in stack.series.files and (stack.below(patch), stack.commit(patch)) == (progress.below, stack.git.answer("rev-parse", START)):
+        return  # the patch and what is below it are as they were: what came above is carried
     if progress.digest != rebase.digest(stack.series):
         raise PatchConflict(f"{stack.upstream}: the series changed since `patch {progress.action}` began",
                             f"`git checkout -- patches/` brings it back; or python build.py patch edit --upstream {stack.upstream} --abort, "

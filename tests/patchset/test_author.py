@@ -109,6 +109,28 @@ def test_a_later_patch_that_conflicts_waits_and_nothing_changes_before(world: Wo
     assert kept == "" and {key: after[key] for key in ("pins", "work", "waiting")} == {key: before[key] for key in ("pins", "work", "waiting")}
 
 
+def test_an_edit_goes_on_when_later_patches_changed_meanwhile(world: World) -> None:
+    three(world)
+    git(world.checkout, "branch", "edit/mine")
+    stopped = edit.start(world.layout, "up", "one")
+    (stopped.path / "b.py").write_bytes(b"edited\n")
+    world.commit({"four.py": b"four\n"}, "Four")
+    export(world.layout, "up")
+    edit.go_on(world.layout, "up")
+    assert world.names() == ["one", "two", "three", "four"] and (world.checkout / "b.py").read_bytes() == b"edited\n"
+    assert git(world.checkout, "branch", "--list", "edit/*").strip() == "edit/mine"
+    settled(world)
+    stopped = edit.start(world.layout, "up", "two")
+    git(world.checkout, "rebase", "-q", "--onto", "HEAD~3", "HEAD~2")
+    with pytest.raises(WorkAtRisk, match="unexported"):
+        edit.go_on(world.layout, "up")
+    export(world.layout, "up")
+    assert world.names() == ["one", "three", "four"]
+    with pytest.raises(PatchConflict, match="the series changed since `patch edit two` began"):
+        edit.go_on(world.layout, "up")
+    edit.abort(world.layout, "up")
+
+
 def test_abort_keeps_what_was_done_under_a_ref(world: World) -> None:
     three(world)
     before = everything(world)
@@ -229,6 +251,16 @@ def test_squash_joins_changes_and_messages(world: World) -> None:
     text = (world.series / "one.patch").read_bytes()
     assert b"\n\nThree\n\nWhy.\n" in text and text.count(b"Signed-off-by") == 1 and text.count(b"Scope:") == 1
     settled(world, was)
+
+
+def test_squash_keeps_what_others_need_before_them(world: World) -> None:
+    series(world, ("One", {"b.py": b"one\n"}), ("Two", {"c.py": b"two\n"}), ("Three", {"d.py": b"three\n"}),
+           bodies={"Two": "Why.\n\nDepends-On: one\n" + TRAILERS})  # fmt: skip
+    with pytest.raises(BadInput, match="two would come before three, on which it declares that it depends") as caught:
+        reshape.squash(world.layout, "up", ["three", "one"])
+    assert caught.value.remedy.endswith("patch squash one three")
+    reshape.squash(world.layout, "up", ["one", "three"])
+    assert world.names() == ["one", "two"] and b"Depends-On: one\n" in (world.series / "two.patch").read_bytes()
 
 
 def test_split_by_file_and_by_hunk(world: World) -> None:
