@@ -144,10 +144,11 @@ def waiting(layout: Layout, upstream: str | None) -> str:
 @click.command()
 @click.argument("name", metavar="[PATCH]", required=False)
 @options
-def refresh(name: str | None, upstream: str | None, dry_run: bool, as_json: bool) -> None:
+def refresh(name: str | None, upstream: str | None, dry_run: bool, as_json: bool) -> int:
     """Fold the checkout's uncommitted changes into the patches that own their lines (by blame), or all of them into PATCH.
 
-    A part that no single patch owns stops the command, which then says where it may belong; --dry-run shows the whole proposal.
+    A part that no single patch owns stops the command, which then says where it may belong; --dry-run shows the whole proposal and
+    exits 1 where it has such a part.
     The checkout's files are not touched: afterwards they are what the series makes.
     """
     from tunefork.patchset.author import refresh as refreshing
@@ -155,12 +156,18 @@ def refresh(name: str | None, upstream: str | None, dry_run: bool, as_json: bool
     layout = Layout.here()
     where = owner(layout, (name,), upstream) if name else changed_one(layout, upstream)
     done = refreshing.refresh(layout, where, name, dry_run=dry_run, say=say)
+    lost = [part for part in done.parts if not part.patch]
     if as_json:
         print_json(done)
-        return
+        return 1 if lost else 0
     for part in done.parts:
-        click.echo(f"  {part.where} -> {part.patch}" + (" (by blame)" if part.why == "blame" else ""))
-    show(done.series, as_json=False)
+        near = f" (nobody's; near {', '.join(part.likely)})" if part.likely else " (nobody's)"
+        click.echo(f"  {part.where} -> " + (f"{part.patch} (by blame)" if part.why == "blame" else part.patch or "?" + near))
+    if lost:
+        click.echo("  a part that nobody owns: patch refresh PATCH takes everything into one patch, patch new NAME makes a new one")
+    else:
+        show(done.series, as_json=False)
+    return 1 if lost else 0
 
 
 @click.command()

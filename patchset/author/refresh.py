@@ -30,16 +30,17 @@ from tunefork.patchset.replay import Entry
 
 @dataclass(frozen=True)
 class Taken:
-    """Where a part of the checkout's changes goes. why: "blame" or "named"."""
+    """Where a part of the checkout's changes goes. why: "blame", "named", or "nobody's" (then patch is "" and likely names those near it)."""
 
     where: str
     patch: str
     why: str
+    likely: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Refreshed:
-    """A refresh: which part went into which patch, and what that did to the series."""
+    """A refresh: which part went into which patch, and what that did to the series. Under dry_run a part may be nobody's."""
 
     parts: tuple[Taken, ...]
     series: Authored
@@ -65,6 +66,9 @@ def refresh(layout: Layout, upstream: str, name: str | None = None, *, dry_run: 
         found = parts(stack, mine.tree, mine.changed)
         if into:
             found = [replace(each, owner=into) for each in found]
+        told = tuple(Taken(part.shown, part.owner, "named" if into else "blame" if part.owner else "nobody's", part.likely) for part in found)
+        if dry_run and not all(part.owner for part in found):
+            return Refreshed(told, Authored(upstream, "refresh", (), (), (), stack.git.text("rev-parse", f"{mine.head}^{{tree}}"), dry_run))
         refuse_unowned(stack, found)
         owners = [each for each in stack.series.names if any(part.owner == each for part in found)]
         drafts = list(stack.drafts)
@@ -73,7 +77,6 @@ def refresh(layout: Layout, upstream: str, name: str | None = None, *, dry_run: 
             fold = commit_of(stack, mine, taken(mine.tree, [part for part in found if part.owner == each], mine.changed))
             drafts[at] = replace(drafts[at], commits=(*drafts[at].commits, fold))
         report = finish(stack, f"refresh {' '.join(owners)}", drafts, mine, dry_run=dry_run, say=say)
-    told = tuple(Taken(part.shown, part.owner, "named" if into else "blame") for part in found)
     return Refreshed(told, replace(report, seconds=round(time.monotonic() - begin, 3)))
 
 

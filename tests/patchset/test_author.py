@@ -190,6 +190,8 @@ def test_a_part_that_nobody_owns_is_refused_with_a_proposal(world: World) -> Non
     three(world)
     (world.checkout / "a.py").write_bytes(lines(l5="one", l7="free", l25="two", l45="three"))
     before = everything(world)
+    shown = refresh.refresh(world.layout, "up", dry_run=True)
+    assert [(part.where, part.patch, part.why) for part in shown.parts] == [("a.py:7", "", "nobody's")] and shown.parts[0].likely[0] == "one"
     with pytest.raises(BadInput, match=r"no single patch owns a\.py:7 \(") as caught:
         refresh.refresh(world.layout, "up")
     assert caught.value.remedy.startswith("python build.py patch refresh one ") and everything(world) == before
@@ -360,7 +362,7 @@ def test_json_is_one_document(world: World, monkeypatch: pytest.MonkeyPatch, cap
     (world.checkout / "a.py").write_bytes(lines(l5="one!", l25="two", l45="three"))
     assert main(["patch", "refresh", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["parts"] == [{"where": "a.py:5", "patch": "one", "why": "blame"}] and found["series"]["changed"][0] == "one.patch"
+    assert found["parts"] == [{"where": "a.py:5", "patch": "one", "why": "blame", "likely": []}] and found["series"]["changed"][0] == "one.patch"
 
 
 def test_a_hand_edit_of_an_early_patch_is_merged_into_the_later_ones(world: World) -> None:
