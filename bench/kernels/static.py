@@ -20,6 +20,7 @@ CLOCKS_PER_UNIT = 4  # llvm-mca counts a SIMD16 pass of a wave as one
 MEMORY_LATENCY_US = 1.0
 HBM_BYTES_PER_US = 8e6
 CACHE_BYTES_PER_US = 20e6
+BESIDE = 0.05  # what is not the limit still counts a little, so that equals are told apart
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def estimate(cost: WaveCost, order: str, part: str, gemm: GemmConfig, shape: Moe
     memory = weights / min(HBM_BYTES_PER_US, flight / MEMORY_LATENCY_US) + MEMORY_LATENCY_US
     live = min(gemm.bm, max(1.0, tokens * shape.topk / expected_experts(shape, tokens))) if (order, part) != ("slot", "down") else 1.0
     again = groups * gemm.wn * live * cols * 2 / CACHE_BYTES_PER_US
-    return max(issue, alone, memory, again)
+    limits = (issue, alone, memory, again)
+    return max(limits) + BESIDE * sum(limits)
 
 
 def shape_of(intermediate: int) -> MoeShape:

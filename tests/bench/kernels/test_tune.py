@@ -1,0 +1,121 @@
+"""Tuning without a GPU: candidates are legal, the estimate ranks as it says, a problem's journal resumes, the table says where rows come from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tunefork.bench.kernels import sweep, tune_problem
+from tunefork.bench.kernels.journal import Journal
+from tunefork.bench.kernels.static import WaveCost, estimate, expected_experts, programs, shape_of
+from tunefork.bench.kernels.tune import Candidate, candidates
+from tunefork.bench.spread import Local
+from tunefork.cli import kernels_tune
+from tunefork.kernels.gfx950.model import find_tool
+from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, illegal, table
+from tunefork.patchset.errors import TuneforkError
+
+COST = WaveCost(cycles=1000, busy=500, occupancy=4)
+
+
+@pytest.mark.parametrize("arch", ["gfx950", "nvidia"])
+@pytest.mark.parametrize("tokens", [1, 8, 16, 64, 1024])
+def test_every_candidate_is_legal_and_comes_once(arch: str, tokens: int) -> None:
+    shape = shape_of(360)
+    found = list(candidates(arch, shape, tokens))
+    assert len(found) == len(set(found)) > 20
+    assert all(illegal(one.layer(shape.topk), shape, tokens, arch) is None for one in found)
+    assert {one.part for one in found} == {"up", "down"}
+
+
+def test_keys_give_the_candidate_back() -> None:
+    candidate = Candidate("slot", "up", GemmConfig(1, 4, 2, 16, unroll=3))
+    assert tune_problem.candidate_of(tune_problem.key_of(candidate)) == candidate
+    config = LayerConfig("slot", candidate.gemm, candidate.gemm)
+    assert tune_problem.layer_of(asdict(config)) == config
+
+
+def test_estimate_follows_its_limits() -> None:
+    """More chunks in flight help while memory waits; more cycles hurt where the SIMDs are full; experts are counted by expectation."""
+    shape = shape_of(360)
+    shallow, deep = (estimate(COST, "slot", "up", GemmConfig(1, 4, 1, 16, unroll=depth), shape, 1) for depth in (1, 3))
+    assert deep < shallow
+    slow = estimate(WaveCost(4000, 4000, 4), "sorted", "up", GemmConfig(2, 2, 1, 32), shape, 4096)
+    assert slow > 1.3 * estimate(WaveCost(1000, 1000, 4), "sorted", "up", GemmConfig(2, 2, 1, 32), shape, 4096)
+    assert expected_experts(shape, 1) == pytest.approx(4) and expected_experts(shape, 10_000) == pytest.approx(128)
+    assert programs("slot", "up", GemmConfig(1, 4, 1, 16, split=2), shape, 1) == pytest.approx(4 * 45 * 2)
+    assert programs("slot", "down", GemmConfig(1, 4, 1, 16), shape, 3) == 3 * 180
+
+
+def few(arch: str, shape: Any, tokens: int) -> list[Candidate]:
+    gemms = [GemmConfig(1, 4, 1, 16, unroll=2), GemmConfig(1, 4, 2, 16, unroll=2)]
+    return [Candidate("slot", part, gemm) for part in ("up", "down") for gemm in gemms]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_tool() is None, reason="NOT TESTED: no llvm-mca 22 or newer")
+def test_a_static_problem_is_resumed_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped after its second candidate, the second run compiles only the other two and ends with a choice that says modelled."""
+    monkeypatch.setattr(tune_problem, "candidates", few)
+    monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path / "cache"))
+    real, calls = tune_problem.estimate_one, []
+
+    def stop_after_two(*args: Any) -> dict[str, Any]:
+        calls.append(args[0])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(tune_problem, "estimate_one", stop_after_two)
+    path = tmp_path / "gfx950-i360-m2.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        tune_problem.tune_problem("gfx950", 360, 2, path, static=True)
+    assert sweep.finished(path, 360, 2) is None
+    tune_problem.tune_problem("gfx950", 360, 2, path, static=True)
+    assert calls[2:] == few("", None, 2)[2:] or calls[2:] == [few("", None, 2)[2], *few("", None, 2)[2:]]
+    row = sweep.finished(path, 360, 2)
+    assert row is not None and row.source.startswith("modelled") and "never measured" in row.source
+    tune_problem.tune_problem("gfx950", 360, 2, path, static=True)
+    assert len(calls) == 5, "a finished problem was estimated again"
+
+
+def done_journal(path: Path, config: LayerConfig) -> None:
+    with Journal.open(path, {"arch": "gfx950"}) as journal:
+        journal.append(tune_problem.CHOSEN, {"config": asdict(config), "us": 1.0, "source": "modelled: a test"})
+
+
+def test_a_sweep_skips_what_is_done_and_writes_the_table(tmp_path: Path) -> None:
+    config = LayerConfig("slot", GemmConfig(1, 4, 1, 16), GemmConfig(1, 4, 1, 16))
+    asked = sweep.Sweep("gfx950", (360,), (2, 8), tmp_path, static=True)
+    for path in asked.journals().values():
+        done_journal(path, config)
+    said: list[str] = []
+    rows = sweep.run(asked, Local((), 1), said.append)
+    assert [(row.tokens, row.config) for row in rows] == [(2, config), (8, config)]
+    assert said == [f"2 of 2 problems are done, 0 to tune into {tmp_path}"]
+    assert [row["source"] for row in json.loads(asked.table.read_text())["rows"]] == ["modelled: a test"] * 2
+    changed = sweep.take("gfx950", rows, tmp_path / "taken.json")
+    taken = json.loads((tmp_path / "taken.json").read_text())["rows"]
+    assert changed == 2 and len(taken) == len(table("gfx950"))
+
+
+def test_a_problem_that_fails_is_named_and_the_rest_stays(tmp_path: Path) -> None:
+    """The worker ends with exit code 1; the sweep says which problem it was, and the log why."""
+    asked = sweep.Sweep("nvidia", (360,), (2,), tmp_path, static=True)
+    said: list[str] = []
+    with pytest.raises(TuneforkError, match="1 of 1 problems have no choice: nvidia-i360-m2"):
+        sweep.run(asked, Local((), 1), said.append)
+    assert "only gfx950 can be estimated" in (tmp_path / "nvidia-i360-m2.log").read_text()
+
+
+def test_without_a_gpu_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = CliRunner().invoke(kernels_tune.tune, [], standalone_mode=False)
+    assert isinstance(done.exception, TuneforkError) and "nothing can be measured" in done.exception.message and "--static" in done.exception.remedy
