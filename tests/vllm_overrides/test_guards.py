@@ -52,11 +52,14 @@ def test_nothing_is_applied_beside_a_bad_bound(vllm: Any) -> None:
 
 
 def test_the_dead_names_are_dead(source: Any) -> None:
-    """Either vLLM does not know a name, or no code but the one that stores its value mentions it."""
+    """Either vLLM does not know a name, or no code but the one that stores its value mentions it.
+
+    The patch explain-environment lists the names as having no effect; that list alone is left out of what is searched.
+    """
     named: dict[str, list[str]] = {name: [] for name in DEAD}
     called: list[str] = []
     for file in sorted((source.tree / "vllm").rglob("*.py")):
-        text = file.read_text()
+        text = re.sub(r"^names_without_effect: .*?^}$", "", file.read_text(), flags=re.DOTALL | re.MULTILINE)
         for name in DEAD:
             if re.search(rf"\b{name}\b", text):
                 named[name].append(file.name)
