@@ -43,6 +43,19 @@ def test_every_patch_is_in_the_series(upstream: str) -> None:
     assert sorted(series(upstream)) == [path.name for path in FILES if path.parent.name == upstream]
 
 
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_every_patch_is_documented(upstream: str) -> None:
+    """In the order of the series: a row of the policy's table, a row and a section of docs/series.md; and nothing that is no longer there."""
+    ordered = [entry.removesuffix(".patch") for entry in series(upstream) if entry.endswith(".patch")]
+    policy = (PATCHES / "README.md").read_text()
+    rows = re.findall(rf"^\| {upstream} (\d+) \| `([\w-]+)` \|", policy, re.MULTILINE)
+    assert rows == [(str(place), entry) for place, entry in enumerate(ordered, 1)]
+    page = (PATCHES.parent / "docs/series.md").read_text()
+    room = page.split({"vllm": "## vLLM\n", "aiter": "## AITER\n"}[upstream])[1].split("\n## ")[0]
+    assert re.findall(r"^\| \[`([\w-]+)`\]\(#\1\) \|", room, re.MULTILINE) == ordered
+    assert re.findall(r"^### ([\w-]+)$", room, re.MULTILINE) == ordered
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_trailers(path: Path) -> None:
     *body, last = message(path).split("\n\n")
