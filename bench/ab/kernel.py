@@ -37,7 +37,7 @@ DEADLINE_S = 3600.0
 Timer = Literal["gpu", "cpu"]
 NOTES: dict[str, str] = {
     "gpu": "graph replay, inputs and weights rotated past the caches",
-    "cpu": "wall time of the CPU implementations on this machine, 4 experts instead of 128: a check of the method that says nothing of any GPU"}
+    "cpu": "wall time of the CPU implementations on one thread of this machine, 4 experts instead of 128: a check of the method that says nothing of any GPU"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def run(layout: Layout, where: Path, planned: KernelPlan, pairs: int, say: Say) 
             foreign = on_devices(gpus) if gpus else ""
             log = where / f"pair-{pair + 1}.log"
             argv = [sys.executable, "-m", "tunefork.bench.ab.kernel_worker", str(where / FILE), str(pair), str(path), foreign]
-            env = {**os.environ, **(devices.variables(gpus) if gpus else {})}
+            # Threads that wait for each other on a busy machine would be all that the CPU's clock sees.
+            env = {**os.environ, **(devices.variables(gpus) if gpus else {"OMP_NUM_THREADS": "1"})}
             done = run_program(argv, env=env, cwd=where / "cwd", log=log, deadline_s=DEADLINE_S)
         if done.exit_code != 0 or not path.is_file():
             raise NothingMeasured(f"pair {pair + 1} {done.how}: {'; '.join(last_lines(log, 3)) or 'it said nothing'}", f"read {log}")

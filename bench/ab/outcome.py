@@ -117,10 +117,12 @@ def rows(found: Outcome) -> list[tuple[str, str, str, str, str, str, str]]:
 
 
 def ratio(value: float | None) -> str:
-    """A ratio as a difference in percent."""
-    return "-" if value is None else f"{value - 1:+.2%}"
+    """A ratio as a difference in percent; far from 1, where percents would be unreadable, as a factor."""
+    if value is None:
+        return "-"
+    return f"{value - 1:+.2%}" if 0.1 <= value <= 10 else f"x {value:.3g}"
 
 
 def interval(judged: Judgement) -> str:
     """The 95 % interval of a ratio."""
-    return "-" if judged.lo is None or judged.hi is None else f"{judged.lo - 1:+.2%} to {judged.hi - 1:+.2%}"
+    return "-" if judged.lo is None or judged.hi is None else f"{ratio(judged.lo)} to {ratio(judged.hi)}"

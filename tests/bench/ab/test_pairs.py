@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tunefork.bench.ab.outcome import as_json, outcomes
+from tunefork.bench.ab.outcome import as_json, outcomes, ratio
 from tunefork.bench.ab.pairs import chip, collect
 from tunefork.bench.records.schema import Record, Telemetry
 
@@ -117,3 +117,7 @@ def test_a_chip_is_never_guessed() -> None:
     assert chip(far) == "unknown chip of far"
     cpu = GOOD[0].model_copy(update={"server": server.model_copy(update={"target": "cpu"})})
     assert chip(cpu) == "CPU simulated CPU", "the CPU backend on a machine with GPUs is no GPU's number"
+
+
+def test_ratios_stay_readable() -> None:
+    assert [ratio(value) for value in (None, 1.0123, 0.5, 447.2, 3.45e-14)] == ["-", "+1.23%", "-50.00%", "x 447", "x 3.45e-14"]
