@@ -154,9 +154,12 @@ def finish(stack: Stack, action: str, drafts: Sequence[Draft], mine: Changes, *,
     try:
         made = carry(stack, drafts, merge=merge_close(stack.git))
     except Stopped as stopped:
-        later = stopped.draft.name
-        raise PatchConflict(f"{action}: {stopped}, which {later} and your change both touch",
-                            f"python build.py patch refresh {later}, or stop at the patch: python build.py patch edit P") from None
+        name = stopped.draft.name
+        if stopped.commit not in stack.by_commit:  # the change itself does not go down to its owner
+            raise PatchConflict(f"{action}: your change does not go into {name} alone: {stopped.why}; a later patch renames or rewrites what it touches",
+                                f"stop at the patch and change it there: python build.py patch edit {name}") from None
+        raise PatchConflict(f"{action}: {stopped}; your change touches them too",
+                            f"python build.py patch refresh {name}, or stop at the patch: python build.py patch edit P") from None
     tree = made[-1].tree
     if tree != mine.after:
         odd = ", ".join(path.decode("utf-8", "replace") for path in switch.difference(stack.git, mine.after, tree))

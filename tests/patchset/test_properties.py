@@ -38,6 +38,7 @@ PROPERTY = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     phases=[Phase.explicit, Phase.generate],  # shrinking takes minutes; print_blob gives the example back
 )  # fmt: skip
+LAYERS = b"layers"
 MESSAGES = ["Subject", "[Tag] Größe", "Long " * 30, "Colon: and = signs", "# hash", "[PATCH 1/2] odd"]
 BODIES = ["", "Why.", "Two\n\nparagraphs  \n  indented", "-- \nnot a signature\n", "x" * 300, "Zeile\n>From here\n\nScope: python"]
 
@@ -75,15 +76,27 @@ def histories(draw: st.DrawFn) -> list[Tree]:
     base: Tree = {}
     for path, mode, data in draw(st.lists(st.tuples(paths, modes, contents), min_size=2, max_size=6)):
         place(base, path, (mode, data))
+    place(base, LAYERS, ("100644", b"".join(b"base %d\n" % at for at in range(12))))
     trees = [base]
     for number in range(draw(st.integers(2, 5))):
         after = dict(trees[-1])
+        if LAYERS in after and after[LAYERS][0] != "120000" and draw(st.booleans()):
+            after[LAYERS] = (after[LAYERS][0], layered(draw, after[LAYERS][1], number))
         for _ in range(draw(st.integers(1, 3))):
             change(draw, after)
         if after == trees[-1]:
             place(after, b"grows", ("100644", after.get(b"grows", ("", b""))[1] + b"%d\n" % number))
         trees.append(after)
     return trees
+
+
+def layered(draw: st.DrawFn, data: bytes, number: int) -> bytes:
+    """A file that several patches write to, each lines that say whose they are."""
+    lines = data.splitlines(keepends=True)
+    for at in draw(st.lists(st.integers(0, len(lines)), min_size=1, max_size=2, unique=True)):
+        end = draw(st.sampled_from([b"\n", b"\r\n", b" caf\xe9\n"]))
+        lines[at : at + draw(st.integers(0, 1))] = [b"patch %d, %d.%d%s" % (number, at, count, end) for count in range(draw(st.integers(1, 2)))]
+    return b"".join(lines)
 
 
 def change(draw: st.DrawFn, after: Tree) -> None:
@@ -210,7 +223,8 @@ def refresh_finds_the_owner(world: World, at: int) -> None:
               and sum(each[1:] == (path, line) for each in written) == 1]  # fmt: skip
     if not unique:
         return
-    number, path, line = sorted(unique)[at % len(unique)]
+    unique = sorted(each for each in unique if each[1] == LAYERS) or sorted(unique)
+    number, path, line = unique[at % len(unique)]
     file = Path(os.fsdecode(os.path.join(os.fsencode(world.checkout), path)))
     mine = b"\n".join(b"refreshed " + each if each == line else each for each in last[path][1].split(b"\n"))
     file.write_bytes(mine)
