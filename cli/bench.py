@@ -12,6 +12,7 @@ COMMANDS = {
     "run": ("bench_run", "measure a profile: accuracy gate, then every configuration"),
     "ab": ("bench_ab", "decide whether variant B is better than A"),
     "profile": ("bench_profile", "where the time of a decode step goes"),
+    "kernels": ("bench_kernels", "the MoE layer against its peers and the floor, on the GPU at hand"),
     "report": ("bench_report", "one HTML file over the records"),
     "compare": ("bench_report", "two records beside each other"),
     "query": ("bench_query", "SQL over the records"),

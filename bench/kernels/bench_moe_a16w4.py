@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tunefork.bench.kernels import cases, peers
-from tunefork.bench.kernels.measure import QUICK_TOKENS, Row, best_peer, measure_problem, table
+from tunefork.bench.kernels.check import check
+from tunefork.bench.kernels.measure import QUICK_TOKENS, TOLERANCE, Row, best_peer, measure_problem, table
 from tunefork.kernels.moe_a16w4.weights import Weights
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing can be timed here")]
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="NOT TIMED: no GPU here; only the correctness part ran")
 Setup = tuple[int, cases.Plain, list[Weights], dict[str, peers.Layer]]
 
 
@@ -22,6 +23,16 @@ def setup(request: pytest.FixtureRequest) -> Setup:
     return request.param, plain, cases.layers(plain, request.param), peers.available(plain)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU every problem is checked where it is timed")
+@pytest.mark.parametrize("tp", [8, 1])
+@pytest.mark.parametrize("tokens", QUICK_TOKENS)
+def test_layer_is_right_without_a_gpu(tp: int, tokens: int) -> None:
+    (row,) = check([tp], [tokens])
+    assert row.error <= TOLERANCE and row.us is None
+
+
+@pytest.mark.gpu
+@needs_gpu
 @pytest.mark.parametrize("tokens", QUICK_TOKENS)
 def test_layer_is_no_slower_than_any_peer(setup: Setup, tokens: int) -> None:
     tp, plain, layers, found = setup

@@ -1,0 +1,42 @@
+"""`bench kernels` without a GPU: it checks, says that it did not time, and fails where the layer is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from tunefork.bench.kernels.check import CHIP, NOT_TIMED
+from tunefork.cli.bench_kernels import kernels
+from tunefork.kernels import registry
+from tunefork.patchset.errors import TuneforkError
+
+WANTED = {"op", "tp", "M", "impl", "us", "us_lo", "us_hi", "bytes", "floor_us", "chip"}
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.mark.slow
+def test_rows_are_checked_and_say_that_they_are_not_timed() -> None:
+    done = CliRunner().invoke(kernels, ["--tp", "8", "--tokens", "1", "--json"], standalone_mode=False)
+    assert done.return_value == 0, done.exception
+    (row,) = json.loads(done.stdout)
+    assert set(row) >= WANTED and row["us"] is None and row["timed"] is False and row["chip"] == CHIP and 0 < row["error"] <= 4e-3
+    assert row["bytes"] == 4 * (720 * (1440 + 90) + 2880 * (180 + 12)) and NOT_TIMED in done.stderr
+
+
+def test_a_wrong_layer_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "relative_error", lambda row, arch: 0.5)
+    done = CliRunner().invoke(kernels, ["--quick"], standalone_mode=False)
+    assert isinstance(done.exception, TuneforkError) and "the layer is wrong at Problem(tp=8, tokens=1): relative error 5.00e-01" in done.exception.message
+
+
+def test_the_table_says_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "relative_error", lambda row, arch: 0.001)
+    done = CliRunner().invoke(kernels, ["--quick"], standalone_mode=False)
+    assert done.return_value == 0 and "not timed (chip: none" in done.stdout and done.stdout.count("1.0e-03") == 6 and NOT_TIMED in done.stderr
