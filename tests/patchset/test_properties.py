@@ -80,7 +80,7 @@ def histories(draw: st.DrawFn) -> list[Tree]:
     trees = [base]
     for number in range(draw(st.integers(2, 5))):
         after = dict(trees[-1])
-        if LAYERS in after and after[LAYERS][0] != "120000" and draw(st.booleans()):
+        if draw(st.booleans()):
             after[LAYERS] = (after[LAYERS][0], layered(draw, after[LAYERS][1], number))
         for _ in range(draw(st.integers(1, 3))):
             change(draw, after)
@@ -101,7 +101,7 @@ def layered(draw: st.DrawFn, data: bytes, number: int) -> bytes:
 
 def change(draw: st.DrawFn, after: Tree) -> None:
     """One change of the kinds that people make."""
-    path = draw(st.sampled_from(sorted(after) or [b"a"]))
+    path = draw(st.sampled_from(sorted(after.keys() - {LAYERS}) or [b"a"]))
     mode, data = after.get(path, ("100644", b""))
     match draw(st.sampled_from(["edit", "edit", "edit", "edit", "new", "delete", "rename", "mode"])):
         case "edit":
@@ -233,6 +233,7 @@ def refresh_finds_the_owner(world: World, at: int) -> None:
         done = refresh.refresh(world.layout, "up")
     except TuneforkError as error:
         note(f"refused: {error.message}")
+        assert path != LAYERS  # there a line's owner is never in doubt; elsewhere a later patch may have renamed or rewritten the file
         assert world.files() == before and file.read_bytes() == mine and git("status", "--porcelain", "-z") == status
         file.write_bytes(last[path][1])
         return
