@@ -62,13 +62,17 @@ def layers(plain: Plain, tp: int) -> list[Weights]:
 
 
 def inputs(problem: Problem, device: str, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(x, logits) for `count` calls, all different."""
+    """(x, logits) for `count` calls, all different. A row of logits is the normal distribution's quantiles, shuffled and scaled: no two are equal in
+    bf16, where implementations would choose differently."""
     gen = torch.Generator(device).manual_seed(1000 * problem.tp + problem.tokens)
-    return [
-        (torch.randn(problem.tokens, HIDDEN, device=device, generator=gen).bfloat16(),
-         torch.randn(problem.tokens, EXPERTS, device=device, generator=gen).bfloat16())
-        for _ in range(count)
-    ]  # fmt: skip
+    quantiles = torch.special.ndtri((torch.arange(EXPERTS, device=device) + 0.5) / EXPERTS)
+
+    def logits() -> torch.Tensor:
+        order = torch.rand(problem.tokens, EXPERTS, device=device, generator=gen).argsort(1)
+        scale = 0.5 + torch.rand(problem.tokens, 1, device=device, generator=gen)
+        return (quantiles[order] * scale).bfloat16()
+
+    return [(torch.randn(problem.tokens, HIDDEN, device=device, generator=gen).bfloat16(), logits()) for _ in range(count)]
 
 
 def hit_experts(logits: torch.Tensor) -> int:

@@ -1,16 +1,21 @@
 """The implementations we compare with: whichever can be imported here. Each peer gets the same plain weights and the same inputs.
 
-triton_kernels comes with vLLM's CUDA wheels (vllm/third_party); put the folder that holds it on PYTHONPATH.
+triton_kernels and Marlin's `_moe_C` come with vLLM's CUDA wheels (vllm/third_party, vllm/); AITER's Triton kernels with its repository. Put the
+folders that hold `triton_kernels`, `vllm` and `aiter` on PYTHONPATH. What cannot be imported is named with its reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
+from tunefork.bench.kernels.aiter_triton import aiter_layer
 from tunefork.bench.kernels.cases import TOPK, Plain
+from tunefork.bench.kernels.marlin import marlin_layer
+from tunefork.kernels.mxfp4.format import E2M1_VALUES, GROUP, nibbles
 
 ALPHA, LIMIT = 1.702, 7.0
 Layer = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -27,13 +32,15 @@ def _wrap(values: torch.Tensor, scales: torch.Tensor, warps: int) -> tuple[Any, 
     return wrapped, convert_layout(wrap_torch_tensor(scales.transpose(-2, -1)), scale_layout, **scale_options)
 
 
-def _padded(plain: Plain) -> Plain:
-    """The intermediate size rounded up to 128 with zero weights, as vLLM does at load: triton_kernels drops a K tail under 32."""
+def padded(plain: Plain, inter: int, hidden: int = 1) -> Plain:
+    """The intermediate size up to a multiple of `inter`, and w2's rows of `hidden`, with zero weights: what vLLM does at load for kernels that
+    need it."""
     w13, s13, b13, w2, s2, b2 = plain
-    extra = -(2 * w2.shape[2]) % 128 if (2 * w2.shape[2]) % 64 else 0
+    more, rows = -(2 * w2.shape[2]) % inter, -w2.shape[1] % hidden
     pad = torch.nn.functional.pad
-    return (pad(w13, (0, 0, 0, 2 * extra)), pad(s13, (0, 0, 0, 2 * extra)), pad(b13, (0, 2 * extra)),
-            pad(w2, (0, extra // 2)), pad(s2, (0, (w2.shape[2] * 2 + extra) // 32 - s2.shape[2])), b2)
+    groups = (2 * w2.shape[2] + more) // 32 - s2.shape[2]
+    return (pad(w13, (0, 0, 0, 2 * more)), pad(s13, (0, 0, 0, 2 * more)), pad(b13, (0, 2 * more)),
+            pad(w2, (0, more // 2, 0, rows)), pad(s2, (0, groups, 0, rows)), pad(b2, (0, rows)))
 
 
 def triton_kernels_layer(plain: Plain, warps: int = 8, split_k: int | None = 1) -> Layer:
@@ -44,7 +51,8 @@ def triton_kernels_layer(plain: Plain, warps: int = 8, split_k: int | None = 1) 
     from triton_kernels.routing import routing  # type: ignore[import-not-found] # optional peer
     from triton_kernels.swiglu import swiglu_fn  # type: ignore[import-not-found] # optional peer
 
-    w13, s13, b13, w2, s2, b2 = _padded(plain)
+    # It drops a K tail under 32.
+    w13, s13, b13, w2, s2, b2 = padded(plain, 128) if plain[3].shape[2] % 32 else plain
     w1, w1_scale = _wrap(w13, s13, warps)
     w2_, w2_scale = _wrap(w2, s2, warps)
     first = PrecisionConfig(weight_scale=w1_scale, flex_ctx=FlexCtx(rhs_data=InFlexData()))
@@ -63,13 +71,40 @@ def triton_kernels_layer(plain: Plain, warps: int = 8, split_k: int | None = 1) 
     return run
 
 
-def available(plain: Plain) -> dict[str, Layer]:
-    """The peers that import and build here, by name; what cannot is said on stdout."""
-    found: dict[str, Layer] = {}
+def torch_layer(plain: Plain) -> Layer:
+    """Naive torch: dequantise each expert and multiply every token with it, keep what the router gives it. No host synchronisation, so it can be
+    captured; every expert is read, hit or not."""
+    w13, s13, b13, w2, s2, b2 = plain
+    table = torch.tensor(E2M1_VALUES + tuple(-value for value in E2M1_VALUES), device=w13.device)
+
+    def dequantized(values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        grouped = torch.repeat_interleave(scales, GROUP, 1, output_size=scales.shape[1] * GROUP)[:, : 2 * values.shape[1]]
+        return (table[nibbles(values).int()] * torch.exp2(grouped.float() - 127.0)).bfloat16()
+
+    def run(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        top = logits.float().topk(TOPK, 1)
+        gates = torch.zeros_like(logits, dtype=torch.float32).scatter(1, top.indices, top.values.softmax(1))
+        out = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+        for expert in range(w13.shape[0]):
+            a = x @ dequantized(w13[expert], s13[expert]).T + b13[expert]
+            gate, up = a[:, 0::2].float().clamp(max=LIMIT), a[:, 1::2].float().clamp(-LIMIT, LIMIT)
+            h = ((up + 1) * gate * torch.sigmoid(ALPHA * gate)).bfloat16()
+            out += gates[:, expert, None] * (h @ dequantized(w2[expert], s2[expert]).T + b2[expert])
+        return out.bfloat16()
+
+    return run
+
+
+def available(plain: Plain, report: Callable[[str], None] = print) -> dict[str, Layer]:
+    """The peers that import and build here, by name; what cannot is reported with its reason."""
     variants = {"tk": (8, 1), "tk-4w": (4, 1), "tk-splitk": (8, None), "tk-4w-splitk": (4, None)}
-    for name, (warps, split_k) in variants.items():
+    makers: dict[str, Callable[[], Layer]] = {name: partial(triton_kernels_layer, plain, *choice) for name, choice in variants.items()}
+    makers |= {"marlin": lambda: marlin_layer(padded(plain, 128), ALPHA, LIMIT), "aiter": lambda: aiter_layer(padded(plain, 256, 256), ALPHA, LIMIT),
+               "torch": lambda: torch_layer(plain)}
+    found: dict[str, Layer] = {}
+    for name, make in makers.items():
         try:
-            found[name] = triton_kernels_layer(plain, warps, split_k)
+            found[name] = make()
         except Exception as error:
-            print(f"peer {name} is absent: {type(error).__name__}: {error}")
+            report(f"peer {name} is absent: {type(error).__name__}: {error}")
     return found

@@ -37,6 +37,8 @@ class Candidate:
 
     def layer(self, topk: int) -> LayerConfig:
         """A legal layer around it."""
+        if self.gemm.tiled:
+            return LayerConfig(self.order, self.gemm, self.gemm)
         other = GemmConfig(1, topk, 1, self.gemm.bm) if self.order == "slot" else GemmConfig(1, 4, 1, self.gemm.bm)
         return LayerConfig(self.order, *((self.gemm, other) if self.part == "up" else (other, self.gemm)))
 
@@ -87,7 +89,8 @@ def candidates(arch: str, shape: MoeShape, tokens: int) -> Iterator[Candidate]:
         if arch != "gfx950" and order == "sorted" and tokens >= TILED_FROM:
             low = 16 if tokens <= STREAM_TO else 32
             high = 32 if tokens <= STREAM_TO else 128
-            found += [GemmConfig(wn, 1, r, bm, ahead=False, tiled=True, stages=stages) for wn, r, bm, stages in TILED_SHAPES if low <= bm <= high]
+            found += [GemmConfig(wn, 1, r, bm, ahead=False, tiled=True, stages=stages, rest=rest) for wn, r, bm, stages in TILED_SHAPES if low <= bm <= high
+                      for rest in ((0,) if bm == 16 else (0, min(bm // 2, 32)))]
         for gemm in dict.fromkeys(found):
             candidate = Candidate(order, part, gemm)
             if illegal(candidate.layer(shape.topk), shape, tokens, arch) is None:
@@ -183,12 +186,12 @@ def layer_calls(problem: cases.Problem, layers: list[Weights], configs: list[Lay
 def best_layers(taken: dict[Candidate, float], shape: MoeShape, tokens: int, arch: str, keep: int = 3) -> list[LayerConfig]:
     """Whole layers from the best parts: for each order and block size the fastest pair, and its fused and bf16 variants."""
     found = []
-    for order, bm in sorted({(c.order, c.gemm.bm) for c in taken}):
-        parts = {part: sorted((us, i, c.gemm) for i, (c, us) in enumerate(taken.items()) if (c.order, c.gemm.bm, c.part) == (order, bm, part))
+    for kind in sorted({(c.order, c.gemm.bm, c.gemm.tiled) for c in taken}):
+        parts = {part: sorted((us, i, c.gemm) for i, (c, us) in enumerate(taken.items()) if (c.order, c.gemm.bm, c.gemm.tiled, c.part) == (*kind, part))
                  for part in ("up", "down")}
         if not parts["up"] or not parts["down"]:
             continue
-        config = LayerConfig(order, parts["up"][0][2], parts["down"][0][2], partial="bf16" if tokens > 256 else "fp32")
+        config = LayerConfig(kind[0], parts["up"][0][2], parts["down"][0][2], partial="bf16" if tokens > 256 else "fp32", overlap=arch == "nvidia")
         found.append((parts["up"][0][0] + parts["down"][0][0], config))
     found = sorted(found, key=lambda pair: pair[0])[:keep]
     variants = [c for _, c in found] + [replace(c, fused=True) for _, c in found if c.order == "sorted"]

@@ -35,9 +35,11 @@ class MoeShape:
 class GemmConfig:
     """One GEMM: wn warps along N, wk along K (or along a token's experts), r strips of 16 rows per warp, bm token columns.
 
-    ahead: activations are loaded one chunk ahead of use. unroll: chunks per loop iteration. cache: modifier of the weight loads.
-    waves: gfx950 only, least waves per SIMD the compiler must allow (0: its choice). tiled: operands shared through shared memory, `stages` chunks
-    in flight, for many rows per expert; then wk is 1. split: programs along K, for `up` in slot order only.
+    ahead: activations are loaded one chunk ahead of use. depth: chunks of weights a warp has under way (nvidia, not tiled, K in equal parts).
+    unroll: chunks per loop iteration. cache: modifier of the weight loads. waves: least waves per SIMD (gfx950) or programs per SM (nvidia) that the
+    registers must allow (0: the compiler's choice). tiled: operands shared through shared memory, `stages` chunks in flight, for many rows per
+    expert; then wk is 1, and a block of at most `rest` rows takes a product that narrow (0: none does). split: programs along K, for `up` in slot
+    order only.
     """
 
     wn: int
@@ -51,6 +53,8 @@ class GemmConfig:
     tiled: bool = False
     split: int = 1
     stages: int = 3
+    depth: int = 1
+    rest: int = 0
 
     @property
     def warps(self) -> int:
@@ -63,6 +67,7 @@ class LayerConfig:
     """order: "slot" (M <= up.bm, no sort, two GEMMs by pair and by token) or "sorted" (expert order, then partial sums).
 
     fused: the last program of a token's tile adds its parts (no fourth launch). partial: dtype of the parts, "fp32" or "bf16".
+    overlap: each launch may start before the one before it ends and waits where it needs its results (programmatic dependent launch; nvidia only).
     """
 
     order: str
@@ -70,6 +75,7 @@ class LayerConfig:
     down: GemmConfig
     fused: bool = False
     partial: str = "fp32"
+    overlap: bool = False
 
 
 def _power_of_two(value: int) -> bool:
@@ -87,12 +93,20 @@ def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped
             return f"{name}: bm {gemm.bm} is no multiple of the {COLUMNS[arch]} columns of a matrix instruction"
         if gemm.unroll < 1 or gemm.cache not in ("", ".cg", ".cs"):
             return f"{name}: unroll must be positive and cache one of '', .cg, .cs"
+        if gemm.depth not in (1, 2):
+            return f"{name}: depth is 1 or 2"
         if gemm.split != 1 and (name == "down" or config.order != "slot" or gemm.split not in (2, 4)):
             return f"{name}: split is 1, or 2 or 4 for up in slot order"
         if gemm.tiled and (gemm.wk != 1 or config.order != "sorted"):
             return f"{name}: a tiled GEMM needs wk = 1 and sorted order"
+        if gemm.rest and (not gemm.tiled or not _power_of_two(gemm.rest) or not 16 <= gemm.rest < gemm.bm):
+            return f"{name}: rest is a power of two, at least 16 and less than bm, of a tiled GEMM"
         if gemm.tiled and arch == "nvidia" and (gemm.warps % 4 or gemm.bm < 16):
             return f"{name}: a tiled GEMM needs whole warp groups and bm >= 16"
+    if config.overlap and arch != "nvidia":
+        return "overlap is for nvidia only"
+    if config.down.tiled and (not config.up.tiled or config.up.wn * config.up.r % 4):
+        return "a tiled down needs a tiled up that writes whole groups of 32 columns: up.wn * up.r a multiple of 4"
     if config.partial not in ("fp32", "bf16"):
         return f"partial {config.partial!r} is neither fp32 nor bf16"
     if config.order == "slot":
@@ -105,6 +119,8 @@ def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped
         return f"order {config.order!r} is neither slot nor sorted"
     if config.up.bm != config.down.bm:
         return "sorted order needs one bm"
+    if config.fused and config.down.tiled:
+        return "a tiled down has no fused reduction"
     if config.fused and (mapped or tokens > SINGLE_PROGRAM_TOKENS):
         return f"the fused reduction needs M <= {SINGLE_PROGRAM_TOKENS} and every expert local"
     return None

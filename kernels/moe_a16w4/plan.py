@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunefork.kernels.moe_a16w4 import kernel, routing
+from tunefork.kernels.moe_a16w4 import kernel, routing, tiled, tiled_kernel
 from tunefork.kernels.moe_a16w4.config import COLUMNS, SINGLE_PROGRAM_TOKENS, XCDS, GemmConfig, LayerConfig, MoeShape
 
 COMBINE_COLUMNS = 1024
 SORT_TOKENS = 16
-HIST_ROWS = 32
+HIST_ROWS = {"gfx950": 32, "nvidia": 128}
+REGISTERS = 65536  # of one NVIDIA SM
 
 POINTERS = {
     "x": "*bf16", "logits": "*bf16", "out": "*bf16", "w13": "*i32", "s13": "*u8", "s13_32": "*i32", "b13": "*bf16", "w2": "*i32", "s2": "*u8",
-    "s2_32": "*i32", "b2": "*bf16", "h": "*bf16", "part": "*fp32", "ids": "*i32", "gates": "*fp32", "pairs": "*i32", "block_expert": "*i32",
+    "s2_32": "*i32", "b2": "*bf16", "h": "*bf16", "part": "*fp32", "xi": "*bf16", "ids": "*i32", "gates": "*fp32", "pairs": "*i32", "block_expert": "*i32",
     "block_start": "*i32", "block_rows": "*i32", "block_count": "*i32", "hist": "*i32", "counters": "*i32", "live": "*i32", "map": "*i32",
 }  # fmt: skip
 _SORT = {f"{name}_ptr": name for name in ("pairs", "block_expert", "block_start", "block_rows", "block_count")}
@@ -77,14 +78,39 @@ def _gemm(case: Case, config: GemmConfig, rows: int, cols: int, wide: bool) -> d
     return {
         "N": rows, "K": cols, "TOPK": case.shape.topk, "WN": config.wn, "WK": config.wk, "R": config.r, "BM": config.bm, "LAYOUT": case.arch,
         "ASM": case.asm, "WIDE": wide, "AHEAD": config.ahead, "UNROLL": config.unroll, "CACHE": config.cache, "XCDS": XCDS[case.arch],
-        "TILED": config.tiled, "STAGES": config.stages,
+        "DEPTH": config.depth,
     }  # fmt: skip
 
 
-def _options(case: Case, config: GemmConfig) -> dict[str, Any]:
+def _tiled(constants: dict[str, Any], config: GemmConfig, *unused: str) -> dict[str, Any]:
+    """The constants of a tiled kernel."""
+    drop = ("WK", "AHEAD", "UNROLL", "DEPTH", *unused)
+    return {name: value for name, value in constants.items() if name not in drop} | {"REST": config.rest, "STAGES": config.stages}
+
+
+def _options(case: Case, config: GemmConfig, overlap: bool) -> dict[str, Any]:
     if case.arch == "gfx950":
         return {"waves_per_eu": config.waves, "matrix_instr_nonkdim": 16}
-    return {}
+    limit = {"maxnreg": min(255, REGISTERS // (32 * config.warps * config.waves) // 8 * 8)} if config.waves else {}
+    return _launch(overlap) | limit
+
+
+def _launch(overlap: bool) -> dict[str, Any]:
+    return {"launch_pdl": True} if overlap else {}
+
+
+def _overlap(case: Case, config: LayerConfig) -> bool:
+    return config.overlap and case.asm
+
+
+def held(cols: int) -> int:
+    """Columns of an interleaved row: whole groups of 32."""
+    return -(-cols // 32) * 32
+
+
+def interleaved(case: Case, config: GemmConfig) -> bool:
+    """Whether this GEMM reads activations in operand order."""
+    return config.tiled and case.arch == "nvidia"
 
 
 def _route(case: Case, config: LayerConfig) -> list[Step]:
@@ -93,7 +119,9 @@ def _route(case: Case, config: LayerConfig) -> list[Step]:
     tokens = SORT_TOKENS if many else padded(case.tokens)
     programs = -(-case.tokens // tokens)
     common = {"E_PAD": padded(case.experts), "TOPK": case.shape.topk, "BT": tokens, "BM": config.up.bm}
-    constants = {**common, "E": case.experts, "SORT": sort, "HAS_MAP": case.has_map, "HAS_LIVE": case.has_live, "COUNTERS": counters(case, config)}
+    overlap = _overlap(case, config)
+    constants = {**common, "E": case.experts, "SORT": sort, "HAS_MAP": case.has_map, "HAS_LIVE": case.has_live, "COUNTERS": counters(case, config),
+                 "OVERLAP": overlap}
     bind: dict[str, str | None] = {
         "logits_ptr": "logits", "stride": "logits_stride", "live_ptr": "live" if case.has_live else None,
         "map_ptr": "map" if case.has_map else None, "ids_ptr": "ids", "gates_ptr": "gates", **_SORT, "hist_ptr": "hist",
@@ -102,57 +130,77 @@ def _route(case: Case, config: LayerConfig) -> list[Step]:
     warps = max(4, tokens // 4)
     steps = [Step(routing.route_kernel, (programs,), warps, constants, bind)]
     if sort == "count":
-        constants = {**common, "E": case.shape.experts, "PB": HIST_ROWS}
+        constants = {**common, "E": case.shape.experts, "PB": HIST_ROWS[case.arch], "OVERLAP": overlap}
         bind = {"ids_ptr": "ids", "hist_ptr": "hist", **_SORT, "M": "M", "programs": "programs"}
         # gfx950: with 8 waves the scan keeps its lane masks; with 4 it parks scalar registers in vector lanes (8 spills, Triton 3.7.1).
-        steps.append(Step(routing.route_sort_kernel, (programs,), 8 if case.arch == "gfx950" else warps, constants, bind))
+        steps.append(Step(routing.route_sort_kernel, (programs,), 8 if case.arch == "gfx950" else warps, constants, bind, _launch(overlap)))
     return steps
 
 
 def _up(case: Case, config: LayerConfig) -> Step:
     rows, gemm = 2 * case.shape.intermediate, config.up
     slots = case.tokens * case.shape.topk if config.order == "slot" else max_blocks(case, gemm.bm)
-    constants = {**_gemm(case, gemm, rows, case.shape.hidden, case.wide13), "SORTED": config.order == "sorted",
-                 "SPLIT": gemm.split}
+    overlap = _overlap(case, config)
+    constants = {**_gemm(case, gemm, rows, case.shape.hidden, case.wide13), "OVERLAP": overlap}
+    grid = (slots * tiles(rows, gemm) * gemm.split,)
     bind: dict[str, str | None] = {
-        "x_ptr": "x", "x_stride": "x_stride", "w_ptr": "w13", "s_ptr": "s13", "s32_ptr": "s13_32", "bias_ptr": "b13", "h_ptr": "h",
-        "ids_ptr": "ids", **_SORT, "part_ptr": "part", "counters_ptr": "counters", "M": "M", "alpha": "alpha", "limit": "limit",
+        "x_ptr": "xi" if interleaved(case, gemm) else "x", "x_stride": "x_stride", "w_ptr": "w13", "s_ptr": "s13", "s32_ptr": "s13_32",
+        "bias_ptr": "b13", "h_ptr": "h", **_SORT, "alpha": "alpha", "limit": "limit",
     }  # fmt: skip
-    return Step(kernel.up_kernel, (slots * tiles(rows, gemm) * gemm.split,), gemm.warps, constants, bind, _options(case, gemm))
+    options = _options(case, gemm, overlap)
+    if gemm.tiled:
+        constants = {**_tiled(constants, gemm), "INTERLEAVE": interleaved(case, config.down)}
+        return Step(tiled_kernel.up_tiled_kernel, grid, gemm.warps, constants, bind, options)
+    constants |= {"SORTED": config.order == "sorted", "SPLIT": gemm.split}
+    bind |= {"ids_ptr": "ids", "part_ptr": "part", "counters_ptr": "counters", "M": "M"}
+    return Step(kernel.up_kernel, grid, gemm.warps, constants, bind, options)
+
+
+def _interleave(case: Case, config: LayerConfig) -> list[Step]:
+    if not interleaved(case, config.up):
+        return []
+    overlap = _overlap(case, config)
+    constants = {"H": case.shape.hidden, "HAS_LIVE": case.has_live, "OVERLAP": overlap}
+    bind: dict[str, str | None] = {"x_ptr": "x", "x_stride": "x_stride", "out_ptr": "xi", "live_ptr": "live" if case.has_live else None}
+    return [Step(tiled.interleave_kernel, (case.tokens,), 4, constants, bind, _launch(overlap))]
 
 
 def _down(case: Case, config: LayerConfig) -> list[Step]:
     hidden, gemm = case.shape.hidden, config.down
-    constants = _gemm(case, gemm, hidden, case.shape.intermediate, case.wide2)
-    bind: dict[str, str | None] = {
-        "h_ptr": "h", "w_ptr": "w2", "s_ptr": "s2", "s32_ptr": "s2_32", "bias_ptr": "b2", "gates_ptr": "gates", "ids_ptr": "ids", "out_ptr": "out",
-        "out_stride": "out_stride",
-    }  # fmt: skip
+    overlap = _overlap(case, config)
+    constants = {**_gemm(case, gemm, hidden, case.shape.intermediate, case.wide2), "OVERLAP": overlap}
+    bind: dict[str, str | None] = {"h_ptr": "h", "w_ptr": "w2", "s_ptr": "s2", "s32_ptr": "s2_32", "bias_ptr": "b2", "gates_ptr": "gates"}
+    options = _options(case, gemm, overlap)
+    result: dict[str, str | None] = {"ids_ptr": "ids", "out_ptr": "out", "out_stride": "out_stride"}
     live = {"live_ptr": "live" if case.has_live else None}
     if config.order == "slot":
-        constants = {k: v for k, v in constants.items() if k not in ("TILED", "STAGES")} | {"HAS_LIVE": case.has_live}
+        constants |= {"HAS_LIVE": case.has_live}
         grid = (case.tokens * tiles(hidden, gemm),)
-        return [Step(kernel.down_token_kernel, grid, gemm.warps, constants, {**bind, **live, "M": "M"}, _options(case, gemm))]
-    constants = {**constants, "FUSED": config.fused}
+        return [Step(kernel.down_token_kernel, grid, gemm.warps, constants, {**bind, **result, **live, "M": "M"}, options)]
     grid = (max_blocks(case, gemm.bm) * tiles(hidden, gemm),)
-    bind = {**bind, "part_ptr": "part", "counters_ptr": "counters", **_SORT}
-    steps = [Step(kernel.down_sorted_kernel, grid, gemm.warps, constants, bind, _options(case, gemm))]
+    bind |= {"part_ptr": "part", **_SORT}
+    if gemm.tiled:
+        steps = [Step(tiled_kernel.down_tiled_kernel, grid, gemm.warps, _tiled(constants, gemm, "TOPK"), bind, options)]
+    else:
+        bind |= {**result, "counters_ptr": "counters"}
+        steps = [Step(kernel.down_sorted_kernel, grid, gemm.warps, {**constants, "FUSED": config.fused}, bind, options)]
     if not config.fused:
-        constants = {"N": hidden, "TOPK": case.shape.topk, "BN": COMBINE_COLUMNS, "HAS_LIVE": case.has_live}
-        bind = {"part_ptr": "part", "ids_ptr": "ids", "out_ptr": "out", "out_stride": "out_stride", **live}
-        steps.append(Step(kernel.combine_kernel, (case.tokens, -(-hidden // COMBINE_COLUMNS)), 4, constants, bind))
+        constants = {"N": hidden, "TOPK": case.shape.topk, "BN": COMBINE_COLUMNS, "HAS_LIVE": case.has_live, "OVERLAP": overlap}
+        bind = {"part_ptr": "part", **result, **live}
+        steps.append(Step(kernel.combine_kernel, (case.tokens, -(-hidden // COMBINE_COLUMNS)), 4, constants, bind, _launch(overlap)))
     return steps
 
 
 def plan(case: Case, config: LayerConfig) -> list[Step]:
     """The launches of one layer, in order."""
-    return [*_route(case, config), _up(case, config), *_down(case, config)]
+    return [*_route(case, config), *_interleave(case, config), _up(case, config), *_down(case, config)]
 
 
 def buffers(case: Case, config: LayerConfig) -> dict[str, tuple[int, str]]:
     """Workspace: name -> (elements, torch dtype name). What a kernel reads, an earlier one of the same layer wrote."""
     pairs = case.tokens * case.shape.topk
-    sizes = {"h": (pairs * case.shape.intermediate, "bfloat16"), "ids": (pairs, "int32"), "gates": (pairs, "float32")}
+    inter = held(case.shape.intermediate) if interleaved(case, config.down) else case.shape.intermediate
+    sizes = {"h": (pairs * inter, "bfloat16"), "ids": (pairs, "int32"), "gates": (pairs, "float32")}
     blocks = max_blocks(case, config.up.bm) if config.order == "sorted" else 1
     sizes |= {name: (blocks, "int32") for name in ("block_expert", "block_start", "block_rows")}
     sizes |= {"pairs": (pairs, "int32"), "block_count": (1, "int32"), "counters": (max(1, counters(case, config)), "int32")}
@@ -162,6 +210,8 @@ def buffers(case: Case, config: LayerConfig) -> dict[str, tuple[int, str]]:
     else:
         cells = counters(case, config) * config.up.split * 16 * config.up.wn * config.up.r * config.up.bm
         sizes["part"] = (max(1, cells), "float32")
+    if interleaved(case, config.up):
+        sizes["xi"] = (case.tokens * held(case.shape.hidden), "bfloat16")
     return sizes
 
 

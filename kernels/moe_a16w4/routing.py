@@ -9,6 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from tunefork.kernels.moe_a16w4.overlap import release, wait
+
 
 @triton.jit
 def _sortable(logits):
@@ -139,9 +141,11 @@ def route_kernel(
     HAS_MAP: tl.constexpr,
     HAS_LIVE: tl.constexpr,
     COUNTERS: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):
     """Top-k and softmax of BT tokens; with SORT, order the pairs or count them, by local id, for the pass that does."""
     program = tl.program_id(0)
+    release(OVERLAP)
     live_count = M
     if HAS_LIVE:
         live_count = tl.minimum(M, tl.load(live_ptr))
@@ -180,9 +184,12 @@ def route_sort_kernel(
     BT: tl.constexpr,
     BM: tl.constexpr,
     PB: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):
     """Second pass for many tokens: each program adds up the counts before it and places its own pairs (ids are local here)."""
     program = tl.program_id(0)
+    release(OVERLAP)
+    wait(OVERLAP)
     tokens = program * BT + tl.arange(0, BT)
     expert = tl.arange(0, E_PAD)
     before = tl.zeros([E_PAD], tl.int32)

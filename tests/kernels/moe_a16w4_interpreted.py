@@ -80,6 +80,8 @@ def main() -> None:
         case(f"{arch} sorted fused", arch, LayerConfig("sorted", g(2, 1, 2, bm), g(2, 2, 2, bm), fused=True), 3)
         case(f"{arch} sorted mapped", arch, LayerConfig("sorted", g(2, 1, 2, bm), g(2, 2, 4, bm)), 3, mapped=True)
     case("nvidia tiled", "nvidia", LayerConfig("sorted", g(4, 1, 1, 16, ahead=False, tiled=True), g(4, 1, 2, 16, ahead=False, tiled=True)), 5)
+    up, down = (g(4, 1, r, 32, ahead=False, tiled=True, rest=16) for r in (1, 2))
+    case("nvidia tiled rest", "nvidia", LayerConfig("sorted", up, down), 18)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 
 from tunefork.kernels.moe_a16w4 import GemmConfig, LayerConfig, MoeShape, fused_moe, make_workspace, pick, prepare_weights, restore_weights
 from tunefork.kernels.moe_a16w4.launch import Workspace, _run, workspace_size
-from tunefork.kernels.moe_a16w4.plan import Case, buffers, plan
+from tunefork.kernels.moe_a16w4.plan import Case, buffers, held, interleaved, plan
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 from tunefork.kernels.moe_a16w4.weights import Weights
 from tunefork.kernels.mxfp4 import dequantize
@@ -190,9 +190,18 @@ def test_scales_over_their_whole_range(count: int) -> None:
         assert float((out.float() - want).norm() / want.norm().clamp(min=1e-30)) <= TOLERANCE or float(want.abs().max()) == 0
 
 
+def one_hot(size: int, interleave: bool) -> torch.Tensor:
+    """Rows of the identity, as the down GEMM reads them."""
+    rows = torch.eye(size, device="cuda").bfloat16()
+    if not interleave:
+        return rows
+    rows = torch.nn.functional.pad(rows, (0, held(size) - size))
+    return rows.view(size, -1, 4, 4, 2).transpose(2, 3).reshape(size, -1)
+
+
 @pytest.mark.parametrize("config", [
     LayerConfig("sorted", GemmConfig(1, 4, 1, 16), GemmConfig(2, 2, 2, 16)),
-    LayerConfig("sorted", GemmConfig(4, 1, 1, 32, ahead=False, tiled=True), GemmConfig(4, 1, 2, 32, ahead=False, tiled=True)),
+    LayerConfig("sorted", GemmConfig(4, 1, 1, 32, ahead=False, tiled=True), GemmConfig(4, 1, 2, 32, ahead=False, tiled=True, rest=16)),
 ], ids=["streamed", "tiled"])  # fmt: skip
 @pytest.mark.parametrize("inter", [360, 136, 2880])
 def test_one_hot_activations_decode_every_weight_bit_exactly(config: LayerConfig, inter: int) -> None:
@@ -219,8 +228,8 @@ def test_one_hot_activations_decode_every_weight_bit_exactly(config: LayerConfig
             _run(step, env)
     env["gates"].fill_(1.0)
     # Every token takes all four experts; in expert order token t of expert e stands at e * inter + t.
-    env["h"].view(experts, inter, inter).copy_(torch.eye(inter, device="cuda").bfloat16().expand(experts, inter, inter))
-    _run(next(step for step in steps if step.kernel.__name__ == "down_sorted_kernel"), env)
+    env["h"].view(experts, inter, -1).copy_(one_hot(inter, interleaved(case, config.down)))
+    _run(next(step for step in steps if step.kernel.__name__.startswith("down")), env)
     ids, want = env["ids"].view(inter, 4).long(), dequantize(values, scales)
     token = torch.arange(inter, device="cuda")[:, None].expand(inter, 4)
     got = env["part"].view(inter, 4, H)
