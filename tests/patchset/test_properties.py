@@ -39,6 +39,7 @@ PROPERTY = settings(
     phases=[Phase.explicit, Phase.generate],  # shrinking takes minutes; print_blob gives the example back
 )  # fmt: skip
 LAYERS = b"layers"
+NEVER = 1_000_000
 MESSAGES = ["Subject", "[Tag] Größe", "Long " * 30, "Colon: and = signs", "# hash", "[PATCH 1/2] odd"]
 BODIES = ["", "Why.", "Two\n\nparagraphs  \n  indented", "-- \nnot a signature\n", "x" * 300, "Zeile\n>From here\n\nScope: python"]
 
@@ -269,10 +270,11 @@ COMMANDS: dict[str, Callable[[Layout, list[str]], object]] = {
 }
 
 
-def interrupted_is_before_or_after(world: World, command: str, step: int) -> None:
-    """Kill a command at a step; after the next command the state is the one before it or the one after it, whole.
+def interrupted_is_before_or_after(world: World, command: str, places: list[int]) -> None:
+    """Kill a command at some of its steps; after the next command the state is the one before it or the one after it, whole.
 
-    The next command is an apply of the whole series, or for an export another one, as its message says.
+    places: steps, most of them counted back from the command's end, where it writes. The next command is an apply of the whole series,
+    or for an export another one, as its message says.
     """
     root, saved = world.layout.root, world.layout.root.with_name("saved")
     names, call = world.names(), COMMANDS[command]
@@ -283,20 +285,22 @@ def interrupted_is_before_or_after(world: World, command: str, step: int) -> Non
         run(world.checkout, "-c", "user.name=a", "-c", "user.email=b", "commit", "--quiet", "-m", "By hand")
     shutil.copytree(root, saved, symlinks=True)
     before = state(world)
-    with suppress(TuneforkError):
+    with counting(NEVER) as steps, suppress(TuneforkError):
         call(world.layout, names)
     after = state(world)
-    shutil.rmtree(root)
-    shutil.copytree(saved, root, symlinks=True)
-    kill_at(step, lambda: call(world.layout, names))
-    if command == "export":
-        export(world.layout, "up")
-    else:
-        apply(world.layout, "up")
-    with suppress(TuneforkError):
-        edit.abort(world.layout, "up")
-    assert state(world) in ((before,) if command == "apply base" else (before, after)), command
-    assert not list(world.series.glob("*.tmp*"))
+    for where in places:
+        shutil.rmtree(root)
+        shutil.copytree(saved, root, symlinks=True)
+        step = where if where >= 0 else max(steps[0] + where, 0)
+        kill_at(step, lambda: call(world.layout, names))
+        if command == "export":
+            export(world.layout, "up")
+        else:
+            apply(world.layout, "up")
+        with suppress(TuneforkError):
+            edit.abort(world.layout, "up")
+        assert state(world) in ((before,) if command == "apply base" else (before, after)), (command, step, steps)
+        assert not list(world.series.glob("*.tmp*"))
 
 
 def state(world: World) -> tuple[dict[str, bytes], str, bytes]:
@@ -305,37 +309,46 @@ def state(world: World) -> tuple[dict[str, bytes], str, bytes]:
     return world.files(), git.text("rev-parse", "HEAD^{tree}"), git("status", "--porcelain", "-z")
 
 
-def kill_at(step: int, call: Callable[[], object]) -> bool:
-    """Run a call in a child that is killed (SIGKILL) at a step: a git command, a rename or a deletion. Whether it was killed."""
+@contextmanager
+def counting(last: int) -> Iterator[list[int]]:
+    """Count the steps of what is done inside: git commands, renames, links, deletions; SIGKILL before the one after ``last``."""
+    count = [0]
+
+    def counted(function: Callable[..., object]) -> Callable[..., object]:
+        def wrapper(*args: object, **kwargs: object) -> object:
+            if count[0] >= last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count[0] += 1
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Git, "run", counted(Git.run))
+        for name in ("replace", "rename", "unlink", "link"):
+            patch.setattr(os, name, counted(getattr(os, name)))
+        yield count
+
+
+def kill_at(step: int, call: Callable[[], object]) -> None:
+    """Run a call in a child that is killed at a step."""
     child = os.fork()
     if child == 0:
-        count = 0
-
-        def counted(function: Callable[..., object]) -> Callable[..., object]:
-            def wrapper(*args: object, **kwargs: object) -> object:
-                nonlocal count
-                count += 1
-                if count > step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return function(*args, **kwargs)
-
-            return wrapper
-
-        Git.run = counted(Git.run)  # type: ignore[method-assign]
-        os.replace, os.unlink, os.link = counted(os.replace), counted(os.unlink), counted(os.link)  # type: ignore[assignment]
         try:
-            call()
+            with counting(step):
+                call()
         finally:
             os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    os.waitpid(child, 0)
 
 
 @pytest.mark.timeout(0 if EXAMPLES > 100 else 600)
 @PROPERTY
 @given(trees=histories(), words=st.lists(st.tuples(st.sampled_from(MESSAGES), st.sampled_from(BODIES)), min_size=5, max_size=5),
        at=st.integers(0, 30), also=st.sampled_from(["rebase", "reorder", "interrupt", "refresh"]),
-       command=st.sampled_from(sorted(COMMANDS)), step=st.integers(0, 77))  # fmt: skip
-def test_every_promise(trees: list[Tree], words: list[tuple[str, str]], at: int, also: str, command: str, step: int) -> None:
+       command=st.sampled_from(sorted(COMMANDS)),
+       places=st.lists(st.one_of(st.integers(-22, -1), st.integers(-22, -1), st.integers(0, 77)), min_size=3, max_size=3, unique=True))  # fmt: skip
+def test_every_promise(trees: list[Tree], words: list[tuple[str, str]], at: int, also: str, command: str, places: list[int]) -> None:
     """Every series is exported and applied, and goes through one of the other promises."""
     with world_of(trees, words) as world:
         files = exported(world)
@@ -349,4 +362,4 @@ def test_every_promise(trees: list[Tree], words: list[tuple[str, str]], at: int,
             case "refresh":
                 refresh_finds_the_owner(world, at)
             case "interrupt":
-                interrupted_is_before_or_after(world, command, step % (78 if command == "edit" else 34))
+                interrupted_is_before_or_after(world, command, places)
