@@ -46,7 +46,7 @@ def choose(
     valid = live[:, None] & (expert < E)
     raw = tl.load(logits_ptr + tokens[:, None] * stride + expert, mask=valid, other=0.0)
     NARROW: tl.constexpr = logits_ptr.dtype.element_ty == tl.bfloat16
-    logits = raw.to(tl.float32)
+    logits = raw.to(tl.float32) + 0.0  # -0.0 becomes 0.0: they are a tie
     keys = _keys(logits, expert, valid, NARROW, E_PAD)
     chosen = tl.zeros([BT, E_PAD], tl.int32)
     best = tl.zeros([BT], tl.float32)

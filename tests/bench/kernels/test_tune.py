@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from tunefork.bench.kernels import sweep, tune_problem
 from tunefork.bench.kernels.journal import Journal
 from tunefork.bench.kernels.static import WaveCost, estimate, expected_experts, programs, shape_of
 from tunefork.bench.kernels.tune import Candidate, candidates
-from tunefork.bench.spread import Local
+from tunefork.bench.spread import Local, Ray
 from tunefork.cli import kernels_tune
 from tunefork.kernels.gfx950.model import find_tool
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, illegal, table
@@ -119,3 +120,25 @@ def test_without_a_gpu_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = CliRunner().invoke(kernels_tune.tune, [], standalone_mode=False)
     assert isinstance(done.exception, TuneforkError) and "nothing can be measured" in done.exception.message and "--static" in done.exception.remedy
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="NOT TESTED: Ray is not installed (extra `ray`); tuning over a cluster")
+@pytest.mark.skipif(find_tool() is None, reason="NOT TESTED: no llvm-mca 22 or newer")
+def test_two_ray_workers_finish_what_the_journals_began(tmp_path: Path) -> None:
+    """Two problems whose candidates are all estimated but which have no choice yet: each worker reads its journal and ends it."""
+    import ray
+
+    asked = sweep.Sweep("gfx950", (360,), (2, 8), tmp_path, static=True)
+    for (intermediate, tokens), path in asked.journals().items():
+        with Journal.open(path, tune_problem.about("gfx950", intermediate, tokens, static=True)) as journal:
+            for number, candidate in enumerate(candidates("gfx950", shape_of(intermediate), tokens)):
+                journal.append(tune_problem.key_of(candidate), {"us": 10.0 + (number * 7) % 13})
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    said: list[str] = []
+    try:
+        rows = sweep.run(asked, Ray(), said.append)
+    finally:
+        ray.shutdown()
+    assert [row.tokens for row in rows] == [2, 8] and all(row.source.startswith("modelled: ") for row in rows)
+    assert sum("tuned on" in line for line in said) == 2 and asked.table.is_file()
