@@ -55,7 +55,7 @@ def test_a_slower_arm_is_worse_and_equal_arms_are_not(root: Path, bench: Any) ->
 
 
 def test_more_pairs_later_keep_those_that_are_there(root: Path, bench: Any) -> None:
-    arm = here.server_command(1)
+    arm = here.server_command(5)
     here.outcome(bench(arm, arm, "--pairs", "1", "--name", "x", "--conc", "1"))
     first = {one.id for one in records(root)}
     found = here.outcome(bench(arm, arm, "--pairs", "2", "--name", "x", "--conc", "1"))
@@ -87,7 +87,7 @@ def test_kill_9_costs_the_pair_it_hit_and_leaves_no_server(root: Path, bench: An
 
 
 def test_failed_requests_spoil_the_pair_with_the_reason(root: Path, bench: Any) -> None:
-    found = here.outcome(bench(here.server_command(1), here.server_command(1, "error"), "--pairs", "2", "--conc", "1"))
+    found = here.outcome(bench(here.server_command(5), here.server_command(5, "error"), "--pairs", "2", "--conc", "1"))
     one = found["scenarios"][0]
     assert (one["pairs"], one["verdict"]) == (0, "inconclusive")
     assert [bad["pair"] for bad in one["rejected"]] == [0, 1]
@@ -95,7 +95,7 @@ def test_failed_requests_spoil_the_pair_with_the_reason(root: Path, bench: Any) 
 
 
 def test_an_arm_that_dies_twice_ends_the_experiment_and_is_told(root: Path, bench: Any) -> None:
-    done = bench(here.server_command(1), here.server_command(1, "dies"), "--pairs", "4", "--name", "d", "--conc", "1")
+    done = bench(here.server_command(5), here.server_command(5, "dies"), "--pairs", "4", "--name", "d", "--conc", "1")
     assert done.returncode == 13, done.stderr
     told = [json.loads(line) for line in (root / "work" / "experiments" / "d" / "failures.jsonl").read_text().splitlines()]
     assert [one["arm"] for one in told] == ["B", "B"]
@@ -123,7 +123,7 @@ def test_two_experiments_never_measure_at_the_same_time(root: Path) -> None:
     (["--name", "../x"], "expected letters"),
 ])
 def test_bad_arguments(root: Path, bench: Any, more: list[str], message: str) -> None:
-    done = bench(here.server_command(1), here.server_command(1), *more)
+    done = bench(here.server_command(5), here.server_command(5), *more)
     assert done.returncode == 2
     assert message in done.stderr
 
@@ -165,7 +165,7 @@ def test_pairs_spread_over_this_machines_gpus(root: Path, monkeypatch: pytest.Mo
 
 def test_an_arm_that_dies_ends_a_spread_experiment_too(root: Path, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEFORK_GPUS", "0")
-    done = bench(here.server_command(1), here.server_command(1, "dies"), "--pairs", "4", "--name", "d", "--conc", "1", "--spread", "local")
+    done = bench(here.server_command(5), here.server_command(5, "dies"), "--pairs", "4", "--name", "d", "--conc", "1", "--spread", "local")
     assert done.returncode == 13, done.stderr
     assert "2 pairs failed in a row" in done.stderr
     told = [json.loads(line) for line in (root / "work" / "experiments" / "d" / "failures.jsonl").read_text().splitlines()]
