@@ -22,6 +22,7 @@ TRAILERS = {
     "Signed-off-by": r".+ <\S+@\S+>",
 }
 OPTIONAL = {"Depends-On"}
+GENERATED = {"tunefork-moe"}  # keep the lines of what they are made from
 
 
 def name(path: Path) -> str:
@@ -85,7 +86,7 @@ def test_quotes_upstream_only_around_its_changes(path: Path) -> None:
         run = run + 1 if line.startswith(" ") else 0
         assert run <= 6, "more context than two neighbouring changes need"
         if line.startswith("+") and not line.startswith("+++"):
-            assert len(line) <= 111 and line == line.rstrip()
+            assert (len(line) <= 111 or path.stem in GENERATED) and line == line.rstrip()
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
