@@ -78,7 +78,8 @@ def live(layout: Layout, a: str | None, b: str | None, steps: int, out: Path | N
     first = chosen.scenarios[0]
     one = load.scenario(isl or first.isl, first.osl, conc or first.conc[0], rules.load(chosen).load)
     longest = chosen.server.get("max-model-len")
-    check_length(one, steps, int(longest) if longest is not None else None)
+    longest = int(longest) if longest is not None else None
+    check_length(one, steps, longest)
     out = (out or layout.work / "profiles" / time.strftime("%Y%m%d-%H%M%S")).resolve()
     subjects = {}
     for variant in dict.fromkeys([a, b] if b else [a]):
@@ -92,7 +93,7 @@ def live(layout: Layout, a: str | None, b: str | None, steps: int, out: Path | N
         own = made.model_copy(update={"extra": (*made.extra, *server_arguments(folder, steps))})
         with devices.machine(layout.cache, say), session(layout, chosen, own, under_test, say) as target:
             say(f"profiling {steps} decode steps of CONC {one.conc} after {one.isl} prompt tokens")
-            written = decode(target, one, steps, folder)
+            written = decode(target, one, steps, folder, longest)
         found[name] = [summary.profile(read(path), steps) for path in written]
         described = {"variant": name, "version": under_test.version, "tree": under_test.tree, "isl": one.isl, "conc": one.conc,
                      "server": target.server.model_dump(mode="json"), "ranks": [asdict(rank) for rank in found[name]]}

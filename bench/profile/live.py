@@ -22,6 +22,8 @@ from tunefork.patchset.errors import BadInput, ServeError
 
 SETTLE_TOKENS = 4  # of every stream before the profile: its prefill is over, and the batch is full
 SPARE_TOKENS = 32
+LONGEST_TOKENS = 8192
+"""Streams go on until they are cut off: at 2 ms a token, seconds pass before the profiler is asked for and has begun."""
 TRACES = "*.pt.trace.json*"
 START_S = 600.0
 STEP_S = 30.0
@@ -36,10 +38,14 @@ def server_arguments(folder: Path, steps: int) -> tuple[str, str]:
                                        "torch_profiler_dump_cuda_time_total": False, "ignore_frontend": True, "max_iterations": steps})
 
 
-def decode(target: Target, one: Scenario, steps: int, folder: Path) -> list[Path]:
-    """Load the server and profile ``steps`` decode steps: the traces, one per rank. ServeError where none comes."""
+def decode(target: Target, one: Scenario, steps: int, folder: Path, longest: int | None = None) -> list[Path]:
+    """Load the server and profile ``steps`` decode steps: the traces, one per rank. ServeError where none comes.
+
+    longest: the model's length in tokens, as far as it is known; the streams use what the prompt leaves of it.
+    """
+    length = LONGEST_TOKENS if longest is None else min(longest - one.isl, LONGEST_TOKENS)
     try:
-        asyncio.run(asyncio.wait_for(profiled(target, one, steps), START_S + STEP_S * steps))
+        asyncio.run(asyncio.wait_for(profiled(target, one, steps, length), START_S + STEP_S * steps))
     except TimeoutError:
         raise ServeError(f"the profile of {steps} steps did not end within {START_S + STEP_S * steps:.0f} s", f"read {target.server.log}") from None
     except ExceptionGroup as group:
@@ -50,9 +56,8 @@ def decode(target: Target, one: Scenario, steps: int, folder: Path) -> list[Path
     return settled(folder, target)
 
 
-async def profiled(target: Target, one: Scenario, steps: int) -> None:
-    """Streams until all decode, the profiler on, N more tokens of each, the profiler off."""
-    length = steps + SETTLE_TOKENS + SPARE_TOKENS
+async def profiled(target: Target, one: Scenario, steps: int, length: int) -> None:
+    """Streams until all decode, the profiler on, N more tokens of each, the profiler off, the streams cut off."""
     seen = [0] * one.conc
     pool = httpx.Limits(max_connections=one.conc + 2)
     async with httpx.AsyncClient(base_url=target.server.base_url, timeout=None, limits=pool, trust_env=False) as http, asyncio.TaskGroup() as group:
