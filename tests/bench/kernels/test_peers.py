@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tunefork.bench.kernels import cases, marlin, peers
+from tunefork.bench.kernels import cases, marlin, one_call, peers
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 from tunefork.kernels.mxfp4.format import nibbles
+from tunefork.patchset.errors import MissingTool
 
 
 def test_marlin_words_against_a_loop_over_its_tiles() -> None:
@@ -57,3 +58,10 @@ def test_an_absent_peer_says_why() -> None:
     found = peers.available(cases.random_plain(8, "cpu", experts=1), said.append)
     assert set(found) == {"torch"}
     assert {line.split()[1] for line in said} >= {"tk", "tk-4w", "marlin", "aiter"} and all("absent: " in line for line in said)
+
+
+def test_profiling_without_a_gpu_says_so() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(MissingTool, match="no GPU"):
+        one_call.main(["--tp", "8"])
