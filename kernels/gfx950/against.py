@@ -94,8 +94,9 @@ def ours(entry: Shipped, tool: Path, cache: Path | None) -> Modelled:
     return modelled(part, entry.wave_weights)
 
 
-def aiter_cases(n: int, k: int, gate_up: bool, tokens: int) -> list[dict[str, Any]]:
-    sizes = dict.fromkeys([(n, k), (-(-n // PADDED) * PADDED, -(-k // PADDED) * PADDED)])
+def aiter_cases(n: int, k: int, gate_up: bool, tokens: int, native_only: bool) -> list[dict[str, Any]]:
+    """AITER's kernel at these sizes and, as vLLM launches it, at padded ones; with either order of the scales."""
+    sizes = dict.fromkeys([(n, k)] if native_only else [(n, k), (-(-n // PADDED) * PADDED, -(-k // PADDED) * PADDED)])
     base = {"tokens": tokens, "gate_up": gate_up, "true_k": k}
     return [{**base, "n": n_, "k": k_, "swizzle": swizzle} for n_, k_ in sizes for swizzle in ("CDNA4_SCALE", None)]
 
@@ -115,10 +116,10 @@ def aiter_modelled(found: dict[str, Any], tool: Path) -> Modelled:
     return modelled(main_part(parse(found["text"]), found["arguments"], ("W",), trips, tool), useful)
 
 
-def compare(tree: Path, tool: Path, *, tps: Sequence[int] = (8, 1), tokens: int = TOKENS, cache: Path | None = None) -> list[Beside]:
+def compare(tree: Path, tool: Path, *, tps: Sequence[int] = (8, 1), tokens: int = TOKENS, native_only: bool = False, cache: Path | None = None) -> list[Beside]:
     """Both GEMMs at each TP, beside the best of AITER's kernel in ``tree``. Errors: CompileFailed, Gfx950Error."""
     gemms = [(tp, *size) for tp in tps for size in ((2 * HIDDEN // tp, HIDDEN, True), (HIDDEN, HIDDEN // tp, False))]
-    cases = [aiter_cases(n, k, up, tokens) for _, n, k, up in gemms]
+    cases = [aiter_cases(n, k, up, tokens, native_only) for _, n, k, up in gemms]
     found = iter([(aiter_modelled(code, tool), code) for code in aiters(tree, [case for group in cases for case in group])])
     rows = []
     for (tp, _, _, up), group in zip(gemms, cases, strict=True):

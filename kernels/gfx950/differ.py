@@ -56,7 +56,8 @@ def main(old_path: Path, new_path: Path) -> int:
             told = "both" if all(passes) else "neither" if not any(passes) else f"{'yes' if passes[0] else 'no'} -> {'yes' if passes[1] else 'no'}"
             print(f"| {label} | {' | '.join(cell(name, facts.get(name)) for name in FACTS)} | {told} |")
     same = sum(not facts for facts in rows.values())
-    print(f"\n{same} of {len(both)} rows show the same facts; {len(old) - len(both)} are only in {old_path.name}, {len(new) - len(both)} only in {new_path.name}.")
+    alone = f"{len(old) - len(both)} are only in {old_path.name}, {len(new) - len(both)} only in {new_path.name}"
+    print(f"\n{same} of {len(both)} rows show the same facts; {alone}.")
     return int(flipped > 0)
 
 

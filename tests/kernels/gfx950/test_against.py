@@ -22,7 +22,7 @@ def test_at_most_seven_tenths_of_aiters_cycles_per_weight_byte(tmp_path: Path) -
         tree = pinned(tmp_path)
     except SourceError as error:
         pytest.skip(f"NOT TESTED: {error.message}; {error.remedy}")
-    rows = compare(tree, tool)
+    rows = compare(tree, tool, native_only=True)  # half as many to compile; `kernels compare` has the padded ones too
     assert {(row.tp, row.gemm) for row in rows} == {(8, "gate/up"), (8, "down"), (1, "gate/up"), (1, "down")}
     for row in rows:
         assert row.ratio <= LIMIT and row.ratio_main <= LIMIT, row
