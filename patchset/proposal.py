@@ -89,7 +89,7 @@ def two_sides(
         blob = tree.git("hash-object", "-w", "--stdin", stdin=theirs).decode().strip()
         sides.append(((mode, blob), b"3"))
     lines = (b"%s %s %s\t%s\0" % (side[0].encode(), side[1].encode(), stage, change.new_path) for side, stage in sides)
-    return Proposal(change.new_path, have[0] if have != ABSENT else mode, ours, removed, b"".join(lines))
+    return Proposal(change.new_path, have[0] if have != ABSENT else mode, ours if have != ABSENT else theirs or b"", removed, b"".join(lines))
 
 
 def put(root: Path, file: Proposal, name: str) -> None:
@@ -110,7 +110,8 @@ def put(root: Path, file: Proposal, name: str) -> None:
         whole.mkdir(exist_ok=True)  # an unpopulated submodule, which `git add --all` leaves alone
         git("update-index", "-z", "--index-info", stdin=b"%s %s\t%s\0" % (GITLINK.encode(), file.data, file.path))
     elif file.mode == "120000":
-        whole.symlink_to(os.fsdecode(file.data))
+        if file.data:  # a link to nowhere cannot be made
+            whole.symlink_to(os.fsdecode(file.data))
     else:
         whole.write_bytes(file.data)
         whole.chmod(0o755 if file.mode == "100755" else 0o644)

@@ -16,6 +16,7 @@ from tunefork.patchset.checkout import Checkout, occupied
 from tunefork.patchset.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.patchset.git import Git
 from tunefork.patchset.layout import Layout
+from tunefork.patchset.materialise import Tree
 from tunefork.patchset.proposal import Proposal, propose, put
 from tunefork.patchset.state import write_atomically
 
@@ -131,7 +132,8 @@ def park_in(stack: Stack, progress: Progress, stopped: Stopped) -> Path:
     for change in diff.parse(name, text):
         if change.old_path not in tree.entries and (there := moved.get(change.old_path)):
             change = replace(change, old_path=there, new_path=there if change.kind in ("modify", "delete") else change.new_path)  # noqa: PLW2901
-        files.append(propose(tree, change, name))
+        missing = change.kind == "rename" and change.old_path not in tree.entries
+        files.append(whole_file(stack, tree, stopped.commit, change.new_path) if missing else propose(tree, change, name))
     for file in files:
         put(path, file, name)
     left = snapshot(worktree(stack.layout, stack.upstream))
@@ -139,6 +141,13 @@ def park_in(stack: Stack, progress: Progress, stopped: Stopped) -> Path:
         stack.git("update-ref", "-d", f"refs/heads/edit/{progress.patch}")
     save(stack, replace(progress, patch="", below=tip, made=tuple(each.commit for each in stopped.made), left=left))
     return path
+
+
+def whole_file(stack: Stack, tree: Tree, commit: str, path: bytes) -> Proposal:
+    """A file that a patch renames from what is not there: as the patch has it, undecided in the index until the author adds it."""
+    touch = next(each for each in stack.touches(commit) if each.path == path)
+    undecided = b"%s %s 3\t%s\0" % (touch.new_mode.encode(), touch.new_blob.encode(), path)
+    return Proposal(path, touch.new_mode, tree.content(touch.new_blob) or b"", None, undecided)
 
 
 def park_draft(stack: Stack, action: str, drafts: Sequence[Draft], stopped: Stopped, *, drops: Sequence[str] = (), moved: Moved | None = None) -> Path:

@@ -245,6 +245,29 @@ def test_reorder_of_dependent_patches_waits_to_be_resolved(world: World) -> None
     assert everything(world) == before
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_rename_of_what_is_not_there_waits_whole(world: World, link: bool) -> None:
+    apply(world.layout, "up")
+    if link:
+        (world.checkout / "new").symlink_to("b.py")
+        git(world.checkout, "add", "new")
+        git(world.checkout, "commit", "--quiet", "-m", "One")
+    else:
+        world.commit({"new": b"text\n" * 9}, "One")
+    git(world.checkout, "mv", "new", "moved")
+    git(world.checkout, "commit", "--quiet", "-m", "Two")
+    export(world.layout, "up")
+    before = everything(world)
+    with pytest.raises(PatchConflict, match="new is not there"):
+        reshape.reorder(world.layout, "up", ["two"], first=True)
+    moved = world.layout.work / "up@edit" / "moved"
+    assert moved.is_symlink() if link else moved.read_bytes() == b"text\n" * 9
+    with pytest.raises(PatchConflict, match="no side is chosen"):
+        edit.go_on(world.layout, "up")
+    edit.abort(world.layout, "up")
+    assert everything(world) == before
+
+
 def test_squash_joins_changes_and_messages(world: World) -> None:
     three(world)
     was = tree(world)
