@@ -105,13 +105,14 @@ def patch_operation(source: str, fused: Fused) -> Any:
     return module._fused_allreduce_rmsnorm_pad_impl
 
 
-def moe(x: Tensor, logits: Tensor, *_: Any) -> Tensor:
-    """An MoE with the layout of AITER's: it wants zeros in the pad of its input and leaves anything in that of its output."""
+def moe(hidden_states: Tensor, router_logits: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
+    """(output, input as it is left) of an MoE with AITER's layout: zeros in the pad of its input, anything in that of its output."""
+    x, logits = hidden_states, router_logits
     assert torch.equal(x[:, HIDDEN:], torch.zeros_like(x[:, HIDDEN:])), "the pad of the MoE's input is not zero"
     weight = draw([HIDDEN, HIDDEN], "bfloat16", 0, x.device, seed=7)
     out = torch.full_like(x, torch.nan)
     out[:, :HIDDEN] = F.linear(x[:, :HIDDEN] * logits.softmax(-1).amax(-1, keepdim=True), weight)
-    return out
+    return out, x
 
 
 def draw(sizes: list[int | None], dtype: str, tokens: int, device: Any, seed: int) -> Tensor:
@@ -161,7 +162,7 @@ def compare(graphs: list[dict[str, Any]], source: str, device: Any) -> list[dict
         "getitem": operator.getitem,
         "aten.empty.memory_format": torch.ops.aten.zeros.default,  # a buffer that attention fills later
         "vllm.all_reduce.default": all_reduce,
-        "vllm.moe_forward.default": moe,
+        "auto_functionalized vllm.moe_forward.default": moe,
         "vllm.rocm_unquantized_gemm.default": F.linear,
         "vllm.rocm_aiter_triton_add_rmsnorm_pad.default": add_rms_norm_pad,
         "vllm_ir.fused_add_rms_norm.default": add_rms_norm,

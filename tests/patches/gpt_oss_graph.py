@@ -218,7 +218,7 @@ def post_grad(config: Any, piece: Any, inputs: list[Any]) -> Any:
     import torch
     from torch._inductor import compile_fx, virtualized
     from torch._inductor import config as inductor
-    from torch._inductor.fx_passes.post_grad import post_grad_passes
+    from torch._inductor.fx_passes.post_grad import post_grad_passes, view_to_reshape
     from vllm.compilation.passes.inductor_pass import CallableInductorPass
     from vllm.compilation.passes.ir.inplace_functionalization import VllmIRInplaceFunctionalizationPass
 
@@ -227,12 +227,15 @@ def post_grad(config: Any, piece: Any, inputs: list[Any]) -> Any:
 
     def inner(graph: Any, _: Any, **__: Any) -> Any:
         with virtualized.V.set_fake_mode(mode):
+            view_to_reshape(graph)
             post_grad_passes(graph, is_inference=True)
         return graph
 
-    keep = CallableInductorPass(lambda graph: seen.append(graph.owning_module), "keep")
+    # A copy: what Inductor does next (functionalised calls back in place) would change it under us.
+    keep = CallableInductorPass(lambda graph: seen.append(copy.deepcopy(graph.owning_module)), "keep")
     passes = {"pre_grad_custom_pass": VllmIRInplaceFunctionalizationPass(config), "post_grad_custom_post_pass": keep}
-    with torch._guards.tracing(torch._guards.TracingContext(mode)), inductor.patch(passes):
+    settings = config.compilation_config.inductor_compile_config | passes
+    with torch._guards.tracing(torch._guards.TracingContext(mode)), inductor.patch(settings):
         compile_fx.compile_fx(piece, inputs, inner_compile=inner)
     return seen[0]
 
@@ -278,6 +281,8 @@ def operations(graph: Any) -> list[dict[str, Any]]:
     for node in graph.nodes:
         called = str(node.target) if isinstance(node.target, torch._ops.OpOverload) else getattr(node.target, "__name__", "")
         args = example(node.meta["val"]) if node.op == "placeholder" else plain(node.args)
+        if called == "auto_functionalized":  # the operation that it stands for is its only argument
+            called, args = f"{called} {node.args[0]}", []
         kwargs = {key: plain(value) for key, value in node.kwargs.items()}
         nodes.append({"name": node.name, "target": called if node.op == "call_function" else node.op, "args": args, "kwargs": kwargs})
     return nodes
