@@ -37,13 +37,14 @@ def kernels(quick: bool, tps: tuple[str, ...], tokens: tuple[int, ...], no_peers
 
         from tunefork.bench.kernels import measure
         from tunefork.bench.kernels.check import NOT_TIMED, check
+        from tunefork.bench.kernels.timing import ROUNDS
     except ModuleNotFoundError as error:
         raise MissingTool(f"the kernels need {error.name}, which this Python lacks", "python build.py develop") from error
     sizes = tuple(int(tp) for tp in tps) or (QUICK_TPS if quick else measure.TPS)
     counts = tokens or (measure.QUICK_TOKENS if quick else measure.TOKENS)
     timed = torch.cuda.is_available()
     if timed:
-        rows = measure.measure(sizes, counts, QUICK_ROUNDS if quick else measure.ROUNDS, with_peers=not no_peers)
+        rows = measure.measure(sizes, counts, QUICK_ROUNDS if quick else ROUNDS, with_peers=not no_peers)
         save(rows, out or Layout.here().work / "kernels", sizes)
     else:
         rows = check(sizes, counts)

@@ -69,7 +69,7 @@ def relative_error(row: Row, arch: str) -> float:
     plain = (*matrix(2 * inter, hidden), *matrix(hidden, inter))
     x, logits = torch.randn(tokens, hidden, generator=gen).bfloat16(), torch.randn(tokens, experts, generator=gen).bfloat16()
     out = torch.full((tokens, hidden), float("nan")).bfloat16()
-    fused_moe(x, logits, prepare_weights(*plain, arch=arch), TOPK, out=out, config=row.config)
+    fused_moe(x, logits, prepare_weights(*plain, arch), TOPK, out=out, config=row.config)
     want = fused_moe_reference(x, logits, plain, TOPK)
     return float((out.float() - want).norm() / want.norm())
 
@@ -84,7 +84,9 @@ def _wave(constants: dict[str, Any]) -> tuple[int, int, float]:
 
 def _variant(step: Step, row: Row, arch: str, part: str, least_groups: int | None) -> Variant:
     function = step.kernel
-    signature, attrs, constants = {}, {}, dict(step.constants)
+    signature: dict[str, str] = {}
+    attrs: dict[tuple[int, ...], list[list[Any]]] = {}
+    constants = dict(step.constants)
     for place, name in enumerate(function.arg_names):
         key = step.bind.get(name)
         if name in constants or key is None:
