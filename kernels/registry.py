@@ -103,7 +103,7 @@ def _variant(step: Step, row: Row, arch: str, part: str, least_groups: int | Non
                 attrs[(place,)] = [["tt.divisibility", 16]]
     options = {"num_warps": step.warps, "num_stages": 1, **step.options}
     label = f"i{row.intermediate}-m{row.tokens}"
-    weights = ("w_ptr",) if "w_ptr" in signature else ()
+    weights = ("w_ptr",) if arch == "gfx950" and "w_ptr" in signature else ()
     tail, trips, wave_weights = _wave(constants) if weights else (0, 0, 0.0)
     return Variant("moe_a16w4", function.__name__, label, f"H{HIDDEN} I{row.intermediate} E{EXPERTS} M{row.tokens}", function, signature, constants,
                    attrs, options, step.grid, partial(relative_error, row, arch), least_groups, weights, tail, trips, wave_weights)
