@@ -1,16 +1,15 @@
-"""The real server: ready, completions, Ctrl-C and kill -9 leave nothing, the score is what transformers says, and a patch shows."""
+"""The real server: ready, completions, Ctrl-C and kill -9 leave nothing, the score is what transformers says (a patch that shows: test_bench_ab.py)."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 400
-
-Build = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 class Running:
@@ -142,50 +139,6 @@ for name, one in json.loads(sys.argv[1]).items():
     unknown[name] = [key for key in one["variables"] if key.startswith("VLLM_") and key not in envs.environment_variables]
 print(json.dumps(unknown))
 """
-
-
-@pytest.fixture
-def own_series(developed: Path, build: Build, tmp_path: Path) -> Iterator[Path]:
-    """A root with an empty series, applied and installed in the place of this checkout, which is put back afterwards."""
-    shutil.copy(ROOT / "pins.toml", tmp_path)
-    (tmp_path / "patches" / "vllm").mkdir(parents=True)
-    (tmp_path / "patches" / "vllm" / "series").write_text("")
-    build("apply", "vllm", root=tmp_path)
-    try:
-        build("develop", "--target", "cpu", root=tmp_path)
-        yield tmp_path
-    finally:
-        build("develop")
-
-
-def test_a_patch_shows_in_what_is_served_by_switching_the_variant_without_reinstall(own_series: Path, build: Build) -> None:
-    tree = own_series / "work" / "vllm"
-    model = tree / "vllm" / "model_executor" / "models" / "gpt_oss.py"
-    text = model.read_text()
-    old = "        logits = self.logits_processor(self.lm_head, hidden_states)\n"
-    assert text.count(old) == 1
-    model.write_text(text.replace(old, old + "        logits = -logits\n"))
-    git = ["git", "-C", str(tree), "-c", "user.name=A Tester", "-c", "user.email=tester@example.org"]
-    message = ("Prefer the least likely token\n\nA fixture: its effect on what is served cannot be missed.\n\n"
-               "Upstream-Status: Inappropriate a test\nScope: python\nVerified-by: tests/e2e/test_serve.py\nExpected-gain: none\n")
-    subprocess.run([*git, "commit", "-q", "-a", "-m", message], check=True)
-    build("patch", "export", "vllm", root=own_series)
-    assert (own_series / "patches" / "vllm" / "series").read_text().strip()
-
-    installed = site_state()
-    served: dict[str, tuple[str, str]] = {}
-    for variant in ("base", "all"):
-        with serving("--variant", variant, root=own_series) as server:
-            served[variant] = (server.client.complete("This is a story of", 16).text, server.said["version"])
-    assert served["base"][0] != served["all"][0]
-    assert served["base"][1] != served["all"][1], "each revision has its own version"
-    assert site_state() == installed, "nothing was installed in between"
-
-
-def site_state() -> dict[str, float]:
-    """Every installed distribution and editable hook with its time."""
-    site = Path(next(path for path in sys.path if path.endswith("site-packages")))
-    return {path.name: path.stat().st_mtime for path in site.iterdir() if path.suffix in (".dist-info", ".pth", ".py")}
 
 
 def served_model(server: Running) -> Path:
