@@ -36,7 +36,7 @@ def asking(backend: str) -> SimpleNamespace:
 def test_the_chosen_backend_makes_the_method(hook: ModuleType) -> None:
     asked: list[Any] = []
     hook.register_mxfp4_moe_backend("mine", lambda config: (asked.append(config) or "method", ""))
-    assert hook.registered() == ["mine"] and hook.OUT_OF_TREE_MOE_BACKENDS == {"mine"}
+    assert hook.registered() == ["mine"] and {"mine"} == hook.OUT_OF_TREE_MOE_BACKENDS
     config = asking("mine")
     assert hook.make_out_of_tree_mxfp4_method(config) == "method" and asked == [config]
     for other in ("auto", "triton", "yours"):
