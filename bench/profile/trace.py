@@ -16,6 +16,7 @@ import csv
 import gzip
 import json
 import re
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ def read(path: Path, steps: int | None = None) -> Trace:
             return rocprof(path, steps)
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         events = json.loads(data)["traceEvents"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: not a trace ({type(error).__name__}: {error})", "vLLM's *.pt.trace.json.gz, or rocprofv3's *_kernel_trace.csv") from None
     return torch(path.name, events)
 

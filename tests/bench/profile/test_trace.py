@@ -85,8 +85,27 @@ def test_own_time_of_three_levels() -> None:
     assert union([(0, 5), (3, 8), (10, 11)]) == 9
 
 
+def test_a_trace_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    whole = gzip.compress(json.dumps({"traceEvents": gpu([(0, 4)])}).encode())
+    for number, data in enumerate((whole[: len(whole) // 2], whole[:12] + b"\xff" * 40)):
+        path = tmp_path / f"{number}.pt.trace.json.gz"
+        path.write_bytes(data)
+        with pytest.raises(BadInput, match="not a trace"):
+            read(path)
+
+
+def test_our_own_kernels_are_the_moe() -> None:
+    """Every launch of a layer, by the name that a trace shows."""
+    triton = pytest.importorskip("triton", reason="NOT TESTED: no triton, so our kernels have no names here")
+    from tunefork.kernels.moe_a16w4 import kernel, routing, tiled, tiled_kernel
+
+    names = {name for module in (kernel, routing, tiled, tiled_kernel) for name, found in vars(module).items()
+             if isinstance(found, triton.JITFunction) and name.endswith("_kernel")}
+    assert len(names) >= 9 and {name: classify(name) for name in names} == dict.fromkeys(names, "MoE")
+
+
 @pytest.mark.parametrize(("name", "group"), [
-    (MOE, "MoE"), (ATTENTION, "attention"), (NORM, "norm"), (REDUCE, "all-reduce"), (SAMPLE, "sampling"), (COPY, "memory"),
+    ("flash_fwd_splitkv_combine_kernel", "attention"), (MOE, "MoE"), (ATTENTION, "attention"), (NORM, "norm"), (REDUCE, "all-reduce"), (SAMPLE, "sampling"), (COPY, "memory"),
     ("Cijk_Alik_Bljk_BBS_BH_Bias_MT128x128x64", "GEMM"), ("_matmul_ogs_NNT_bf16xbf16xmxfp4_128x256x128", "MoE"),
     ("void vllm::cross_device_reduce_1stage<__hip_bfloat16, 8>", "all-reduce"), ("void aiter::add_rmsnorm_quant_kernel", "norm"),
     ("triton_red_fused_add_mean_mul_pow_rsqrt_0", "norm"), ("triton_poi_fused_mul_silu_1", "elementwise"), ("_topk_forward", "MoE"),
