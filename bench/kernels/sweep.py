@@ -14,7 +14,7 @@ from tunefork.bench.kernels.journal import HEADER, read
 from tunefork.bench.kernels.tune_problem import chosen_row
 from tunefork.bench.spread import Local, Ray, Task, spread
 from tunefork.kernels.moe_a16w4.config import Row, table, write_table
-from tunefork.patchset.errors import TuneforkError
+from tunefork.patchset.errors import BadInput, TuneforkError
 from tunefork.patchset.process import Say
 
 BUCKETS = (2, 8, 16, 64, 256, 1024, 16384)
@@ -40,16 +40,19 @@ class Sweep:
         return self.out / f"{self.arch}.json"
 
 
-def finished(path: Path, intermediate: int, tokens: int) -> Row | None:
-    """The choice that a journal ends with. Errors: BadInput for a damaged journal."""
+def finished(path: Path, intermediate: int, tokens: int, static: bool) -> Row | None:
+    """The choice that a journal ends with. Errors: BadInput for a damaged journal, or one that estimated what is to be measured."""
     rows, _ = read(path)
+    how, wanted = rows.get(HEADER, {}).get("how"), "modelled" if static else "measured"
+    if HEADER in rows and how != wanted:
+        raise BadInput(f"{path} holds {how} results, {wanted} ones are asked for", "give another --out, or remove the file to begin again")
     return chosen_row(rows, intermediate, tokens) if HEADER in rows else None
 
 
 def run(sweep: Sweep, place: Local | Ray, say: Say) -> list[Row]:
     """Tune what has no choice yet and write the table. Errors: TuneforkError naming the problems that failed; what was done stays."""
     sweep.out.mkdir(parents=True, exist_ok=True)
-    todo = [(problem, path) for problem, path in sweep.journals().items() if finished(path, *problem) is None]
+    todo = [(problem, path) for problem, path in sweep.journals().items() if finished(path, *problem, sweep.static) is None]
     say(f"{len(sweep.journals()) - len(todo)} of {len(sweep.journals())} problems are done, {len(todo)} to tune into {sweep.out}")
     tasks = []
     for (intermediate, tokens), path in todo:
@@ -63,7 +66,7 @@ def run(sweep: Sweep, place: Local | Ray, say: Say) -> list[Row]:
         else:
             failed.append(ended.task.name)
             say(f"{ended.task.name}: failed ({ended.problem or f'exit code {ended.finished.exit_code}'}), see {ended.task.log}")
-    rows = [row for problem, path in sweep.journals().items() if (row := finished(path, *problem))]
+    rows = [row for problem, path in sweep.journals().items() if (row := finished(path, *problem, sweep.static))]
     if rows:
         write_table(sweep.arch, rows, sweep.table)
     if failed:

@@ -19,7 +19,7 @@ from tunefork.bench.spread import Local, Ray
 from tunefork.cli import kernels_tune
 from tunefork.kernels.gfx950.model import find_tool
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, illegal, table
-from tunefork.patchset.errors import TuneforkError
+from tunefork.patchset.errors import BadInput, TuneforkError
 
 COST = WaveCost(cycles=1000, busy=500, occupancy=4)
 
@@ -76,17 +76,17 @@ def test_a_static_problem_is_resumed_where_it_stopped(tmp_path: Path, monkeypatc
     path = tmp_path / "gfx950-i360-m2.jsonl"
     with pytest.raises(KeyboardInterrupt):
         tune_problem.tune_problem("gfx950", 360, 2, path, static=True)
-    assert sweep.finished(path, 360, 2) is None
+    assert sweep.finished(path, 360, 2, static=True) is None
     tune_problem.tune_problem("gfx950", 360, 2, path, static=True)
     assert calls[2:] == few("", None, 2)[2:] or calls[2:] == [few("", None, 2)[2], *few("", None, 2)[2:]]
-    row = sweep.finished(path, 360, 2)
+    row = sweep.finished(path, 360, 2, static=True)
     assert row is not None and row.source.startswith("modelled") and "never measured" in row.source
     tune_problem.tune_problem("gfx950", 360, 2, path, static=True)
     assert len(calls) == 5, "a finished problem was estimated again"
 
 
 def done_journal(path: Path, config: LayerConfig) -> None:
-    with Journal.open(path, {"arch": "gfx950"}) as journal:
+    with Journal.open(path, {"arch": "gfx950", "how": "modelled"}) as journal:
         journal.append(tune_problem.CHOSEN, {"config": asdict(config), "us": 1.0, "source": "modelled: a test"})
 
 
@@ -103,6 +103,15 @@ def test_a_sweep_skips_what_is_done_and_writes_the_table(tmp_path: Path) -> None
     changed = sweep.take("gfx950", rows, tmp_path / "taken.json")
     taken = json.loads((tmp_path / "taken.json").read_text())["rows"]
     assert changed == 2 and len(taken) == len(table("gfx950"))
+
+
+def test_an_estimate_is_no_measurement(tmp_path: Path) -> None:
+    """On the GPU machine, a folder full of finished estimates is refused, not taken for tuned."""
+    asked = sweep.Sweep("gfx950", (360,), (2,), tmp_path, static=False)
+    done_journal(*asked.journals().values(), LayerConfig("slot", GemmConfig(1, 4, 1, 16), GemmConfig(1, 4, 1, 16)))
+    with pytest.raises(BadInput, match="holds modelled results, measured ones are asked for"):
+        sweep.run(asked, Local(("0",), 1), print)
+    assert not asked.table.exists()
 
 
 def test_a_problem_that_fails_is_named_and_the_rest_stays(tmp_path: Path) -> None:
