@@ -34,7 +34,7 @@ Inputs = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 def ours(data: Inputs, layers: Sequence[Any], config: LayerConfig | None) -> list[cases.Call]:
     """Our layer, in the configuration that the table picks or in this one."""
-    space, out = make_workspace(layers[0], data[0][0].shape[0]), torch.empty_like(data[0][0])
+    space, out = make_workspace(layers[0], data[0][0].shape[0], config=config), torch.empty_like(data[0][0])
     return [partial(fused_moe, *one, layers[number % len(layers)], out=out, workspace=space, config=config) for number, one in enumerate(data)]
 
 

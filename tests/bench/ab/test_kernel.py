@@ -62,6 +62,29 @@ def test_an_arm_that_cannot_be_timed_is_told() -> None:
 
 
 @needs_torch
+def test_an_arm_has_room_for_its_own_configuration() -> None:
+    """A file's configuration may need more scratch memory than the one that the table picks."""
+    import torch
+
+    from tunefork.bench.ab.kernel_worker import ours
+    from tunefork.kernels.moe_a16w4 import GemmConfig, LayerConfig, MoeShape, make_workspace, prepare_weights
+    from tunefork.kernels.moe_a16w4.launch import workspace_size
+    from tunefork.kernels.moe_a16w4.plan import Case, buffers
+
+    def matrix(rows: int, cols: int) -> tuple[torch.Tensor, ...]:
+        return (torch.zeros(4, rows, cols // 2, dtype=torch.uint8), torch.full((4, rows, cols // 32), 127, dtype=torch.uint8),
+                torch.zeros(4, rows, dtype=torch.bfloat16))
+
+    weights = prepare_weights(*matrix(128, 512), *matrix(512, 64), "gfx950")
+    config = LayerConfig("slot", GemmConfig(1, 4, 4, 16, split=4), GemmConfig(1, 4, 1, 16))
+    case = Case("gfx950", MoeShape(512, 64, 4), 8, 4)
+    needed = workspace_size(buffers(case, config))
+    assert make_workspace(weights, 8).memory.numel() < needed, "the table's would do, too: this shows nothing"
+    call, = ours([(torch.zeros(8, 512, dtype=torch.bfloat16), torch.zeros(8, 4))], [weights], config)
+    assert call.keywords["workspace"].memory.numel() >= needed  # type: ignore[attr-defined] # a partial
+
+
+@needs_torch
 def test_what_a_process_says_before_it_fails_is_told(tmp_path: Path) -> None:
     done = bench(tmp_path, "--cpu-timer", "--tokens", "1", "--pairs", "1")
     assert (done.returncode, "our kernels run on a GPU" in done.stderr) == (13, True), done.stderr
