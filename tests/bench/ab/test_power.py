@@ -1,4 +1,4 @@
-"""Power: the notes' figures, and the number of pairs by search."""
+"""Power: published figures, and the number of pairs by search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores and result files against numbers worked out by hand from the notes."""
+"""Scores and result files against numbers worked out by hand from the rules."""
 
 from __future__ import annotations
 

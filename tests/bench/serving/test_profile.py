@@ -1,4 +1,4 @@
-"""Profiles: ours load and say what the notes say; every mistake in a file is an error that names the file and the key."""
+"""Profiles: ours load and say what their sources say; every mistake in a file is an error that names the file and the key."""
 
 from __future__ import annotations
 
