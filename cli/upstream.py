@@ -10,7 +10,7 @@ from tunefork.cli.output import print_json, say, table
 from tunefork.patchset import pins
 from tunefork.patchset.errors import BadInput
 from tunefork.patchset.layout import Layout
-from tunefork.patchset.series import Series
+from tunefork.patchset.series import Series, patch_name
 from tunefork.patchset.submission import Submission, abort, go_on, message, standing, submit
 
 
@@ -20,7 +20,7 @@ from tunefork.patchset.submission import Submission, abort, go_on, message, stan
 @click.option("--of", default="vllm", show_default=True, metavar="UPSTREAM", help="With status: the upstream that --onto is a base of.")
 @click.option("--no-verify", is_flag=True, help="Do not run the patch's Verified-by commands on the branch; the text then says so.")
 @click.option("--continue", "resume", is_flag=True, help="Take the resolved files of work/UPSTREAM@upstream-PATCH, and go on.")
-@click.option("--abort", "forget", is_flag=True, help="Forget a conflict that waits there.")
+@click.option("--abort", "forget", is_flag=True, help="Forget a conflict that waits there; what you did there stays under a backup ref.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where the text goes (default: work/upstream-PATCH.md).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def upstream(
@@ -43,7 +43,9 @@ def upstream(
         raise BadInput("upstream needs one of --onto (which tree the pull request is for), --continue and --abort",
                        f"python build.py upstream {name} --onto main")  # fmt: skip
     if forget:
-        abort(layout, name, say=say)
+        backup = abort(layout, name, say=say)
+        if as_json:
+            print_json({"patch": patch_name(name), "aborted": True, "backup": backup})
         return 0
     done = submit(layout, name, onto, verify=not no_verify, say=say) if onto else go_on(layout, name, verify=not no_verify, say=say)
     if done.path is None:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tunefork.patchset import checkout as checkouts
-from tunefork.patchset import newbase, park, pins, rebase, variant, work
-from tunefork.patchset.attempt import Attempt, PatchOutcome, step
+from tunefork.patchset import newbase, park, picks, pins, rebase, variant, work
+from tunefork.patchset.attempt import Attempt, PatchOutcome, attempt_on, step
+from tunefork.patchset.author import stop
 from tunefork.patchset.checkout import Checkout
 from tunefork.patchset.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.patchset.git import EMAIL, EPOCH, NAME, Git
@@ -27,6 +28,7 @@ from tunefork.patchset.history import UpstreamCommit
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.mail import PatchFile
 from tunefork.patchset.materialise import Tree
+from tunefork.patchset.pins import Pin
 from tunefork.patchset.process import Say, quiet
 from tunefork.patchset.replay import CONFLICT, EMPTY, UPSTREAM
 from tunefork.patchset.resolve import commit_as, fill, resolved_tree
@@ -74,6 +76,8 @@ def submit(layout: Layout, name: str, onto: str, *, verify: bool = True, say: Sa
     WorkAtRisk where the branch holds other work.
     """
     upstream = owner(layout, name)
+    if patch_name(name) in Series.load(upstream, layout.series_dir(upstream)).picks:
+        raise BadInput(f"{name} picks a commit of {upstream}'s own: there is nothing to hand on", "name a patch of ours: python build.py upstream status")
     if notes(layout, upstream, patch_name(name)).is_file():
         raise PatchConflict(f"{name} waits to be resolved in {place_of(layout, upstream, patch_name(name))}",
                             f"python build.py upstream {name} --continue; or --abort")  # fmt: skip
@@ -87,21 +91,30 @@ def go_on(layout: Layout, name: str, *, verify: bool = True, say: Say = quiet) -
     if not file.is_file():
         raise BadInput(f"no conflict of {name} waits", f"python build.py upstream {name} --onto main")
     saved = json.loads(file.read_bytes())
+    if saved["series"] != rebase.digest(upto(Series.load(upstream, layout.series_dir(upstream)), patch_name(name))):
+        raise BadInput(f"the series of {upstream} changed since {name} came to wait",
+                       f"python build.py upstream {name} --abort, which keeps what you resolved under a backup ref; then begin again")
     return onward(layout, upstream, patch_name(name), saved["onto"], saved, verify=verify, say=say)
 
 
-def abort(layout: Layout, name: str, *, say: Say = quiet) -> None:
-    """Forget a conflict that waits: its worktree and its branch."""
+def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
+    """Forget a conflict that waits: its worktree and its branch. Work of the user's stays under a backup ref, which is returned ("" for none)."""
     upstream = owner(layout, name)
     file = notes(layout, upstream, patch_name(name))
     if not file.is_file():
         raise BadInput(f"no conflict of {name} waits, nothing to abort", "python build.py upstream status")
-    git = checkouts.primary(layout, upstream).git
-    park.remove_worktree(git, place_of(layout, upstream, patch_name(name)))
-    for ref in refs(patch_name(name)):
-        git("update-ref", "-d", ref)
-    file.unlink()
+    git, here = checkouts.primary(layout, upstream).git, worktree(layout, upstream, patch_name(name))
+    saved, ref = json.loads(file.read_bytes()), ""
+    with checkouts.locked(layout, upstream, say):
+        if here.exists() and (here.head()[1], stop.snapshot(here)) != (saved["tip"], saved["left"]):
+            ref = work.backup(here)
+            say(f"{upstream}: what the worktree held: git -C {layout.checkout(upstream)} checkout {ref}")
+        park.remove_worktree(git, here.path)
+        for each in refs(patch_name(name)):
+            git("update-ref", "-d", each)
+        file.unlink()
     say(f"{upstream}: {branch_of(patch_name(name))} is forgotten; the series is as it was")
+    return ref
 
 
 def onward(layout: Layout, upstream: str, name: str, onto: str, saved: dict[str, Any] | None, *, verify: bool, say: Say) -> Submission:
@@ -113,8 +126,10 @@ def onward(layout: Layout, upstream: str, name: str, onto: str, saved: dict[str,
     (layout.cache / "rebase").mkdir(parents=True, exist_ok=True)
     with checkouts.locked(layout, upstream, say), tempfile.TemporaryDirectory(prefix=f"{upstream}-", dir=layout.cache / "rebase") as directory:
         git = newbase.scratch(Path(directory) / "repo.git")
-        attempt = rebase.prepare(git, layout, pin, upto(series, name), onto, say)
-        if saved is not None:
+        if saved is None:
+            attempt = rebase.prepare(git, layout, pin, upto(series, name), onto, say)
+        else:
+            attempt = revived(git, layout, pin, upto(series, name), saved, say)
             resolved(layout, name, attempt, saved)
         for each in wanted[len(attempt.rows) :]:
             row = step(attempt, attempt.series.names.index(each), say)
@@ -137,15 +152,23 @@ def leave(layout: Layout, name: str, attempt: Attempt, onto: str) -> NoReturn:
     tip = clean(attempt.git, attempt)
     path = put(layout, upstream, name, attempt.git, tip)
     fill(path, attempt, attempt.series.patches[row.name])
-    rows = [asdict(each) for each in attempt.rows]
-    write_atomically(notes(layout, upstream, name), json.dumps({"onto": onto, "rows": rows, "tip": tip}).encode())
+    saved = {"onto": onto, "series": rebase.digest(attempt.series), "base": asdict(attempt.base), "rows": [asdict(each) for each in attempt.rows],
+             "tip": tip, "left": stop.snapshot(worktree(layout, upstream, name))}  # fmt: skip
+    write_atomically(notes(layout, upstream, name), json.dumps(saved).encode())
     raise PatchConflict(f"{row.name} does not go onto {attempt.base.label}: {row.why}; it waits in {path}",
                         f"resolve the markers there, then python build.py upstream {name} --continue; --abort forgets it")  # fmt: skip
 
 
+def revived(git: Git, layout: Layout, pin: Pin, series: Series, saved: dict[str, Any], say: Say) -> Attempt:
+    """The attempt on the very base that it began with, which a branch such as main may have left since; the checkouts' repository holds it."""
+    old = newbase.old_base(git, layout, pin, say)
+    newbase.borrow(git, [checkouts.primary(layout, pin.name).repository])
+    return attempt_on(git, picks.obtained(series, pin, git, say=say), rebase.revived(saved["base"]), old, say)
+
+
 def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any]) -> None:
     """Take up where ``leave`` left: the rows, and the worktree's tree as the patch that conflicted."""
-    upstream, path = attempt.series.upstream, place_of(layout, attempt.series.upstream, name)
+    path = place_of(layout, attempt.series.upstream, name)
     if not (path / ".git").exists():
         raise PatchConflict(f"{path} is gone, and the conflict waited there", f"python build.py upstream {name} --abort, then begin again")
     git = Git(path)
@@ -161,7 +184,6 @@ def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any])
         git("update-ref", refs(name)[1], commit)
         git("reset", "--quiet", "--hard", commit)
         attempt.rows = [*rows, replace(last, why=f"resolved by you; {last.why}", commit=commit)]
-    newbase.borrow(attempt.git, [checkouts.primary(layout, upstream).repository])
     attempt.tip = git.text("rev-parse", "HEAD")
     attempt.tree = Tree.read(attempt.git, attempt.tip)
 
@@ -172,6 +194,10 @@ def notes(layout: Layout, upstream: str, name: str) -> Path:
 
 def place_of(layout: Layout, upstream: str, name: str) -> Path:
     return layout.checkout(upstream, f"upstream-{name}")
+
+
+def worktree(layout: Layout, upstream: str, name: str) -> Checkout:
+    return Checkout(upstream, place_of(layout, upstream, name), f"upstream-{name}")
 
 
 def refs(name: str) -> tuple[str, str]:
@@ -196,9 +222,9 @@ def upto(series: Series, name: str) -> Series:
 
 
 def clean(git: Git, attempt: Attempt) -> str:
-    """The taken commits again, with messages that hold nothing but what upstream wants to read. Returns the last."""
+    """The taken commits again, with messages that hold nothing but what upstream wants to read; the rows name them then. Returns the last."""
     parent = attempt.base.commit
-    for row in attempt.rows:
+    for at, row in enumerate(attempt.rows):
         if row.commit is None:
             continue
         patch = attempt.series.patches[row.name]
@@ -206,6 +232,7 @@ def clean(git: Git, attempt: Attempt) -> str:
         people = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": mail.rstrip(">"), "GIT_AUTHOR_DATE": patch.date.decode(),
                   "GIT_COMMITTER_NAME": NAME, "GIT_COMMITTER_EMAIL": EMAIL, "GIT_COMMITTER_DATE": EPOCH}  # fmt: skip
         parent = git("commit-tree", f"{row.commit}^{{tree}}", "-p", parent, "-F", "-", stdin=message(patch), env=people).decode().strip()
+        attempt.rows[at] = replace(row, commit=parent)
     return parent
 
 
@@ -226,9 +253,12 @@ def put(layout: Layout, upstream: str, name: str, scratch: Git, tip: str) -> Pat
     first = checkouts.primary(layout, upstream)
     (branch, mark), path = refs(name), place_of(layout, upstream, name)
     old, ours = (first.git.answer("rev-parse", "--verify", "--quiet", ref) for ref in (branch, mark))
-    dirty = path.is_dir() and (path / ".git").exists() and work.changed_paths(Checkout(upstream, path, f"upstream-{name}"))[0]
-    if (old and old != ours) or dirty:
-        raise WorkAtRisk(f"{path.name} holds {'uncommitted changes' if dirty else f'commits of yours on {branch_of(name)}'}",
+    modified, untracked = work.changed_paths(worktree(layout, upstream, name)) if (path / ".git").exists() else ((), ())
+    if modified or untracked:
+        raise WorkAtRisk(f"{path.name} holds {'uncommitted changes' if modified else 'untracked files'}: {', '.join((modified or untracked)[:work.SHOWN])}",
+                         f"`git -C {path} stash -u` keeps them; then again")
+    if old and old != ours:
+        raise WorkAtRisk(f"{path.name} holds commits of yours on {branch_of(name)}",
                          f"push or move them (`git -C {path} branch -m my-branch`), then git worktree remove {path}, then again")  # fmt: skip
     scratch("update-ref", "refs/heads/submission", tip)
     park.remove_worktree(first.git, path)
@@ -244,13 +274,13 @@ def checked(layout: Layout, upstream: str, command: str, tree: Path, say: Say) -
     words = re.sub(r"^python3? ", f"{sys.executable} -P ", command)
     environment = {**os.environ, f"TUNEFORK_TREE_{upstream.upper()}": str(tree)}
     done = subprocess.run(["bash", "-c", words], cwd=layout.root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    lines = [line for line in (done.stdout + done.stderr).decode("utf-8", "replace").splitlines() if line.strip()]
-    return Check(command, done.returncode == 0 and not skipped(lines), "\n".join(lines[-SHOWN_LINES:]))
+    out, err = ([line for line in text.decode("utf-8", "replace").splitlines() if line.strip()] for text in (done.stdout, done.stderr))
+    return Check(command, done.returncode == 0 and not skipped(out), "\n".join([*out, *err][-SHOWN_LINES:]))
 
 
-def skipped(lines: Sequence[str]) -> bool:
-    """Whether pytest says that nothing ran: a skip is no pass."""
-    return bool(lines) and " skipped" in lines[-1] and " passed" not in lines[-1]
+def skipped(out: Sequence[str]) -> bool:
+    """Whether pytest says, in the last line of its stdout, that nothing ran: a skip is no pass."""
+    return bool(out) and " skipped" in out[-1] and " passed" not in out[-1]
 
 
 def remarks(patch: PatchFile, attempt: Attempt, *, verify: bool) -> list[str]:

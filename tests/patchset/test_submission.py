@@ -148,3 +148,73 @@ def test_only_an_ab_of_this_patch_counts(two: World) -> None:
 def test_what_to_type_instead(two: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["upstream", "one"]) == 2 and "--onto main" in capsys.readouterr().err
     assert main(["upstream", "nothing", "--onto", "v2"]) == 2 and "up: other, one, top" in capsys.readouterr().err
+
+
+def test_a_conflict_of_a_later_patch_is_gone_on_with(two: World, capsys: pytest.CaptureFixture[str]) -> None:
+    commit_upstream(two, {"a.py": A.replace(b"line 6\n", b"theirs 6\n").replace(b"line 5\n", b"ours 5\n")}, "v3")
+    commit_upstream(two, {"a.py": A.replace(b"line 10\n", b"theirs 10\n")}, "v4")
+    apply(two.layout, "up")
+    two.commit({"a.py": A.replace(b"line 5\n", b"ours 5\n").replace(b"line 6\n", b"top 6\n").replace(b"line 10\n", b"far 10\n")}, "[Up] Far",
+               "Why.\n\nDepends-On: top\n" + TRAILERS)
+    export(two.layout, "up")
+    assert main(["upstream", "far", "--onto", "v4", "--no-verify"]) == 7
+    assert "far does not go onto v4" in capsys.readouterr().err
+    path = place(two, "far")
+    (path / "a.py").write_bytes((path / "a.py").read_bytes().split(b"<<<<<<<")[0] + b"resolved\n")
+    assert main(["upstream", "far", "--continue", "--no-verify", "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert git(path, "log", "--format=%s", "-4").split("\n") == ["[Up] Far", "[Up] Top", "[Up] One", "To v4"]
+    assert [row["commit"] for row in done["patches"]] == git(path, "log", "--reverse", "--format=%H", "-3").split("\n")
+
+
+def test_a_branch_that_moved_on_meanwhile_is_not_undone(two: World, capsys: pytest.CaptureFixture[str]) -> None:
+    commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"other 5\n")}, "v3")
+    assert main(["upstream", "one", "--onto", "main", "--no-verify"]) == 7
+    base = git(two.upstream, "rev-parse", "main")
+    commit_upstream(two, {"b.py": b"later\n"}, "v4")
+    path = place(two, "one")
+    (path / "a.py").write_bytes(A.replace(b"line 5\n", b"both 5\n"))
+    capsys.readouterr()
+    assert main(["upstream", "one", "--continue", "--no-verify", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["base"] == base == git(path, "rev-parse", "HEAD^")
+    assert git(path, "diff", "--name-only", "HEAD^") == "a.py"
+
+
+def test_work_in_the_branchs_worktree_is_not_lost(two: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["upstream", "one", "--onto", "v2", "--no-verify"]) == 0
+    path = place(two, "one")
+    (path / "mine.py").write_bytes(b"mine\n")
+    assert main(["upstream", "one", "--onto", "v2", "--no-verify"]) == 3
+    assert "holds untracked files: mine.py" in capsys.readouterr().err and (path / "mine.py").read_bytes() == b"mine\n"
+    (path / "mine.py").unlink()
+    commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"other 5\n")}, "v3")
+    assert main(["upstream", "one", "--onto", "v3", "--no-verify"]) == 7
+    (path / "a.py").write_bytes(b"half resolved\n")
+    capsys.readouterr()
+    assert main(["upstream", "one", "--abort", "--json"]) == 0
+    ref = json.loads(capsys.readouterr().out)["backup"]
+    assert git(two.checkout, "show", f"{ref}:a.py") == "half resolved"
+
+
+def test_a_series_that_changed_meanwhile_is_refused(two: World, capsys: pytest.CaptureFixture[str]) -> None:
+    commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"other 5\n")}, "v3")
+    assert main(["upstream", "top", "--onto", "v3", "--no-verify"]) == 7
+    assert main(["patch", "drop", "other"]) == 0
+    capsys.readouterr()
+    assert main(["upstream", "top", "--continue", "--no-verify"]) == 2
+    assert "the series of up changed since top came to wait" in capsys.readouterr().err
+
+
+def test_a_skip_is_no_pass_whatever_stderr_says(two: World) -> None:
+    from tunefork.patchset.submission import checked
+
+    assert not checked(two.layout, "up", "echo '1 skipped in 0.01s'; echo 'a warning' >&2", two.checkout, print).passed
+    assert checked(two.layout, "up", "echo '1 passed, 1 skipped in 0.01s'; echo 'a warning' >&2", two.checkout, print).passed
+
+
+def test_a_pick_is_not_handed_back(two: World, capsys: pytest.CaptureFixture[str]) -> None:
+    with (two.series / "series").open("a") as series:
+        series.write(f"pick {git(two.upstream, 'rev-parse', 'v2')} fifty\n")
+    assert main(["patch", "lock", "up"]) == 0
+    capsys.readouterr()
+    assert main(["upstream", "fifty", "--onto", "v1"]) == 2 and "there is nothing to hand on" in capsys.readouterr().err
