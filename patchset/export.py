@@ -54,7 +54,8 @@ def export(layout: Layout, upstream: str, spec: str | None = None, *, dry_run: b
         check_ready(checkout, held, say)
         files = canonical.files(checkout.git, held.base, "HEAD")
         series = picks.obtained(series, pin, checkout.git, say=say)
-        commits = picks.kept(series, checkout.git, {patch.name: patch.commit for patch in held.patches}, name_commits(files, held, series))
+        given = zip(name_commits(files, held, series), files, strict=True)
+        commits = picks.kept(series, checkout.git, ((name, commit, data) for (name, data), (commit, _) in given))
         named = with_pulled(commits, {commit for commit, _ in files}, held, series, checkout)
         handled = {patch.name for patch in held.patches} | {name for name, _ in named}
         if set(series.names) - handled or named != commits:  # the variant leaves them out, or they came since it was applied

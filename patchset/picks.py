@@ -6,13 +6,14 @@ trees everywhere. The commit is fetched once per checkout, with its parent, from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from tunefork.patchset import mail
 from tunefork.patchset.errors import BadInput, SourceError
 from tunefork.patchset.git import Git
 from tunefork.patchset.mail import PatchFile
+from tunefork.patchset.materialise import Mismatch, materialise
 from tunefork.patchset.mirror import FETCH_OPTIONS
 from tunefork.patchset.pins import Pin
 from tunefork.patchset.process import Say, quiet
@@ -61,21 +62,23 @@ def ref(sha: str) -> str:
     return f"refs/tunefork/picks/{sha}"
 
 
-def kept(series: Series, git: Git, held: Mapping[str, str], named: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """(name, file) of exported commits with a pick's line in place of its file where the commit changes what it did when it was applied.
+def kept(series: Series, git: Git, commits: Iterable[tuple[str, str, bytes]]) -> list[tuple[str, bytes]]:
+    """(name, file) of exported commits, with a pick's line in place of its file where picking there makes the very tree of the commit.
 
-    held: patch name -> the commit it was applied as. A pick that was edited becomes a patch file of its own.
+    commits: (patch name, commit, its file). A pick that was edited, whatever of it, becomes a patch file of its own.
     """
-    lines = {name: changed_lines(git("diff-tree", "-p", *DIFF, f"{held[name]}^", held[name])) for name in series.picks if name in held}
-    return [(name, series.files[name] if name in lines and changed_lines(data) == lines[name] else data) for name, data in named]
+    return [(name, series.files[name] if name in series.picks and remakes(git, series.patches[name], commit) else data) for name, commit, data in commits]
+
+
+def remakes(git: Git, patch: PatchFile, commit: str) -> bool:
+    """Whether a pick, made on a commit's parent, gives its tree."""
+    try:
+        made = materialise(git, git.text("rev-parse", f"{commit}^"), [patch])
+    except Mismatch:
+        return False
+    return made[0].tree == git.text("rev-parse", f"{commit}^{{tree}}")
 
 
 def patch_of(series: Series, name: str, data: bytes) -> PatchFile:
     """A patch from what the series folder holds, or will hold, of it."""
     return series.patches[name] if picked_commit(data) else mail.read(name, data)
-
-
-def changed_lines(diff: bytes) -> list[bytes]:
-    """The removed and added lines of a patch, without the names of the files."""
-    body = diff.partition(b"diff --git ")[2]
-    return [line for line in body.split(b"\n") if line[:1] in (b"+", b"-") and line[:4] not in (b"+++ ", b"--- ")]

@@ -228,8 +228,7 @@ def finish(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attemp
     git, upstream, base = attempt.git, attempt.series.upstream, attempt.base
     files = canonical.files(git, base.commit, attempt.tip)
     kept = [row.name for row in attempt.rows if row.commit]
-    made = {each.name: each.commit for each in attempt.made}
-    named = picks.kept(attempt.series, git, made, [(name, data) for name, (_, data) in zip(kept, files, strict=True)])
+    named = picks.kept(attempt.series, git, ((name, commit, data) for name, (commit, data) in zip(kept, files, strict=True)))
     planned, lock = exporting.plan(attempt.series, named, git, base.commit, new.commit)
     backup = ""
     source = sources.obtain(new, layout, say, "sdist" if base.kind == "sdist" else "git")

@@ -126,3 +126,13 @@ def test_show_prints_the_commit(world: World, capsys: pytest.CaptureFixture[str]
     assert main(["patch", "show", "fix-forty", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["picked"] == sha and "+fixed 40" in shown["text"]
+
+
+def test_an_edit_that_changes_no_line_is_not_lost(world: World) -> None:
+    with_pick(world)
+    apply(world.layout, "up")
+    (world.checkout / "b.py").chmod(0o755)
+    (world.checkout / "blob.bin").write_bytes(b"\0other")
+    git(world.checkout, "commit", "--quiet", "--all", "--amend", "--no-edit")
+    assert set(export(world.layout, "up").changed) == {"fix-forty.patch", "series", "series.lock"}
+    assert (world.checkout / "b.py").stat().st_mode & 0o100 and (world.checkout / "blob.bin").read_bytes() == b"\0other"
