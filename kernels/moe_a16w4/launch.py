@@ -68,6 +68,17 @@ def _check(x: torch.Tensor, logits: torch.Tensor, weights: Weights, out: torch.T
         raise BadInput(f"M = {tokens} is outside 1..16384", "split the batch")
 
 
+def _check_choice(experts: int, topk: int, expert_map: torch.Tensor | None, num_live: torch.Tensor | None) -> None:
+    """What the kernels would read past, or choose twice."""
+    if not 1 <= topk <= experts:
+        raise BadInput(f"topk = {topk} of {experts} experts", "choose between 1 and all of them")
+    if expert_map is not None and (expert_map.shape != (experts,) or expert_map.dtype != torch.int32 or not expert_map.is_contiguous()):
+        raise BadInput(f"expert_map: expected ({experts},) int32, contiguous, got {tuple(expert_map.shape)} {expert_map.dtype}",
+                       "give each column of router_logits its local id, or -1")
+    if num_live is not None and (num_live.numel() != 1 or num_live.dtype != torch.int32):
+        raise BadInput(f"num_live: expected (1,) int32, got {tuple(num_live.shape)} {num_live.dtype}", "pass one count, on the device")
+
+
 def _run(step: Step, env: dict[str, Any]) -> None:
     arguments = {name: None if key is None else env[key] for name, key in step.bind.items()}
     step.kernel[step.grid](**arguments, **step.constants, num_warps=step.warps, num_stages=1, **step.options)
@@ -94,6 +105,7 @@ def fused_moe(
     """
     out = torch.empty_like(x) if out is None else out
     _check(x, router_logits, weights, out)
+    _check_choice(router_logits.shape[1], topk, expert_map, num_live)
     tokens, arch = x.shape[0], weights.layout13.arch
     shape = MoeShape(weights.hidden, weights.intermediate, weights.experts, topk)
     if expert_map is None and router_logits.shape[1] != weights.experts:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, MoeShape, illegal, pick, table
+from tunefork.kernels.moe_a16w4.launch import fused_moe
 from tunefork.kernels.moe_a16w4.plan import Case, buffers, plan
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference, route, swiglu_oai
 from tunefork.kernels.moe_a16w4.weights import prepare_weights, restore_weights
@@ -102,6 +103,20 @@ def test_wrong_weights_are_named(index: int, change: Any, match: str) -> None:
     weights[index] = change(weights[index])
     with pytest.raises(BadInput, match=match):
         prepare_weights(*weights, arch="gfx950")
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"x": torch.zeros(0, 48).bfloat16(), "router_logits": torch.zeros(0, 6)}, "M = 0"), ({"x": torch.zeros(2, 96).bfloat16()[:, ::2]}, "x: expected"),
+    ({"router_logits": torch.zeros(3, 6)}, "router_logits"), ({"router_logits": torch.zeros(2, 8)}, "8 logits for 6 experts"),
+    ({"topk": 7}, "topk = 7 of 6"), ({"topk": 0}, "topk = 0"), ({"expert_map": torch.zeros(5, dtype=torch.int32)}, "expert_map"),
+    ({"expert_map": torch.zeros(6, dtype=torch.int64)}, "expert_map"), ({"num_live": torch.tensor([1])}, "num_live"),
+    ({"num_live": torch.ones(2, dtype=torch.int32)}, "num_live"), ({"out": torch.zeros(2, 48)}, "out: expected"),
+])  # fmt: skip
+def test_wrong_inputs_are_named_before_anything_is_launched(change: dict[str, Any], match: str) -> None:
+    """A seventh of six experts, or a map that is too short, would be read past without a word."""
+    given = {"x": torch.zeros(2, 48).bfloat16(), "router_logits": torch.zeros(2, 6), "weights": prepare_weights(*tiny(), arch="gfx950")}
+    with pytest.raises(BadInput, match=match):
+        fused_moe(**{**given, **change})
 
 
 @pytest.mark.parametrize("arch", ["nvidia", "gfx950"])
