@@ -21,6 +21,7 @@ from tunefork.patchset.series import NAME as PATCH_NAME
 ENDINGS = (".patch", ".diff", ".eml", ".mbox")
 HEADER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)$")
 BRACKETS = re.compile(r"^\s*((Re:|re:)\s*|\[[^\]]*(?<![\w-])PATCH(?![\w-])[^\]]*\]\s*)+")
+MAIL_BEGINS = re.compile(rb"(?:\A|\n)From [^\n]*\d{4}[^\n]*\n(?=[A-Za-z-]+:[ \t])")  # as git mailsplit finds them
 MAIL_HEADER = re.compile(rb"(?i)^(From|Date|Subject):\s")
 DIFF_BEGINS = re.compile(rb"^(diff --git |diff -|Index: |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
 ENDS = re.compile(rb"^---[ \t]*$", re.MULTILINE)
@@ -99,6 +100,8 @@ def read(name: str, file: str, data: bytes, strip: int) -> Foreign:
     first = data.partition(b"\n")[0]
     if first.endswith(b"\r"):
         data = data.replace(b"\r\n", b"\n")
+    if is_mail(data) and (mails := len(MAIL_BEGINS.findall(data))) > 1:
+        raise BadInput(f"{file} holds {mails} mails, and a patch is one", f"`git mailsplit -oDIR {file}` makes a file of each in DIR; import that")
     author, date, message, rest = read_mail(name, data) if is_mail(data) else read_plain(name, data)
     return Foreign(name, file, author, date, message, parse(file, rest, strip))
 

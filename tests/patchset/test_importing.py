@@ -191,3 +191,26 @@ def test_a_dry_run_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 def test_names_are_kept_where_they_can_be(file: str, name: str) -> None:
     assert fresh_name(file, set()) == name and fresh_name(file, {name}) == f"{name}-2"
     assert os.sep not in name
+
+
+def test_a_mailbox_of_several_is_not_made_one_patch(world: World, tmp_path: Path) -> None:
+    for at in (1, 2):
+        (world.upstream / "b.py").write_bytes(b"%d\n" % at)
+        git(world.upstream, "commit", "--quiet", "--all", "-m", f"Number {at}\n\n{BODY}")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "all.mbox").write_text(git(world.upstream, "format-patch", "--stdout", "v1") + "\n")
+    with pytest.raises(BadInput, match=r"all\.mbox holds 2 mails") as refused:
+        import_folder(world.layout, tmp_path / "in", "up")
+    assert "git mailsplit -oDIR" in refused.value.remedy
+    git(tmp_path, "mailsplit", f"-o{tmp_path / 'in'}", str(tmp_path / "in" / "all.mbox"))
+    (tmp_path / "in" / "all.mbox").unlink()
+    assert [each.subject for each in import_folder(world.layout, tmp_path / "in", "up").patches] == ["Number 1", "Number 2"]
+
+
+@pytest.mark.parametrize("path", ["../evil", "pkg/../../evil", ".git/hooks/x", "sub/.GIT/config", "./dot", "x//y", "git~1/x"])
+def test_a_path_that_git_does_not_hold_changes_nothing(world: World, tmp_path: Path, path: str) -> None:
+    apply(world.layout, "up")
+    text = f"Subject\n\ndiff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+evil\n"
+    with pytest.raises(PatchConflict, match="a path that git does not check out"):
+        import_folder(world.layout, quilt(tmp_path / "in", bad=text.encode()), "up")
+    assert world.names() == [] and apply(world.layout, "up").changed == 0
