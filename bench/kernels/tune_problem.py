@@ -102,6 +102,17 @@ def choose_modelled(journal: Journal, arch: str, intermediate: int, tokens: int)
     journal.append(CHOSEN, {"config": asdict(chosen), "us": up + down, "source": source})
 
 
+def require_device(candidate: Candidate) -> None:
+    """TuneforkError where a candidate that failed has left a process whose every later launch fails: those would be refused for nothing."""
+    import torch
+
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        raise TuneforkError(f"{candidate} broke the GPU's context: {str(error).splitlines()[0]}",
+                            "run the same command again: it goes on after this candidate") from None
+
+
 def measure_all(journal: Journal, arch: str, intermediate: int, tokens: int) -> None:
     """Time every candidate, then the best whole layers; each result is written as it comes."""
     import torch
@@ -118,7 +129,11 @@ def measure_all(journal: Journal, arch: str, intermediate: int, tokens: int) -> 
 
     for candidate, us in time_parts(problem, layers, arch, done):
         journal.append(key_of(candidate), {"us": us} if us is not None else {"refused": "it does not run; see the log"})
+        if us is None:
+            require_device(candidate)
     best = best_layers(by_candidate(journal.rows), shape_of(intermediate), tokens, arch)
+    if not best:
+        raise TuneforkError(f"no configuration of {arch} runs for I={intermediate} M={tokens}", f"read {journal.path}")
     timed = compare(layer_calls(problem, layers, best))
     for config, taken in zip(best, timed.values(), strict=True):
         journal.append(json.dumps(asdict(config), sort_keys=True), {"us": taken.us, "us_lo": taken.us_lo, "us_hi": taken.us_hi, "rounds": taken.rounds})

@@ -8,7 +8,6 @@ Modelled by llvm-mca: it knows no caches, no HBM, no other waves. It compares tw
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -116,6 +115,13 @@ def aiter_modelled(found: dict[str, Any], tool: Path) -> Modelled:
     return modelled(main_part(parse(found["text"]), found["arguments"], ("W",), trips, tool), useful)
 
 
+def best_of(peers: Sequence[tuple[Modelled, dict[str, Any]]]) -> tuple[Modelled, dict[str, Any]]:
+    """The least of either number, and the case with the least loop; where every loop is unrolled away there is none, and main parts decide."""
+    looped = [(one.loop, code) for one, code in peers if one.loop is not None]
+    loop, case = min(looped, key=lambda pair: pair[0]) if looped else (None, min(peers, key=lambda pair: pair[0].main_part)[1])
+    return Modelled(loop, min(one.main_part for one, _ in peers)), case
+
+
 def compare(tree: Path, tool: Path, *, tps: Sequence[int] = (8, 1), tokens: int = TOKENS, native_only: bool = False, cache: Path | None = None) -> list[Beside]:
     """Both GEMMs at each TP, beside the best of AITER's kernel in ``tree``. Errors: CompileFailed, Gfx950Error."""
     gemms = [(tp, *size) for tp in tps for size in ((2 * HIDDEN // tp, HIDDEN, True), (HIDDEN, HIDDEN // tp, False))]
@@ -125,9 +131,7 @@ def compare(tree: Path, tool: Path, *, tps: Sequence[int] = (8, 1), tokens: int 
     for (tp, _, _, up), group in zip(gemms, cases, strict=True):
         mine = ours(our_rows(tp, tokens)[0 if up else 1], tool, cache)
         peers = [next(found) for _ in group]
-        loops = [(peer.loop or math.inf, code) for peer, code in peers]
-        _, case = min(loops, key=lambda pair: pair[0])
-        best = Modelled(min(loop for loop, _ in loops), min(peer.main_part for peer, _ in peers))
+        best, case = best_of(peers)
         label = f"{case['n']}x{case['k']} {case['swizzle'] or 'plain scales'} BN{case['config']['block_n']} {case['config']['num_warps']} waves"
         rows.append(Beside(tp, "gate/up" if up else "down", tokens, mine, best, label))
     return rows

@@ -85,6 +85,36 @@ def test_a_static_problem_is_resumed_where_it_stopped(tmp_path: Path, monkeypatc
     assert len(calls) == 5, "a finished problem was estimated again"
 
 
+def test_candidates_after_one_that_broke_the_gpu_are_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An illegal access leaves a process in which nothing launches any more: the next process goes on with the next candidate."""
+    import torch
+
+    from tunefork.bench.kernels import cases, tune
+
+    asked: list[Candidate] = []
+
+    def time_parts(problem: Any, layers: Any, arch: str, done: Any) -> Any:
+        for candidate in few(arch, None, 2):
+            if not done(candidate):
+                asked.append(candidate)
+                yield candidate, None
+
+    def broken() -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(tune, "time_parts", time_parts)
+    monkeypatch.setattr(cases, "random_plain", lambda *_: ())
+    monkeypatch.setattr(cases, "layers", lambda *_: [])
+    monkeypatch.setattr(torch.cuda, "synchronize", broken)
+    for _ in range(2):
+        with Journal.open(tmp_path / "j.jsonl", {"arch": "gfx950"}) as journal, pytest.raises(TuneforkError, match="illegal memory access"):
+            tune_problem.measure_all(journal, "gfx950", 360, 2)
+    assert asked == few("", None, 2)[:2]
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    with Journal.open(tmp_path / "j.jsonl", {"arch": "gfx950"}) as journal, pytest.raises(TuneforkError, match="no configuration of gfx950 runs"):
+        tune_problem.measure_all(journal, "gfx950", 360, 2)
+
+
 def done_journal(path: Path, config: LayerConfig) -> None:
     with Journal.open(path, {"arch": "gfx950", "how": "modelled"}) as journal:
         journal.append(tune_problem.CHOSEN, {"config": asdict(config), "us": 1.0, "source": "modelled: a test"})

@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from tunefork.cli.kernels_compare import pinned
-from tunefork.kernels.gfx950.against import LIMIT, compare
+from tunefork.kernels.gfx950.against import LIMIT, Beside, Modelled, best_of, compare
 from tunefork.kernels.gfx950.model import absent, find_tool
 from tunefork.patchset.errors import SourceError
+
+
+def test_loops_that_are_unrolled_away_leave_the_main_parts_to_decide() -> None:
+    """A loop that AITER's code does not have is no infinitely slow one, beside which everything passes."""
+    best, case = best_of([(Modelled(None, 90.0), {"k": 1}), (Modelled(None, 80.0), {"k": 2})])
+    assert (best, case) == (Modelled(None, 80.0), {"k": 2})
+    row = Beside(8, "down", 16, Modelled(50.0, 79.0), best, "")
+    assert row.ratio == 79 / 80 and not row.ok
+    assert best_of([(Modelled(None, 70.0), {"k": 1}), (Modelled(60.0, 80.0), {"k": 2})]) == (Modelled(60.0, 70.0), {"k": 2})
 
 
 @pytest.mark.aiter
