@@ -86,19 +86,23 @@ def resumed(file: Path, series: Series) -> Journal:
 
 
 def searched(layout: Layout, series: Series, journal: Journal) -> Bisected:
-    """Run the bisection, and bring back the variant that the checkout held whatever happens."""
+    """Run the bisection, and bring back the variant that the checkout held whatever happens; after a kill, the one that it held before that."""
     asked, name = journal.asked, series.upstream
     profile, command = asked["profile"], str(asked["command"])
-    held = checkout.primary(layout, name).state()
     moves = not profile and PLACE not in command
+    held = checkout.primary(layout, name).state()
+    asked["held"] = asked.get("held") or (held.variant if held else None)
+    journal.save()
     try:
         return bisection.bisect(
             series, journal, lambda spec: judged(layout, spec, str(profile)) if profile else ran(layout, name, spec, command, move=moves),
             good=str(asked["good"]), bad=str(asked["bad"]), subsets=bool(asked["subsets"]), say=say,
         )  # fmt: skip
     finally:
-        if moves and held is not None:
-            applying.apply(layout, name, held.variant, say=say)
+        if moves and asked["held"]:
+            applying.apply(layout, name, str(asked["held"]), say=say)
+            asked["held"] = None
+            journal.save()
 
 
 def ran(layout: Layout, upstream: str, spec: str, command: str, *, move: bool) -> Verdict:

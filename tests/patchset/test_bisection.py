@@ -13,6 +13,7 @@ from tunefork.cli.main import main
 from tunefork.patchset import bisection
 from tunefork.patchset.apply import apply
 from tunefork.patchset.bisection import BAD, GOOD, SKIP, Journal, Verdict
+from tunefork.patchset.checkout import Checkout
 from tunefork.patchset.errors import BadInput, TuneforkError
 from tunefork.patchset.export import export
 from tunefork.patchset.series import Series
@@ -130,3 +131,19 @@ def test_the_verdict_of_an_ab() -> None:
         BAD, GOOD, GOOD, SKIP]  # fmt: skip
     with pytest.raises(TuneforkError, match="no verdict"):
         command.of_outcome(9, b'{"error": {}}')
+
+
+def test_after_a_kill_the_variant_of_before_comes_back(seven: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import os
+    import signal
+
+    apply(seven.layout, "up", "without:p7")
+    if (child := os.fork()) == 0:  # killed with the checkout on a variant that the bisection chose
+        monkeypatch.setattr(command, "ran", lambda layout, name, spec, *_, **__: (apply(layout, name, spec), os.kill(os.getpid(), signal.SIGKILL)))
+        main(["bisect", "up", "--run", "test ! -e p4.txt"])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    state = Checkout("up", seven.checkout).state()
+    assert state is not None and state.variant == "base"
+    assert main(["bisect", "up", "--continue"]) == 0 and "p4 is the first patch" in capsys.readouterr().out
+    state = Checkout("up", seven.checkout).state()
+    assert state is not None and state.variant == "without:p7"
