@@ -38,13 +38,15 @@ def kernels(quick: bool, tps: tuple[str, ...], tokens: tuple[int, ...], no_peers
         from tunefork.bench.kernels import measure
         from tunefork.bench.kernels.check import NOT_TIMED, check
         from tunefork.bench.kernels.timing import ROUNDS
+        from tunefork.bench.serving import devices
     except ModuleNotFoundError as error:
         raise MissingTool(f"the kernels need {error.name}, which this Python lacks", "python build.py develop") from error
     sizes = tuple(int(tp) for tp in tps) or (QUICK_TPS if quick else measure.TPS)
     counts = tokens or (measure.QUICK_TOKENS if quick else measure.TOKENS)
     timed = torch.cuda.is_available()
     if timed:
-        rows = measure.measure(sizes, counts, QUICK_ROUNDS if quick else ROUNDS, with_peers=not no_peers)
+        with devices.machine(Layout.here().cache, say):
+            rows = measure.measure(sizes, counts, QUICK_ROUNDS if quick else ROUNDS, with_peers=not no_peers, say=say)
         save(rows, out or Layout.here().work / "kernels", sizes)
     else:
         rows = check(sizes, counts)

@@ -24,6 +24,7 @@ from tunefork.kernels.moe_a16w4 import fused_moe, make_workspace
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 from tunefork.kernels.moe_a16w4.weights import Weights
 from tunefork.patchset.errors import MissingTool, TuneforkError
+from tunefork.patchset.process import Say
 
 TOLERANCE, PEER_TOLERANCE = 4e-3, 2e-2
 TPS = (8, 4, 2, 1)
@@ -59,7 +60,7 @@ def _error(got: torch.Tensor, want: torch.Tensor) -> float:
 
 
 def measure_problem(
-    problem: cases.Problem, plain: cases.Plain, layers: Sequence[Weights], found: dict[str, peers.Layer], rounds: int = ROUNDS
+    problem: cases.Problem, plain: cases.Plain, layers: Sequence[Weights], found: dict[str, peers.Layer], rounds: int = ROUNDS, say: Say = print
 ) -> list[Row]:
     """All implementations of one problem, checked and then timed together."""
     data = cases.inputs(problem, "cuda", cases.calls(problem))
@@ -76,7 +77,7 @@ def measure_problem(
             # Naive torch launches thousands of kernels and reads every expert: two calls are far beyond the L2.
             implementations[name] = [partial(run, *d) for d in (data[:2] if name == "torch" else data)]
         else:
-            print(f"{name} is left out at {problem}: relative error {error:.2e}")
+            say(f"{name} is left out at {problem}: relative error {error:.2e}")
     implementations["floor"] = [floor_call(layers[i % len(layers)], d[1], cases.TOPK) for i, d in enumerate(data)]
     timed = compare(implementations, rounds)
     hit = sum(cases.hit_experts(logits) for _, logits in data) / len(data)
@@ -85,7 +86,8 @@ def measure_problem(
                 errors.get(name, 0.0)) for name, t in timed.items()]
 
 
-def measure(tps: Iterable[int] = TPS, tokens: Iterable[int] = TOKENS, rounds: int = ROUNDS, with_peers: bool = True) -> list[Row]:
+def measure(tps: Iterable[int] = TPS, tokens: Iterable[int] = TOKENS, rounds: int = ROUNDS, with_peers: bool = True,
+            say: Say = print) -> list[Row]:
     """Rows of every (tp, M). Raises MissingTool without a GPU: then `check` is what can be known."""
     if not torch.cuda.is_available():
         raise MissingTool("no GPU: nothing was timed", "run it on a machine with one; the correctness part runs anywhere")
@@ -93,9 +95,9 @@ def measure(tps: Iterable[int] = TPS, tokens: Iterable[int] = TOKENS, rounds: in
     for tp in tps:
         plain = cases.random_plain(tp, "cuda")
         layers = cases.layers(plain, tp)
-        found = peers.available(plain) if with_peers else {}
+        found = peers.available(plain, say) if with_peers else {}
         for count in tokens:
-            rows += measure_problem(cases.Problem(tp, count), plain, layers, found, rounds)
+            rows += measure_problem(cases.Problem(tp, count), plain, layers, found, rounds, say)
         del plain, layers, found
         torch.cuda.empty_cache()
     return rows

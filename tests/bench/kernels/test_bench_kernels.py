@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
 
+from tunefork.bench.kernels import cases, measure
 from tunefork.bench.kernels.check import CHIP, NOT_TIMED
 from tunefork.cli.bench_kernels import kernels
 from tunefork.kernels import registry
 from tunefork.patchset.errors import TuneforkError
+from tunefork.patchset.process import Say
 
 WANTED = {"op", "tp", "M", "impl", "us", "us_lo", "us_hi", "bytes", "floor_us", "chip"}
 
@@ -40,3 +44,26 @@ def test_the_table_says_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "relative_error", lambda row, arch: 0.001)
     done = CliRunner().invoke(kernels, ["--quick"], standalone_mode=False)
     assert done.return_value == 0 and "not timed (chip: none" in done.stdout and done.stdout.count("1.0e-03") == 6 and NOT_TIMED in done.stderr
+
+
+def test_timed_rows_are_all_that_stdout_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is said of peers goes to stderr, and no other measurement of ours can start meanwhile. The times are made up: they need a GPU."""
+
+    def made_up(problem: cases.Problem, plain: object, layers: object, found: object, rounds: int, say: Say) -> list[measure.Row]:
+        (lock,) = (tmp_path / "cache").glob("trial-*.lock")
+        with lock.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        say("tk is left out")
+        return [measure.Row("moe_a16w4", problem.tp, problem.tokens, impl, 2.0, 1.0, 3.0, 5, 1.0, "made up", 1e-3) for impl in ("ours", "floor")]
+
+    monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cases, "random_plain", lambda tp, device: ())
+    monkeypatch.setattr(cases, "layers", lambda plain, tp: [])
+    monkeypatch.setattr(measure, "measure_problem", made_up)
+    done = CliRunner().invoke(kernels, ["--tp", "8", "--tokens", "1", "--json", "--out", str(tmp_path)], standalone_mode=False)
+    assert done.return_value == 0, done.exception
+    assert [(row["impl"], row["timed"]) for row in json.loads(done.stdout)] == [("ours", True), ("floor", True)]
+    assert "peer tk is absent" in done.stderr and "tk is left out" in done.stderr
+    (record,) = tmp_path.glob("moe_a16w4-made-up-*.json")
+    assert set(json.loads(record.read_text())["rows"][0]) >= WANTED
