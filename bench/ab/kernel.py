@@ -34,6 +34,8 @@ from tunefork.patchset.state import write_atomically
 
 METRIC, FILE, OPERATIONS = "layer_us", "kernel.json", ("moe_a16w4",)
 DEADLINE_S = 3600.0
+MUST_AGREE = {"chip": "on", "torch": "with torch", "triton": "with Triton", "code": "of kernels"}
+"""What of a pair must be as in the first one, and the word before it; code: a hash over kernels/moe_a16w4 and kernels/mxfp4."""
 Timer = Literal["gpu", "cpu"]
 NOTES: dict[str, str] = {
     "gpu": "graph replay, inputs and weights rotated past the caches",
@@ -87,8 +89,11 @@ def begin(where: Path, wanted: KernelPlan) -> KernelPlan:
     """Write the plan, or take up the same one."""
     path = where / FILE
     if path.is_file():
-        data = json.loads(path.read_bytes())
-        planned = KernelPlan(**{**data, "tokens": tuple(data["tokens"])})
+        try:
+            data = json.loads(path.read_bytes())
+            planned = KernelPlan(**{**data, "tokens": tuple(data["tokens"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} is damaged: {type(error).__name__}: {error}", "another --name, or remove the experiment's folder") from None
         differing = [name for name, value in asdict(planned).items() if name != "seed" and value != asdict(wanted)[name]]
         if differing:
             raise BadInput(f"experiment {planned.name} was planned otherwise: {', '.join(differing)} differ from {path}", "another --name")
@@ -98,13 +103,24 @@ def begin(where: Path, wanted: KernelPlan) -> KernelPlan:
     return wanted
 
 
+def kept(path: Path, planned: KernelPlan) -> dict[str, Any] | None:
+    """A pair that is there and whole, else None: a damaged one is measured again."""
+    try:
+        one: dict[str, Any] = json.loads(path.read_bytes())
+        whole = all(one["us"][str(count)][arm] for count in planned.tokens for arm in "AB") and isinstance(one["chip"], str) and "foreign" in one
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return one if whole else None
+
+
 def run(layout: Layout, where: Path, planned: KernelPlan, pairs: int, say: Say) -> list[dict[str, Any]]:
     """Measure the pairs that are not there, one process each; all of them. NothingMeasured where a process fails."""
     gpus = devices.visible()[:1] if planned.timer == "gpu" else ()
     for pair in range(pairs):
         path = where / f"pair-{pair + 1}.json"
-        if path.is_file():
+        if kept(path, planned):
             continue
+        path.unlink(missing_ok=True)
         with devices.machine(layout.cache, say):
             say(f"pair {pair + 1} of {pairs}: {' and '.join(f'M {count}' for count in planned.tokens)}")
             foreign = on_devices(gpus) if gpus else ""
@@ -119,7 +135,7 @@ def run(layout: Layout, where: Path, planned: KernelPlan, pairs: int, say: Say) 
 
 
 def outcome(planned: KernelPlan, found: Sequence[dict[str, Any]]) -> KernelOutcome:
-    """Judge all problems; pairs of another chip than the first, or beside somebody else's process, are left out."""
+    """Judge all problems; pairs of another chip or other code than the first, or beside somebody else's process, are left out."""
     rejected = tuple(Rejected(number, reason) for number, one in enumerate(found) if (reason := spoiled(one, found[0])))
     good = [one for number, one in enumerate(found) if number not in {bad.pair for bad in rejected}]
     values = {count: [(median(one["us"][str(count)]["A"]), median(one["us"][str(count)]["B"])) for one in good] for count in planned.tokens}
@@ -131,7 +147,8 @@ def spoiled(one: dict[str, Any], first: dict[str, Any]) -> str:
     """Why a pair does not count; "" where it does."""
     if one["foreign"]:
         return f"another process was on the device: {one['foreign']}"
-    return f"on {one['chip']}, the first pair on {first['chip']}" if one["chip"] != first["chip"] else ""
+    return next((f"{word} {one.get(name)}, the first pair {word} {first.get(name)}" for name, word in MUST_AGREE.items()
+                 if one.get(name) != first.get(name)), "")
 
 
 def as_json(found: KernelOutcome) -> dict[str, object]:

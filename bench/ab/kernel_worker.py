@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import sys
@@ -21,6 +22,7 @@ from tunefork.bench.kernels import cases, peers
 from tunefork.bench.kernels.measure import PEER_TOLERANCE, TOLERANCE
 from tunefork.bench.kernels.timing import compare
 from tunefork.bench.serving.host import host
+from tunefork.kernels import moe_a16w4, mxfp4
 from tunefork.kernels.moe_a16w4 import fused_moe, make_workspace
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
@@ -83,6 +85,15 @@ def on_cpu(candidates: Mapping[str, Sequence[Callable[[], object]]], rounds: int
     return taken
 
 
+def code() -> str:
+    """A hash over our kernels' sources and tables: what `shipped` means may change between two pairs."""
+    found = hashlib.sha256()
+    for folder in (Path(moe_a16w4.__file__).parent, Path(mxfp4.__file__).parent):
+        for path in sorted((*folder.rglob("*.py"), *folder.rglob("*.json"))):
+            found.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
 def measure(plan: Mapping[str, Any], pair: int) -> dict[str, Any]:
     """Both arms on every problem."""
     gpu = plan["timer"] == "gpu"
@@ -102,7 +113,8 @@ def measure(plan: Mapping[str, Any], pair: int) -> dict[str, Any]:
         us[str(tokens)] = ({name: list(one.rounds) for name, one in compare(timed, plan["rounds"], seed).items()} if gpu
                            else on_cpu(timed, plan["rounds"], seed))
     chip = torch.cuda.get_device_name() if gpu else f"CPU {host().cpu}"
-    return {"chip": chip, "us": us, "errors": errors, "host": host().name, "torch": torch.__version__, "triton": triton.__version__}
+    return {"chip": chip, "us": us, "errors": errors, "host": host().name, "torch": torch.__version__, "triton": triton.__version__,
+            "code": code()}
 
 
 def main(plan: str, pair: str, out: str, foreign: str) -> int:

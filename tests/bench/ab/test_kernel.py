@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,40 @@ def test_pairs_of_another_chip_and_beside_others_are_left_out() -> None:
     assert [(bad.pair, bad.reason) for bad in found.rejected] == [
         (1, "on other, the first pair on chip"), (2, "another process was on the device: 4711, python")]
     assert found.judgements[1].pairs == 2 and found.chips == ("chip", "other")
+
+
+@pytest.mark.parametrize(("name", "reason"), [
+    ("triton", "with Triton 3.7.1, the first pair with Triton 3.6.0"), ("code", "of kernels 3.7.1, the first pair of kernels 3.6.0")])
+def test_pairs_of_other_code_are_left_out(name: str, reason: str) -> None:
+    """A resumed experiment whose kernels or compiler changed meanwhile compares something else."""
+    found = kernel.outcome(PLAN, [{**pair(10, 8), name: "3.6.0"}, {**pair(10, 20), name: "3.7.1"}, {**pair(10, 8.01), name: "3.6.0"}])
+    assert [(bad.pair, bad.reason) for bad in found.rejected] == [(1, reason)]
+
+
+@needs_torch
+def test_the_hash_of_our_kernels_sees_a_table_change(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from tunefork.bench.ab import kernel_worker
+
+    before = kernel_worker.code()
+    copied = shutil.copytree(Path(kernel_worker.moe_a16w4.__file__).parent, tmp_path / "moe_a16w4")
+    monkeypatch.setattr(kernel_worker.moe_a16w4, "__file__", str(copied / "__init__.py"))
+    assert kernel_worker.code() == before
+    (copied / "configs" / "gfx950.json").write_text("{}")
+    assert kernel_worker.code() != before
+
+
+def test_damaged_files_of_an_experiment(tmp_path: Path) -> None:
+    """A pair is measured again, a plan is refused."""
+    path = tmp_path / "pair-1.json"
+    whole = json.dumps(pair(10, 8))
+    for text in (whole[:40], "null", json.dumps({**pair(10, 8), "us": {"1": pair(10, 8)["us"]["1"]}}), json.dumps({"us": {}})):
+        path.write_text(text)
+        assert kernel.kept(path, PLAN) is None
+    path.write_text(whole)
+    assert kernel.kept(path, PLAN) == pair(10, 8) and kernel.kept(tmp_path / "absent", PLAN) is None
+    (tmp_path / kernel.FILE).write_text('{"name": "k"')
+    with pytest.raises(BadInput, match="is damaged"):
+        kernel.begin(tmp_path, PLAN)
 
 
 def test_a_configurations_contents_stand_in_the_plan(tmp_path: Path) -> None:
