@@ -121,6 +121,9 @@ def show_log(name: str, upstream: str | None, brief: bool, as_json: bool) -> Non
     where = upstream or (holders or list(known))[0]
     if where not in known:
         raise BadInput(f"no upstream {where!r} in pins.toml", f"use one of: {', '.join(known)}")
+    if patch_name(name) in (picks := Series.load(where, layout.series_dir(where)).picks):
+        raise BadInput(f"{name} picks upstream's commit {picks[patch_name(name)][:12]}: it has no file, and no versions here",
+                       f"python build.py patch show {name}")
     found = versions(layout, where, patch_name(name))
     if as_json:
         print_json({"upstream": where, "patch": patch_name(name), "versions": found})
@@ -157,6 +160,7 @@ def show_graph(upstreams: tuple[str, ...], as_json: bool, svg_file: Path | None)
 
         if len(found) != 1:
             raise BadInput(f"--svg draws one upstream, here are {len(found)}", f"python build.py patch graph vllm --svg {svg_file}")
+        svg_file.parent.mkdir(parents=True, exist_ok=True)
         svg_file.write_text("".join(svg(f"{name}: what needs what", nodes) for name, nodes in found.items()), encoding="utf-8")
         say(f"drawn in {svg_file}")
     if as_json:

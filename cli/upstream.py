@@ -55,6 +55,7 @@ def upstream(
         return 0
     file = out or layout.work / f"upstream-{done.patch}.md"
     said = text(layout, done)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(said, encoding="utf-8")
     if as_json:
         print_json({**vars(done), "text": said})

@@ -46,7 +46,7 @@ def versions(layout: Layout, upstream: str, name: str) -> list[Version]:
     path = layout.series_dir(upstream) / (name + SUFFIX)
     if home.answer("rev-parse", "--git-dir") is None:
         raise BadInput(f"{layout.root} is no git repository: there is no history to show", "clone Tunefork with git")
-    listed = home("log", "--follow", "--find-renames=40%", "--name-status", "-z", "--format=%x01%H%x02%an%x02%aI%x02%s%x02", "--", str(path))
+    listed = home("log", "-c", "--follow", "--find-renames=40%", "--name-status", "-z", "--format=%x01%H%x02%an%x02%aI%x02%s%x02", "--", str(path))
     if not listed.strip(b"\0\n"):
         raise BadInput(f"no commit of {layout.root} holds {upstream}/{name}.patch", f"git -C {layout.root} add patches; git commit")
     found: list[Version] = []
@@ -58,8 +58,11 @@ def versions(layout: Layout, upstream: str, name: str) -> list[Version]:
             head, _, names = record.rpartition(b"\2")
             commit, author, date, subject = (word.decode("utf-8", "replace") for word in head.split(b"\2"))
             status, *paths = [word.decode("utf-8", "surrogateescape") for word in names.strip(b"\0\n").split(b"\0")]
-            newer = None if status == "D" else readable(home, commit, paths[-1], name)
-            what, text = compared(git, older, newer, gone=status == "D")
+            if not paths:  # a merge that took one side's file
+                continue
+            gone = set(status) == {"D"}
+            newer = None if gone else readable(home, commit, paths[-1], name)
+            what, text = compared(git, older, newer, gone=gone)
             found.append(Version(commit, author, date, subject, paths[-1], what, text))
             older = newer or older
     return found[::-1]
@@ -68,9 +71,11 @@ def versions(layout: Layout, upstream: str, name: str) -> list[Version]:
 def readable(home: Git, commit: str, path: str, name: str) -> PatchFile | None:
     """A version of the file as a patch; None for one that cannot be read as such."""
     try:
-        return mail.read(name, home("cat-file", "blob", f"{commit}:{path}"))
+        patch = mail.read(name, home("cat-file", "blob", f"{commit}:{path}"))
+        diff.parse(name, patch.diff)
     except TuneforkError:
         return None
+    return patch
 
 
 def compared(git: Git, older: PatchFile | None, newer: PatchFile | None, *, gone: bool) -> tuple[str, str]:

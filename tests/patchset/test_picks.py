@@ -136,3 +136,10 @@ def test_an_edit_that_changes_no_line_is_not_lost(world: World) -> None:
     git(world.checkout, "commit", "--quiet", "--all", "--amend", "--no-edit")
     assert set(export(world.layout, "up").changed) == {"fix-forty.patch", "series", "series.lock"}
     assert (world.checkout / "b.py").stat().st_mode & 0o100 and (world.checkout / "blob.bin").read_bytes() == b"\0other"
+
+
+def test_log_says_that_a_pick_has_no_versions(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with_pick(world)
+    monkeypatch.setattr("tunefork.cli.patch.Layout.here", lambda: world.layout)
+    assert main(["patch", "log", "fix-forty"]) == 2 and "it has no file, and no versions here" in capsys.readouterr().err
+    assert main(["patch", "graph", "up", "--svg", str(world.root / "new" / "graph.svg")]) == 0 and (world.root / "new" / "graph.svg").is_file()

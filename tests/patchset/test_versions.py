@@ -69,3 +69,35 @@ def test_no_history_is_said(world: World) -> None:
     saved(world, "Begin")
     with pytest.raises(BadInput, match="no commit of .* holds up/one.patch"):
         versions(world.layout, "up", "one")
+
+
+def test_a_merge_that_a_person_made_and_a_file_that_was_broken(world: World) -> None:
+    git(world.root, "init", "--quiet", "--initial-branch=main")
+    apply(world.layout, "up")
+    world.commit({"a.py": A.replace(b"line 5\n", b"ours 5\n")}, "[Up] One")
+    export(world.layout, "up")
+    saved(world, "Add it")
+    file = world.series / "one.patch"
+    text = file.read_bytes()
+
+    def write(data: bytes, subject: str) -> None:
+        file.write_bytes(data)
+        saved(world, subject)
+
+    git(world.root, "checkout", "--quiet", "-b", "side")
+    write(text.replace(b"+ours 5", b"+side 5"), "Side")
+    git(world.root, "checkout", "--quiet", "main")
+    write(text.replace(b"+ours 5", b"+main 5"), "Main")
+    git(world.root, "merge", "side", check=False)
+    write(text.replace(b"+ours 5", b"+both 5"), "Merge")
+    write(text[:-40], "Cut it")
+    write(text, "Mend it")
+    found = {each.subject: each for each in versions(world.layout, "up", "one")}
+    assert found["Merge"].what == "changed" and "both 5" in found["Merge"].range_diff
+    assert found["Cut it"].what == "unreadable" and found["Mend it"].what == "changed"
+    git(world.root, "checkout", "--quiet", "-b", "other")
+    write(text.replace(b"+ours 5", b"+other 5"), "Other")
+    git(world.root, "checkout", "--quiet", "main")
+    git(world.root, "commit", "--quiet", "--allow-empty", "-m", "Elsewhere")
+    git(world.root, "merge", "--quiet", "--no-ff", "-m", "Take the other", "other")
+    assert versions(world.layout, "up", "one")[0].subject == "Other"
