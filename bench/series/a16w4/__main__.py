@@ -1,6 +1,6 @@
 """Compare AITER's A16W4 kernel with each of our patches and without: ``python -m tunefork.bench.series.a16w4 [--checkout DIR] [--write DOC]``.
 
-Per patch, its commit against the one before it; then the pin against the whole series. Takes some ten minutes on two cores. ``--write``
+Per patch, its commit against the one before it; then the pin against the whole series. Takes some fifteen minutes on two cores. ``--write``
 puts the tables between the marks of a Markdown file. Ends with 1 if an executed result is wrong.
 
     | case | tile (rows x columns, waves, stages, K parts) | work-groups | ... | executed |
