@@ -86,8 +86,8 @@ def test_scales_over_their_whole_range(low: int, high: int, factor: float) -> No
     first, second = layer.plain_weights(HIDDEN, INTER, EXPERTS, scales=(low, high)), layer.plain_weights(HIDDEN, INTER, EXPERTS, scales=(110, 130))
     plain = (*first[:2], torch.zeros_like(first[2]), *second[3:5], torch.zeros_like(second[5]))
     x, logits = tokens_like(7)
-    error, out, _ = layer.run_layer(plain, (x.float() * factor).bfloat16(), logits, SLOT)
-    assert error <= layer.TOLERANCE or not out.any()
+    error, _, _ = layer.run_layer(plain, (x.float() * factor).bfloat16(), logits, SLOT)
+    assert error <= layer.TOLERANCE
 
 
 def test_one_hot_activations_decode_every_weight_bit_exactly() -> None:
