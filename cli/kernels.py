@@ -70,7 +70,7 @@ def list_kernels(only: str | None, as_json: bool) -> None:
 @kernels.command("gate")
 @click.option("--only", help="Only kernels whose name, configuration or shape contains this.")
 @click.option("--static", is_flag=True, help="Compile and count only; execute nothing.")
-@click.option("--workers", type=int, help="Processes (default: one per core).")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one per core).")
 @click.option("--record", is_flag=True, help="Write what passes as the last good values of the budgets.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def gate_kernels(only: str | None, static: bool, workers: int | None, record: bool, as_json: bool) -> int:

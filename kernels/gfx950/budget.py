@@ -42,6 +42,7 @@ DEFAULT_LIMITS = {
         Limit("redundant_mfma", most=0),
         Limit("replicated_mfma", most=0),
         Limit("occupancy", least=1),
+        Limit("wide_weight_loads", least=1),
         Limit("narrow_weight_loads", most=0),
         Limit("unattributed_loads", most=0),
     )
@@ -53,7 +54,8 @@ def measures(facts: Facts, model: LoopModel | None = None, work_groups: int | No
     """The facts that budgets may limit, by name. What a kernel does not have (a loop, a model, a grid) is left out.
 
     The gate adds replicated_mfma from execution: matrix instructions that repeat another wave's of the same work-group; and, for kernels that
-    name their weights, narrow_weight_loads (loads of weight values narrower than 16 bytes, beyond the K tail's) and unattributed_loads.
+    name their weights, wide_weight_loads (of 16 bytes per lane; none would mean that they are not seen), narrow_weight_loads (narrower, beyond the
+    K tail's) and unattributed_loads.
 
     barriers_per_iteration: of the K loop, so that only loops with matrix instructions have it.
     wide_load_share: bytes of the K loop's global loads that come 16 bytes per lane, over all of them; of the whole kernel
@@ -107,7 +109,8 @@ def weight_loads(loads: Mapping[str, Mapping[str, int]], weights: Sequence[str],
     if not weights:
         return {}
     narrow = sum(count for name in weights for width, count in loads.get(name, {}).items() if int(width) < int(WIDE))
-    return {"narrow_weight_loads": max(narrow - tail_loads, 0), "unattributed_loads": sum(loads.get("?", {}).values())}
+    wide = sum(loads.get(name, {}).get(WIDE, 0) for name in weights)
+    return {"wide_weight_loads": wide, "narrow_weight_loads": max(narrow - tail_loads, 0), "unattributed_loads": sum(loads.get("?", {}).values())}
 
 
 def without_kernel(kernels: set[str], folder: Path = BUDGETS) -> list[Path]:
