@@ -50,7 +50,7 @@ def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
     staging = Git(checkout.path, index=fresh)
     hold_index(hold, fresh)
     try:
-        shutil.copyfile(index, fresh)
+        shutil.copy2(index, fresh)  # with its time: by that, git knows which files changed within the second that they were written in
         check_paths(checkout, staging, paths)
         write_atomically(checkout.journal_file, json.dumps({"old": old, "new": commit}).encode())
     except BaseException as error:

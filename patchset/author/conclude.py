@@ -196,7 +196,7 @@ def check_movable(stack: Stack, tip: str | None) -> None:
         return
     paths = switch.difference(stack.git, stack.checkout.head()[1], tip)
     copy = stack.checkout.notes / f"{stack.checkout.key}.look-index"
-    shutil.copyfile(switch.index_files(stack.checkout)[0], copy)
+    shutil.copy2(switch.index_files(stack.checkout)[0], copy)
     try:
         modified_here = [each for each in switch.modified_of(Git(path, index=copy), paths) if each in paths]
     finally:

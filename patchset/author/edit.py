@@ -137,7 +137,7 @@ def folded(stack: Stack, git: Git, progress: Progress, made: Sequence[mail.Patch
 def work_tree(checkout: checkouts.Checkout) -> str:
     """The tree of a checkout's tracked and staged files as they lie there. The index stays as it is."""
     copy = checkout.notes / f"{checkout.key}.take-index"
-    shutil.copyfile(checkout.git_dir / "index", copy)
+    shutil.copy2(checkout.git_dir / "index", copy)  # with its time, as in switch.move
     staging = Git(checkout.path, index=copy)
     try:
         staging("add", "--update", ".")

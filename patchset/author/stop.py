@@ -109,7 +109,7 @@ def begin(stack: Stack, name: str) -> Path:
 def snapshot(here: Checkout) -> str:
     """The tree of everything that a worktree holds and git does not ignore. Its index stays as it is."""
     copy = here.notes / f"{here.key}.look-index"
-    shutil.copyfile(here.git_dir / "index", copy)
+    shutil.copy2(here.git_dir / "index", copy)  # with its time, as in switch.move
     staging = Git(here.path, index=copy)
     try:
         staging("add", "--all", ".")

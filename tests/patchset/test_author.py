@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from test_picks import with_pick
@@ -414,3 +415,24 @@ def test_a_pick_stays_a_line_while_it_does_what_it_did(world: World) -> None:
     reshape.squash(world.layout, "up", ["fix-forty", "ours"])
     assert (world.series / "series").read_text() == "fix-forty.patch\n" and (world.checkout / "a.py").read_bytes() == ours
     settled(world)
+
+
+def next_second() -> None:
+    time.sleep(1 - time.time() % 1)
+
+
+def test_an_edit_within_the_second_of_the_checkout_is_seen(world: World) -> None:
+    """Of the same size, in the same second: git tells it by the time of the index alone."""
+    three(world)
+    next_second()
+    path = edit.start(world.layout, "up", "one").path
+    (path / "a.py").write_bytes(lines(l5="eno"))
+    next_second()
+    assert "one.patch" in edit.go_on(world.layout, "up").changed and b"\n+eno\n" in (world.series / "one.patch").read_bytes()
+    next_second()
+    apply(world.layout, "up", "upto:one")
+    (world.checkout / "a.py").write_bytes(lines(l5="neo"))
+    next_second()
+    with pytest.raises(WorkAtRisk):
+        apply(world.layout, "up", "base")
+    assert (world.checkout / "a.py").read_bytes() == lines(l5="neo")
