@@ -54,6 +54,8 @@ def bisect(
     if reset:
         file.unlink(missing_ok=True)
         say(f"{upstream}: no bisection waits")
+        if as_json:
+            print_json({"upstream": upstream, "reset": True})
         return 0
     series = Series.load(upstream, layout.series_dir(upstream))
     asked = {"command": command or f"bench ab of profile {profile}", "profile": profile, "good": good, "bad": bad, "subsets": subsets}

@@ -66,10 +66,12 @@ def lock(upstream: str, check: bool, as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def lint(upstreams: tuple[str, ...], as_json: bool) -> int:
     """Check that every patch says what patches/README.md asks, and that it is true. Exit 1 on an error; warnings are for the author."""
+    from tunefork.patchset.apply import pin_of
     from tunefork.patchset.lint import lint as run
 
     layout = Layout.here()
-    found = [each for name in upstreams or pins.load(layout) for each in run(layout, name, say)]
+    names = [pin_of(layout, name).name for name in upstreams or pins.load(layout)]
+    found = [each for name in names for each in run(layout, name, say)]
     errors = sum(each.level == "error" for each in found)
     if as_json:
         print_json({"findings": found, "ok": not errors})

@@ -67,7 +67,10 @@ def upstream(
 def status(layout: Layout, onto: str, of: str, *, as_json: bool) -> int:
     """The standing of every patch; against the base for the one upstream that it is of."""
     found = []
-    for name in pins.load(layout):
+    known = pins.load(layout)
+    if onto and of not in known:
+        raise BadInput(f"--of {of}: no such upstream in pins.toml, and --onto is a base of one", f"use one of: {', '.join(known)}")
+    for name in known:
         if Series.load(name, layout.series_dir(name)).files:
             found += standing(layout, name, onto if name == of else "", say=say)
     if as_json:

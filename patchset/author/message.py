@@ -12,8 +12,14 @@ DEPENDS = re.compile(rb"(?i)^(Depends-On: *)(.+)$")
 
 
 def canonical(message: bytes) -> bytes:
-    """A message in the form that a patch file gives back: one subject line, a blank line, the body without blank lines around it."""
-    subject, _, body = message.strip(b"\n").partition(b"\n")
+    """A message in the form that a patch file gives back: one subject line, a blank line, the body without blank lines around it.
+
+    As git commit does, it takes off blanks at the ends of lines and all but one of the empty lines between paragraphs.
+    """
+    if b"\0" in message:
+        raise BadInput("the message holds a NUL byte, which no commit can", "write it as text")
+    lines = (line.rstrip() for line in re.sub(rb"\r\n?", b"\n", message).split(b"\n"))
+    subject, _, body = re.sub(rb"\n{3,}", b"\n\n", b"\n".join(lines)).strip(b"\n").partition(b"\n")
     subject, body = re.sub(rb"\s+", b" ", subject).strip(), body.strip(b"\n")
     if not subject:
         raise BadInput("the message is empty: a patch needs a subject and a body that says why", 'give it with -m "Subject" -m "Why ..."')

@@ -17,6 +17,7 @@ from tunefork.patchset.layout import Layout
 from tunefork.patchset.materialise import ABSENT, Made, Tree, commit_command, write
 from tunefork.patchset.process import Say, quiet
 from tunefork.patchset.series import NAME, Series, patch_name
+from tunefork.patchset.variant import LONGEST
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def fresh(series: Series, name: str) -> str:
     if not NAME.fullmatch(plain):
         raise BadInput(f"{name!r} is no name of a patch: letters, digits, and single . _ + - between them",
                        "use lower-case words joined by -, such as wider-tiles")
+    if len(plain) > LONGEST:
+        raise BadInput(f"a patch's name of {len(plain)} characters; at most {LONGEST}, for it becomes part of branches and files", "take a shorter one")
     if plain in series.files:
         raise BadInput(f"{series.upstream} has a patch {plain} already", f"take another name, or change that one: python build.py patch edit {plain}")
     return plain

@@ -436,3 +436,16 @@ def test_an_edit_within_the_second_of_the_checkout_is_seen(world: World) -> None
     with pytest.raises(WorkAtRisk):
         apply(world.layout, "up", "base")
     assert (world.checkout / "a.py").read_bytes() == lines(l5="neo")
+
+
+def test_a_message_as_editors_write_it(world: World) -> None:
+    three(world)
+    (world.checkout / "new.py").write_bytes(b"newer\n")
+    refresh.new(world.layout, "up", "four", b"A subject  \r\n\r\ntail \t\r\n\n\n\nmore\r\n", ME)
+    assert git(world.checkout, "log", "-1", "--format=%B") == "A subject\n\ntail\n\nmore"
+    settled(world)
+    (world.checkout / "new.py").write_bytes(b"newest\n")
+    with pytest.raises(BadInput, match="NUL byte"):
+        refresh.new(world.layout, "up", "five", b"A\0", ME)
+    with pytest.raises(BadInput, match="300 characters; at most 100"):
+        refresh.new(world.layout, "up", "x" * 300, b"A", ME)

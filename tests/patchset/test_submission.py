@@ -218,3 +218,8 @@ def test_a_pick_is_not_handed_back(two: World, capsys: pytest.CaptureFixture[str
     assert main(["patch", "lock", "up"]) == 0
     capsys.readouterr()
     assert main(["upstream", "fifty", "--onto", "v1"]) == 2 and "there is nothing to hand on" in capsys.readouterr().err
+
+
+def test_an_upstream_that_there_is_not_is_said(two: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["upstream", "status", "--onto", "v2"]) == 2 and "--of vllm: no such upstream" in capsys.readouterr().err
+    assert main(["patch", "lint", "vlllm"]) == 2 and "no upstream 'vlllm' in pins.toml" in capsys.readouterr().err
