@@ -46,6 +46,16 @@ def spread(pid, total, XCDS: tl.constexpr):
 
 
 @triton.jit
+def _stored(value, LAYOUT: tl.constexpr, ASM: tl.constexpr):
+    """The same scalar, once this wave's stores have arrived. On gfx950 neither a barrier nor the release by one wave behind it waits for the stores of
+    the others, and the program that reads them may be on another XCD, behind another L2."""
+    if ASM and LAYOUT == "gfx950":
+        return tl.inline_asm_elementwise("s_waitcnt vmcnt(0)", "=s,0", [value], dtype=tl.int32, is_pure=False, pack=1)
+    else:
+        return value
+
+
+@triton.jit
 def up_kernel(
     x_ptr,  # (M, K) bf16
     x_stride,
@@ -152,6 +162,7 @@ def up_kernel(
         cell = tl.arange(0, WN * R * 16)[:, None] * BM + column[None, :]
         size: tl.constexpr = WN * R * 16 * BM
         tl.store(part_ptr + (item * SPLIT + pid % SPLIT) * size + cell, acc)
+        item = _stored(item, LAYOUT, ASM)
         tl.debug_barrier()
         done = tl.atomic_add(counters_ptr + item, 1, sem="acq_rel")
         if done < SPLIT - 1:
@@ -332,6 +343,7 @@ def down_sorted_kernel(
     tl.store(part_ptr + pair[None, :] * N + out[:, None], acc.to(part_ptr.dtype.element_ty), mask=inside)
     if FUSED:
         token = pair // TOPK
+        tile = _stored(tile, LAYOUT, ASM)
         tl.debug_barrier()
         counter = counters_ptr + token * TILES + tile
         if LAYOUT == "gfx950":  # a global atomic: Triton 3.7's buffer atomics give the old value to one replica of a layout only
