@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--b", "b", default="all", show_default=True, metavar="V", help="Arm B: a variant; the same as A calibrates.")
 @click.option("--each-patch", is_flag=True, help="Every patch of the series: alone, left out, cumulative.")
 @click.option("--kernel", metavar="OP", help="Not servers but a kernel: --a and --b are `shipped`, a configuration's .json or a peer's name.")
-@click.option("--tokens", type=int, multiple=True, metavar="M", help="With --kernel: tokens of a problem.  [default: 1, 8, 64]")
+@click.option("--tokens", type=click.IntRange(1, 16384), multiple=True, metavar="M", help="With --kernel: tokens of a problem.  [default: 1, 8, 64]")
 @click.option("--cpu-timer", is_flag=True, help="With --kernel, without a GPU: tries the method on CPU implementations, labelled so.")
 @click.option("--base-url-a", metavar="URL", help="Arm A is a server that runs already; goes with --base-url-b.")
 @click.option("--base-url-b", metavar="URL", help="Arm B likewise.")

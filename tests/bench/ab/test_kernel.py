@@ -106,7 +106,7 @@ def test_without_a_gpu_it_refuses(tmp_path: Path) -> None:
 @needs_torch
 @pytest.mark.parametrize(("words", "says"), [
     (("--conc", "4"), "--kernel starts no server: --conc means nothing to it"), (("--each-patch",), "--each-patch means nothing"),
-    (("--kernel", "attention"), "--kernel attention: expected moe_a16w4"),
+    (("--tokens", "0"), "0 is not in the range 1<=x<=16384"), (("--kernel", "attention"), "--kernel attention: expected moe_a16w4"),
 ])
 def test_bad_arguments(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
     done = bench(tmp_path, *words)
