@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import chain, count
 from pathlib import Path
 
 import click
@@ -65,7 +66,9 @@ def save(rows: list, folder: Path, sizes: tuple[int, ...]) -> None:  # type: ign
 
     folder.mkdir(parents=True, exist_ok=True)
     record = measure.record(rows)
-    name = f"moe_a16w4-{'-'.join(record['chip'].split())}-{record['date']}"
+    begun = f"moe_a16w4-{'-'.join(record['chip'].split())}-{record['date']}"
+    # A second run of a day, maybe --quick, is not to replace the first.
+    name = next(name for name in chain((begun,), (f"{begun}-{number}" for number in count(2))) if not (folder / f"{name}.json").exists())
     (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     say(f"record: {folder / name}.json")
     try:

@@ -67,3 +67,6 @@ def test_timed_rows_are_all_that_stdout_holds(monkeypatch: pytest.MonkeyPatch, t
     assert "peer tk is absent" in done.stderr and "tk is left out" in done.stderr
     (record,) = tmp_path.glob("moe_a16w4-made-up-*.json")
     assert set(json.loads(record.read_text())["rows"][0]) >= WANTED
+    first = record.read_bytes()
+    CliRunner().invoke(kernels, ["--tp", "1", "--tokens", "1", "--json", "--out", str(tmp_path)], standalone_mode=False)
+    assert record.read_bytes() == first and len(list(tmp_path.glob("*.json"))) == 2, "a day's second run replaced the first"
