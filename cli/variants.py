@@ -39,4 +39,4 @@ def diff(left: str, right: str, upstream: str | None, name_only: bool, as_json: 
     for each in found:
         marks = [*(f"-{name}" for name in each.only_left), *(f"+{name}" for name in each.only_right)]
         click.secho(f"{each.upstream}: {each.left} -> {each.right}: {' '.join(marks) or 'the same patches'}; {len(each.files)} files differ", bold=True)
-        click.echo("\n".join(each.files) if name_only else each.diff, nl=bool(name_only and each.files))
+        click.echo(("\n".join(each.files) if name_only else each.diff).encode("utf-8", "surrogateescape"), nl=bool(name_only and each.files))

@@ -172,6 +172,7 @@ def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any])
     if not (path / ".git").exists():
         raise PatchConflict(f"{path} is gone, and the conflict waited there", f"python build.py upstream {name} --abort, then begin again")
     git = Git(path)
+    stop.refuse_untracked(worktree(layout, attempt.series.upstream, name), saved["left"])
     tree = resolved_tree(path)
     *rows, last = [PatchOutcome(**{**row, "upstream_commits": tuple(UpstreamCommit(**each) for each in row["upstream_commits"])})
                    for row in saved["rows"]]  # fmt: skip
@@ -189,7 +190,7 @@ def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any])
 
 
 def notes(layout: Layout, upstream: str, name: str) -> Path:
-    return checkouts.primary(layout, upstream).notes / f"upstream-{name}.json"
+    return checkouts.primary(layout, upstream).notes / f"upstream-{name}.waits"  # not .json: those are checkouts' states
 
 
 def place_of(layout: Layout, upstream: str, name: str) -> Path:

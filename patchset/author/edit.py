@@ -155,6 +155,7 @@ def moved_by(stack: Stack, name: str, new: str) -> Moved:
 def resolved(stack: Stack, progress: Progress, say: Say) -> tuple[Progress, list[Made]]:
     """The patch that waited, taken from the worktree; dropped where nothing of it is left."""
     git = stop.git_here(stack)
+    stop.refuse_untracked(stop.worktree(stack.layout, stack.upstream), progress.left)
     tree, done = resolved_tree(stop.worktree(stack.layout, stack.upstream).path), len(progress.made)
     tip = progress.made[-1] if progress.made else stack.held.base
     draft = progress.drafts[done]

@@ -177,4 +177,4 @@ def owner(layout: Layout, names: Sequence[str], upstream: str | None = None) -> 
     if not odd:
         raise BadInput(f"{', '.join(names)} are patches of different upstreams", "name patches of one upstream at a time")
     near = difflib.get_close_matches(patch_name(odd[0]), every, 1)
-    raise BadInput(f"no series has a patch {odd[0]!r}", f"did you mean {near[0]}? " * bool(near) + "`python build.py status` lists them")
+    raise BadInput(f"no series has a patch {odd[0]!r}", "".join(f"did you mean {each}? " for each in near) + "`python build.py status` lists them")

@@ -118,6 +118,14 @@ def snapshot(here: Checkout) -> str:
         copy.unlink(missing_ok=True)
 
 
+def refuse_untracked(here: Checkout, left: str) -> None:
+    """WorkAtRisk where a worktree in which a patch waits holds files that git does not know and that were not left there. left: a snapshot."""
+    listed = here.git("ls-files", "-z", "--others", "--exclude-standard", "--full-name").split(b"\0")[:-1]
+    if listed and (strange := set(listed) - set(here.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", left).split(b"\0"))):
+        raise work.refuse(here, "untracked files", [each.decode("utf-8", "surrogateescape") for each in sorted(strange)],
+                          f"in {here.path}: `git add` what belongs to the patch, remove the rest; then --continue")
+
+
 def park_in(stack: Stack, progress: Progress, stopped: Stopped) -> Path:
     """Put the patch that does not go into the worktree, with markers, on what was carried so far."""
     path = worktree(stack.layout, stack.upstream).path

@@ -449,3 +449,34 @@ def test_a_message_as_editors_write_it(world: World) -> None:
         refresh.new(world.layout, "up", "five", b"A\0", ME)
     with pytest.raises(BadInput, match="300 characters; at most 100"):
         refresh.new(world.layout, "up", "x" * 300, b"A", ME)
+
+
+def test_a_file_that_git_does_not_know_is_refused_where_a_conflict_waits_too(world: World) -> None:
+    three(world)
+    path = edit.start(world.layout, "up", "one").path
+    (path / "a.py").write_bytes(lines(l5="one", l25="eins"))
+    with pytest.raises(PatchConflict):
+        edit.go_on(world.layout, "up")
+    (path / "a.py").write_bytes(lines(l5="one", l25="both"))
+    (path / "junk.log").write_bytes(b"junk\n")
+    with pytest.raises(WorkAtRisk, match=r"untracked files.*junk\.log"):
+        edit.go_on(world.layout, "up")
+    git(path, "add", "junk.log")
+    edit.go_on(world.layout, "up")
+    assert b"junk.log" in (world.series / "two.patch").read_bytes()
+
+
+@pytest.mark.parametrize(("key", "value"), [("blame.ignoreRevsFile", ".git/ignored"), ("diff.interHunkContext", "90"), ("diff.orderFile", "not-there")])
+def test_the_owner_of_a_line_is_the_same_under_any_configuration(world: World, key: str, value: str) -> None:
+    three(world)
+    git(world.checkout, "config", key, value)
+    (world.checkout / ".git" / "ignored").write_text(git(world.checkout, "log", "-1", "--format=%H", "--grep=One"))
+    (world.checkout / "a.py").write_bytes(lines(l5="uno", l25="dos", l45="three"))
+    done = refresh.refresh(world.layout, "up", dry_run=True)
+    assert [(part.where, part.patch) for part in done.parts] == [("a.py:5", "one"), ("a.py:25", "two")]
+
+
+def test_a_patch_that_is_like_no_other_is_not_found(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    three(world)
+    monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))
+    assert main(["patch", "drop", "zzzz"]) == 2 and "no series has a patch 'zzzz'" in capsys.readouterr().err

@@ -223,3 +223,11 @@ def test_a_pick_is_not_handed_back(two: World, capsys: pytest.CaptureFixture[str
 def test_an_upstream_that_there_is_not_is_said(two: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["upstream", "status", "--onto", "v2"]) == 2 and "--of vllm: no such upstream" in capsys.readouterr().err
     assert main(["patch", "lint", "vlllm"]) == 2 and "no upstream 'vlllm' in pins.toml" in capsys.readouterr().err
+
+
+def test_a_conflict_that_waits_is_no_checkout_of_a_variant(two: World, capsys: pytest.CaptureFixture[str]) -> None:
+    commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"other 5\n")}, "v3")
+    assert main(["upstream", "one", "--onto", "v3"]) == 7
+    assert main(["status", "--json"]) == 0
+    assert [Path(each["path"]).name for each in json.loads(capsys.readouterr().out)["upstreams"][0]["checkouts"]] == ["up"]
+    assert main(["rebase", "up", "--to", "v2"]) == 0
