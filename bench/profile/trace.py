@@ -67,10 +67,9 @@ def read(path: Path, steps: int | None = None) -> Trace:
         if path.suffix == ".csv":
             return rocprof(path, steps)
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        events = json.loads(data)["traceEvents"]
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        return torch(path.name, json.loads(data)["traceEvents"])
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: not a trace ({type(error).__name__}: {error})", "vLLM's *.pt.trace.json.gz, or rocprofv3's *_kernel_trace.csv") from None
-    return torch(path.name, events)
 
 
 def torch(source: str, events: Sequence[dict[str, Any]]) -> Trace:

@@ -94,6 +94,14 @@ def test_a_trace_that_was_cut_off_is_refused(tmp_path: Path) -> None:
             read(path)
 
 
+@pytest.mark.parametrize("events", [[1, 2], {"a": 1}, [{"ph": "X", "dur": 1, "name": "execute_context_0(0)_generation_4(4)", "cat": "user_annotation"}]])
+def test_other_json_is_no_trace(tmp_path: Path, events: Any) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    with pytest.raises(BadInput, match="not a trace"):
+        read(path)
+
+
 def test_our_own_kernels_are_the_moe() -> None:
     """Every launch of a layer, by the name that a trace shows."""
     triton = pytest.importorskip("triton", reason="NOT TESTED: no triton, so our kernels have no names here")
