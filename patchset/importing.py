@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,12 +100,16 @@ def base_of(layout: Layout, upstream: str, pin: Pin | None, base: str, repositor
         raise BadInput(f"{directory} holds files, and pins.toml has no upstream {upstream}", "move them away, or take another --upstream name")
     with checkouts.locked(layout, upstream, say):
         first = checkouts.primary(layout, upstream)
-        if not first.exists():
+        if made_here := not first.exists():
             checkouts.create(layout, fresh, sources.obtain(fresh, layout, say), say)
         held = applying.state_of_primary(layout, upstream)
         if held.base != fresh.commit:
             raise BadInput(f"{first.path} is a checkout of another commit ({held.base[:12]})", f"move it away: mv {first.path} {first.path}.old")
-        yield Stack(layout, fresh, Series(upstream, directory, {}), Lock(fresh.commit, ()), first, held, [])
+        try:
+            yield Stack(layout, fresh, Series(upstream, directory, {}), Lock(fresh.commit, ()), first, held, [])
+        finally:
+            if made_here and not (layout.pins.is_file() and upstream in pins.load(layout)):  # a trial, or a patch that does not apply
+                shutil.rmtree(first.path)
 
 
 def known_names(layout: Layout) -> list[str]:

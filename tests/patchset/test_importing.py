@@ -214,3 +214,17 @@ def test_a_path_that_git_does_not_hold_changes_nothing(world: World, tmp_path: P
     with pytest.raises(PatchConflict, match="a path that git does not check out"):
         import_folder(world.layout, quilt(tmp_path / "in", bad=text.encode()), "up")
     assert world.names() == [] and apply(world.layout, "up").changed == 0
+
+
+def test_an_import_that_fails_or_is_a_trial_leaves_no_checkout(world: World, tmp_path: Path) -> None:
+    git(world.upstream, "commit", "--quiet", "--allow-empty", "-m", "Elsewhere")
+    (world.upstream / "b.py").write_bytes(b"other\n")
+    git(world.upstream, "commit", "--quiet", "--all", "-m", f"Other\n\n{BODY}")
+    git(world.upstream, "format-patch", "--quiet", "-o", str(tmp_path / "in"), "HEAD^")
+    with pytest.raises(PatchConflict):
+        import_folder(world.layout, tmp_path / "in", "new", base="main", repository=str(world.upstream))
+    assert not world.layout.checkout("new").exists()
+    import_folder(world.layout, tmp_path / "in", "new", base="v1", repository=str(world.upstream), dry_run=True)
+    assert not world.layout.checkout("new").exists()
+    done = import_folder(world.layout, tmp_path / "in", "new", base="main^", repository=str(world.upstream))
+    consistent(world.layout, "new", done.tree)
