@@ -33,7 +33,7 @@ def upstream(
     failed or could not run. `upstream status` lists what is submitted; with --onto also what is merged there, and what does not apply any more.
 
     \b
-    python build.py upstream tuned-gemm-first --onto 0.33.0
+    python build.py upstream wvsplitkrc-strided --onto 0.33.0
     python build.py upstream status --onto 0.33.0
     """
     layout = Layout.here()
