@@ -277,7 +277,7 @@ def main(argv: list[str]) -> int:
     """Print the table, or JSON."""
     for tool, (program, _) in TOOLS.items():
         if not shutil.which(program):
-            print(f"LEFT OUT: {tool}: {program} is not installed (Debian: quilt, stgit, git-buildpackage)")
+            print(f"LEFT OUT: {tool}: {program} is not installed (Debian: quilt, stgit, git-buildpackage)", file=sys.stderr)
     results = compare()
     print(json.dumps([asdict(each) for each in results], indent=1) if "--json" in argv else table(results))
     return 0

@@ -195,7 +195,7 @@ def main(argv: list[str]) -> int:
     count = numbers[0] if numbers and argv[0].isdigit() else PATCHES
     for tool in TOOLS:
         if not shutil.which(tool):
-            print(f"LEFT OUT: {tool} is not installed (Debian's package: {'stgit' if tool == 'stg' else tool})")
+            print(f"LEFT OUT: {tool} is not installed (Debian's package: {'stgit' if tool == 'stg' else tool})", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="tunefork-scale-", dir=here.work) as scratch:
         cases = measure(here.cache, here.root, Path(scratch), count, rounds)
     print(json.dumps([asdict(case) for case in cases]) if "--json" in argv else table(cases, count))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tunefork.bench.series.behaviour import CASES, RIGHT, WRONG, Hard, Stopped, build, compare, git_am, table, tried
@@ -39,3 +41,12 @@ def test_the_fixture_is_what_it_says(tmp_path) -> None:  # type: ignore[no-untyp
     assert (patches / "series").read_text() == "0001-Divide-by-the-length.patch\n"
     tree = git_am(tmp_path / "repository", patches, case)
     assert (tree / "new_name.py").read_text() == case.right["new_name.py"] and not (tree / "old_name.py").exists()  # type: ignore[index]
+
+
+def test_json_is_all_that_is_on_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from tunefork.bench.series import behaviour
+
+    monkeypatch.setattr(behaviour.shutil, "which", lambda _program: None)
+    assert behaviour.main(["--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == [] and "LEFT OUT: quilt push" in said.err
