@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -203,6 +203,15 @@ def test_parent_and_guardian_killed_together_still_end_the_server(fake: Fake, tm
     assert not alive(server)
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """A process that was started in the background of a script inherits that Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_a_second_ctrl_c_while_stopping_kills_at_once(fake: Fake, tmp_path: Path) -> None:
     server = make(fake("stubborn"), tmp_path, grace_s=30.0)
     server.start()
