@@ -18,6 +18,7 @@ from tunefork.patchset import bisection, checkout
 from tunefork.patchset.bisection import BAD, GOOD, SKIP, Bisected, Journal, Verdict
 from tunefork.patchset.errors import BadInput, TuneforkError
 from tunefork.patchset.layout import Layout
+from tunefork.patchset.rebase import digest
 from tunefork.patchset.series import Series
 
 SKIP_CODE, STOP_CODE = 125, 128  # as in `git bisect run`
@@ -71,7 +72,7 @@ def begun(file: Path, series: Series, asked: dict[str, Any]) -> Journal:
     if Journal.load(file) is not None:
         raise BadInput(f"a bisection of {series.upstream} waits in {file}",
                        f"python build.py bisect {series.upstream} --continue; or --reset, which forgets what it found")  # fmt: skip
-    journal = Journal(file, bisection.digest(series), asked, [])
+    journal = Journal(file, digest(series), asked, [])
     journal.save()
     return journal
 
@@ -81,7 +82,7 @@ def resumed(file: Path, series: Series) -> Journal:
     journal = Journal.load(file)
     if journal is None:
         raise BadInput(f"no bisection of {series.upstream} waits", f'python build.py bisect {series.upstream} --run "<command>"')
-    if journal.series != bisection.digest(series):
+    if journal.series != digest(series):
         raise BadInput(f"the series of {series.upstream} changed since the bisection began",
                        f"python build.py bisect {series.upstream} --reset, then begin again")  # fmt: skip
     return journal

@@ -6,7 +6,6 @@ before the culprit with which the command still fails.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -51,11 +50,6 @@ class Bisected:
 
 Try = Callable[[str], Verdict]
 """Runs the command on a variant."""
-
-
-def digest(series: Series) -> str:
-    """What identifies a series: a bisection of another one must not be gone on with."""
-    return hashlib.sha256(json.dumps([(name, hashlib.sha256(data).hexdigest()) for name, data in series.files.items()]).encode()).hexdigest()
 
 
 @dataclass

@@ -18,12 +18,13 @@ from tunefork.patchset import export as exporting
 from tunefork.patchset.apply import Applied
 from tunefork.patchset.errors import BadInput, PatchConflict
 from tunefork.patchset.export import Exported
-from tunefork.patchset.git import EMAIL, NAME, Git
+from tunefork.patchset.git import Git
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.mail import PatchFile
 from tunefork.patchset.materialise import Mismatch, Tree
 from tunefork.patchset.process import Say, quiet
 from tunefork.patchset.proposal import propose, put
+from tunefork.patchset.resolve import commit_as
 from tunefork.patchset.series import SUFFIX, Series, picked_commit
 from tunefork.patchset.state import write_atomically
 
@@ -127,12 +128,7 @@ def resolved(parked: Parked, patch: PatchFile) -> bytes:
     if tree == git.text("rev-parse", f"{parked.onto}^{{tree}}"):
         raise PatchConflict(f"{patch.name}: the resolved tree equals the one before the patch: nothing is left of it",
                             f"--abort, then delete its line in the series file and run `python build.py patch lock {parked.upstream}`")
-    author, _, mail = patch.author.decode("utf-8", "surrogateescape").rpartition(" <")
-    date = patch.date.decode()
-    people = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": mail.rstrip(">"), "GIT_AUTHOR_DATE": date,
-              "GIT_COMMITTER_NAME": NAME, "GIT_COMMITTER_EMAIL": EMAIL, "GIT_COMMITTER_DATE": date}  # fmt: skip
-    commit = git("commit-tree", tree, "-p", parked.onto, "-F", "-", stdin=patch.message, env=people).decode().strip()
-    return canonical.files(git, parked.onto, commit)[0][1]
+    return canonical.files(git, parked.onto, commit_as(git, tree, parked.onto, patch, patch.message))[0][1]
 
 
 def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> None:

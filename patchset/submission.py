@@ -23,7 +23,7 @@ from tunefork.patchset.attempt import Attempt, PatchOutcome, attempt_on, step
 from tunefork.patchset.author import stop
 from tunefork.patchset.checkout import Checkout
 from tunefork.patchset.errors import BadInput, PatchConflict, WorkAtRisk
-from tunefork.patchset.git import EMAIL, EPOCH, NAME, Git
+from tunefork.patchset.git import EMAIL, EPOCH, Git
 from tunefork.patchset.history import UpstreamCommit
 from tunefork.patchset.layout import Layout
 from tunefork.patchset.mail import PatchFile
@@ -229,10 +229,7 @@ def clean(git: Git, attempt: Attempt) -> str:
         if row.commit is None:
             continue
         patch = attempt.series.patches[row.name]
-        author, _, mail = patch.author.decode("utf-8", "surrogateescape").rpartition(" <")
-        people = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": mail.rstrip(">"), "GIT_AUTHOR_DATE": patch.date.decode(),
-                  "GIT_COMMITTER_NAME": NAME, "GIT_COMMITTER_EMAIL": EMAIL, "GIT_COMMITTER_DATE": EPOCH}  # fmt: skip
-        parent = git("commit-tree", f"{row.commit}^{{tree}}", "-p", parent, "-F", "-", stdin=message(patch), env=people).decode().strip()
+        parent = commit_as(git, f"{row.commit}^{{tree}}", parent, patch, message(patch), committed=EPOCH)
         attempt.rows[at] = replace(row, commit=parent)
     return parent
 

@@ -11,6 +11,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tunefork.patchset import work
@@ -138,6 +140,17 @@ def index_files(checkout: Checkout) -> tuple[Path, Path]:
     """(the checkout's index, the lock file that git holds it with)."""
     index = checkout.git_dir / "index"
     return index, index.with_name("index.lock")
+
+
+@contextmanager
+def on_index_copy(checkout: Checkout) -> Iterator[Git]:
+    """git in a checkout on a copy of its index, so that looking leaves the index as it is."""
+    copy = checkout.notes / f"{checkout.key}.look-index"
+    shutil.copy2(index_files(checkout)[0], copy)  # with its time, as in move
+    try:
+        yield Git(checkout.path, index=copy)
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def hold_index(hold: Path, mine: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from tunefork.patchset import export as exporting
 from tunefork.patchset.author.carry import kept
 from tunefork.patchset.author.stack import Draft, Stack
 from tunefork.patchset.errors import BadInput, TuneforkError, WorkAtRisk
-from tunefork.patchset.git import Git
 from tunefork.patchset.lock import FILE, Lock, LockedPatch
 from tunefork.patchset.materialise import Made, Mismatch, materialise
 from tunefork.patchset.process import Say
@@ -195,12 +193,8 @@ def check_movable(stack: Stack, tip: str | None) -> None:
             raise work.refuse(stack.checkout, "uncommitted changes", modified, advice)
         return
     paths = switch.difference(stack.git, stack.checkout.head()[1], tip)
-    copy = stack.checkout.notes / f"{stack.checkout.key}.look-index"
-    shutil.copy2(switch.index_files(stack.checkout)[0], copy)
-    try:
-        modified_here = [each for each in switch.modified_of(Git(path, index=copy), paths) if each in paths]
-    finally:
-        copy.unlink(missing_ok=True)
+    with switch.on_index_copy(stack.checkout) as git:
+        modified_here = [each for each in switch.modified_of(git, paths) if each in paths]
     if modified_here:
         raise work.refuse(stack.checkout, "uncommitted changes", [each.decode("utf-8", "surrogateescape") for each in modified_here], advice)
     if blocked := switch.collisions(stack.checkout, paths):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tunefork.patchset import canonical, mail, repin, replay, work
+from tunefork.patchset import canonical, mail, repin, replay, switch, work
 from tunefork.patchset import checkout as checkouts
 from tunefork.patchset import export as exporting
 from tunefork.patchset.author import conclude as concluding
@@ -136,14 +135,9 @@ def folded(stack: Stack, git: Git, progress: Progress, made: Sequence[mail.Patch
 
 def work_tree(checkout: checkouts.Checkout) -> str:
     """The tree of a checkout's tracked and staged files as they lie there. The index stays as it is."""
-    copy = checkout.notes / f"{checkout.key}.take-index"
-    shutil.copy2(checkout.git_dir / "index", copy)  # with its time, as in switch.move
-    staging = Git(checkout.path, index=copy)
-    try:
+    with switch.on_index_copy(checkout) as staging:
         staging("add", "--update", ".")
         return staging.text("write-tree")
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 def moved_by(stack: Stack, name: str, new: str) -> Moved:

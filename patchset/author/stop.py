@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tunefork.patchset import checkout as checkouts
-from tunefork.patchset import diff, park, rebase, repin, work
+from tunefork.patchset import diff, park, rebase, repin, switch, work
 from tunefork.patchset.author.carry import Moved, Stopped
 from tunefork.patchset.author.stack import EDIT, Draft, Stack, progress_file
 from tunefork.patchset.checkout import Checkout, occupied
@@ -108,14 +108,9 @@ def begin(stack: Stack, name: str) -> Path:
 
 def snapshot(here: Checkout) -> str:
     """The tree of everything that a worktree holds and git does not ignore. Its index stays as it is."""
-    copy = here.notes / f"{here.key}.look-index"
-    shutil.copy2(here.git_dir / "index", copy)  # with its time, as in switch.move
-    staging = Git(here.path, index=copy)
-    try:
+    with switch.on_index_copy(here) as staging:
         staging("add", "--all", ".")
         return staging.text("write-tree")
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 def refuse_untracked(here: Checkout, left: str) -> None:

@@ -16,6 +16,7 @@ from tunefork.patchset.bisection import BAD, GOOD, SKIP, Journal, Verdict
 from tunefork.patchset.checkout import Checkout
 from tunefork.patchset.errors import BadInput, TuneforkError
 from tunefork.patchset.export import export
+from tunefork.patchset.rebase import digest
 from tunefork.patchset.series import Series
 
 NAMES = ["p1", "p2", "p3", "p4", "p5", "p6", "p7"]
@@ -34,7 +35,7 @@ def seven(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def journal(series: Series, folder: Path) -> Journal:
-    return Journal(folder / "journal.json", bisection.digest(series), {}, [])
+    return Journal(folder / "journal.json", digest(series), {}, [])
 
 
 def series_of(world: World) -> Series:
