@@ -45,8 +45,8 @@ def override(environ: Mapping[str, str]) -> CapturePlan:
 
 
 def is_file(spec: str) -> bool:
-    """Whether a specification is a path, rather than options."""
-    return "=" not in spec or spec.endswith(".json")
+    """Whether a specification is a path, rather than options; the last option's value may be a path of its own (cost=steps.json)."""
+    return "=" not in spec or (spec.endswith(".json") and not spec.partition("=")[0].strip().isidentifier())
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,17 @@ def test_takes_a_file(vllm: Any, tmp_path: Path) -> None:
     assert (found.cudagraph_capture_sizes, found.max_cudagraph_capture_size, found.compile_sizes) == ([2, 6], 6, [6])
 
 
+def test_options_may_end_in_a_file(vllm: Any, tmp_path: Path) -> None:
+    (tmp_path / "steps.json").write_text('{"seconds": {"4": 0.006, "5000": 0.3}, "source": "here"}')
+    assert configured(vllm, f"conc=4;cost={tmp_path}/steps.json").cudagraph_capture_sizes == [4]
+
+
+def test_a_file_may_have_an_equals_sign_in_its_name(vllm: Any, tmp_path: Path) -> None:
+    named = tmp_path / "a=b.json"
+    named.write_text(json.dumps({"sizes": [2, 6]}))
+    assert configured(vllm, str(named)).cudagraph_capture_sizes == [2, 6]
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [("", "does not say for which workload"), ("conc=4;ils=3", "'ils=3' is no option"), ("/no/plan.json", "which does not exist")],

@@ -81,6 +81,30 @@ def test_a_file_of_a_plan_is_checked_against_the_server(tmp_path: Path) -> None:
             read_plan(file, SMALL)
 
 
+PRICED = {"seconds": {"1": 0.004, "16": 0.006, "8192": 0.5}, "eager_seconds": 0.05}
+
+
+def test_graphs_for_prefill_go_through_a_file_and_belong_to_the_server(tmp_path: Path) -> None:
+    """Sizes above the widest decode step are right in a plan whose cost table prices steps outside CUDA graphs."""
+    steps, file = tmp_path / "steps.json", tmp_path / "plan.json"
+    steps.write_text(json.dumps(PRICED))
+    plan = make_plan(Options(conc=(16,), cost=str(steps), limits=SMALL))
+    assert plan.sizes[-1] > 1024 and plan.decode_rows == 16
+    file.write_text(json.dumps(plan.as_json()))
+    assert read_plan(file, SMALL) == (plan.sizes, plan.compile_sizes)
+    with pytest.raises(OverrideError, match="made for another server"):
+        read_plan(file, replace(SMALL, max_num_seqs=8))
+
+
+def test_a_plan_says_which_graphs_for_prefill_it_takes_away(tmp_path: Path) -> None:
+    steps = tmp_path / "steps.json"
+    steps.write_text(json.dumps(PRICED))
+    (note,) = make_plan(Options(conc=(4,), isl=1000, limits=SMALL)).notes
+    assert note.startswith("steps with prefill of 5 to 1024 rows have no graph here") and "--cost" in note
+    assert not any("no graph here" in one for one in make_plan(Options(conc=(4,), isl=1000, cost=str(steps), limits=SMALL)).notes)
+    assert make_plan(Options(conc=(1,), isl=3000, limits=SMALL)).notes == ()  # vLLM's list has no graph for 3000 rows either
+
+
 def test_speculation_counts_rows() -> None:
     plan = make_plan(Options(conc=(4,), limits=replace(SMALL, num_speculative_tokens=3)))
     assert plan.sizes == (12, 16)  # three and four requests of 4 rows

@@ -9,7 +9,7 @@ from typing import Any
 
 from vllm_overrides.capture.optimum import Problem, solve
 from vllm_overrides.capture.options import Options
-from vllm_overrides.capture.rules import Limits, check_compile_sizes, default_sizes, guide_sizes, settle
+from vllm_overrides.capture.rules import Limits, Settled, check_compile_sizes, default_sizes, guide_sizes, settle
 from vllm_overrides.capture.waste import Waste, waste
 from vllm_overrides.errors import OverrideError
 
@@ -18,7 +18,8 @@ from vllm_overrides.errors import OverrideError
 class Plan:
     """Sizes for one workload on one server, and three lists judged on it: the plan's, vLLM 0.29.0's default, the guide's.
 
-    notes: what 0.29.0 drops or does not use of the plan.  workload, cost: where the figures come from.
+    notes: what 0.29.0 drops or does not use of the plan.  workload, cost: where the figures come from.  decode_rows: the widest decode
+    step of the server that the plan is for; larger sizes are for steps with prefill.
     """
 
     sizes: tuple[int, ...]
@@ -29,6 +30,7 @@ class Plan:
     notes: tuple[str, ...]
     workload: str
     cost: str
+    decode_rows: int
 
     def as_json(self) -> dict[str, Any]:
         """What ``plan-sizes --json`` prints; TUNEFORK_CAPTURE_PLAN takes a file of it."""
@@ -39,6 +41,7 @@ class Plan:
             "default_waste": self.default.rows,
             "guide_waste": self.guide.rows,
             "graphs": len(self.sizes),
+            "decode_rows": self.decode_rows,
             "plan": asdict(self.expected),
             "default": asdict(self.default),
             "guide": asdict(self.guide),
@@ -63,16 +66,27 @@ def make_plan(options: Options) -> Plan:
     found = solve(problem)
     settled = settle(found.sizes, options.limits, maximum=found.sizes[-1])
     check_compile_sizes(found.compile_sizes, settled)
+    default = settle(default_sizes(options.limits), options.limits)
     return Plan(
         found.sizes,
         found.compile_sizes,
         waste(settled, problem.workload, problem.cost),
-        judge(default_sizes(options.limits), problem),
+        waste(default, problem.workload, problem.cost),
         judge(guide_sizes(), problem),
-        settled.notes,
+        (*settled.notes, *prefill_notes(settled, default, problem)),
         problem.workload.source,
         problem.cost.source,
+        options.limits.decode_rows,
     )
+
+
+def prefill_notes(settled: Settled, default: Settled, problem: Problem) -> tuple[str, ...]:
+    """What a plan that was told no price for steps outside CUDA graphs takes from steps with prefill."""
+    last, top = settled.piecewise[-1], default.piecewise[-1]
+    lost = [rows for rows, steps in problem.workload.mixed.items() if steps and last < rows <= top]
+    if not lost or problem.cost.eager_seconds:
+        return ()
+    return (f"steps with prefill of {last + 1} to {top} rows have no graph here, but in vLLM's list: a --cost table with eager_seconds prices them",)
 
 
 def judge(sizes: list[int], problem: Problem) -> Waste:
@@ -90,10 +104,12 @@ def read_plan(path: Path, limits: Limits) -> tuple[tuple[int, ...], tuple[int, .
         found = json.loads(path.read_text())
         sizes = tuple(int(size) for size in found["sizes"])
         compiled = tuple(int(size) for size in found.get("compile_sizes", ()))
+        decoded = int(found.get("decode_rows", max(sizes, default=0)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OverrideError(f"{path} is no capture plan ({error})", f"build.py plan-sizes --conc 4,8,16 --json > {path}") from None
     settled = settle(sizes, limits)
-    if settled.piecewise != tuple(sorted(set(sizes))) or settled.full != settled.piecewise:
+    wanted = tuple(sorted(set(sizes)))
+    if settled.piecewise != wanted or settled.full != tuple(size for size in wanted if size <= decoded):
         raise OverrideError(
             f"{path} was made for another server: {'; '.join(settled.notes)}",
             "plan-sizes with this server's --max-num-seqs, --max-num-batched-tokens and --num-speculative-tokens",

@@ -11,6 +11,7 @@ from tunefork.bench.serving.profile import load
 
 SERVED = "gpt-oss-random"
 PLAN = "conc=4,16,32;osl=128"
+PRICED = f"{PLAN};cost={Path(__file__).parent / 'steps_h200.json'}"
 # What every arm's server has. TRITON_ATTN: the attention that a pruned wheel has code for; the cache's size is fixed,
 # so that every arm has the same.
 FLAGS = ("--load-format", "random_mxfp4", "--attention-backend", "TRITON_ATTN", "--max-model-len", "2048", "--max-num-seqs", "32",
@@ -39,7 +40,9 @@ ARMS = {
     "B": Arm("moe_a16w4", ("moe_a16w4",)),
     "C": Arm("capture_plan", ("capture_plan",), env={"TUNEFORK_CAPTURE_PLAN": PLAN}),
     "D": Arm("moe_a16w4 and capture_plan", ("moe_a16w4", "capture_plan"), env={"TUNEFORK_CAPTURE_PLAN": PLAN}),
-    "P": Arm("capture_plan, and each planned size compiled", ("capture_plan",), ("-cc.compile_sizes=[4,16,32]",), {"TUNEFORK_CAPTURE_PLAN": PLAN}),
+    "K": Arm("capture_plan, steps priced: prefill has graphs", ("capture_plan",), env={"TUNEFORK_CAPTURE_PLAN": PRICED}),
+    "L": Arm("moe_a16w4 and the priced plan", ("moe_a16w4", "capture_plan"), env={"TUNEFORK_CAPTURE_PLAN": PRICED}),
+    "P": Arm("capture_plan, its sizes compiled", ("capture_plan",), ("-cc.compile_sizes=[4,16,32]",), {"TUNEFORK_CAPTURE_PLAN": PLAN}),
     "G": Arm("the guide's capture list", flags=guide("cudagraph_capture_sizes")),
     "H": Arm("the guide's capture list and its compile_sizes", flags=guide("cudagraph_capture_sizes", "compile_sizes")),
 }

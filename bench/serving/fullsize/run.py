@@ -21,7 +21,7 @@ from typing import Any
 from tunefork.bench.ab import client as builtin
 from tunefork.bench.records import schema
 from tunefork.bench.records.schema import utc_now
-from tunefork.bench.serving.fullsize import arms
+from tunefork.bench.serving.fullsize import arms, startup
 from tunefork.bench.serving.host import ask, host
 from tunefork.bench.serving.server import Server
 from tunefork.bench.serving.target import Target
@@ -40,15 +40,13 @@ def target(server: Server, model: Path) -> Target:
     return Target(said, (), {}, Path(sys.executable), command.env, command.cwd, server.log.stem, server.check)
 
 
-def start(name: str, words: argparse.Namespace, place: int, folder: Path) -> Server:
-    """Start an arm's server and wait for it."""
+def prepare(name: str, words: argparse.Namespace, place: int, folder: Path) -> Server:
+    """An arm's server, not started."""
     cwd = folder / f"cwd-gpu{words.gpu}-{place}"
     cwd.mkdir(parents=True, exist_ok=True)
     command = arms.command(name, words.model, python=sys.executable, gpu=words.gpu, port=8100 + 10 * words.gpu + place, cwd=cwd,
                            pythonpath=os.environ.get("PYTHONPATH", ""), utilization=words.utilization, kv_gib=words.kv_gib)  # fmt: skip
-    server = Server(command, grace_s=5.0, log=folder / f"gpu{words.gpu}-{place}-{name}.log", ready_timeout_s=words.ready_timeout)
-    server.start()
-    return server
+    return Server(command, grace_s=5.0, log=folder / f"gpu{words.gpu}-{place}-{name}.log", ready_timeout_s=words.ready_timeout)
 
 
 def load(one: Target, conc: int, prompts: int, seed: int) -> dict[str, Any]:
@@ -62,12 +60,11 @@ def load(one: Target, conc: int, prompts: int, seed: int) -> dict[str, Any]:
 
 
 def serve(name: str, words: argparse.Namespace, place: int, sink: Any, began: float) -> None:
-    """Start one server, put all loads on it, stop it; what fails is a row, too."""
-    server = start(name, words, place, words.out.parent / "logs")
-    try:
+    """Start one server, put all loads on it, stop it, also where it did not become ready; what fails is a row, too."""
+    with prepare(name, words, place, words.out.parent / "logs") as server:
         note(sink, kind="start", arm=name, why=arms.ARMS[name].why, gpu=words.gpu, place=place, seconds_to_ready=round(server.seconds_to_ready, 2),
-             at=round(time.monotonic() - began, 1), used=memory(words.gpu), argv=server.command.argv[1:],
-             env={key: value for key, value in server.command.env.items() if key != "PYTHONPATH"})  # fmt: skip
+             at=round(time.monotonic() - began, 1), used=memory(words.gpu), **startup.phases(server.log.read_text(errors="replace")),
+             argv=server.command.argv[1:], env={key: value for key, value in server.command.env.items() if key != "PYTHONPATH"})  # fmt: skip
         one = target(server, words.model)
         for repeat in range(words.repeats):
             for conc, prompts in words.load:
@@ -75,8 +72,6 @@ def serve(name: str, words: argparse.Namespace, place: int, sink: Any, began: fl
                     raise ServeError(f"no time for repeat {repeat}, conc {conc} of arm {name}", "--seconds")
                 note(sink, kind="load", arm=name, gpu=words.gpu, place=place, repeat=repeat, conc=conc, prompts=prompts,
                      at=round(time.monotonic() - began, 1), **load(one, conc, prompts, 1000 * repeat + conc))  # fmt: skip
-    finally:
-        server.stop()
 
 
 def loads(text: str) -> list[tuple[int, int]]:

@@ -1,10 +1,10 @@
 """Ratios with intervals from the rows of `fullsize.run`, as Markdown.
 
-    python -m tunefork.bench.serving.fullsize.table rows.jsonl [more.jsonl ...] --base A [--leave-out GPU:PLACE ...]
+    python -m tunefork.bench.serving.fullsize.table rows.jsonl [more.jsonl ...] --base A [--leave-out FILE:GPU:PLACE ...]
 
 A server start is the unit: its value is the median over its repeats, the first dropped. Each start of an arm is compared with the geometric mean
-of the base arm's starts on the same GPU; the ratio is the geometric mean over the starts, the interval Student's t over them. Of
-one start no interval is known, and none is printed. A start that is left out is named below the tables.
+of the base arm's starts on the same GPU in the same file (a file is a session); the ratio is the geometric mean over the starts, the interval
+Student's t over them. Of one start no interval is known, and none is printed. A start that is left out is named below the tables.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from tunefork.bench.ab.judge import summary
 
 METRICS = {"median_tpot_ms": "TPOT", "output_throughput": "output tokens/s"}
-Key = tuple[str, int, int]  # arm, GPU, place in the GPU's sequence
+Key = tuple[str, int, int, int]  # arm, file, GPU, place in the GPU's sequence
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,13 @@ class Ratio:
 
 
 def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Rows of all files."""
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines() if line.strip()]
+    """Rows of all files, each with the number of its file, from 0."""
+    return [{**json.loads(line), "file": number} for number, path in enumerate(paths) for line in path.read_text().splitlines() if line.strip()]
+
+
+def where(row: dict[str, Any]) -> str:
+    """Which start a row is of: FILE:GPU:PLACE."""
+    return f"{row['file']}:{row['gpu']}:{row['place']}"
 
 
 def starts(rows: Iterable[dict[str, Any]], conc: int, metric: str) -> dict[Key, float]:
@@ -52,15 +57,15 @@ def starts(rows: Iterable[dict[str, Any]], conc: int, metric: str) -> dict[Key, 
     found: dict[Key, list[float]] = defaultdict(list)
     for row in rows:
         if row["kind"] == "load" and row["conc"] == conc and row["repeat"] > 0 and not row["failed"] and not row["short"]:
-            found[row["arm"], row["gpu"], row["place"]].append(float(row[metric]))
+            found[row["arm"], row["file"], row["gpu"], row["place"]].append(float(row[metric]))
     return {key: median(values) for key, values in found.items()}
 
 
 def ratio(values: dict[Key, float], arm: str, base: str) -> Ratio | None:
-    """arm over base, None where no GPU served both."""
+    """arm over base, None where no GPU served both in one file."""
     logs = []
-    for (name, gpu, _), value in values.items():
-        others = [math.log(other) for (their, where, _), other in values.items() if (their, where) == (base, gpu)]
+    for (name, file, gpu, _), value in values.items():
+        others = [math.log(other) for (their, *where, _), other in values.items() if (their, *where) == (base, file, gpu)]
         if name == arm and others:
             logs.append(math.log(value) - fmean(others))
     if not logs:
@@ -72,23 +77,32 @@ def ratio(values: dict[Key, float], arm: str, base: str) -> Ratio | None:
 
 
 def tables(rows: Sequence[dict[str, Any]], base: str = "A") -> str:
-    """Two Markdown tables: loads and starts; then what failed."""
+    """Two Markdown tables: loads and starts (FILE:GPU:PLACE); then what failed."""
     names = {row["arm"]: row["why"] for row in rows if row["kind"] == "start"}
     concs = sorted({row["conc"] for row in rows if row["kind"] == "load"})
     lines = [f"| CONC | arm | median TPOT ms | output tokens/s | TPOT / {base} (95 %) | throughput / {base} (95 %) | starts |", "|---|---|---|---|---|---|---|"]
     for conc in concs:
         values = {metric: starts(rows, conc, metric) for metric in METRICS}
         for arm in sorted(names):
-            own = {metric: [value for (name, _, _), value in values[metric].items() if name == arm] for metric in METRICS}
+            own = {metric: [value for (name, *_), value in values[metric].items() if name == arm] for metric in METRICS}
             if not own["median_tpot_ms"]:
                 continue
             shown = ["1", "1"] if arm == base else [str(ratio(values[metric], arm, base) or "no common GPU") for metric in METRICS]
             means = f"{fmean(own['median_tpot_ms']):.3f} | {fmean(own['output_throughput']):.0f}"
             lines.append(f"| {conc} | {arm}: {names[arm]} | {means} | {shown[0]} | {shown[1]} | {len(own['median_tpot_ms'])} |")
-    lines += ["", "| arm | GPU, place | seconds to ready |", "|---|---|---|"]
-    lines += [f"| {row['arm']}: {row['why']} | {row['gpu']}, {row['place']} | {row['seconds_to_ready']:.1f} |" for row in rows if row["kind"] == "start"]
+    lines += ["", "| arm | start | seconds to ready | loading | torch.compile | capturing | graphs |", "|---|---|---|---|---|---|---|"]
+    lines += [started(row) for row in rows if row["kind"] == "start"]
     lines += [f"\nfailed: arm {row['arm']} on GPU {row['gpu']}: {row['message'].splitlines()[0]}" for row in rows if row["kind"] == "failure"]
     return "\n".join(lines)
+
+
+def started(row: dict[str, Any]) -> str:
+    """A start's line: seconds, and GiB of graphs."""
+    cells = [f"{row[name]:.3g}" if name in row else "" for name in ("load_s", "compile_s", "capture_s")]
+    if not row.get("cached", True):
+        cells[1] += " (not cached)"
+    graphs = f"{row['graphs_gib']:g} GiB" if "graphs_gib" in row else ""
+    return f"| {row['arm']}: {row['why']} | {where(row)} | {row['seconds_to_ready']:.1f} | {' | '.join(cells)} | {graphs} |"
 
 
 def main() -> None:
@@ -96,12 +110,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path, nargs="+")
     parser.add_argument("--base", default="A")
-    parser.add_argument("--leave-out", action="append", default=[], metavar="GPU:PLACE", help="a start whose loads do not count")
+    parser.add_argument("--leave-out", action="append", default=[], metavar="FILE:GPU:PLACE", help="a start whose loads do not count")
     words = parser.parse_args()
     rows = read(words.rows)
-    print(tables([row for row in rows if row["kind"] != "load" or f"{row['gpu']}:{row['place']}" not in words.leave_out], words.base))
+    print(tables([row for row in rows if row["kind"] != "load" or where(row) not in words.leave_out], words.base))
     for one in words.leave_out:
-        print(f"\nleft out: the start GPU:place {one}")
+        print(f"\nleft out: the start FILE:GPU:PLACE {one}")
 
 
 if __name__ == "__main__":

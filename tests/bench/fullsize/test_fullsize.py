@@ -14,7 +14,8 @@ import pytest
 
 from tunefork.bench.serving.fullsize import arms
 from tunefork.bench.serving.fullsize.model import VOCABULARY, config
-from tunefork.bench.serving.fullsize.table import ratio, starts, tables
+from tunefork.bench.serving.fullsize.startup import phases
+from tunefork.bench.serving.fullsize.table import ratio, read, starts, tables
 
 ROOT = Path(__file__).resolve().parents[3]
 VLLM = """
@@ -25,6 +26,11 @@ NAME, PORT = words[words.index("--served-model-name") + 1], int(words[words.inde
 OURS = "moe_a16w4" in os.environ["TUNEFORK_OVERRIDES"]
 if "capture_plan" in os.environ["TUNEFORK_OVERRIDES"] and not OURS:
     sys.exit("no such plan")
+if any(word.startswith("-cc.cudagraph_capture_sizes") for word in words):  # arm G is never ready
+    open("../../stuck", "w").write(str(os.getpid()))
+    time.sleep(300)
+if os.path.exists("../../stuck") and os.path.exists("/proc/" + open("../../stuck").read()):
+    sys.exit("the server before this one lives")
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         body = json.dumps({"data": [{"id": NAME}]}).encode()
@@ -70,6 +76,7 @@ def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_pa
         ("host", None), ("start", "A"), ("load", "A"), ("load", "A"), ("start", "B"), ("load", "B"), ("load", "B"), ("failure", "C")]  # fmt: skip
     assert "no such plan" in rows[-1]["message"]
     assert rows[4]["env"]["TUNEFORK_OVERRIDES"] == "random_mxfp4,moe_a16w4" and rows[4]["env"]["CUDA_VISIBLE_DEVICES"] == "37"
+    rows = read([out])
     loads = [row for row in rows if row["kind"] == "load"]
     assert all(row["completed"] == 2 and not row["failed"] and not row["short"] and len(row["tpots_ms"]) == 2 for row in loads)
     shown = ratio(starts(rows, 2, "median_tpot_ms"), "B", "A")
@@ -77,8 +84,22 @@ def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_pa
     assert "failed: arm C on GPU 37" in tables(rows) and "(one start)" in tables(rows)
 
 
-def load(arm: str, gpu: int, place: int, repeat: int, tpot: float, **more: Any) -> dict[str, Any]:
-    return {"kind": "load", "arm": arm, "gpu": gpu, "place": place, "repeat": repeat, "conc": 4, "failed": 0, "short": 0, "median_tpot_ms": tpot,
+def test_a_server_that_is_not_ready_in_time_is_stopped_before_the_next_one_starts(site: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "tunefork.bench.serving.fullsize.run", "--model", str(tmp_path), "--sequence", "G,A", "--gpu", "37", "--out", str(out),
+         "--load", "1:1", "--repeats", "1", "--ready-timeout", "6"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT / "src")])}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "stuck").is_file()
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["kind"], row.get("arm")) for row in rows] == [("host", None), ("failure", "G"), ("start", "A"), ("load", "A")]
+    assert "did not answer within 6 s" in rows[1]["message"]
+
+
+def load(arm: str, gpu: int, place: int, repeat: int, tpot: float, file: int = 0, **more: Any) -> dict[str, Any]:
+    return {"kind": "load", "file": file, "arm": arm, "gpu": gpu, "place": place, "repeat": repeat, "conc": 4, "failed": 0, "short": 0, "median_tpot_ms": tpot,
             "output_throughput": 1000 / tpot, **more}  # fmt: skip
 
 
@@ -95,6 +116,27 @@ def test_a_start_is_the_unit_and_its_first_repeat_is_dropped() -> None:
     assert ratio(starts(rows, 4, "median_tpot_ms"), "C", "A") is None
 
 
+def test_starts_of_two_sessions_are_compared_each_with_its_own_base(tmp_path: Path) -> None:
+    """Both sessions' GPU 0, place 0: the second machine is twice as fast, and B is 0.8 of A on either."""
+    for number, scale in enumerate((1.0, 0.5)):
+        rows = [load("A", 0, 0, 1, 10 * scale), load("B", 0, 1, 1, 8 * scale)]
+        (tmp_path / f"{number}.jsonl").write_text("".join(json.dumps({key: value for key, value in row.items() if key != "file"}) + "\n" for row in rows))
+    found = ratio(starts(read([tmp_path / "0.jsonl", tmp_path / "1.jsonl"]), 4, "median_tpot_ms"), "B", "A")
+    assert found is not None and found.starts == 2
+    assert (found.value, found.lo, found.hi) == pytest.approx((0.8, 0.8, 0.8))
+
+
+def test_a_start_is_taken_apart_from_the_log() -> None:
+    log = ("x Model loading took 61.43 GiB memory and 3.52 seconds\nx Directly load AOT compilation from path /c\nx torch.compile took 4.80 s in total\n"
+           "x Graph capturing finished in 13 secs, took 0.62 GiB\n")  # fmt: skip
+    assert phases(log) == {"load_s": 3.52, "compile_s": 4.8, "capture_s": 13.0, "graphs_gib": 0.62, "cached": True}
+    assert phases(log.replace("Directly", "x"))["cached"] is False
+    assert phases("nothing of it") == {}
+    row = {"kind": "start", "arm": "A", "why": "w", "gpu": 1, "place": 2, "file": 0, "seconds_to_ready": 41.66, **phases(log.replace("Directly", "x"))}
+    assert "| A: w | 0:1:2 | 41.7 | 3.52 | 4.8 (not cached) | 13 | 0.62 GiB |" in tables([row])
+    assert "| A: w | 0:1:2 | 41.7 |  |  |  |  |" in tables([{key: row[key] for key in ("kind", "arm", "why", "gpu", "place", "file", "seconds_to_ready")}])
+
+
 def test_arms_differ_in_what_they_say_alone() -> None:
     made = {name: arms.command(name, Path("/m"), python="py", gpu=0, port=8100, cwd=Path("/c"), pythonpath="", utilization=0.8, kv_gib=1.0) for name in arms.ARMS}
     base = made["A"]
@@ -102,6 +144,7 @@ def test_arms_differ_in_what_they_say_alone() -> None:
         assert command.argv[: len(base.argv)] == base.argv, name
         assert set(command.env) - set(base.env) <= {"TUNEFORK_CAPTURE_PLAN"}
     assert made["D"].env["TUNEFORK_OVERRIDES"] == "random_mxfp4,moe_a16w4,capture_plan"
+    assert Path(made["K"].env["TUNEFORK_CAPTURE_PLAN"].rpartition("=")[2]).is_file()
     sizes = json.loads(made["G"].argv[-1].partition("=")[2])
     assert len(sizes) == 180 and sizes[-1] == 8192
 
