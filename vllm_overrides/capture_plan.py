@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from vllm_overrides.capture.options import parse
@@ -40,13 +41,13 @@ def override(environ: Mapping[str, str]) -> CapturePlan:
     if not is_file(spec):
         parse(spec, Limits())  # what is misspelt is said now, in every process
     elif not Path(spec).is_file():
-        raise OverrideError(f"TUNEFORK_CAPTURE_PLAN names {spec}, which does not exist", f"build.py plan-sizes ... --json > {spec}")
+        raise OverrideError(f"TUNEFORK_CAPTURE_PLAN names {spec}, which does not exist", f"build.py plan-sizes ... --json > {quote(spec)}")
     return CapturePlan(spec)
 
 
 def is_file(spec: str) -> bool:
-    """Whether a specification is a path, rather than options; the last option's value may be a path of its own (cost=steps.json)."""
-    return "=" not in spec or (spec.endswith(".json") and not spec.partition("=")[0].strip().isidentifier())
+    """Whether a specification is a path, rather than options, of which the last may name a file too (cost=steps.json)."""
+    return Path(spec).is_file() or ("=" not in spec and spec.endswith(".json"))
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,7 @@ def limits_of(vllm_config: Any) -> Limits:
 
 def planned(spec: str, limits: Limits, *, tp: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(capture sizes, compile sizes) of a specification, for this server."""
-    if is_file(spec):
-        return read_plan(Path(spec), limits)
-    options = parse(f"tp={tp};{spec}", limits)
-    plan = make_plan(options)
+    plan = read_plan(Path(spec), limits) if is_file(spec) else make_plan(parse(f"tp={tp};{spec}", limits))
     for note in plan.notes:
         vllm_log().info("capture_plan: %s", note)
     return plan.sizes, plan.compile_sizes

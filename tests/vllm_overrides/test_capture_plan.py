@@ -80,18 +80,20 @@ def test_takes_a_file(vllm: Any, tmp_path: Path) -> None:
 
 def test_options_may_end_in_a_file(vllm: Any, tmp_path: Path) -> None:
     (tmp_path / "steps.json").write_text('{"seconds": {"4": 0.006, "5000": 0.3}, "source": "here"}')
-    assert configured(vllm, f"conc=4;cost={tmp_path}/steps.json").cudagraph_capture_sizes == [4]
+    assert configured(vllm, f"max-graphs=1;conc=4;cost={tmp_path}/steps.json").cudagraph_capture_sizes == [4]
 
 
-def test_a_file_may_have_an_equals_sign_in_its_name(vllm: Any, tmp_path: Path) -> None:
-    named = tmp_path / "a=b.json"
-    named.write_text(json.dumps({"sizes": [2, 6]}))
-    assert configured(vllm, str(named)).cudagraph_capture_sizes == [2, 6]
+def test_a_file_may_have_an_equals_sign_in_its_name(vllm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a=b.json").write_text(json.dumps({"sizes": [2, 6], "notes": ["what plan-sizes said"]}))
+    monkeypatch.chdir(tmp_path)
+    assert configured(vllm, "a=b.json").cudagraph_capture_sizes == [2, 6]
+    assert "what plan-sizes said" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
-    [("", "does not say for which workload"), ("conc=4;ils=3", "'ils=3' is no option"), ("/no/plan.json", "which does not exist")],
+    [("", "does not say for which workload"), ("conc=4;ils=3", "'ils=3' is no option"), ("/no/plan.json", "which does not exist"),
+     ("range-ratio=0.8;con=4;cost=x.json", "'con=4' is no option"), ("4,8,16", "'4,8,16' is no option")],
 )
 def test_misspelt_settings_stop_the_start(spec: str, message: str, vllm: Any) -> None:
     with pytest.raises(OverrideError, match=message):

@@ -48,10 +48,20 @@ def test_tensor_parallel_splits_all_but_the_router() -> None:
 def test_a_table_between_and_outside_its_points() -> None:
     table = TableModel(((2, 0.004), (4, 0.006), (8, 0.007)), "here")
     assert [table.seconds(1, rows) for rows in (1, 2, 3, 4, 5, 8)] == pytest.approx([0.004, 0.004, 0.005, 0.006, 0.00625, 0.007])
-    with pytest.raises(OverrideError, match="ends at 8 rows, the plan needs 9"):
-        table.seconds(1, 9)
+    assert table.seconds(1, 12) == pytest.approx(0.008) and TableModel(((2, 0.004), (4, 0.003)), "").seconds(1, 8) == 0.003
+    assert TableModel(((2, 0.004),), "").seconds(1, 8) == 0.004
     assert table.extra_sizes() == ()
     assert TableModel(((2, 0.004), (4, 0.003)), "").extra_sizes() == (2, 4)
+
+
+def test_a_workload_beyond_the_table_is_refused_where_it_matters() -> None:
+    table = TableModel(((1, 0.004), (8, 0.007)), "here")
+    table.require(8, 4096)
+    with pytest.raises(OverrideError, match="ends at 8 rows, the workload has decode steps of up to 9"):
+        table.require(9, 4)
+    with pytest.raises(OverrideError, match="ends at 8 rows, the workload has steps with prefill of up to 4096") as caught:
+        TableModel(table.points, "here", eager_seconds=0.01).require(8, 4096)
+    assert "eager_seconds" in caught.value.remedy
 
 
 def test_reads_a_table(tmp_path: Path) -> None:
@@ -60,7 +70,8 @@ def test_reads_a_table(tmp_path: Path) -> None:
     assert read_table(file) == TableModel(((1, 0.004), (8, 0.007)), "MI355X, today", 0.003)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"seconds": {}}', '{"seconds": {"0": 1}}', '{"seconds": {"1": 0}}', '{"seconds": {"a": 1}}', '{"s": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"seconds": {}}', '{"seconds": {"0": 1}}', '{"seconds": {"1": 0}}', '{"seconds": {"a": 1}}', '{"s": 1}',
+                                  '{"seconds": {"1": NaN}}', '{"seconds": {"1": 1}, "eager_seconds": Infinity}'])
 def test_says_what_a_table_looks_like(text: str, tmp_path: Path) -> None:
     file = tmp_path / "steps.json"
     file.write_text(text)

@@ -40,7 +40,8 @@ def objective(problem: Problem, sizes: tuple[int, ...]) -> tuple[int, int, int] 
     """The score of a set of sizes, from its definition and step by step; None where it is not allowed."""
     query, limits = problem.limits.query_len, problem.limits
     decode = {rows: steps for rows, steps in problem.workload.decode.items() if steps}
-    if max(sizes) < max([*decode, problem.cover * query]):
+    holding = [size for size in sizes if size >= max([*decode, problem.cover * query])]
+    if not holding or min(holding) > limits.decode_rows or any(size % query for size in sizes if size <= limits.decode_rows):
         return None
     used = dict.fromkeys(sizes, 0)
     time = padding = 0
@@ -71,7 +72,7 @@ def test_equals_brute_force(seed: int) -> None:
     rows = {*problem.workload.decode, *problem.workload.mixed, problem.cover * query, problem.limits.decode_rows, 64, 5}
     if isinstance(problem.cost, TableModel):
         rows |= {point for point, _ in problem.cost.points[1:]} | {one - 1 for one in (*problem.workload.decode, *problem.workload.mixed)}
-    sizes = sorted({side for one in rows for side in (one // query * query, -(-one // query) * query) if 0 < side <= 64})
+    sizes = sorted({side for one in rows for side in (one // query * query, -(-one // query) * query, one) if 0 < side <= 64})
     best = min(
         (score, chosen)
         for count in range(1, min(len(sizes), problem.max_graphs or 99) + 1)
@@ -171,3 +172,23 @@ def test_refuses_what_no_server_can_do(change: dict[str, Any], message: str) -> 
 
 def test_cover_adds_a_graph_for_what_the_workload_lacks() -> None:
     assert solve(Problem(Workload({4: 10_000}), ByteModel(), Limits(), cover=32)).sizes == (4, 32)
+
+
+def test_cover_is_a_decode_graph_also_where_prefill_has_larger_ones() -> None:
+    limits = Limits(max_num_seqs=32, max_num_batched_tokens=4096)
+    table = TableModel(((1, 0.004), (4096, 0.1)), "here", eager_seconds=0.05)
+    workload = Workload({4: 10_000}, {1024: 100})
+    assert solve(Problem(workload, table, limits)).sizes == (4, 1024)
+    found = solve(Problem(workload, table, limits, cover=20)).sizes
+    assert found == (4, 20, 1024)
+    assert settle(found, limits).is_full(20) and settle(found, limits).padded(20) == 20
+
+
+def test_prefill_sizes_need_not_be_whole_requests() -> None:
+    """A server that speculates, whose commonest step with prefill is as wide as a step can be."""
+    limits = Limits(max_num_seqs=32, max_num_batched_tokens=4096, num_speculative_tokens=2)
+    table = TableModel(((1, 0.004), (4096, 0.1)), "here", eager_seconds=0.05)
+    found = solve(Problem(Workload({12: 1000}, {4096: 100}), table, limits)).sizes
+    assert found == (12, 4096)
+    settled = settle(found, limits)
+    assert settled.mixed(4096) == 4096 and settled.full == (12,) and not any("whole requests" in note for note in settled.notes)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vllm_overrides.capture.options import Options, parse
-from vllm_overrides.capture.plan import make_plan, read_plan
+from vllm_overrides.capture.plan import StoredPlan, make_plan, read_plan
 from vllm_overrides.capture.rules import Limits
 from vllm_overrides.errors import OverrideError
 
@@ -67,15 +67,16 @@ def test_a_file_of_a_plan_is_checked_against_the_server(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     plan = make_plan(Options(conc=(4, 16), limits=SMALL))
     file.write_text(json.dumps(plan.as_json()))
-    assert read_plan(file, SMALL) == (plan.sizes, plan.compile_sizes)
-    with pytest.raises(OverrideError, match="made for another server: PIECEWISE only: 1 sizes from 16"):
+    assert read_plan(file, SMALL) == StoredPlan(plan.sizes, plan.compile_sizes, plan.notes)
+    with pytest.raises(OverrideError, match="made for another server: decode steps of up to 16 rows, here up to 8; PIECEWISE only: 1 sizes from 16"):
         read_plan(file, replace(SMALL, max_num_seqs=8))
     with pytest.raises(OverrideError, match="whole requests of 3 rows"):
         read_plan(file, replace(SMALL, num_speculative_tokens=2))
     file.write_text(json.dumps({"sizes": [4, 16], "compile_sizes": [6]}))
     with pytest.raises(OverrideError, match="holds 6"):
         read_plan(file, SMALL)
-    for text in ("", "[]", '{"size": [4]}', '{"sizes": ["a"]}'):
+    for text in ("", "[]", '{"size": [4]}', '{"sizes": ["a"]}', '{"sizes": "48"}', '{"sizes": [4.7]}', '{"sizes": [Infinity]}', '{"sizes": []}',
+                 '{"sizes": [4], "decode_rows": 0}', '{"sizes": [0]}'):
         file.write_text(text)
         with pytest.raises(OverrideError, match=r"plan\.json is no capture plan"):
             read_plan(file, SMALL)
@@ -91,9 +92,21 @@ def test_graphs_for_prefill_go_through_a_file_and_belong_to_the_server(tmp_path:
     plan = make_plan(Options(conc=(16,), cost=str(steps), limits=SMALL))
     assert plan.sizes[-1] > 1024 and plan.decode_rows == 16
     file.write_text(json.dumps(plan.as_json()))
-    assert read_plan(file, SMALL) == (plan.sizes, plan.compile_sizes)
-    with pytest.raises(OverrideError, match="made for another server"):
-        read_plan(file, replace(SMALL, max_num_seqs=8))
+    assert read_plan(file, SMALL).sizes == plan.sizes
+    for seqs in (8, 2000):
+        with pytest.raises(OverrideError, match=f"made for another server: decode steps of up to 16 rows, here up to {seqs}"):
+            read_plan(file, replace(SMALL, max_num_seqs=seqs))
+
+
+def test_a_plan_says_where_unforeseen_decode_steps_would_be_padded_to_prefill(tmp_path: Path) -> None:
+    steps = tmp_path / "steps.json"
+    steps.write_text(json.dumps(PRICED))
+    narrow = Options(conc=(4,), cost=str(steps), limits=SMALL)
+    (note,) = (note for note in make_plan(narrow).notes if "which this workload has not" in note)
+    assert note.startswith("decode steps of 5 to 16 rows") and "from 1024 rows on" in note
+    covered = make_plan(replace(narrow, cover=16))
+    assert 16 in covered.sizes and not any("which this workload has not" in note for note in covered.notes)
+    assert f"# {note}\n" in make_plan(narrow).as_yaml()
 
 
 def test_a_plan_says_which_graphs_for_prefill_it_takes_away(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_json() -> None:
 
 def test_yaml_alone() -> None:
     lines = run("--conc", "4", "--yaml").stdout.splitlines()
-    assert [line[0] for line in lines] == ["#", "#", "c"] and '"cudagraph_capture_sizes": [4]' in lines[-1]
+    assert [line[0] for line in lines] == ["#", "#", "#", "c"] and "no graph here" in lines[0] and '"cudagraph_capture_sizes": [4]' in lines[-1]
 
 
 def test_the_table_names_the_three_lists_and_what_is_modelled() -> None:

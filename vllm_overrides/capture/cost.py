@@ -6,6 +6,7 @@ Two models: bytes over bandwidth (modelled: the least time that reading the weig
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +101,8 @@ class ByteModel:
 class TableModel:
     """Measured seconds by padded size, linear in between.
 
-    points: (rows, seconds), rows ascending. A size below the first point costs as much as it; one beyond the last is an error.
+    points: (rows, seconds), rows ascending. A size below the first point costs as much as it. Beyond the last, where only lists that a
+    plan is compared with go (see `require`), the last slope goes on, unless it falls.
     """
 
     points: tuple[tuple[int, float], ...]
@@ -110,13 +112,21 @@ class TableModel:
     def seconds(self, live: int, padded: int) -> float:
         at = bisect_left(self.points, (padded, 0.0))
         if at == len(self.points):
-            last = self.points[-1][0]
-            raise OverrideError(f"{self.source}: the table ends at {last} rows, the plan needs {padded}", f"measure {padded} rows too")
+            (before, earlier), (last, seconds) = self.points[-2:] if at > 1 else ((0, self.points[0][1]), self.points[0])
+            return seconds + max(0.0, (seconds - earlier) / (last - before)) * (padded - last)
         rows, seconds = self.points[at]
         if rows == padded or at == 0:
             return seconds
         before, earlier = self.points[at - 1]
         return earlier + (seconds - earlier) * (padded - before) / (rows - before)
+
+    def require(self, decode: int, mixed: int) -> None:
+        """Refuse a workload beyond the table: its widest decode step, and, where a graph for it could pay, its widest with prefill."""
+        last, widest = self.points[-1][0], max(decode, mixed if self.eager_seconds else 0)
+        if widest > last:
+            kind, or_else = ("decode steps", "") if decode > last else ("steps with prefill", ", or leave eager_seconds out")
+            said = f"{self.source}: the table ends at {last} rows, the workload has {kind} of up to {widest}"
+            raise OverrideError(said, f"measure {widest} rows too{or_else}")
 
     def extra_sizes(self) -> tuple[int, ...]:
         seconds = [second for _, second in self.points]
@@ -125,13 +135,14 @@ class TableModel:
 
 def read_table(path: Path) -> TableModel:
     """A measured table: ``{"seconds": {"<rows>": <seconds per step>, ...}, "eager_seconds": <optional>, "source": <optional>}``."""
-    expected = '{"seconds": {"1": 0.0041, "8": 0.0063}, "eager_seconds": 0.004}'
+    expected = '{"seconds": {"1": 0.0041, "8": 0.0063, "4096": 0.12}, "eager_seconds": 0.004}'
     try:
         found: Any = json.loads(path.read_text())
         points = tuple(sorted((int(rows), float(seconds)) for rows, seconds in found["seconds"].items()))
         eager = float(found.get("eager_seconds", 0.0))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise OverrideError(f"{path} is no table of step times ({error})", f"a JSON file like {expected}") from None
-    if not points or points[0][0] < 1 or min(seconds for _, seconds in points) <= 0 or eager < 0:
-        raise OverrideError(f"{path}: rows and seconds must be positive, and there must be some", f"a JSON file like {expected}")
+    finite = all(math.isfinite(seconds) for seconds in (eager, *(seconds for _, seconds in points)))
+    if not points or not finite or points[0][0] < 1 or min(seconds for _, seconds in points) <= 0 or eager < 0:
+        raise OverrideError(f"{path}: rows and seconds must be positive and finite, and there must be some", f"a JSON file like {expected}")
     return TableModel(points, str(found.get("source", path)), eager)

@@ -28,7 +28,7 @@ class Problem:
     price: what a second of start-up is worth, in seconds of serving (1: the workload is served once per start; 0.01: a hundred times).
     graph_seconds: start-up per size (its FULL and its PIECEWISE graph).  max_graphs: most sizes, None without limit.
     compile_gain: share of a decode step that a compiled size saves.  compile_seconds: start-up per compiled size.
-    cover: requests that must find a graph though the workload has no step with so many.
+    cover: requests that must find a decode graph though the workload has no step with so many.
     """
 
     workload: Workload
@@ -56,20 +56,25 @@ class Problem:
         """``rows`` up to whole requests: a decode graph holds nothing else."""
         return -(-rows // self.limits.query_len) * self.limits.query_len
 
+    def size(self, rows: int, *, up: bool = True) -> int:
+        """The next size of a graph: whole requests as far as decode steps go, any number of rows beyond (PIECEWISE graphs)."""
+        if rows > self.limits.decode_rows:
+            return rows
+        return self.rounded(rows) if up else rows // self.limits.query_len * self.limits.query_len
+
     def required(self) -> int:
-        """The least that the largest size must be: every decode step of the workload, and ``cover``, run in a graph."""
+        """Rows of the widest decode step that must find a FULL graph: the workload's, or ``cover`` requests."""
         widest = max(rows for rows, steps in self.workload.decode.items() if steps)
         return self.rounded(max(widest, self.cover * self.limits.query_len))
 
     def candidates(self) -> list[int]:
         """Sizes among which an optimum is: those that steps have, and around the measured ones where times dip."""
         live = [rows for steps in (self.workload.decode, self.workload.mixed) for rows, count in steps.items() if count]
-        found = {self.rounded(rows) for rows in [*live, self.required()]}
+        found = {self.size(rows) for rows in [*live, self.required()]}
         measured = self.cost.extra_sizes()
         if measured:  # between two row counts of the steps a time is piecewise linear: its least is at an end, or beside a measured size
-            query = self.limits.query_len
             sides = [*measured, *(rows - 1 for rows in live), self.limits.decode_rows, self.limits.max_num_batched_tokens]
-            around = {self.rounded(rows) for rows in measured} | {rows // query * query for rows in sides}
+            around = {self.size(rows) for rows in measured} | {self.size(rows, up=False) for rows in sides}
             found |= {size for size in around if size <= measured[-1]}
         return sorted(size for size in found if 0 < size <= self.limits.max_num_batched_tokens)
 
@@ -96,12 +101,12 @@ class Intervals:
         self.sizes = problem.candidates()
         steps = (problem.workload.decode, problem.workload.mixed)
         self.live = sorted({rows for kind in steps for rows, count in kind.items() if count})
-        self.widest_full = problem.limits.decode_rows
+        self.widest_full, self.required = problem.limits.decode_rows, problem.required()
 
     def ending_at(self, size: int) -> list[Score | None]:
         """Scores of the intervals that end at ``size`` and begin above 0, above the first candidate, and so on, all padded to ``size``.
 
-        None where a decode step would lose its FULL graph.
+        None where a decode step, or the widest one that is required, would have no FULL graph.
         """
         start = round(self.problem.price * self.problem.graph_seconds * PICO)
         scores: list[Score | None] = []
@@ -110,7 +115,7 @@ class Intervals:
         for over in reversed([0, *(below for below in self.sizes if below < size)]):
             more = self.steps(size, over, upper)
             decode, mixed, padding, upper = decode + more[0], mixed + more[1], padding + more[2], over
-            allowed = size <= self.widest_full or not decode
+            allowed = size <= self.widest_full or not (decode or over < self.required <= size)
             scores.append((decode + mixed - self.compiled(decode) + start, 1, padding) if allowed else None)
         return scores[::-1]
 

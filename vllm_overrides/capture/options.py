@@ -81,6 +81,7 @@ def parse(text: str, limits: Limits) -> Options:
     options = Options(limits=limits)
     for part in filter(None, (part.strip() for part in text.split(";"))):
         name, equals, value = (word.strip() for word in part.partition("="))
+        name = name.replace("-", "_")
         if not equals or name not in READERS:
             raise OverrideError(f"{part!r} is no option of a capture plan", f"name=value with one of {', '.join(READERS)}; between two: ;")
         try:

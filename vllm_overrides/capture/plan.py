@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from vllm_overrides.capture.cost import TableModel
 from vllm_overrides.capture.optimum import Problem, solve
 from vllm_overrides.capture.options import Options
-from vllm_overrides.capture.rules import Limits, Settled, check_compile_sizes, default_sizes, guide_sizes, settle
+from vllm_overrides.capture.rules import Limits, Settled, above, check_compile_sizes, default_sizes, guide_sizes, settle
 from vllm_overrides.capture.waste import Waste, waste
 from vllm_overrides.errors import OverrideError
 
@@ -57,12 +59,15 @@ class Plan:
             "max_cudagraph_capture_size": self.sizes[-1],
             "compile_sizes": list(self.compile_sizes),
         }
-        return f"# {self.workload}\n# {self.cost}\ncompilation-config: '{json.dumps(config)}'\n"
+        said = "".join(f"# {line}\n" for line in (*self.notes, self.workload, self.cost))
+        return f"{said}compilation-config: '{json.dumps(config)}'\n"
 
 
 def make_plan(options: Options) -> Plan:
     """Solve and judge. Raises OverrideError for options that no server could run, or sizes that 0.29.0 would reject."""
     problem = options.problem()
+    if isinstance(problem.cost, TableModel):
+        problem.cost.require(problem.required(), max(problem.workload.mixed, default=0))
     found = solve(problem)
     settled = settle(found.sizes, options.limits, maximum=found.sizes[-1])
     check_compile_sizes(found.compile_sizes, settled)
@@ -72,7 +77,7 @@ def make_plan(options: Options) -> Plan:
         found.compile_sizes,
         waste(settled, problem.workload, problem.cost),
         waste(default, problem.workload, problem.cost),
-        judge(guide_sizes(), problem),
+        waste(settle(guide_sizes(), options.limits), problem.workload, problem.cost),
         (*settled.notes, *prefill_notes(settled, default, problem)),
         problem.workload.source,
         problem.cost.source,
@@ -81,38 +86,55 @@ def make_plan(options: Options) -> Plan:
 
 
 def prefill_notes(settled: Settled, default: Settled, problem: Problem) -> tuple[str, ...]:
-    """What a plan that was told no price for steps outside CUDA graphs takes from steps with prefill."""
-    last, top = settled.piecewise[-1], default.piecewise[-1]
-    lost = [rows for rows, steps in problem.workload.mixed.items() if steps and last < rows <= top]
-    if not lost or problem.cost.eager_seconds:
-        return ()
-    return (f"steps with prefill of {last + 1} to {top} rows have no graph here, but in vLLM's list: a --cost table with eager_seconds prices them",)
+    """What a plan does to steps with prefill, and what graphs for prefill do to decode steps that it was not made for."""
+    last, top, limit = settled.piecewise[-1], default.piecewise[-1], problem.limits.decode_rows
+    found = []
+    if not problem.cost.eager_seconds and any(steps and last < rows <= top for rows, steps in problem.workload.mixed.items()):
+        found.append(f"steps with prefill of {last + 1} to {top} rows have no graph here, but in vLLM's list: a --cost table with eager_seconds prices them")
+    widest = above(settled.piecewise, problem.required()) or last
+    if widest < min(last, limit):
+        found.append(f"decode steps of {widest + 1} to {min(last, limit)} rows, which this workload has not, would be padded to the graphs for prefill "
+                     f"from {above(settled.piecewise, widest + 1)} rows on: --cover, or a smaller --max-num-seqs")  # fmt: skip
+    return tuple(found)
 
 
-def judge(sizes: list[int], problem: Problem) -> Waste:
-    """A list's waste, once 0.29.0 has dropped from it what it drops."""
-    return waste(settle(sizes, problem.limits), problem.workload, problem.cost)
+@dataclass(frozen=True)
+class StoredPlan:
+    """What a server takes from a file of ``Plan.as_json``."""
+
+    sizes: tuple[int, ...]
+    compile_sizes: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def read_plan(path: Path, limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(sizes, compile_sizes) from a file of ``Plan.as_json``, checked against the server that is to use them.
+def read_plan(path: Path, limits: Limits) -> StoredPlan:
+    """The plan in a file, checked against the server that is to use it.
 
     Raises:
         OverrideError: no such file, no plan in it, or a plan made for other limits.
     """
     try:
         found = json.loads(path.read_text())
-        sizes = tuple(int(size) for size in found["sizes"])
-        compiled = tuple(int(size) for size in found.get("compile_sizes", ()))
-        decoded = int(found.get("decode_rows", max(sizes, default=0)))
+        sizes = numbers(found["sizes"])
+        compiled = numbers(found.get("compile_sizes", []))
+        (decoded,) = numbers([found.get("decode_rows", max(sizes))])
+        notes = tuple(str(note) for note in found.get("notes", []))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OverrideError(f"{path} is no capture plan ({error})", f"build.py plan-sizes --conc 4,8,16 --json > {path}") from None
+        raise OverrideError(f"{path} is no capture plan ({error})", f"build.py plan-sizes --conc 4,8,16 --json > {quote(str(path))}") from None
     settled = settle(sizes, limits)
     wanted = tuple(sorted(set(sizes)))
     if settled.piecewise != wanted or settled.full != tuple(size for size in wanted if size <= decoded):
+        other = [f"decode steps of up to {decoded} rows, here up to {limits.decode_rows}"] if "decode_rows" in found else []
         raise OverrideError(
-            f"{path} was made for another server: {'; '.join(settled.notes)}",
+            f"{path} was made for another server: {'; '.join([*other, *settled.notes])}",
             "plan-sizes with this server's --max-num-seqs, --max-num-batched-tokens and --num-speculative-tokens",
         )
     check_compile_sizes(compiled, settled)
-    return settled.piecewise, compiled
+    return StoredPlan(settled.piecewise, compiled, notes)
+
+
+def numbers(found: Any) -> tuple[int, ...]:
+    """A list of whole numbers of 1 or more, as JSON has it; ValueError for anything else."""
+    if not isinstance(found, list) or not all(type(one) is int and one > 0 for one in found):
+        raise ValueError(f"expected a list of sizes of 1 or more, found {json.dumps(found)}")
+    return tuple(found)

@@ -115,7 +115,7 @@ def decode_graphs(kept: Sequence[int], limits: Limits, notes: Sequence[str]) -> 
     query, found = limits.query_len, list(notes)
     rounded = sorted({-(-size // query) * query for size in kept})
     full = tuple(size for size in rounded if size <= min(kept[-1], limits.max_num_seqs * query))
-    if query > 1 and any(size % query for size in kept):
+    if query > 1 and any(size % query for size in kept if size <= limits.decode_rows):
         found.append(f"rounded: decode graphs hold whole requests of {query} rows (1 + {limits.num_speculative_tokens} speculative tokens)")
     unused = [size for size in kept if size > limits.decode_rows]
     if unused:

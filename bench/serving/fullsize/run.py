@@ -44,7 +44,7 @@ def prepare(name: str, words: argparse.Namespace, place: int, folder: Path) -> S
     """An arm's server, not started."""
     cwd = folder / f"cwd-gpu{words.gpu}-{place}"
     cwd.mkdir(parents=True, exist_ok=True)
-    command = arms.command(name, words.model, python=sys.executable, gpu=words.gpu, port=8100 + 10 * words.gpu + place, cwd=cwd,
+    command = arms.command(name, words.model, python=sys.executable, gpu=words.gpu, port=8100 + 100 * words.gpu + place, cwd=cwd,
                            pythonpath=os.environ.get("PYTHONPATH", ""), utilization=words.utilization, kv_gib=words.kv_gib)  # fmt: skip
     return Server(command, grace_s=5.0, log=folder / f"gpu{words.gpu}-{place}-{name}.log", ready_timeout_s=words.ready_timeout)
 
@@ -101,7 +101,7 @@ def main() -> None:
             try:
                 serve(name, words, place, sink, began)
             except TuneforkError as error:
-                note(sink, kind="failure", arm=name, gpu=words.gpu, place=place, message=error.message)
+                note(sink, kind="failure", arm=name, gpu=words.gpu, place=place, at=round(time.monotonic() - began, 1), message=error.message)
 
 
 def note(sink: Any, **row: Any) -> None:

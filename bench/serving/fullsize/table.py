@@ -4,7 +4,7 @@
 
 A server start is the unit: its value is the median over its repeats, the first dropped. Each start of an arm is compared with the geometric mean
 of the base arm's starts on the same GPU in the same file (a file is a session); the ratio is the geometric mean over the starts, the interval
-Student's t over them. Of one start no interval is known, and none is printed. A start that is left out is named below the tables.
+Welch's over the starts of both. Of one start no interval is known, and none is printed. A start that is left out is named below the tables.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, variance
 from typing import Any
 
-import numpy as np
-
-from tunefork.bench.ab.judge import summary
+from scipy import stats
 
 METRICS = {"median_tpot_ms": "TPOT", "output_throughput": "output tokens/s"}
 Key = tuple[str, int, int, int]  # arm, file, GPU, place in the GPU's sequence
@@ -62,33 +60,50 @@ def starts(rows: Iterable[dict[str, Any]], conc: int, metric: str) -> dict[Key, 
 
 
 def ratio(values: dict[Key, float], arm: str, base: str) -> Ratio | None:
-    """arm over base, None where no GPU served both in one file."""
-    logs = []
+    """arm over base, None where no GPU served both in one file.
+
+    The interval is Welch's: the scatter of the arm's starts and that of the base's, each with its own variance. Where the base has one start per
+    GPU, its scatter is taken to be the arm's.
+    """
+    cells: dict[tuple[int, int], list[float]] = defaultdict(list)
     for (name, file, gpu, _), value in values.items():
-        others = [math.log(other) for (their, *where, _), other in values.items() if (their, *where) == (base, file, gpu)]
-        if name == arm and others:
-            logs.append(math.log(value) - fmean(others))
-    if not logs:
-        return None
-    if len(logs) == 1:
-        return Ratio(math.exp(logs[0]), None, None, 1)
-    mean, half, _ = summary(np.asarray(logs))
-    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs))
+        if name == base:
+            cells[file, gpu].append(math.log(value))
+    at = [(file, gpu) for (name, file, gpu, _) in values if name == arm and (file, gpu) in cells]
+    logs = [math.log(value) - fmean(cells[file, gpu]) for (name, file, gpu, _), value in values.items() if name == arm and (file, gpu) in cells]
+    if len(logs) < 2:
+        return Ratio(math.exp(logs[0]), None, None, 1) if logs else None
+    half = half_width(logs, [(at.count(cell) / len(at), logs_of) for cell, logs_of in cells.items()])
+    return Ratio(math.exp(fmean(logs)), math.exp(fmean(logs) - half), math.exp(fmean(logs) + half), len(logs))
+
+
+def half_width(arm: Sequence[float], base: Sequence[tuple[float, Sequence[float]]]) -> float:
+    """Half of the 95 % interval of a mean of differences (Welch, Satterthwaite). base: per GPU its weight in that mean, and its logs."""
+    free = sum(len(logs) - 1 for _, logs in base)
+    own = variance(arm)
+    theirs = sum((log - fmean(logs)) ** 2 for _, logs in base for log in logs) / free if free else own
+    parts = [(own / len(arm), len(arm) - 1), (theirs * sum(weight**2 / len(logs) for weight, logs in base), free or len(arm) - 1)]
+    total = sum(part for part, _ in parts)
+    if total == 0:
+        return 0.0
+    freedom = total**2 / sum(part**2 / df for part, df in parts)
+    return float(stats.t.isf(0.025, freedom)) * math.sqrt(total)
 
 
 def tables(rows: Sequence[dict[str, Any]], base: str = "A") -> str:
     """Two Markdown tables: loads and starts (FILE:GPU:PLACE); then what failed."""
     names = {row["arm"]: row["why"] for row in rows if row["kind"] == "start"}
     concs = sorted({row["conc"] for row in rows if row["kind"] == "load"})
-    lines = [f"| CONC | arm | median TPOT ms | output tokens/s | TPOT / {base} (95 %) | throughput / {base} (95 %) | starts |", "|---|---|---|---|---|---|---|"]
+    lines = [f"| CONC | arm | median TPOT ms | median TTFT ms | output tokens/s | TPOT / {base} (95 %) | throughput / {base} (95 %) | starts |",
+             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for conc in concs:
-        values = {metric: starts(rows, conc, metric) for metric in METRICS}
+        values = {metric: starts(rows, conc, metric) for metric in (*METRICS, "median_ttft_ms")}
         for arm in sorted(names):
-            own = {metric: [value for (name, *_), value in values[metric].items() if name == arm] for metric in METRICS}
+            own = {metric: [value for (name, *_), value in found.items() if name == arm] for metric, found in values.items()}
             if not own["median_tpot_ms"]:
                 continue
             shown = ["1", "1"] if arm == base else [str(ratio(values[metric], arm, base) or "no common GPU") for metric in METRICS]
-            means = f"{fmean(own['median_tpot_ms']):.3f} | {fmean(own['output_throughput']):.0f}"
+            means = f"{fmean(own['median_tpot_ms']):.3f} | {fmean(own['median_ttft_ms']):.0f} | {fmean(own['output_throughput']):.0f}"
             lines.append(f"| {conc} | {arm}: {names[arm]} | {means} | {shown[0]} | {shown[1]} | {len(own['median_tpot_ms'])} |")
     lines += ["", "| arm | start | seconds to ready | loading | torch.compile | capturing | graphs |", "|---|---|---|---|---|---|---|"]
     lines += [started(row) for row in rows if row["kind"] == "start"]
@@ -113,6 +128,10 @@ def main() -> None:
     parser.add_argument("--leave-out", action="append", default=[], metavar="FILE:GPU:PLACE", help="a start whose loads do not count")
     words = parser.parse_args()
     rows = read(words.rows)
+    known = [where(row) for row in rows if row["kind"] == "start"]
+    unknown = set(words.leave_out) - set(known)
+    if unknown:
+        parser.error(f"no such start: {', '.join(sorted(unknown))}; FILE:GPU:PLACE are {' '.join(known)}")
     print(tables([row for row in rows if row["kind"] != "load" or where(row) not in words.leave_out], words.base))
     for one in words.leave_out:
         print(f"\nleft out: the start FILE:GPU:PLACE {one}")

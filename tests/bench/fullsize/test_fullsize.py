@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from tunefork.bench.serving.fullsize import arms
 from tunefork.bench.serving.fullsize.model import VOCABULARY, config
@@ -100,17 +101,20 @@ def test_a_server_that_is_not_ready_in_time_is_stopped_before_the_next_one_start
 
 def load(arm: str, gpu: int, place: int, repeat: int, tpot: float, file: int = 0, **more: Any) -> dict[str, Any]:
     return {"kind": "load", "file": file, "arm": arm, "gpu": gpu, "place": place, "repeat": repeat, "conc": 4, "failed": 0, "short": 0, "median_tpot_ms": tpot,
-            "output_throughput": 1000 / tpot, **more}  # fmt: skip
+            "output_throughput": 1000 / tpot, "median_ttft_ms": 50.0, **more}  # fmt: skip
 
 
 def test_a_start_is_the_unit_and_its_first_repeat_is_dropped() -> None:
-    """By hand: GPU 0 gives ln(8 / 10), GPU 1 ln(9 / 12); the interval is Student's over two."""
+    """By hand: GPU 0 gives ln(8 / 10), GPU 1 ln(9 / 12); the base's own scatter on GPU 0 counts, with one degree of freedom."""
     rows = [load("A", 0, 0, 0, 99), load("A", 0, 0, 1, 10), load("B", 0, 1, 0, 99), *(load("B", 0, 1, n, t) for n, t in ((1, 7), (2, 8), (3, 9))),
-            load("A", 0, 2, 1, 10), load("B", 1, 0, 1, 9), load("A", 1, 1, 1, 12), load("A", 1, 1, 2, 500, failed=1), load("A", 1, 1, 3, 500, short=2),
+            load("A", 0, 2, 1, 10.5), load("A", 0, 3, 1, 100 / 10.5), load("B", 1, 0, 1, 9), load("A", 1, 1, 1, 12), load("A", 1, 1, 2, 500, failed=1), load("A", 1, 1, 3, 500, short=2),
             load("B", 2, 0, 1, 1)]  # fmt: skip
     found = ratio(starts(rows, 4, "median_tpot_ms"), "B", "A")
     logs = [math.log(0.8), math.log(0.75)]
-    mean, half = sum(logs) / 2, 12.706205 * abs(logs[0] - logs[1]) / 2
+    own, base = (logs[0] - logs[1]) ** 2 / 2, math.log(1.05) ** 2  # variances; of the base's three starts on GPU 0, two degrees of freedom
+    parts = [own / 2, base * (0.5**2 / 3 + 0.5**2 / 1)]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 + parts[1] ** 2 / 2)
+    mean, half = sum(logs) / 2, stats.t.isf(0.025, freedom) * math.sqrt(sum(parts))
     assert found is not None and found.starts == 2
     assert (found.value, found.lo, found.hi) == pytest.approx((math.exp(mean), math.exp(mean - half), math.exp(mean + half)), rel=1e-6)
     assert ratio(starts(rows, 4, "median_tpot_ms"), "C", "A") is None
