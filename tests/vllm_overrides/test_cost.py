@@ -56,11 +56,11 @@ def test_a_table_between_and_outside_its_points() -> None:
 
 def test_a_workload_beyond_the_table_is_refused_where_it_matters() -> None:
     table = TableModel(((1, 0.004), (8, 0.007)), "here")
-    table.require(8, 4096)
+    table.require(8, [4096])
     with pytest.raises(OverrideError, match="ends at 8 rows, the workload has decode steps of up to 9"):
-        table.require(9, 4)
+        table.require(9, [4])
     with pytest.raises(OverrideError, match="ends at 8 rows, the workload has steps with prefill of up to 4096") as caught:
-        TableModel(table.points, "here", eager_seconds=0.01).require(8, 4096)
+        TableModel(table.points, "here", eager_seconds=0.01).require(8, [40, 4096])
     assert "eager_seconds" in caught.value.remedy
 
 
@@ -70,8 +70,20 @@ def test_reads_a_table(tmp_path: Path) -> None:
     assert read_table(file) == TableModel(((1, 0.004), (8, 0.007)), "MI355X, today", 0.003)
 
 
+def test_the_price_of_a_step_outside_graphs_may_depend_on_its_rows(tmp_path: Path) -> None:
+    file = tmp_path / "steps.json"
+    file.write_text(json.dumps({"seconds": {"1": 0.004, "2048": 0.06}, "eager_seconds": {"1024": 0.06, "2048": 0}, "source": "here"}))
+    table = read_table(file)
+    assert [table.eager(rows) for rows in (1, 1024, 1536, 2048, 4096)] == pytest.approx([0.06, 0.06, 0.03, 0, 0])
+    assert table.eager_seconds == 0.06
+    table.require(8, [1024, 4096])  # a graph for 4096 rows cannot pay
+    with pytest.raises(OverrideError, match="steps with prefill of up to 1500"):
+        TableModel(((1, 0.004), (1024, 0.06)), "here", 0.06, table.eager_points).require(8, [1500, 4096])
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"seconds": {}}', '{"seconds": {"0": 1}}', '{"seconds": {"1": 0}}', '{"seconds": {"a": 1}}', '{"s": 1}',
-                                  '{"seconds": {"1": NaN}}', '{"seconds": {"1": 1}, "eager_seconds": Infinity}'])
+                                  '{"seconds": {"1": NaN}}', '{"seconds": {"1": 1}, "eager_seconds": Infinity}',
+                                  '{"seconds": {"1": 1}, "eager_seconds": {}}', '{"seconds": {"1": 1}, "eager_seconds": {"4": -1}}'])
 def test_says_what_a_table_looks_like(text: str, tmp_path: Path) -> None:
     file = tmp_path / "steps.json"
     file.write_text(text)

@@ -27,7 +27,7 @@ def random_problem(seed: int) -> Problem:
     seconds = sorted(pick.uniform(0.001, 0.01) for _ in range(5))
     if seed % 3 == 0:
         pick.shuffle(seconds)
-    table = TableModel(tuple(zip((1, 4, 7, 16, 64), seconds, strict=True)), "random", pick.choice([0.0, 0.02]))
+    table = TableModel(tuple(zip((1, 4, 7, 16, 64), seconds, strict=True)), "random", pick.choice([0.0, 0.02]), pick.choice([(), ((5, 0.03), (30, 0.0))]))
     cost: Any = pick.choice([table, ByteModel(), ByteModel(padding="one-row")])
     gain = pick.choice([0.0, 0.05])
     return Problem(
@@ -49,7 +49,7 @@ def objective(problem: Problem, sizes: tuple[int, ...]) -> tuple[int, int, int] 
         for rows, steps in steps_by_rows.items():
             fitting = [size for size in sizes if size >= rows]
             if not fitting:
-                time += steps * round((problem.cost.seconds(rows, rows) + problem.cost.eager_seconds) * PICO)
+                time += steps * round((problem.cost.seconds(rows, rows) + problem.cost.eager(rows)) * PICO)
                 continue
             size = min(fitting)
             if kind == "decode" and size > limits.max_num_seqs * query:
@@ -94,6 +94,9 @@ class Flat:
 
     def seconds(self, live: int, padded: int) -> float:
         return 0.001
+
+    def eager(self, rows: int) -> float:
+        return 0.0
 
     def extra_sizes(self) -> tuple[int, ...]:
         return ()
@@ -143,6 +146,8 @@ def test_steps_with_prefill_are_captured_where_leaving_graphs_costs() -> None:
     eager = replace(ByteModel(), eager_seconds=0.004)
     assert solve(Problem(workload, ByteModel(), Limits())).sizes == (4,)
     assert solve(Problem(workload, eager, Limits())).sizes == (4, 40)
+    priced = TableModel(((1, 0.004), (4096, 0.1)), "here", 0.05, ((1024, 0.05), (2048, 0.0)))
+    assert solve(Problem(Workload({4: 1000}, {1024: 100, 4096: 100}), priced, Limits())).sizes == (4, 1024)
 
 
 def test_what_is_compiled() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +20,11 @@ from vllm_overrides.errors import OverrideError
 PADDINGS = ("independent", "one-row")
 
 
+Points = tuple[tuple[int, float], ...]  # (rows, seconds), rows ascending
+
+
 class Cost(Protocol):
-    """Seconds of a step; `eager_seconds` is what a step outside CUDA graphs takes longer; `source` says where it comes from."""
+    """Seconds of a step; `eager_seconds` is what a step outside CUDA graphs takes longer at most; `source` says where it comes from."""
 
     @property
     def source(self) -> str: ...
@@ -30,6 +34,9 @@ class Cost(Protocol):
 
     def seconds(self, live: int, padded: int) -> float:
         """Seconds of a step of ``live`` rows that runs as ``padded`` rows (padded >= live >= 1)."""
+
+    def eager(self, rows: int) -> float:
+        """Seconds that a step of ``rows`` takes longer outside CUDA graphs."""
 
     def extra_sizes(self) -> tuple[int, ...]:
         """The measured sizes, if a time falls as the batch grows: one may be worth capturing though no batch has it."""
@@ -93,6 +100,9 @@ class ByteModel:
         experts = self.shapes.layers * self.experts_hit(rows) * self.shapes.expert_bytes() / self.tp
         return (self.shapes.dense_bytes(self.tp) + experts) / self.bandwidth
 
+    def eager(self, rows: int) -> float:
+        return self.eager_seconds
+
     def extra_sizes(self) -> tuple[int, ...]:
         return ()
 
@@ -103,26 +113,27 @@ class TableModel:
 
     points: (rows, seconds), rows ascending. A size below the first point costs as much as it. Beyond the last, where only lists that a
     plan is compared with go (see `require`), the last slope goes on, unless it falls.
+    eager_points: the price of a step outside CUDA graphs by rows, where it is not the same for all; constant outside its points.
     """
 
-    points: tuple[tuple[int, float], ...]
+    points: Points
     source: str
     eager_seconds: float = 0.0
+    eager_points: Points = ()
 
     def seconds(self, live: int, padded: int) -> float:
         at = bisect_left(self.points, (padded, 0.0))
         if at == len(self.points):
             (before, earlier), (last, seconds) = self.points[-2:] if at > 1 else ((0, self.points[0][1]), self.points[0])
             return seconds + max(0.0, (seconds - earlier) / (last - before)) * (padded - last)
-        rows, seconds = self.points[at]
-        if rows == padded or at == 0:
-            return seconds
-        before, earlier = self.points[at - 1]
-        return earlier + (seconds - earlier) * (padded - before) / (rows - before)
+        return between(self.points, padded)
 
-    def require(self, decode: int, mixed: int) -> None:
-        """Refuse a workload beyond the table: its widest decode step, and, where a graph for it could pay, its widest with prefill."""
-        last, widest = self.points[-1][0], max(decode, mixed if self.eager_seconds else 0)
+    def eager(self, rows: int) -> float:
+        return between(self.eager_points, rows) if self.eager_points else self.eager_seconds
+
+    def require(self, decode: int, mixed: Iterable[int]) -> None:
+        """Refuse a workload beyond the table: its widest decode step, and the widest with prefill for which a graph could pay."""
+        last, widest = self.points[-1][0], max([decode, *(rows for rows in mixed if self.eager(rows))])
         if widest > last:
             kind, or_else = ("decode steps", "") if decode > last else ("steps with prefill", ", or leave eager_seconds out")
             said = f"{self.source}: the table ends at {last} rows, the workload has {kind} of up to {widest}"
@@ -133,16 +144,36 @@ class TableModel:
         return () if seconds == sorted(seconds) else tuple(rows for rows, _ in self.points)
 
 
+def between(points: Points, rows: int) -> float:
+    """Linear between points, constant outside them."""
+    at = bisect_left(points, (rows, 0.0))
+    if at == len(points):
+        return points[-1][1]
+    here, seconds = points[at]
+    if here == rows or at == 0:
+        return seconds
+    before, earlier = points[at - 1]
+    return earlier + (seconds - earlier) * (rows - before) / (here - before)
+
+
+def read_points(found: Any) -> Points:
+    """``{"<rows>": <seconds>}`` as points."""
+    return tuple(sorted((int(rows), float(seconds)) for rows, seconds in found.items()))
+
+
 def read_table(path: Path) -> TableModel:
-    """A measured table: ``{"seconds": {"<rows>": <seconds per step>, ...}, "eager_seconds": <optional>, "source": <optional>}``."""
+    """A measured table: ``{"seconds": {"<rows>": <seconds per step>, ...}, "eager_seconds": <optional>, "source": <optional>}``.
+
+    ``eager_seconds`` is a number, or ``{"<rows>": <seconds>, ...}``.
+    """
     expected = '{"seconds": {"1": 0.0041, "8": 0.0063, "4096": 0.12}, "eager_seconds": 0.004}'
     try:
         found: Any = json.loads(path.read_text())
-        points = tuple(sorted((int(rows), float(seconds)) for rows, seconds in found["seconds"].items()))
-        eager = float(found.get("eager_seconds", 0.0))
+        points, priced = read_points(found["seconds"]), found.get("eager_seconds", 0.0)
+        eager = read_points(priced) if isinstance(priced, dict) else ((1, float(priced)),)
     except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise OverrideError(f"{path} is no table of step times ({error})", f"a JSON file like {expected}") from None
-    finite = all(math.isfinite(seconds) for seconds in (eager, *(seconds for _, seconds in points)))
-    if not points or not finite or points[0][0] < 1 or min(seconds for _, seconds in points) <= 0 or eager < 0:
+    values, prices = [seconds for _, seconds in points], [seconds for _, seconds in eager]
+    if not points or not eager or not all(map(math.isfinite, values + prices)) or points[0][0] < 1 or min(values) <= 0 or min(prices) < 0:
         raise OverrideError(f"{path}: rows and seconds must be positive and finite, and there must be some", f"a JSON file like {expected}")
-    return TableModel(points, str(found.get("source", path)), eager)
+    return TableModel(points, str(found.get("source", path)), max(prices), eager if len(eager) > 1 else ())

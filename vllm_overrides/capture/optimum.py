@@ -142,7 +142,7 @@ class Intervals:
         """The steps of more than ``size`` rows, which run outside CUDA graphs; only steps with prefill do in a plan."""
         cost = self.problem.cost
         steps = ((rows, self.problem.workload.mixed.get(rows, 0)) for rows in self.live[bisect_left(self.live, size + 1) :])
-        return sum(count * round((cost.seconds(rows, rows) + cost.eager_seconds) * PICO) for rows, count in steps if count), 0, 0
+        return sum(count * round((cost.seconds(rows, rows) + cost.eager(rows)) * PICO) for rows, count in steps if count), 0, 0
 
 
 def solve(problem: Problem) -> Optimum:

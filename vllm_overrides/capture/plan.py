@@ -67,7 +67,7 @@ def make_plan(options: Options) -> Plan:
     """Solve and judge. Raises OverrideError for options that no server could run, or sizes that 0.29.0 would reject."""
     problem = options.problem()
     if isinstance(problem.cost, TableModel):
-        problem.cost.require(problem.required(), max(problem.workload.mixed, default=0))
+        problem.cost.require(problem.required(), [rows for rows, steps in problem.workload.mixed.items() if steps])
     found = solve(problem)
     settled = settle(found.sizes, options.limits, maximum=found.sizes[-1])
     check_compile_sizes(found.compile_sizes, settled)
