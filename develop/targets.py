@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from tunefork.develop.machine import Machine
+from tunefork.develop.machine import Machine, TorchBuild
 from tunefork.patchset.errors import BadInput, MissingTool
 
 CPU = "cpu"
@@ -71,6 +71,13 @@ def check_cpu(machine: Machine) -> None:
             f"target cpu would replace this environment's ROCm torch {machine.torch.version}",
             "use --target gfx950 here, or run build.py with a Python that has no ROCm torch",
         )
+
+
+def keeps_from_cpu(torch: TorchBuild | None, developed: str | None) -> str:
+    """What of an environment target cpu would replace; "" where nothing. developed: the target that its mark says."""
+    if torch is not None and torch.hip:
+        return f"this environment has a ROCm torch ({torch.version})"
+    return f"this environment is developed for {GFX950}" if developed == GFX950 else ""
 
 
 def check_gfx950(machine: Machine) -> None:

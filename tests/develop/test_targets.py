@@ -6,7 +6,8 @@ import pytest
 from develop_workshop import CPU_MACHINE, GPU_MACHINE
 
 from tunefork.develop import targets
-from tunefork.develop.targets import Choice, choose
+from tunefork.develop.machine import TorchBuild
+from tunefork.develop.targets import Choice, choose, keeps_from_cpu
 from tunefork.patchset.errors import BadInput, MissingTool
 
 NO_TORCH = replace(GPU_MACHINE, torch=None)
@@ -39,6 +40,12 @@ def test_cpu_refuses_architectures_and_machines_it_has_no_operators_for(monkeypa
     monkeypatch.setattr(targets.sys, "version_info", (3, 14, 0))
     with pytest.raises(MissingTool, match=r"locked for Python 3\.11 to 3\.13"):
         choose("cpu", CPU_MACHINE)
+
+
+def test_what_target_cpu_would_replace():
+    assert keeps_from_cpu(GPU_MACHINE.torch, None) == "this environment has a ROCm torch (2.13.0+rocm7.2)"
+    assert keeps_from_cpu(None, "gfx950") == "this environment is developed for gfx950"
+    assert keeps_from_cpu(TorchBuild("2.13.0+cu130", None, "13.0"), "cpu") == keeps_from_cpu(None, None) == ""
 
 
 def test_a_misspelt_target():
