@@ -40,11 +40,14 @@ def bisect(
 ) -> int:
     """Find the first patch of a series with which a command fails.
 
-    The command runs in work/UPSTREAM with the variant applied and TUNEFORK_VARIANT set; afterwards the variant that was there is back. One that
-    says {variant} is given its name instead, and nothing is applied for it. Exit 1 where skipped variants leave several candidates.
+    CMD runs by bash in work/UPSTREAM, so its relative paths are the upstream's, with the variant applied and TUNEFORK_VARIANT set; afterwards
+    the variant that was there is back. A CMD that says {variant} is given its name instead, nothing is applied for it, and it runs in this
+    project's folder. `python` in CMD is the one of Tunefork's environment, which has the vLLM that develop installed.
+    Exit 1 where skipped variants leave several candidates.
 
     \b
     python build.py bisect vllm --run "python -m pytest tests/x.py"
+    python build.py bisect vllm --run 'python -c "import vllm"'
     python build.py bisect vllm --ab smoke --subsets
     """
     layout = Layout.here()
@@ -110,7 +113,9 @@ def searched(layout: Layout, series: Series, journal: Journal) -> Bisected:
 
 def ran(layout: Layout, upstream: str, spec: str, command: str, *, move: bool) -> Verdict:
     """Apply a variant and run the command there; its output goes to a log. TuneforkError where it says to stop."""
-    environment = {**os.environ, "TUNEFORK_VARIANT": spec}
+    # The caller's `python` need not have torch or vLLM: build.py is started by any Python, and hands over to .venv's.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, "PATH": path, "TUNEFORK_VARIANT": spec}
     if move:
         tree = applying.apply_variant(layout, upstream, spec, say=say)
         environment[f"TUNEFORK_TREE_{upstream.upper()}"] = str(tree.path)

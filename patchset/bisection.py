@@ -84,7 +84,7 @@ class Journal:
 def bisect(series: Series, journal: Journal, run: Try, *, good: str = "base", bad: str = "all", subsets: bool = False, say: Say = quiet) -> Bisected:
     """Find the culprit between two prefixes. BadInput where the ends are not a good and a bad one: then it is not a patch of this range."""
 
-    def verdict(spec: str) -> str:
+    def judged(spec: str) -> Verdict:
         spec = variant.choose(spec, series).spec
         known = next((each for each in journal.verdicts if each.variant == spec), None)
         if known is None:
@@ -92,15 +92,20 @@ def bisect(series: Series, journal: Journal, run: Try, *, good: str = "base", ba
             journal.verdicts.append(known)
             journal.save()
         say(f"{series.upstream}: {spec} is {known.verdict}" + (f": {known.why}" if known.why else ""))
-        return known.verdict
+        return known
+
+    def verdict(spec: str) -> str:
+        return judged(spec).verdict
 
     low, high = prefix(series, good), prefix(series, bad)
     if low >= high:
         raise BadInput(f"{good} is not before {bad} in the series", "name a good prefix and a longer bad one, such as --good base --bad all")
     for end, at, wanted in ((good, low, GOOD), (bad, high, BAD)):
-        if (got := verdict(spec_of(series, at))) != wanted:
-            raise BadInput(f"{end} is {got}, not {wanted}: the command does not tell {good} from {bad}",
-                           f"run it by hand on {end}; --good and --bad choose other ends; --reset forgets what was tried")  # fmt: skip
+        if (got := judged(spec_of(series, at))).verdict != wanted:
+            printed = f"; what it printed: {got.log}" if got.log else ""
+            raise BadInput(f"{end} is {got.verdict}, not {wanted}: the command does not tell {good} from {bad}{printed}",
+                           f"{'read that log; ' if got.log else ''}run it by hand on {end}; --good and --bad choose other ends; "
+                           "--reset forgets what was tried")  # fmt: skip
     low, high = narrow(series, low, high, verdict)
     candidates = tuple(series.names[low:high])
     culprit = candidates[0] if len(candidates) == 1 else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,33 @@ def test_a_stopped_bisection_goes_on_without_trying_again(seven: World, capsys: 
     assert main(["bisect", "up", "--continue"]) == 2
 
 
+def test_python_in_the_command_is_the_environments(seven: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A caller whose own `python` is another (without torch, say), as where build.py was started by the system's."""
+    other = tmp_path / "bin" / "python"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\necho No module named torch >&2\nexit 1\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{other.parent}{os.pathsep}{os.environ['PATH']}")
+    script = "python -c 'import os, sys, tunefork; print(sys.prefix); sys.exit(os.path.exists(\"p3.txt\"))'"
+    assert main(["bisect", "up", "--run", script, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["culprit"] == "p3"
+    assert {Path(each["log"]).read_text().strip() for each in found["verdicts"]} == {sys.prefix}
+
+
+def test_a_bad_end_points_to_the_log(seven: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bisect", "up", "--run", "echo No module named torch; exit 1"]) == 2
+    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: base is bad, not good"))
+    log = Path(line.rpartition("what it printed: ")[2])
+    assert log.read_text() == "No module named torch\n"
+
+
+def test_help_says_where_the_command_runs_and_with_which_python(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bisect", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "in work/UPSTREAM, so its relative paths are the upstream's" in said and "`python` in CMD is the one of Tunefork's environment" in said
+
+
 def test_a_changed_series_is_not_gone_on_with(seven: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bisect", "up", "--run", "exit 255"]) == 1
     seven.commit({"p8.txt": b"8\n"}, "[Up] p8")
@@ -135,7 +164,6 @@ def test_the_verdict_of_an_ab() -> None:
 
 
 def test_after_a_kill_the_variant_of_before_comes_back(seven: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import os
     import signal
 
     apply(seven.layout, "up", "without:p7")
