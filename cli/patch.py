@@ -30,7 +30,7 @@ for command in (*patch_author.COMMANDS, patch_import.import_patches):
 @patch.command()
 @click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
 @click.option("--variant", "spec", metavar="V", help="Export from the checkout that holds this variant (default: the primary).")
-@click.option("--dry-run", is_flag=True, help="Change nothing; exit 1 when a file would change.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; exit 1 when the files are not what the commits say.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export(upstreams: tuple[str, ...], spec: str | None, dry_run: bool, as_json: bool) -> int:
     """Turn the commits on a variant's branch back into canonical patch files; updates series and series.lock.
@@ -184,5 +184,8 @@ def show(reports: list[Exported], *, dry_run: bool, as_json: bool) -> int:
         for report in reports:
             lines = [f"{verb} {name}" for verb, names in (("added", report.added), ("changed", report.changed),
                      ("removed", report.removed)) for name in names]  # fmt: skip
+            if report.pulled:
+                lines.append(f"{', '.join(report.pulled)} changed in patches/ since the checkout was applied, and stays as it is; "
+                             f"`{report.remedy}` brings the checkout up to it")
             click.echo(f"{report.upstream}: " + ("; ".join(lines) if lines else "files are what the commits say"))
     return 1 if dry_run and not all(report.same for report in reports) else 0

@@ -66,6 +66,11 @@ class Checkout:
         """There while the checkout is being made; with no state file beside it, the making was interrupted."""
         return self.notes / f"{self.key}.making"
 
+    def apply_command(self, variant: str) -> str:
+        """What to type so that this checkout holds a variant of the series as it is now."""
+        options = ("" if variant == "all" else f" --variant {variant}") + ("" if self.key == PRIMARY else " --beside")
+        return f"python build.py apply {self.upstream}{options}"
+
     def branch(self, slug: str) -> str:
         """The branch that a variant is on here; git allows a branch in one worktree only."""
         return f"tunefork/{slug}" if self.key == PRIMARY else f"beside/{slug}"

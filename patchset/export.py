@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunefork.patchset import apply, canonical, mail, picks, repin, sources, variant, work
@@ -28,16 +28,27 @@ from tunefork.patchset.state import State, write_atomically
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote, or under dry_run would write. Paths are relative to the series' folder."""
+    """What an export wrote, or under dry_run would write. Paths are relative to the series' folder.
+
+    pulled: files that changed in patches/ (or were taken out) since the checkout was applied, and stay so: its commits are older, and
+    ``remedy`` brings them up.
+    """
 
     upstream: str
     added: tuple[str, ...]
     changed: tuple[str, ...]
     removed: tuple[str, ...]
+    pulled: tuple[str, ...] = ()
+    remedy: str = ""
+
+    @property
+    def writes(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
 
     @property
     def same(self) -> bool:
-        return not (self.added or self.changed or self.removed)
+        """Whether the files are what the commits say."""
+        return not (self.writes or self.pulled)
 
 
 def export(layout: Layout, upstream: str, spec: str | None = None, *, dry_run: bool = False, say: Say = quiet) -> Exported:
@@ -57,16 +68,19 @@ def export(layout: Layout, upstream: str, spec: str | None = None, *, dry_run: b
         given = zip(name_commits(files, held, series), files, strict=True)
         commits = picks.kept(series, checkout.git, ((name, commit, data) for (name, data), (commit, _) in given))
         named = with_pulled(commits, {commit for commit, _ in files}, held, series, checkout)
+        pulled = newer(commits, named)
         handled = {patch.name for patch in held.patches} | {name for name, _ in named}
         if set(series.names) - handled or named != commits:  # the variant leaves them out, or they came since it was applied
             named = weave(checkout.git, held, series, named, handled)
         report, lock = plan(series, named, checkout.git, held.base, pin.commit)
+        if left := tuple(name for name in pulled if name not in report.changed):
+            report = replace(report, pulled=left, remedy=checkout.apply_command(held.variant))
         if dry_run:
             return report
         write(series.directory, dict(named), report, lock)
-    if not report.same or checkout.head()[1] != held.commit:
+    if report.writes or checkout.head()[1] != held.commit:
         settle(layout, upstream, checkout, held, [name for name, _ in commits], say)
-    return report
+    return report if checkout.state() == held else replace(report, pulled=(), remedy="")  # settled: its commits are the files' again
 
 
 def meant(layout: Layout, upstream: str, spec: str | None) -> tuple[Checkout, State]:
@@ -132,6 +146,12 @@ def with_pulled(
         elif file is not None:
             found.append((name, file))
     return found
+
+
+def newer(commits: list[tuple[str, bytes]], named: list[tuple[str, bytes]]) -> list[str]:
+    """The files that ``with_pulled`` put in place of commits, or left out with them."""
+    stays = dict(named)
+    return [name + SUFFIX for name, data in commits if stays.get(name) != data]
 
 
 def sha256_of(data: bytes) -> str:

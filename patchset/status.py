@@ -35,7 +35,8 @@ class UpstreamStatus:
     """One upstream. source, variant, base_tree, tree, patches: of its primary checkout; None where there is none.
 
     patches' states: "applied", "pending" (in the variant's series, not in the checkout), "left out", "changed" (its file is not the
-    locked one), "parked".  drift: lines that say how series, files and lock differ; empty when they agree.
+    locked one), "stale" (its file is the locked one, the checkout holds another version, as after a pull), "parked".
+    drift: lines that say how series, files, lock and checkouts differ; empty when they agree.
     """
 
     name: str
@@ -106,10 +107,10 @@ def patch_state(name: str, series: Series, lock: Lock | None, held: State | None
     applied = next((patch for patch in held.patches if patch.name == name), None) if held else None
     sha256 = hashlib.sha256(series.files[name]).hexdigest()
     locked = {patch.name: patch.sha256 for patch in lock.patches} if lock else {}
-    if locked.get(name) != sha256 or (applied and applied.sha256 != sha256):
+    if locked.get(name) != sha256:
         return PatchState(name, "changed", applied.tree if applied else None)
     if applied:
-        return PatchState(name, "applied", applied.tree)
+        return PatchState(name, "applied" if applied.sha256 == sha256 else "stale", applied.tree)
     return PatchState(name, "pending" if held is None or held.variant == "all" else "left out", None)
 
 
@@ -130,4 +131,13 @@ def drift(series: Series, lock: Lock | None, pin: Pin, found: list[tuple[Checkou
     lines += [f"{path.name} is in no line of the series" for path in sorted(series.directory.glob("*" + SUFFIX)) if path.name not in listed]
     bases = {pin.commit, pin.sdist.commit if pin.sdist else pin.commit}
     lines += [f"{checkout.path.name} is on {held.base[:12]}, not on the pin" for checkout, held in found if held.base not in bases]
+    lines += [line for checkout, held in found if (line := staleness(series, lock, checkout, held))]
     return tuple(lines)
+
+
+def staleness(series: Series, lock: Lock | None, checkout: Checkout, held: State) -> str:
+    """A line for a checkout that was applied from other versions of patches than the locked files, and what repairs it; "" for any other."""
+    stale = [name for name in series.names if patch_state(name, series, lock, held, None).state == "stale"]
+    if not stale:
+        return ""
+    return f"{checkout.path.name} holds another version of {', '.join(stale)} than patches/, as after a pull; `{checkout.apply_command(held.variant)}` repairs it"

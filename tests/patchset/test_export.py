@@ -309,6 +309,16 @@ def test_a_patch_that_a_pull_removed_does_not_come_back(world: World) -> None:
     settled(world)
 
 
+def test_a_patch_that_a_pull_removed_is_not_called_the_same(world: World) -> None:
+    series_of(world, "one", "two")
+    pulled(world, "gone")
+    before = patch_bytes(world)
+    report = export(world.layout, "up")
+    assert report.pulled == ("patch-two.patch",) and not report.same and not report.writes and patch_bytes(world) == before
+    apply(world.layout, "up")
+    settled(world)
+
+
 @pytest.mark.parametrize("change", ["two", "gone"])
 def test_a_patch_changed_on_both_sides_is_refused(world: World, change: str) -> None:
     series_of(world, "one", "two")

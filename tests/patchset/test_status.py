@@ -92,6 +92,79 @@ def test_states_and_drift(world: World) -> None:
     assert status(world.layout, "up").drift[0] == "there is no series.lock"
 
 
+def older_checkout(world: World, spec: str = "all") -> bytes:
+    """What a pull leaves: patch one is newer in patches/ and in the lock, the checkouts hold the one before. Returns the newer file."""
+    apply(world.layout, "up")
+    world.commit({"one.txt": b"older\n"}, "[Up] One")
+    world.commit({"two.txt": b"two\n"}, "[Up] Two")
+    export(world.layout, "up")
+    old = {path: path.read_bytes() for path in world.series.iterdir()}
+    (world.checkout / "one.txt").write_bytes(b"newer\n")
+    git(world.checkout, "commit", "--quiet", "--all", "--fixup", "HEAD~1")
+    git(world.checkout, "-c", "sequence.editor=true", "rebase", "--quiet", "-i", "--autosquash", "tunefork/base")
+    export(world.layout, "up")
+    new = {path: path.read_bytes() for path in world.series.iterdir()}
+    for path, data in old.items():
+        path.write_bytes(data)
+    apply(world.layout, "up", "base")
+    apply(world.layout, "up", spec, beside=spec != "all")
+    for path, data in new.items():
+        path.write_bytes(data)
+    assert (world.series / "one.patch").read_bytes() != old[world.series / "one.patch"]
+    return new[world.series / "one.patch"]
+
+
+def test_a_checkout_older_than_its_patch_is_stale(world: World, command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    older_checkout(world)
+    (found,) = command("status")["upstreams"]
+    assert [(patch["name"], patch["state"]) for patch in found["patches"]] == [("one", "stale"), ("two", "applied")]
+    assert found["drift"] == ["up holds another version of one than patches/, as after a pull; `python build.py apply up` repairs it"]
+    assert found["patches"][0]["tree"], "the tree that the older version made"
+    assert main(["status"]) == 0
+    out = capsys.readouterr().out
+    assert "stale" in out and "changed" not in out and "drift: up holds another version of one than patches/, as after a pull; `python build.py apply up` repairs it" in out
+    command("apply", "up")
+    (found,) = command("status")["upstreams"]
+    assert {patch["state"] for patch in found["patches"]} == {"applied"} and found["drift"] == []
+    assert (world.checkout / "one.txt").read_bytes() == b"newer\n"
+
+
+def test_a_stale_checkout_of_a_variant_beside_is_told_its_own_command(world: World) -> None:
+    older_checkout(world, "upto:one")
+    assert status(world.layout, "up").drift == (
+        "up@upto-one holds another version of one than patches/, as after a pull; `python build.py apply up --variant upto:one --beside` repairs it",)
+    apply(world.layout, "up", "upto:one", beside=True)
+    assert status(world.layout, "up").drift == ()
+
+
+def test_a_file_that_is_not_the_locked_one_is_changed_not_stale(world: World) -> None:
+    newer = older_checkout(world)
+    (world.series / "one.patch").write_bytes(newer + b"\n")
+    found = status(world.layout, "up")
+    assert found.patches[0].state == "changed" and found.drift == ("one.patch is not the locked file",)
+
+
+def test_an_export_from_a_stale_checkout_claims_nothing_and_keeps_the_newer_file(
+    world: World, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = older_checkout(world)
+    before = {path: path.read_bytes() for path in world.series.iterdir()}
+    (said,) = command("patch", "export", "--dry-run", code=1)["upstreams"]
+    assert (said["pulled"], said["remedy"], said["changed"]) == (["one.patch"], "python build.py apply up", [])
+    assert main(["patch", "export", "--dry-run"]) == 1
+    line = capsys.readouterr().out
+    assert "files are what the commits say" not in line
+    assert "one.patch changed in patches/ since the checkout was applied, and stays as it is; `python build.py apply up`" in line
+    assert command("patch", "export")["same"] is False, "a real export leaves both where they are"
+    assert before == {path: path.read_bytes() for path in world.series.iterdir()}
+    assert status(world.layout, "up").patches[0].state == "stale"
+    world.commit({"mine.txt": b"mine\n"}, "Mine")
+    (said,) = command("patch", "export")["upstreams"]
+    assert said["added"] == ["mine.patch"] and said["pulled"] == [], "with something to export the checkout is brought up too"
+    assert (world.series / "one.patch").read_bytes() == newer and (world.checkout / "one.txt").read_bytes() == b"newer\n"
+    assert command("patch", "export", "--dry-run")["same"] is True
+
+
 def test_the_pin_moved_on(world: World) -> None:
     three_patches(world)
     (world.upstream / "b.py").write_bytes(b"moved\n")
