@@ -140,4 +140,5 @@ def staleness(series: Series, lock: Lock | None, checkout: Checkout, held: State
     stale = [name for name in series.names if patch_state(name, series, lock, held, None).state == "stale"]
     if not stale:
         return ""
-    return f"{checkout.path.name} holds another version of {', '.join(stale)} than patches/, as after a pull; `{checkout.apply_command(held.variant)}` repairs it"
+    what = f"{checkout.path.name} holds another version of {', '.join(stale)} than patches/, as after a pull"
+    return f"{what}; `{checkout.apply_command(held.variant)}` repairs it"
