@@ -74,14 +74,14 @@ def verdict(result: Result) -> str:
 
 
 def executed_row(case: Case, old: Result, new: Result) -> str:
-    """One row: whether both sides compute the case, whether their values agree, and what they moved."""
+    """One row: whether both sides compute the case, whether their values agree, and what they moved ("-": it did not run to the end)."""
     if old.y is None or new.y is None:
         same = "-"
     elif bool((old.y == new.y).all()):
         same = "equal, bit for bit"
     else:
         same = f"{float((old.y == new.y).float().mean()):.2%} equal"
-    moved = [change(getattr(old, name), getattr(new, name)) for name in ("x_bytes", "w_unique", "executed")]
+    moved = [change(*("-" if side.y is None else getattr(side, name) for side in (old, new))) for name in ("x_bytes", "w_unique", "executed")]
     return f"| {' | '.join([case.label, verdict(old), verdict(new), same, *moved])} |"
 
 

@@ -74,6 +74,7 @@ def test_rows_say_what_changed() -> None:
     )
     old, new = result(error=2.5, y=torch.ones(2, 2), x_bytes=64), result(error=0.01, y=torch.ones(2, 2), x_bytes=8)
     assert executed_row(case, old, new).split(" | ")[1:5] == ["WRONG, error 2.50", "error 0.0100", "equal, bit for bit", "64 -> 8"]
+    assert executed_row(case, result(fault="spills to scratch"), new).split(" | ")[3:5] == ["-", "- -> 8"]
 
 
 def test_a_fault_is_no_pass() -> None:
