@@ -44,7 +44,7 @@ def test(no_develop: bool, pytest_args: tuple[str, ...]) -> int:
 
 
 def as_it_is() -> str:
-    """Why this environment is left as it is; "" where target cpu may be developed in it."""
+    """Why this environment is left as it is; "" where target cpu may be developed in it. tests/e2e asks too."""
     from tunefork.develop.installed import read_mark
     from tunefork.develop.machine import installed_torch
     from tunefork.develop.targets import keeps_from_cpu

@@ -5,11 +5,11 @@ The records are made up as for the report's tests (tests/bench/report/samples.py
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -26,16 +26,6 @@ RUNS = 300  # single runs beside the experiments
 DESKTOP, PHONE, NARROWEST = (1280, 1430), (390, 2600), 500  # the last: headless Chromium's narrowest window
 CHROMIUM = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND",
             "--virtual-time-budget=10000")
-
-
-def module(path: Path) -> ModuleType:
-    """A file of the tests, which are no package."""
-    spec = importlib.util.spec_from_file_location(f"report_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = found
-    spec.loader.exec_module(found)
-    return found
 
 
 def made_up(samples: ModuleType) -> list[Record]:
@@ -63,9 +53,10 @@ def shot(page: Path, size: tuple[int, int], out: Path) -> None:
 
 
 def main() -> None:
+    sys.path.insert(0, str(TESTS))  # the tests are no package
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store: Store = module(TESTS / "conftest.py").fill(folder / "records", made_up(module(TESTS / "samples.py")))
+        store: Store = import_module("conftest").fill(folder / "records", made_up(import_module("samples")))
         page = folder / "report.html"
         build.write(build.gather(store), out=page)
         shot(page, DESKTOP, HERE / "bench-report-desktop.png")

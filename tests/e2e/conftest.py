@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tunefork.develop.installed import read_mark
-from tunefork.develop.machine import installed_torch
-from tunefork.develop.targets import keeps_from_cpu
+from tunefork.cli.test import as_it_is
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,9 +20,7 @@ Build = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="session", autouse=True)
 def target_cpu() -> None:
     """These tests state what target cpu serves; an environment for a GPU is neither replaced nor built for an hour on their behalf."""
-    mark = read_mark()
-    why = keeps_from_cpu(installed_torch(), mark.target if mark else None)
-    if why:
+    if why := as_it_is():
         pytest.skip(f"NOT TESTED: {why}, and the end-to-end tests need target cpu; `python build.py bench run --profile smoke` goes that way here")
 
 

@@ -122,11 +122,11 @@ class TableModel:
     eager_points: Points = ()
 
     def seconds(self, live: int, padded: int) -> float:
-        at = bisect_left(self.points, (padded, 0.0))
-        if at == len(self.points):
-            (before, earlier), (last, seconds) = self.points[-2:] if at > 1 else ((0, self.points[0][1]), self.points[0])
-            return seconds + max(0.0, (seconds - earlier) / (last - before)) * (padded - last)
-        return between(self.points, padded)
+        last, seconds = self.points[-1]
+        if padded <= last or len(self.points) == 1:
+            return between(self.points, padded)
+        before, earlier = self.points[-2]
+        return seconds + max(0.0, (seconds - earlier) / (last - before)) * (padded - last)
 
     def eager(self, rows: int) -> float:
         return between(self.eager_points, rows) if self.eager_points else self.eager_seconds

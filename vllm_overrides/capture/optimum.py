@@ -46,26 +46,26 @@ class Problem:
             raise OverrideError("price and seconds are 0 or more, and compile_gain lies in [0, 1)", "price=0 for serving alone")
         if self.max_graphs is not None and self.max_graphs < 1:
             raise OverrideError(f"at least one size must be captured, the limit is {self.max_graphs}", "--max-graphs 1 or more")
-        widest, limit = max(rows for rows, steps in self.workload.decode.items() if steps), self.limits.decode_rows
-        if widest > limit:
-            raise OverrideError(f"the workload has decode steps of {widest} rows, the server's widest is {limit}", "raise max_num_seqs")
+        limit = self.limits.decode_rows
+        if self.widest > limit:
+            raise OverrideError(f"the workload has decode steps of {self.widest} rows, the server's widest is {limit}", "raise max_num_seqs")
         if self.cover * self.limits.query_len > limit:
             raise OverrideError(f"cover={self.cover} exceeds the server's widest decode step, {limit} rows", "raise max_num_seqs")
 
-    def rounded(self, rows: int) -> int:
-        """``rows`` up to whole requests: a decode graph holds nothing else."""
-        return -(-rows // self.limits.query_len) * self.limits.query_len
+    @property
+    def widest(self) -> int:
+        """Rows of the workload's widest decode step."""
+        return max(rows for rows, steps in self.workload.decode.items() if steps)
 
     def size(self, rows: int, *, up: bool = True) -> int:
         """The next size of a graph: whole requests as far as decode steps go, any number of rows beyond (PIECEWISE graphs)."""
         if rows > self.limits.decode_rows:
             return rows
-        return self.rounded(rows) if up else rows // self.limits.query_len * self.limits.query_len
+        return self.limits.rounded(rows) if up else rows // self.limits.query_len * self.limits.query_len
 
     def required(self) -> int:
         """Rows of the widest decode step that must find a FULL graph: the workload's, or ``cover`` requests."""
-        widest = max(rows for rows, steps in self.workload.decode.items() if steps)
-        return self.rounded(max(widest, self.cover * self.limits.query_len))
+        return self.limits.rounded(max(self.widest, self.cover * self.limits.query_len))
 
     def candidates(self) -> list[int]:
         """Sizes among which an optimum is: those that steps have, and around the measured ones where times dip."""

@@ -103,8 +103,8 @@ class StoredPlan:
     """What a server takes from a file of ``Plan.as_json``."""
 
     sizes: tuple[int, ...]
-    compile_sizes: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
+    compile_sizes: tuple[int, ...]
+    notes: tuple[str, ...]
 
 
 def read_plan(path: Path, limits: Limits) -> StoredPlan:

@@ -35,6 +35,10 @@ class Limits:
         """Rows that one request has in a decode step."""
         return 1 + self.num_speculative_tokens
 
+    def rounded(self, rows: int) -> int:
+        """``rows`` up to whole requests: a decode graph holds nothing else."""
+        return -(-rows // self.query_len) * self.query_len
+
     @property
     def decode_rows(self) -> int:
         """Rows of the widest decode step; no FULL graph of a decode step is wider."""
@@ -113,7 +117,7 @@ def settle(sizes: Iterable[int], limits: Limits, *, maximum: int | None = None, 
 def decode_graphs(kept: Sequence[int], limits: Limits, notes: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The sizes of the FULL graphs: rounded up to whole requests, within the list's maximum and the widest decode step."""
     query, found = limits.query_len, list(notes)
-    rounded = sorted({-(-size // query) * query for size in kept})
+    rounded = sorted({limits.rounded(size) for size in kept})
     full = tuple(size for size in rounded if size <= min(kept[-1], limits.max_num_seqs * query))
     if query > 1 and any(size % query for size in kept if size <= limits.decode_rows):
         found.append(f"rounded: decode graphs hold whole requests of {query} rows (1 + {limits.num_speculative_tokens} speculative tokens)")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 from scipy import stats
 
-METRICS = {"median_tpot_ms": "TPOT", "output_throughput": "output tokens/s"}
+METRICS = ("median_tpot_ms", "output_throughput")  # those that ratios are made of
 Key = tuple[str, int, int, int]  # arm, file, GPU, place in the GPU's sequence
 
 
@@ -69,12 +69,13 @@ def ratio(values: dict[Key, float], arm: str, base: str) -> Ratio | None:
     for (name, file, gpu, _), value in values.items():
         if name == base:
             cells[file, gpu].append(math.log(value))
-    at = [(file, gpu) for (name, file, gpu, _) in values if name == arm and (file, gpu) in cells]
-    logs = [math.log(value) - fmean(cells[file, gpu]) for (name, file, gpu, _), value in values.items() if name == arm and (file, gpu) in cells]
+    own = [((file, gpu), math.log(value)) for (name, file, gpu, _), value in values.items() if name == arm and (file, gpu) in cells]
+    logs = [log - fmean(cells[cell]) for cell, log in own]
     if len(logs) < 2:
         return Ratio(math.exp(logs[0]), None, None, 1) if logs else None
-    half = half_width(logs, [(at.count(cell) / len(at), logs_of) for cell, logs_of in cells.items()])
-    return Ratio(math.exp(fmean(logs)), math.exp(fmean(logs) - half), math.exp(fmean(logs) + half), len(logs))
+    share = Counter(cell for cell, _ in own)
+    mean, half = fmean(logs), half_width(logs, [(share[cell] / len(own), base_logs) for cell, base_logs in cells.items()])
+    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs))
 
 
 def half_width(arm: Sequence[float], base: Sequence[tuple[float, Sequence[float]]]) -> float:

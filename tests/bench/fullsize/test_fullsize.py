@@ -64,14 +64,20 @@ def site(tmp_path: Path) -> Path:
     return folder
 
 
-def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_path: Path) -> None:
-    out = tmp_path / "rows.jsonl"
+def measured(site: Path, folder: Path, sequence: str, load: str, repeats: str, timeout: str) -> Path:
+    """The rows of servers in this order on a GPU that is not there."""
+    out = folder / "rows.jsonl"
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "tunefork.bench.serving.fullsize.run", "--model", str(tmp_path), "--sequence", "A,B,C", "--gpu", "37", "--out", str(out),
-         "--load", "2:2", "--repeats", "2", "--ready-timeout", "20"],
+        [sys.executable, "-P", "-m", "tunefork.bench.serving.fullsize.run", "--model", str(folder), "--sequence", sequence, "--gpu", "37", "--out", str(out),
+         "--load", load, "--repeats", repeats, "--ready-timeout", timeout],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT / "src")])}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
+    return out
+
+
+def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_path: Path) -> None:
+    out = measured(site, tmp_path, "A,B,C", "2:2", "2", "20")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(row["kind"], row.get("arm")) for row in rows] == [
         ("host", None), ("start", "A"), ("load", "A"), ("load", "A"), ("start", "B"), ("load", "B"), ("load", "B"), ("failure", "C")]  # fmt: skip
@@ -86,13 +92,7 @@ def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_pa
 
 
 def test_a_server_that_is_not_ready_in_time_is_stopped_before_the_next_one_starts(site: Path, tmp_path: Path) -> None:
-    out = tmp_path / "rows.jsonl"
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "tunefork.bench.serving.fullsize.run", "--model", str(tmp_path), "--sequence", "G,A", "--gpu", "37", "--out", str(out),
-         "--load", "1:1", "--repeats", "1", "--ready-timeout", "6"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT / "src")])}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    out = measured(site, tmp_path, "G,A", "1:1", "1", "6")
     assert (tmp_path / "stuck").is_file()
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(row["kind"], row.get("arm")) for row in rows] == [("host", None), ("failure", "G"), ("start", "A"), ("load", "A")]
