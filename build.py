@@ -67,7 +67,7 @@ def holds_project() -> bool:
     import importlib.util
 
     spec = importlib.util.find_spec("tunefork")
-    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == ROOT / "src/tunefork/__init__.py"
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == ROOT / "tunefork/__init__.py"
 
 
 def main() -> int:

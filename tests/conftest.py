@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 STARTED_WITH = dict(os.environ)
+
+# studies and tools are importable without the root on the path, where the link `kernels` would shadow the library of that name.
+for name in ("studies", "tools"):
+    folder = Path(__file__).resolve().parents[1] / name
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)
 
 
 def restore() -> None:

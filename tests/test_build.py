@@ -42,7 +42,7 @@ def test_bootstrap_from_bare_python_recovers_and_then_starts_at_once(tmp_path: P
     assert build(root, "--version").stderr == ""
     inside = subprocess.run([str(root / ".venv/bin/python"), "-c", "import sys, tunefork, vllm_overrides; print(tunefork.__file__)"],
                             cwd="/", capture_output=True, text=True, check=True)
-    assert Path(inside.stdout.strip()) == root / "src/tunefork/__init__.py"
+    assert Path(inside.stdout.strip()) == root / "tunefork/__init__.py"
 
 
 @pytest.mark.slow

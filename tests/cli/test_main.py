@@ -1,4 +1,4 @@
-"""cli/main.py: one line for a typing mistake, one exit code per kind of error, and a traceback only when asked for."""
+"""tunefork/cli/main.py: one line for a typing mistake, one exit code per kind of error, and a traceback only when asked for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import click
 import pytest
 
+from tunefork.base import errors
 from tunefork.cli import main as module
 from tunefork.cli.main import COMMANDS, main
-from tunefork.patchset import errors
 
 
 @pytest.mark.parametrize(

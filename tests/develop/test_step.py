@@ -2,8 +2,8 @@
 
 import pytest
 
+from tunefork.base.errors import BuildError
 from tunefork.develop.step import Heartbeat, Step, run_steps
-from tunefork.patchset.errors import BuildError
 
 
 def test_a_step_writes_removes_runs_and_acts_in_this_order(tmp_path):

@@ -8,9 +8,9 @@ from multiprocessing import get_context
 
 import pytest
 
+from tunefork.base.errors import BuildError
+from tunefork.base.layout import Layout
 from tunefork.develop import store
-from tunefork.patchset.errors import BuildError
-from tunefork.patchset.layout import Layout
 
 DIGEST = "d" * 64
 
@@ -81,8 +81,8 @@ def test_a_full_disk_is_one_clear_line_and_nothing_half_written_is_trusted(layou
 import resource, signal
 from pathlib import Path
 from tunefork.develop import store
-from tunefork.patchset.errors import BuildError
-from tunefork.patchset.layout import Layout
+from tunefork.base.errors import BuildError
+from tunefork.base.layout import Layout
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 try:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from develop_workshop import CPU_MACHINE, GPU_MACHINE
 
+from tunefork.base.errors import BadInput, MissingTool
 from tunefork.develop import targets
 from tunefork.develop.machine import TorchBuild
 from tunefork.develop.targets import Choice, choose, keeps_from_cpu
-from tunefork.patchset.errors import BadInput, MissingTool
 
 NO_TORCH = replace(GPU_MACHINE, torch=None)
 

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from develop_workshop import CPU_MACHINE, GPU_MACHINE, git
 
+from tunefork.base.errors import BuildError, MissingTool
 from tunefork.develop import compiled, install, variants
-from tunefork.patchset.errors import BuildError, MissingTool
 
 
 @pytest.fixture

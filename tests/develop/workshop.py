@@ -17,10 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunefork.develop import cpu, install, operators, rocm, variants
+from tunefork.base.layout import Layout
+from tunefork.develop import install, variants
+from tunefork.develop.cpu import operators
+from tunefork.develop.cpu import plan as cpu
+from tunefork.develop.gfx950 import rocm
 from tunefork.develop.machine import Machine, TorchBuild
-from tunefork.patchset.applied import AppliedTree
-from tunefork.patchset.layout import Layout
+from tunefork.patchset.checkout.applied import AppliedTree
 
 REAL = sys.executable
 PROJECT = Path(__file__).resolve().parents[2]
@@ -67,7 +70,7 @@ def build(checkout):
         (checkout / "vllm" / "_rocm_C.abi3.so").write_bytes(hashlib.sha256(source).digest())
     put("vllm", version, checkout)
 
-if args[:2] == ["-m", "pip"] or args[:2] == ["-m", "tunefork.develop.submodules"]:
+if args[:2] == ["-m", "pip"] or args[:2] == ["-m", "tunefork.develop.gfx950.submodules"]:
     env = {{k: v for k, v in os.environ.items() if KEPT.match(k)}}
     with (here / "calls.jsonl").open("a") as sink:
         sink.write(json.dumps({{"argv": args, "cwd": os.getcwd(), "env": env}}) + "\\n")

@@ -22,7 +22,7 @@ import pytest
 
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store
-from tunefork.bench.serving.client import Client
+from tunefork.bench.server.client import Client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
 

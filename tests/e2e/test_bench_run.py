@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
+from tunefork.base import ports
+from tunefork.bench.load.checks import check
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import CLIENT, Store
-from tunefork.bench.serving import ports
-from tunefork.bench.serving.checks import check
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

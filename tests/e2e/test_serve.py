@@ -17,10 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
-from tunefork.bench.serving import command, ports, profile
-from tunefork.bench.serving.client import Client
-from tunefork.bench.serving.guarded import alive
-from tunefork.bench.serving.tiny.store import file_hashes
+from tunefork.base import ports
+from tunefork.base.guarded import alive
+from tunefork.bench.profiles import profile
+from tunefork.bench.server import command
+from tunefork.bench.server.client import Client
+from tunefork.bench.server.tiny.store import file_hashes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -107,8 +109,8 @@ def test_the_tiny_model_has_the_same_bytes_at_every_build(developed: Path, tmp_p
 MAKE = """
 import sys
 from pathlib import Path
-from tunefork.bench.serving.tiny.checkpoint import make_files
-from tunefork.bench.serving.tiny.recipe import Recipe
+from tunefork.bench.server.tiny.checkpoint import make_files
+from tunefork.bench.server.tiny.recipe import Recipe
 make_files(Recipe(train_steps=5, train_characters=200_000, eval_characters=2_000), Path(sys.argv[1]))
 """
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
+from tunefork.base.errors import BadInput
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, MoeShape, illegal, pick, table
 from tunefork.kernels.moe_a16w4.launch import fused_moe
 from tunefork.kernels.moe_a16w4.plan import Case, buffers, plan
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference, route, swiglu_oai
 from tunefork.kernels.moe_a16w4.weights import prepare_weights, restore_weights
 from tunefork.kernels.mxfp4 import dequantize
-from tunefork.patchset.errors import BadInput
 
 # The interpreter truncates float32 to bf16 where hardware rounds: twice the 4e-3 that a GPU must keep.
 INTERPRETER_TOLERANCE = 8e-3

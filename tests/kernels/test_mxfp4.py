@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunefork.base.errors import BadInput
 from tunefork.kernels.mxfp4 import FragmentLayout, dequantize, pack_matrix, quantize, unpack_matrix
 from tunefork.kernels.mxfp4.layout import SCALE_BIAS
-from tunefork.patchset.errors import BadInput
 
 # OCP MX v1.0, table 5: e2m1 by code.
 E2M1 = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0]

@@ -22,7 +22,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from tunefork.patchset.layout import Layout
+from tunefork.base.layout import Layout
 
 PATCHES = Path(__file__).resolve().parents[2] / "patches"
 

@@ -19,10 +19,10 @@ import pytest
 pytest.importorskip("torch", reason="NOT TESTED: needs torch (`pip install -e .[kernels]` and a torch)")
 pytest.importorskip("triton", reason="NOT TESTED: needs triton (`pip install -e .[kernels]`)")
 
-from tunefork.bench.series.a16w4.__main__ import TOLERANCE
-from tunefork.bench.series.a16w4.case import SWIZZLED, Case, choose
-from tunefork.bench.series.a16w4.plan import EXECUTED, PATCHES, TAILS, TALL, both_layouts, down, forced, gate_up
-from tunefork.bench.series.a16w4.sides import Job, Result, run_at
+from studies.a16w4.__main__ import TOLERANCE
+from studies.a16w4.case import SWIZZLED, Case, choose
+from studies.a16w4.plan import EXECUTED, PATCHES, TAILS, TALL, both_layouts, down, forced, gate_up
+from studies.a16w4.sides import Job, Result, run_at
 
 pytestmark = [pytest.mark.aiter, pytest.mark.slow]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tunefork.bench.series.a16w4.tree import extract
+from studies.a16w4.tree import extract
 
 pytest.importorskip("triton", reason="NOT TESTED: needs torch and triton (`pip install -e .[kernels]`)")
 
@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.aiter, pytest.mark.slow]
 PROGRAM = """
 import sys, torch
 from pathlib import Path
-from tunefork.bench.series.a16w4.tree import load
-from tunefork.kernels.gfx950.driver import on_gfx950
+from studies.a16w4.tree import load
+from tunefork.kernels.amdgcn.driver import on_gfx950
 
 with on_gfx950():
     topk = load(Path(sys.argv[1]), "moe.moe_routing.topk").topk

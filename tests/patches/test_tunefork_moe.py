@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tunefork.bench.series.vendor import NAME, PACKAGE, adapted, held, vendored
-from tunefork.patchset.layout import Layout
+from tools.vendor import NAME, PACKAGE, adapted, held, vendored
+from tunefork.base.layout import Layout
 
 PROGRAM = """
 import importlib, sys, torch
 from pathlib import Path
-from tunefork.bench.series.a16w4.tree import load
-from tunefork.kernels.gfx950.driver import on_gfx950
+from studies.a16w4.tree import load
+from tunefork.kernels.amdgcn.driver import on_gfx950
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 
 H, I, E, TOPK = 64, 40, 8, 4
@@ -40,9 +40,9 @@ assert device.launches
 
 
 def test_the_patch_is_what_kernels_give() -> None:
-    """Every file, letter by letter. Where it fails: python -m tunefork.bench.series.vendor, then python build.py patch lock aiter."""
+    """Every file, letter by letter. Where it fails: python -m tools.vendor, then python build.py patch lock aiter."""
     layout = Layout.here()
-    patch, files = layout.series_dir("aiter") / f"{NAME}.patch", vendored(layout.root / "kernels")
+    patch, files = layout.series_dir("aiter") / f"{NAME}.patch", vendored(layout.root / "tunefork/kernels")
     assert held(patch) == files
     assert len(files) > 12 and all(path.startswith(f"{PACKAGE}/") for path in files)
     assert not any("tunefork.kernels" in text or "tunefork.patchset" in text for text in files.values())

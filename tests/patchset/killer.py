@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tunefork.patchset import apply as applying
-from tunefork.patchset import export as exporting
-from tunefork.patchset import park, rebase
+from tunefork.base.layout import Layout
+from tunefork.patchset.checkout import apply as applying
+from tunefork.patchset.checkout import export as exporting
+from tunefork.patchset.checkout import park
 from tunefork.patchset.git import Git
-from tunefork.patchset.layout import Layout
+from tunefork.patchset.rebase import rebase
 
 left = int(sys.argv[1])
 

@@ -19,18 +19,18 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from trees import Tree, commit, contents, edited, modes, paths, place, run
 
-from tunefork.patchset import checkout as checkouts
-from tunefork.patchset import rebase
-from tunefork.patchset.apply import apply
+from tunefork.base.errors import TuneforkError
+from tunefork.base.layout import Layout
+from tunefork.base.process import quiet
 from tunefork.patchset.author import edit, refresh, reshape
-from tunefork.patchset.errors import TuneforkError
-from tunefork.patchset.export import export, lock_series
+from tunefork.patchset.checkout import checkout as checkouts
+from tunefork.patchset.checkout.apply import apply
+from tunefork.patchset.checkout.export import export, lock_series
 from tunefork.patchset.git import Git
-from tunefork.patchset.layout import Layout
-from tunefork.patchset.lock import Lock
-from tunefork.patchset.pins import Pin
-from tunefork.patchset.process import quiet
-from tunefork.patchset.sources import Source
+from tunefork.patchset.rebase import rebase
+from tunefork.patchset.series.lock import Lock
+from tunefork.patchset.sources.pins import Pin
+from tunefork.patchset.sources.sources import Source
 
 EXAMPLES = int(os.environ.get("TUNEFORK_PROPERTY_EXAMPLES", "100"))
 PROPERTY = settings(

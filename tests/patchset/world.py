@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunefork.patchset.layout import Layout
+from tunefork.base.layout import Layout
 
 USER = {
     "GIT_CONFIG_GLOBAL": os.devnull,

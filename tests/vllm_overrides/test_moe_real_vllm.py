@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ import pytest
 pytest.importorskip("vllm", reason="NOT TESTED: vLLM is not installed (`python build.py develop`)")
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-ROOT = Path(__file__).resolve().parents[2]
 
 CASES = """
 import json, sys
@@ -123,7 +121,7 @@ def found() -> dict[str, Any]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TUNEFORK_", "VLLM_"))}
     done = subprocess.run(
         [sys.executable, "-P", "-c", CASES], capture_output=True, text=True, timeout=300, check=False,
-        env=inherited | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""},
+        env=inherited | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert lines, done.stderr[-4000:]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tunefork.base.errors import BadInput
 from tunefork.cli.plan_sizes import plan_sizes
-from tunefork.patchset.errors import BadInput
 
 
 def run(*words: str) -> Result:

@@ -75,7 +75,7 @@ def front_end(
 ) -> tuple[subprocess.CompletedProcess[str], Any]:
     """Make a server's configuration. Returns the process, and [sizes, maximum, compile sizes, hook] or None."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TUNEFORK_", "VLLM_"))}
-    paths = {"PYTHONPATH": os.pathsep.join([str(installed), str(ROOT / "src")]), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    paths = {"PYTHONPATH": os.pathsep.join([str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [sys.executable, "-P", "-c", FRONT_END, str(model), platform, json.dumps(flags)],
         env=inherited | paths | environ, capture_output=True, text=True, timeout=300, check=False,

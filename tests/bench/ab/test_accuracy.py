@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tunefork.base.errors import BadInput
 from tunefork.bench.ab.accuracy import bits_per_byte, mcnemar
-from tunefork.patchset.errors import BadInput
 
 
 def answers(both: int, lost: int, gained: int, neither: int) -> tuple[list[bool], list[bool]]:

@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tunefork.base.errors import ServeError
+from tunefork.base.ports import free_port
 from tunefork.bench.ab import client
+from tunefork.bench.load.checks import check
 from tunefork.bench.records.schema import Scenario
 from tunefork.bench.records.schema import Server as ServerRecord
-from tunefork.bench.serving.checks import check
-from tunefork.bench.serving.ports import free_port
-from tunefork.bench.serving.target import Target
-from tunefork.patchset.errors import ServeError
+from tunefork.bench.server.target import Target
 
 STREAMER = Path(__file__).with_name("streamer.py")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tunefork.base.errors import BadInput
+from tunefork.base.layout import Layout
 from tunefork.bench.ab.experiment import FILE, Comparison, Experiment, begin, each_patch, read
-from tunefork.bench.serving.foreign import amd, nvidia, uuids
-from tunefork.patchset.errors import BadInput
-from tunefork.patchset.layout import Layout
-from tunefork.patchset.series import Series
+from tunefork.bench.machine.gpu_processes import amd, nvidia, uuids
+from tunefork.patchset.series.series import Series
 
 PLAN = Experiment("x", "smoke", (Comparison("", "base", "all"),), 4, 7, "median_tpot_ms", 0.01, {"conc": [1]})
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from tunefork.base.errors import BadInput
 from tunefork.bench.ab import kernel
 from tunefork.bench.ab.kernel import KernelPlan
-from tunefork.patchset.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAN = KernelPlan("k", "moe_a16w4", "shipped", "torch", 8, (1, 64), 7, 4, "gpu", 0.01)
@@ -117,8 +117,8 @@ def test_bad_arguments(tmp_path: Path, words: tuple[str, ...], says: str) -> Non
 def test_a_wrong_result_is_not_timed() -> None:
     import torch
 
+    from tunefork.base.errors import TuneforkError
     from tunefork.bench.ab.kernel_worker import checked
-    from tunefork.patchset.errors import TuneforkError
 
     want = torch.ones(4)
     assert checked("A", lambda: want * 1.001, want, 4e-3, 1) == pytest.approx(1e-3, rel=1e-3)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tunefork.base.errors import BadInput
 from tunefork.bench.ab.plan import plan
-from tunefork.patchset.errors import BadInput
 
 
 def order(pairs: int, seed: int) -> str:

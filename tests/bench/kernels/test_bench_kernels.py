@@ -10,12 +10,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tunefork.base.errors import TuneforkError
+from tunefork.base.process import Say
 from tunefork.bench.kernels import cases, measure
 from tunefork.bench.kernels.check import CHIP, NOT_TIMED
-from tunefork.cli.bench_kernels import kernels
+from tunefork.cli.bench.kernels import kernels
 from tunefork.kernels import registry
-from tunefork.patchset.errors import TuneforkError
-from tunefork.patchset.process import Say
 
 WANTED = {"op", "tp", "M", "impl", "us", "us_lo", "us_hi", "bytes", "floor_us", "chip"}
 

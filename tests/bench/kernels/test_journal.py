@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tunefork.base.errors import BadInput
 from tunefork.bench.kernels.journal import HEADER, Journal, checksum, read
-from tunefork.patchset.errors import BadInput
 
 ABOUT = {"arch": "gfx950", "triton": "3.7.1"}
 WRITER = """

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tunefork.base.errors import MissingTool
 from tunefork.bench.kernels import cases, marlin, one_call, peers
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 from tunefork.kernels.mxfp4.format import nibbles
-from tunefork.patchset.errors import MissingTool
 
 
 def test_marlin_words_against_a_loop_over_its_tiles() -> None:

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.bench.kernels import sweep, tune_problem
 from tunefork.bench.kernels.journal import Journal
 from tunefork.bench.kernels.static import WaveCost, estimate, expected_experts, programs, shape_of
 from tunefork.bench.kernels.tune import Candidate, candidates
-from tunefork.bench.spread import Local, Ray
-from tunefork.cli import kernels_tune
-from tunefork.kernels.gfx950.model import find_tool
+from tunefork.bench.machine.spread import Local, Ray
+from tunefork.cli.kernels import tune as kernels_tune
+from tunefork.kernels.amdgcn.model import find_tool
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, illegal, table
-from tunefork.patchset.errors import BadInput, TuneforkError
 
 COST = WaveCost(cycles=1000, busy=500, occupancy=4)
 

@@ -7,10 +7,10 @@ from types import ModuleType
 
 import pytest
 
+from tunefork.base.errors import BadInput
 from tunefork.bench.records.query import query
 from tunefork.bench.records.schema import Submission, utc_now
 from tunefork.bench.records.store import RECORD, Store
-from tunefork.patchset.errors import BadInput
 
 
 def test_records_patches_requests_and_submissions(store: Store, samples: ModuleType) -> None:

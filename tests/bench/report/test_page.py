@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from tunefork.base.errors import BadInput
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store
 from tunefork.bench.report import build, points
-from tunefork.patchset.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[3]
 StoreOf = Callable[[list[Record]], Store]

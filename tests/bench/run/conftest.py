@@ -16,11 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
+from tunefork.base.ports import free_port
 from tunefork.bench.records.schema import Record, Scenario, Server
 from tunefork.bench.records.store import Store
-from tunefork.bench.serving.client import Client
-from tunefork.bench.serving.ports import free_port
-from tunefork.bench.serving.target import Target
+from tunefork.bench.server.client import Client
+from tunefork.bench.server.target import Target
 
 FAKE = Path(__file__).with_name("fake_python.py")
 SMI = Path(__file__).with_name("fake_smi.py")
@@ -32,11 +32,11 @@ import os
 import sys
 from pathlib import Path
 from tunefork.develop import variants
-from tunefork.patchset import applied
+from tunefork.patchset.checkout import applied
 tree = applied.AppliedTree("vllm", "all", Path("/nowhere"), "sdist", "a" * 40, "b" * 40, sys.argv[3], ("one", "two"))
 variants.environment = lambda layout, variant, say: variants.VariantEnvironment(Path(sys.argv[1]), {}, tree, "0.29.0+fake", sys.argv[2])
 applied.applied_tree = lambda layout, upstream, variant=None: tree if upstream == "vllm" else None
-from tunefork.bench.serving import session
+from tunefork.bench.run import session
 session.require_client = lambda: None
 session.interpreter = lambda: Path(sys.argv[1])
 if os.environ.get("FAKE_CLOCK"):
@@ -44,7 +44,7 @@ if os.environ.get("FAKE_CLOCK"):
     import time
     from datetime import timedelta
     from tunefork.bench.records import schema, store
-    from tunefork.bench.serving import measure
+    from tunefork.bench.run import measure
     steps, utc, wall = itertools.count(1), schema.utc_now, time.time
     jump = float(os.environ["FAKE_CLOCK"])
     set_clock = lambda: utc() + timedelta(seconds=jump * next(steps))

@@ -138,5 +138,5 @@ def tiny() -> None:
 
 
 PARTS = {"vllm.entrypoints.cli.main serve": serve, "vllm.entrypoints.cli.main bench": client, "lm_eval run": lm_eval,
-         "tunefork.bench.serving.tiny --models": tiny}
+         "tunefork.bench.server.tiny --models": tiny}
 PARTS[" ".join(sys.argv[2:4])]()

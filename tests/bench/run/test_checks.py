@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tunefork.bench.serving.checks import check
+from tunefork.bench.load.checks import check
 
 
 def test_the_real_clients_answer_passes(answer: dict[str, Any], scenario: Any) -> None:

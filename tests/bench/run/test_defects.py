@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tunefork.bench.errors import AccuracyUnknown, SubmitRefused
-from tunefork.bench.serving import command, profile, rules
-from tunefork.bench.serving.accuracy import judge
-from tunefork.bench.serving.client_vllm import arguments
-from tunefork.bench.serving.score import score
-from tunefork.bench.serving.submit import prepare
+from tunefork.bench.gate.accuracy import judge
+from tunefork.bench.load.client_vllm import arguments
+from tunefork.bench.profiles import profile, rules
+from tunefork.bench.run.score import score
+from tunefork.bench.server import command
+from tunefork.bench.submit.submit import prepare
 
 NUMBERS = {"total_token_throughput": 800.0, "median_e2el_ms": 1000.0, "median_tpot_ms": 2.0}
 
@@ -95,8 +96,8 @@ def test_8_what_is_recorded_is_what_was_checked(world) -> None:
 def test_9_the_client_is_the_installed_one_and_folders_never_collide(target, scenario, tmp_path: Path) -> None:
     words = arguments(target, scenario, tmp_path)
     assert words[:5] == [str(target.python), "-m", "vllm.entrypoints.cli.main", "bench", "serve"]
-    from tunefork.bench.serving.batch import Batch
-    from tunefork.bench.serving.settings import Settings
+    from tunefork.bench.run.batch import Batch
+    from tunefork.bench.run.settings import Settings
     made = [Batch.create(tmp_path, Settings(profile="smoke"), 1, 1, (1,), tree="", version="").folder for _ in range(5)]
     assert len(set(made)) == 5
 

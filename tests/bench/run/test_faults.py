@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from tunefork.bench.serving import devices
+from tunefork.bench.machine import devices
 
 SMOKE = ("--profile", "smoke")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tunefork.bench.serving.gpu_memory import Memory, mib, read_amd, read_nvidia, read_rocm
+from tunefork.bench.machine.gpu_memory import Memory, mib, read_amd, read_nvidia, read_rocm
 
 SMI = Path(__file__).with_name("fake_smi.py")
 LOAD = ("--profile", "seed", "--isl", "1024", "--osl", "1024", "--conc", "4", "--conc", "8", "--tp", "1")

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from tunefork.base import program
+from tunefork.base.errors import ServeError
+from tunefork.base.program import Finished, run_program
+from tunefork.bench.load import client_vllm
+from tunefork.bench.machine import host
+from tunefork.bench.profiles import rules
 from tunefork.bench.records.store import Store
-from tunefork.bench.serving import client_vllm, host, program, rules
-from tunefork.bench.serving.measure import Measurement, measure
-from tunefork.bench.serving.program import Finished, run_program
-from tunefork.patchset.errors import ServeError
+from tunefork.bench.run.measure import Measurement, measure
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tunefork.base.errors import BadInput
 from tunefork.bench.errors import AccuracyUnknown
-from tunefork.bench.serving import load, profile, rules
-from tunefork.bench.serving.accuracy import answer as answer_file
-from tunefork.bench.serving.accuracy import arguments, judge
-from tunefork.bench.serving.settings import settings
-from tunefork.patchset.errors import BadInput
+from tunefork.bench.gate.accuracy import answer as answer_file
+from tunefork.bench.gate.accuracy import arguments, judge
+from tunefork.bench.load import load
+from tunefork.bench.profiles import profile, rules
+from tunefork.bench.run.settings import settings
 
 OWN = """
 description = "mine"

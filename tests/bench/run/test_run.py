@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tunefork.cli import bench_run
+from tunefork.cli.bench import run as bench_run
 from tunefork.cli.main import main
 
 SMOKE = ("--profile", "smoke")

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from tunefork.bench.profiles import rules
+from tunefork.bench.profiles.rules import Rules
 from tunefork.bench.records.schema import Accuracy, Limit, Record
 from tunefork.bench.records.store import Store
-from tunefork.bench.serving import rules
-from tunefork.bench.serving.rules import Rules
-from tunefork.bench.serving.score import score
+from tunefork.bench.run.score import score
 
 
 def module(path: Path) -> ModuleType:

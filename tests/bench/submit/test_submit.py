@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from tunefork.base.errors import TuneforkError
 from tunefork.bench.errors import SubmitFailed, SubmitRefused, SubmitUnknown
+from tunefork.bench.profiles.rules import Rules
 from tunefork.bench.records.schema import Accuracy, Limit, Problem, Record, Submission, utc_now
 from tunefork.bench.records.store import Store
-from tunefork.bench.serving.gradio import Patience
-from tunefork.bench.serving.rules import Rules
-from tunefork.bench.serving.submit import Journal, Prepared, prepare, submit
-from tunefork.patchset.errors import TuneforkError
+from tunefork.bench.submit.gradio import Patience
+from tunefork.bench.submit.submit import Journal, Prepared, prepare, submit
 
 TREE = "c" * 40
 HASTE = Patience(post_s=0.5, stream_s=1.5, retries=3, backoff_s=0.02)

@@ -14,13 +14,13 @@ import pytest
 
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store
-from tunefork.bench.serving.batch import Batch
-from tunefork.bench.serving.settings import Settings
+from tunefork.bench.run.batch import Batch
+from tunefork.bench.run.settings import Settings
 
 DRIVER = """
 import sys
 from pathlib import Path
-from tunefork.patchset import applied
+from tunefork.patchset.checkout import applied
 tree = applied.AppliedTree("vllm", "all", Path("/nowhere"), "sdist", "a" * 40, "b" * 40, "c" * 40, ())
 applied.applied_tree = lambda layout, upstream, variant=None: tree
 from tunefork.cli.main import main

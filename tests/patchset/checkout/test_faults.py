@@ -1,0 +1,199 @@
+"""Kills, full disks and concurrency against apply and export: nothing lost, and the next run recovers."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from test_apply import three_patches
+from world import FILES, World, git
+
+from tunefork.base.errors import TuneforkError, WorkAtRisk
+from tunefork.patchset.checkout import switch
+from tunefork.patchset.checkout.apply import apply
+from tunefork.patchset.checkout.export import export
+from tunefork.patchset.git import Git
+
+KILLER = Path(__file__).parents[1] / "killer.py"
+NEVER = 10_000
+
+
+def killed_at(step: int, world: World, call: str) -> bool:
+    """Run a call that is killed at a step; whether the kill came before its end."""
+    done = subprocess.run(
+        [sys.executable, str(KILLER), str(step), str(world.root), str(world.layout.cache), call], capture_output=True, check=False
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+    return done.returncode != 0
+
+
+def check_tree(world: World, tree: str) -> None:
+    """The checkout is exactly a tree: HEAD, index and files."""
+    assert git(world.checkout, "rev-parse", "HEAD^{tree}") == tree
+    assert git(world.checkout, "status", "--porcelain", "--ignored") == ""
+    assert git(world.checkout, "write-tree") == tree
+
+
+def test_a_kill_at_any_step_of_switching_is_recovered(world: World) -> None:
+    done = three_patches(world)
+    apply(world.layout, "up", "base")
+    killed = 0
+    for step in range(NEVER):
+        if not killed_at(step, world, "apply(layout, 'up', 'all')"):
+            break
+        killed += 1
+        head = git(world.checkout, "rev-parse", "HEAD^{tree}")
+        assert head in (done.tree, done.base_tree)
+        again = apply(world.layout, "up", "all")
+        assert again.tree == done.tree
+        check_tree(world, done.tree or "")
+        apply(world.layout, "up", "base")
+        check_tree(world, done.base_tree or "")
+    assert killed >= 10
+
+
+def test_a_kill_at_any_step_of_the_first_apply_is_recovered(world: World) -> None:
+    done = three_patches(world)
+    killed = 0
+    for step in range(NEVER):
+        shutil.rmtree(world.root / "work")
+        shutil.rmtree(world.layout.cache, ignore_errors=True)
+        if not killed_at(step, world, "apply(layout, 'up', 'all')"):
+            break
+        killed += 1
+        assert apply(world.layout, "up").tree == done.tree
+        check_tree(world, done.tree or "")
+    assert killed >= 20
+
+
+def test_a_kill_in_the_middle_of_writing_files_is_recovered(world: World) -> None:
+    done = three_patches(world)
+    apply(world.layout, "up", "base")
+    (world.checkout / "b.py").write_bytes(b"my work, on a file that no patch touches\n")
+    assert killed_at(-1, world, "apply(layout, 'up', 'all')")
+    assert (world.checkout / ".git" / "index.lock").exists()
+    said: list[str] = []
+    assert apply(world.layout, "up", "base", say=said.append).tree == done.base_tree
+    assert any("recovering" in line for line in said)
+    assert git(world.checkout, "status", "--porcelain") == "M b.py"
+    (world.checkout / "b.py").write_bytes(FILES["b.py"])
+    check_tree(world, done.base_tree or "")
+
+
+def test_what_was_written_after_a_kill_is_set_aside(world: World) -> None:
+    three_patches(world)
+    apply(world.layout, "up", "base")
+    assert killed_at(-1, world, "apply(layout, 'up', 'all')")
+    (world.checkout / "a.py").write_bytes(b"typed after the kill\n")
+    said: list[str] = []
+    apply(world.layout, "up", say=said.append)
+    rescued = list((world.checkout / ".git" / "tunefork" / "rescued").rglob("a.py"))
+    assert [path.read_bytes() for path in rescued] == [b"typed after the kill\n"]
+    assert any("copies are in" in line for line in said)
+
+
+def test_a_kill_at_any_step_of_export_is_recovered(world: World) -> None:
+    three_patches(world)
+    saved = world.root / "saved"
+    killed = 0
+    shutil.copytree(world.root / "patches", saved / "patches", symlinks=True)
+    shutil.copytree(world.root / "work", saved / "work", symlinks=True)
+    for step in range(NEVER):
+        for name in ("patches", "work"):
+            shutil.rmtree(world.root / name)
+            shutil.copytree(saved / name, world.root / name, symlinks=True)
+        world.commit({"b.py": b"mine\n"}, "[Up] My work")
+        if not killed_at(step, world, "export(layout, 'up')"):
+            break
+        killed += 1
+        export(world.layout, "up")
+        assert world.names()[-1] == "my-work" and not list(world.series.glob("*.tmp*"))
+        assert apply(world.layout, "up").changed == 0
+        assert (world.checkout / "b.py").read_bytes() == b"mine\n"
+        assert export(world.layout, "up", dry_run=True).same
+    assert killed >= 15
+
+
+def test_an_error_while_files_are_written_rolls_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = three_patches(world)
+    before = {name: data for name, (data, _) in world.snapshot().items()}
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(switch, "point", fail)
+    with pytest.raises(KeyboardInterrupt):
+        apply(world.layout, "up", "base")
+    assert {name: data for name, (data, _) in world.snapshot().items()} == before
+    check_tree(world, done.tree or "")
+
+
+def test_two_applies_at_once(world: World) -> None:
+    done = three_patches(world)
+    shutil.rmtree(world.root / "work")
+    trees: list[str | None] = []
+    threads = [
+        threading.Thread(target=lambda spec=spec: trees.append(apply(world.layout, "up", spec).tree)) for spec in ("all", "all", "all")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert trees == [done.tree] * 3
+    check_tree(world, done.tree or "")
+
+
+def test_two_processes_at_once(world: World) -> None:
+    done = three_patches(world)
+    shutil.rmtree(world.root / "work")
+    shutil.rmtree(world.layout.cache)
+    command = [sys.executable, str(KILLER), str(NEVER), str(world.root), str(world.layout.cache)]
+    children = [subprocess.Popen([*command, f"apply(layout, 'up', {spec!r})"]) for spec in ("all", "base", "all")]
+    assert [child.wait() for child in children] == [0, 0, 0]
+    assert apply(world.layout, "up").tree == done.tree
+    check_tree(world, done.tree or "")
+
+
+def test_a_git_command_of_the_users_holds_the_index(world: World) -> None:
+    three_patches(world)
+    (world.checkout / ".git" / "index.lock").touch()
+    with pytest.raises(WorkAtRisk, match="a git command holds"):
+        apply(world.layout, "up", "base")
+    assert (world.checkout / ".git" / "index.lock").exists()  # not ours to delete
+    (world.checkout / ".git" / "index.lock").unlink()
+    apply(world.layout, "up", "base")
+
+
+def test_a_checkout_that_cannot_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = three_patches(world)
+    plain = Git.run
+
+    def read_only(self: Git, *args: str, **kwargs: object) -> object:
+        if args[:3] == ("read-tree", "-m", "-u"):  # as root here, permissions would not stop git; this is what it prints
+            args = ("read-tree", "-m", "-u", args[3], "0" * 40)
+        return plain(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Git, "run", read_only)
+    with pytest.raises(TuneforkError, match="read-tree"):
+        apply(world.layout, "up", "base")
+    monkeypatch.setattr(Git, "run", plain)
+    check_tree(world, done.tree or "")
+
+
+@pytest.mark.parametrize("damage", ["{", "", None])
+def test_a_lost_state_file_costs_time_only(world: World, damage: str | None) -> None:
+    done = three_patches(world)
+    mine = world.commit({"b.py": b"mine\n"}, "My work")
+    path = world.checkout / ".git" / "tunefork" / "primary.json"
+    path.unlink() if damage is None else path.write_text(damage)
+    with pytest.raises(WorkAtRisk, match="unexported"):
+        apply(world.layout, "up")
+    assert git(world.checkout, "rev-parse", "HEAD") == mine
+    git(world.checkout, "reset", "--quiet", "--hard", "HEAD~1")
+    assert apply(world.layout, "up").tree == done.tree
+    check_tree(world, done.tree or "")

@@ -1,0 +1,114 @@
+"""tunefork/patchset/inspect/lint.py: each rule fires on a patch that breaks it, and on no other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from world import FILES, TRAILERS, World
+
+from tunefork.patchset.checkout.apply import apply
+from tunefork.patchset.checkout.export import export
+from tunefork.patchset.inspect.lint import lint, native_scope
+from tunefork.patchset.series.diff import FileChange
+from tunefork.patchset.series.mail import PatchFile
+
+BODY = "The problem is this.\n\n" + TRAILERS
+
+
+def found(world: World, subject: str, body: str = BODY, files: dict[str, bytes | None] | None = None) -> list[tuple[str, str]]:
+    """(rule, level) for a series of one patch."""
+    apply(world.layout, "up")
+    world.commit(files or {"b.py": b"mine\n"}, subject, body)
+    export(world.layout, "up")
+    return [(each.rule, each.level) for each in lint(world.layout, "up")]
+
+
+def test_a_good_patch_has_no_findings(world: World) -> None:
+    assert found(world, "[Up] Change b") == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "body", "rule"),
+    [
+        ("Change b", BODY, "subject"),
+        ("[Up] Change b.", BODY, "subject"),
+        ("[Up] Change b", TRAILERS, "body"),
+        ("[Up] Change b", BODY.replace("Scope: python\n", ""), "trailers"),
+        ("[Up] Change b", BODY.replace("Scope: python", "Scope: snake"), "trailers"),
+        ("[Up] Change b", BODY.replace("Pending", "Backport 1234"), "trailers"),
+        ("[Up] Change b", BODY + "\nScope: python", "trailers"),
+        ("[Up] Change b", BODY.replace("none, a test", "10 % measured on an MI355X"), "gain"),
+        ("[Up] Change b", BODY + "\nDepends-On: nobody", "depends-on"),
+    ],
+)
+def test_each_message_rule(world: World, subject: str, body: str, rule: str) -> None:
+    assert (rule, "error") in found(world, subject, body)
+
+
+@pytest.mark.parametrize("claim", ["unknown until measured", "not measured", "3 % measured (record ab-20261122-1)", "unmeasured"])
+def test_a_gain_may_say_that_it_was_not_measured(world: World, claim: str) -> None:
+    assert found(world, "[Up] Change b", BODY.replace("none, a test", claim)) == []
+
+
+@pytest.mark.parametrize("added", [b"trailing \n", b"tab\t\n", b"<<<<<<< ours\n"])
+def test_white_space(world: World, added: bytes) -> None:
+    assert ("white-space", "error") in found(world, "[Up] Change b", files={"b.py": FILES["b.py"] + added})
+
+
+def test_a_thick_hunk_is_a_warning(world: World) -> None:
+    more = b"".join(b"x%d = 1\n" % number for number in range(70))
+    assert found(world, "[Up] Change b", files={"b.py": FILES["b.py"] + more}) == [("thin", "warning")]
+
+
+def test_many_lines_in_a_new_file_are_none(world: World) -> None:
+    assert found(world, "[Up] Add new", files={"new.py": b"".join(b"x%d = 1\n" % number for number in range(70))}) == []
+
+
+@pytest.mark.parametrize(("scope", "path", "level"), [("python", "csrc/x.cu", "error"), ("native", "vllm/x.py", "warning")])
+def test_scope_and_paths_agree(scope: str, path: str, level: str) -> None:
+    message = f"[ROCm] X\n\nWhy.\n\nScope: {scope}\n".encode()
+    patch = PatchFile("x", b"", b"A <a@b>", b"0 +0000", message, b"")
+    assert [each[0] for each in native_scope("vllm", patch, [FileChange(path.encode(), path.encode())])] == [level]
+
+
+def test_an_undeclared_dependency_is_found(world: World) -> None:
+    apply(world.layout, "up")
+    world.commit({"b.py": b"one\n"}, "[Up] One", BODY)
+    world.commit({"b.py": b"two\n"}, "[Up] Two", BODY)
+    export(world.layout, "up")
+    (finding,) = lint(world.layout, "up")
+    assert (finding.patch, finding.rule, finding.level) == ("two", "depends-on", "error") and "Depends-On" in finding.remedy
+
+
+def test_a_dependency_that_is_not_needed_is_a_warning(world: World) -> None:
+    apply(world.layout, "up")
+    world.commit({"a.py": b"one\n"}, "[Up] One", BODY)
+    world.commit({"b.py": b"two\n"}, "[Up] Two", BODY + "\nDepends-On: one")
+    export(world.layout, "up")
+    assert [(each.patch, each.level) for each in lint(world.layout, "up")] == [("two", "warning")]
+
+
+def test_a_loose_file_is_an_error(world: World) -> None:
+    found(world, "[Up] Change b")
+    (world.series / "loose.patch").write_bytes((world.series / "change-b.patch").read_bytes())
+    assert [(each.patch, each.rule) for each in lint(world.layout, "up")] == [("loose", "series")]
+
+
+def test_without_a_checkout_the_trial_says_that_it_was_skipped(world: World) -> None:
+    import shutil
+
+    found(world, "[Up] Change b")
+    shutil.rmtree(world.root / "work")
+    assert [(each.rule, each.level) for each in lint(world.layout, "up")] == [("depends-on", "skipped")]
+
+
+def test_the_command(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from tunefork.cli.main import main
+
+    found(world, "Change b")
+    monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))
+    monkeypatch.setenv("TUNEFORK_CACHE", str(world.layout.cache))
+    assert main(["patch", "lint", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] is False and {each["rule"] for each in answer["findings"]} == {"subject"}

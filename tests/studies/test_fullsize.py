@@ -1,0 +1,160 @@
+"""The full-size measurement with a stand-in for vLLM: what it starts, in which order, what its rows say, and the ratios made of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from studies.fullsize import arms
+from studies.fullsize.model import VOCABULARY, config
+from studies.fullsize.startup import phases
+from studies.fullsize.table import ratio, read, starts, tables
+
+ROOT = Path(__file__).resolve().parents[2]
+VLLM = """
+import json, os, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+words = sys.argv
+NAME, PORT = words[words.index("--served-model-name") + 1], int(words[words.index("--port") + 1])
+OURS = "moe_a16w4" in os.environ["TUNEFORK_OVERRIDES"]
+if "capture_plan" in os.environ["TUNEFORK_OVERRIDES"] and not OURS:
+    sys.exit("no such plan")
+if any(word.startswith("-cc.cudagraph_capture_sizes") for word in words):  # arm G is never ready
+    open("../../stuck", "w").write(str(os.getpid()))
+    time.sleep(300)
+if os.path.exists("../../stuck") and os.path.exists("/proc/" + open("../../stuck").read()):
+    sys.exit("the server before this one lives")
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"data": [{"id": NAME}]}).encode()
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert len(asked["prompt"]) == 1024 and asked["ignore_eos"]
+        self.send_response(200); self.end_headers()
+        for part in range(3):  # of 128 tokens, so TPOT is two pauses over 127
+            time.sleep(0.05 if OURS else 0.1)
+            self.wfile.write(b'data: {"choices": [{"text": "x"}]}\\n\\n')
+        usage = {"choices": [], "usage": {"completion_tokens": asked["max_tokens"]}}
+        self.wfile.write(b"data: " + json.dumps(usage).encode() + b"\\n\\ndata: [DONE]\\n\\n")
+    def log_message(self, *args): pass
+ThreadingHTTPServer(("127.0.0.1", PORT), Handler).serve_forever(poll_interval=0.05)
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with a vllm that serves at a pace, the faster under moe_a16w4, and that cannot start under capture_plan alone."""
+    folder = tmp_path / "site"
+    main = folder / "vllm" / "entrypoints" / "cli"
+    main.mkdir(parents=True)
+    (main / "main.py").write_text(VLLM)
+    for name, version in (("vllm", "0.29.0"), ("torch", "2"), ("triton", "3"), ("transformers", "5")):
+        info = folder / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    return folder
+
+
+def measured(site: Path, folder: Path, sequence: str, load: str, repeats: str, timeout: str) -> Path:
+    """The rows of servers in this order on a GPU that is not there."""
+    out = folder / "rows.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "studies.fullsize.run", "--model", str(folder), "--sequence", sequence, "--gpu", "37", "--out", str(out),
+         "--load", load, "--repeats", repeats, "--ready-timeout", timeout],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return out
+
+
+def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_path: Path) -> None:
+    out = measured(site, tmp_path, "A,B,C", "2:2", "2", "20")
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["kind"], row.get("arm")) for row in rows] == [
+        ("host", None), ("start", "A"), ("load", "A"), ("load", "A"), ("start", "B"), ("load", "B"), ("load", "B"), ("failure", "C")]  # fmt: skip
+    assert "no such plan" in rows[-1]["message"]
+    assert rows[4]["env"]["TUNEFORK_OVERRIDES"] == "random_mxfp4,moe_a16w4" and rows[4]["env"]["CUDA_VISIBLE_DEVICES"] == "37"
+    rows = read([out])
+    loads = [row for row in rows if row["kind"] == "load"]
+    assert all(row["completed"] == 2 and not row["failed"] and not row["short"] and len(row["tpots_ms"]) == 2 for row in loads)
+    shown = ratio(starts(rows, 2, "median_tpot_ms"), "B", "A")
+    assert shown is not None and shown.lo is None and 0.4 < shown.value < 0.7
+    assert "failed: arm C on GPU 37" in tables(rows) and "(one start)" in tables(rows)
+
+
+def test_a_server_that_is_not_ready_in_time_is_stopped_before_the_next_one_starts(site: Path, tmp_path: Path) -> None:
+    out = measured(site, tmp_path, "G,A", "1:1", "1", "6")
+    assert (tmp_path / "stuck").is_file()
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["kind"], row.get("arm")) for row in rows] == [("host", None), ("failure", "G"), ("start", "A"), ("load", "A")]
+    assert "did not answer within 6 s" in rows[1]["message"]
+
+
+def load(arm: str, gpu: int, place: int, repeat: int, tpot: float, file: int = 0, **more: Any) -> dict[str, Any]:
+    return {"kind": "load", "file": file, "arm": arm, "gpu": gpu, "place": place, "repeat": repeat, "conc": 4, "failed": 0, "short": 0, "median_tpot_ms": tpot,
+            "output_throughput": 1000 / tpot, "median_ttft_ms": 50.0, **more}  # fmt: skip
+
+
+def test_a_start_is_the_unit_and_its_first_repeat_is_dropped() -> None:
+    """By hand: GPU 0 gives ln(8 / 10), GPU 1 ln(9 / 12); the base's own scatter on GPU 0 counts, with one degree of freedom."""
+    rows = [load("A", 0, 0, 0, 99), load("A", 0, 0, 1, 10), load("B", 0, 1, 0, 99), *(load("B", 0, 1, n, t) for n, t in ((1, 7), (2, 8), (3, 9))),
+            load("A", 0, 2, 1, 10.5), load("A", 0, 3, 1, 100 / 10.5), load("B", 1, 0, 1, 9), load("A", 1, 1, 1, 12), load("A", 1, 1, 2, 500, failed=1), load("A", 1, 1, 3, 500, short=2),
+            load("B", 2, 0, 1, 1)]  # fmt: skip
+    found = ratio(starts(rows, 4, "median_tpot_ms"), "B", "A")
+    logs = [math.log(0.8), math.log(0.75)]
+    own, base = (logs[0] - logs[1]) ** 2 / 2, math.log(1.05) ** 2  # variances; of the base's three starts on GPU 0, two degrees of freedom
+    parts = [own / 2, base * (0.5**2 / 3 + 0.5**2 / 1)]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 + parts[1] ** 2 / 2)
+    mean, half = sum(logs) / 2, stats.t.isf(0.025, freedom) * math.sqrt(sum(parts))
+    assert found is not None and found.starts == 2
+    assert (found.value, found.lo, found.hi) == pytest.approx((math.exp(mean), math.exp(mean - half), math.exp(mean + half)), rel=1e-6)
+    assert ratio(starts(rows, 4, "median_tpot_ms"), "C", "A") is None
+
+
+def test_starts_of_two_sessions_are_compared_each_with_its_own_base(tmp_path: Path) -> None:
+    """Both sessions' GPU 0, place 0: the second machine is twice as fast, and B is 0.8 of A on either."""
+    for number, scale in enumerate((1.0, 0.5)):
+        rows = [load("A", 0, 0, 1, 10 * scale), load("B", 0, 1, 1, 8 * scale)]
+        (tmp_path / f"{number}.jsonl").write_text("".join(json.dumps({key: value for key, value in row.items() if key != "file"}) + "\n" for row in rows))
+    found = ratio(starts(read([tmp_path / "0.jsonl", tmp_path / "1.jsonl"]), 4, "median_tpot_ms"), "B", "A")
+    assert found is not None and found.starts == 2
+    assert (found.value, found.lo, found.hi) == pytest.approx((0.8, 0.8, 0.8))
+
+
+def test_a_start_is_taken_apart_from_the_log() -> None:
+    log = ("x Model loading took 61.43 GiB memory and 3.52 seconds\nx Directly load AOT compilation from path /c\nx torch.compile took 4.80 s in total\n"
+           "x Graph capturing finished in 13 secs, took 0.62 GiB\n")  # fmt: skip
+    assert phases(log) == {"load_s": 3.52, "compile_s": 4.8, "capture_s": 13.0, "graphs_gib": 0.62, "cached": True}
+    assert phases(log.replace("Directly", "x"))["cached"] is False
+    assert phases("nothing of it") == {}
+    row = {"kind": "start", "arm": "A", "why": "w", "gpu": 1, "place": 2, "file": 0, "seconds_to_ready": 41.66, **phases(log.replace("Directly", "x"))}
+    assert "| A: w | 0:1:2 | 41.7 | 3.52 | 4.8 (not cached) | 13 | 0.62 GiB |" in tables([row])
+    assert "| A: w | 0:1:2 | 41.7 |  |  |  |  |" in tables([{key: row[key] for key in ("kind", "arm", "why", "gpu", "place", "file", "seconds_to_ready")}])
+
+
+def test_arms_differ_in_what_they_say_alone() -> None:
+    made = {name: arms.command(name, Path("/m"), python="py", gpu=0, port=8100, cwd=Path("/c"), pythonpath="", utilization=0.8, kv_gib=1.0) for name in arms.ARMS}
+    base = made["A"]
+    for name, command in made.items():
+        assert command.argv[: len(base.argv)] == base.argv, name
+        assert set(command.env) - set(base.env) <= {"TUNEFORK_CAPTURE_PLAN"}
+    assert made["D"].env["TUNEFORK_OVERRIDES"] == "random_mxfp4,moe_a16w4,capture_plan"
+    assert Path(made["K"].env["TUNEFORK_CAPTURE_PLAN"].rpartition("=")[2]).is_file()
+    sizes = json.loads(made["G"].argv[-1].partition("=")[2])
+    assert len(sizes) == 180 and sizes[-1] == 8192
+
+
+@pytest.mark.parametrize("layers", [4, 36])
+def test_the_model_has_gpt_oss_shapes(layers: int) -> None:
+    made = config(layers)
+    assert len(made["layer_types"]) == made["num_hidden_layers"] == layers and made["layer_types"][:2] == ["sliding_attention", "full_attention"]
+    assert (made["hidden_size"], made["intermediate_size"], made["num_local_experts"], made["vocab_size"]) == (2880, 2880, 128, VOCABULARY)

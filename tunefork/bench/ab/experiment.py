@@ -1,0 +1,114 @@
+"""An experiment: which arms are compared, in how many pairs, under which seed. Written once; the same name again resumes it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tunefork.base.errors import BadInput
+from tunefork.base.layout import Layout
+from tunefork.patchset.series.series import Series
+from tunefork.patchset.series.variant import choose
+
+FILE = "experiment.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms. name: "" for the only one, else such as "alone:<patch>"."""
+
+    name: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What was planned. fixed: everything else that must not change between the trials (load, client, server arguments)."""
+
+    name: str
+    profile: str
+    comparisons: tuple[Comparison, ...]
+    pairs: int
+    seed: int
+    decides: str
+    threshold: float
+    fixed: dict[str, Any]
+
+    def variants(self) -> list[str]:
+        """Every variant that some trial needs."""
+        return list(dict.fromkeys(arm for one in self.comparisons for arm in (one.a, one.b)))
+
+
+def folder(layout: Layout, name: str) -> Path:
+    """Where an experiment's plan and failures are kept; BadInput for a name that is no folder's."""
+    if not name or name.startswith(".") or any(character not in SAFE for character in name):
+        raise BadInput(f"--name {name!r}: expected letters, digits, dot, dash and underscore", "--name my-experiment")
+    return layout.work / "experiments" / name
+
+
+SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+def begin(where: Path, wanted: Experiment) -> Experiment:
+    """Write the plan, or take up the one that is there: it may get more pairs, and nothing else may differ."""
+    path = where / FILE
+    if not path.is_file():
+        where.mkdir(parents=True, exist_ok=True)
+        write(path, wanted)
+        return wanted
+    planned = read(path)
+    # The seed is drawn at the first call, unless it was given.
+    merged = replace(planned, pairs=max(planned.pairs, wanted.pairs))
+    differing = [name for name, value in asdict(planned).items()
+                 if name not in ("pairs", "seed") and value != asdict(wanted)[name]]
+    if differing:
+        raise BadInput(f"experiment {planned.name} was planned otherwise: {', '.join(differing)} differ from {path}",
+                       "another --name, or the arguments it was begun with")
+    if merged != planned:
+        write(path, merged)
+    return merged
+
+
+def read(path: Path) -> Experiment:
+    """A plan from its file."""
+    try:
+        data = json.loads(path.read_bytes())
+        return Experiment(**{**data, "comparisons": tuple(Comparison(**one) for one in data["comparisons"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{path}: not an experiment ({type(error).__name__}: {error})", f"move {path.parent} away") from None
+
+
+def write(path: Path, plan: Experiment) -> None:
+    """In one step, so that a kill leaves the old plan or the new one."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
+    os.replace(scratch, path)
+
+
+def each_patch(series: Series) -> tuple[Comparison, ...]:
+    """Every patch alone, left out, and added to those before it; a comparison of the same two sets is made once."""
+    seen: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
+    found = []
+    for one in every(series.names):
+        sets = choose(one.a, series).names, choose(one.b, series).names
+        if sets not in seen and sets[0] != sets[1]:
+            seen.add(sets)
+            found.append(one)
+    if not found:
+        raise BadInput("--each-patch: the series has no patch", "python build.py patch export vllm")
+    return tuple(found)
+
+
+def every(names: Sequence[str]) -> Iterator[Comparison]:
+    """The three questions of each patch."""
+    before = "base"
+    for name in names:
+        yield Comparison(f"alone:{name}", "base", f"only:{name}")
+        yield Comparison(f"left-out:{name}", f"without:{name}", "all")
+        yield Comparison(f"cumulative:{name}", before, f"upto:{name}")
+        before = f"upto:{name}"

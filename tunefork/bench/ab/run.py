@@ -1,0 +1,117 @@
+"""Run an experiment: pair after pair on this machine, or pairs beside each other on GPUs of their own, going on where it was cut.
+
+What is done is read from the records, which are whole or absent; so a kill at any moment costs the pair it hit. A pair that was cut is
+measured again as a whole: its two trials must be next to each other, on the same GPUs. Pairs of several comparisons take turns, so that all
+of them see the same hours.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tunefork.base.errors import TuneforkError
+from tunefork.base.layout import Layout
+from tunefork.base.process import Say
+from tunefork.bench.ab.experiment import Comparison, Experiment
+from tunefork.bench.ab.pairs import Scenario, key
+from tunefork.bench.ab.plan import Slot, plan
+from tunefork.bench.errors import NothingMeasured
+from tunefork.bench.machine import devices
+from tunefork.bench.machine.gpu_processes import on_devices
+from tunefork.bench.machine.spread import Local, Ray, Task, spread
+from tunefork.bench.records.schema import Record, utc_now
+from tunefork.bench.records.store import Store
+
+Trial = Callable[[str, Slot, Mapping[str, str]], None]
+"""trial(variant, slot, labels): start that variant's server, measure every scenario with slot.seed, write labelled records, stop it."""
+
+GIVE_UP = 2  # failures in a row
+FAILURES = "failures.jsonl"
+PAIR_DEADLINE_S = 7 * 86_400.0  # what a pair does has deadlines of its own
+
+
+def run(layout: Layout, store: Store, where: Path, planned: Experiment, scenarios: Iterable[Scenario], trial: Trial, gpus: int, say: Say) -> None:
+    """Make every trial that is not done, one at a time. gpus: of a server. NothingMeasured when an arm fails twice in a row."""
+    failed: dict[str, int] = {}
+    for comparison, pair in missing(store, planned, scenarios):
+        with devices.machine(layout.cache, say):
+            both(where, planned, comparison, pair, trial, devices.visible()[:gpus], failed, say)
+
+
+def run_spread(layout: Layout, store: Store, where: Path, planned: Experiment, scenarios: Iterable[Scenario], gpus: int, place: Local | Ray,
+               say: Say) -> None:
+    """Make every pair that is not done, beside each other, each on ``gpus`` GPUs that nobody else has. NothingMeasured as in ``run``."""
+    failed: dict[str, int] = {}
+    tasks = {name: task for comparison, pair in missing(store, planned, scenarios)
+             for name, task in [worker(layout, where, comparison, pair, gpus)]}
+    for ended in spread(list(tasks.values()), place, say):
+        comparison = ended.task.argv[-2]
+        failed[comparison] = 0 if ended.good else failed.get(comparison, 0) + 1
+        if not ended.good:
+            say(f"  {ended.task.name} failed on {ended.host}: {ended.problem or ended.finished.how}; log: {ended.task.log}")
+        if failed[comparison] >= GIVE_UP:
+            raise NothingMeasured(f"{GIVE_UP} pairs{f' of {comparison}' if comparison else ''} failed in a row",
+                                  f"read {where / FAILURES} and {ended.task.log}")
+
+
+def worker(layout: Layout, where: Path, comparison: Comparison, pair: int, gpus: int) -> tuple[str, Task]:
+    """The command that measures one pair (ab/worker.py)."""
+    name = f"{f'{comparison.name}, ' if comparison.name else ''}pair {pair + 1}"
+    log = where / "trials" / f"{(comparison.name or 'pair').replace(':', '-')}-{pair + 1}.log"
+    env = {"TUNEFORK_ROOT": str(layout.root), "TUNEFORK_CACHE": str(layout.cache)}
+    return name, Task(name, (sys.executable, "-m", "tunefork.bench.ab.worker", str(where), comparison.name, str(pair)), gpus,
+                      where / "trials", log, PAIR_DEADLINE_S, env)
+
+
+def missing(store: Store, planned: Experiment, scenarios: Iterable[Scenario]) -> list[tuple[Comparison, int]]:
+    """The pairs that have not left a record of every scenario, in the order of the plan."""
+    done = finished(store, planned.name, frozenset(scenarios))
+    return [(comparison, pair) for pair in range(planned.pairs) for comparison in planned.comparisons
+            if not {(comparison.name, pair, arm) for arm in "AB"} <= done]
+
+
+def both(where: Path, planned: Experiment, comparison: Comparison, pair: int, trial: Trial, gpus: Sequence[str], failed: dict[str, int],
+         say: Say) -> None:
+    """The two trials of a pair, in the plan's order. failed: by variant, its failures in a row."""
+    for slot in plan(planned.pairs, planned.seed)[2 * pair : 2 * pair + 2]:
+        variant = comparison.a if slot.arm == "A" else comparison.b
+        title = f"pair {pair + 1} of {planned.pairs}, arm {slot.arm} ({variant})"
+        say(f"{title}{f', {comparison.name}' if comparison.name else ''}")
+        labels = {"experiment": planned.name, "comparison": comparison.name, "a": comparison.a, "b": comparison.b, "arm": slot.arm,
+                  "pair": str(pair), "position": str(slot.position), "gpus": ",".join(gpus), "foreign": on_devices(gpus)}
+        attempt(where, trial, variant, slot, labels, failed, say)
+
+
+def attempt(where: Path, trial: Trial, variant: str, slot: Slot, labels: Mapping[str, str], failed: dict[str, int], say: Say) -> None:
+    """One trial; a failure is written down and the experiment goes on, until the same variant fails again."""
+    try:
+        trial(variant, slot, labels)
+    except TuneforkError as error:
+        note(where, labels, error)
+        failed[variant] = failed.get(variant, 0) + 1
+        say(f"  failed: {error.message}")
+        if failed[variant] >= GIVE_UP:
+            raise NothingMeasured(f"{variant} failed {GIVE_UP} times in a row; the last: {error.message}",
+                                  error.remedy or f"read {where / FAILURES}") from error
+    else:
+        failed[variant] = 0
+
+
+def note(where: Path, labels: Mapping[str, str], error: TuneforkError) -> None:
+    """Keep a failed trial's reason beside the plan."""
+    with (where / FAILURES).open("a", encoding="utf-8") as sink:
+        entry = {"at": utc_now().isoformat(), **labels, "kind": type(error).__name__, "message": error.message}
+        sink.write(json.dumps(entry) + "\n")
+
+
+def finished(store: Store, name: str, scenarios: frozenset[Scenario]) -> set[tuple[str, int, str]]:
+    """(comparison, pair, arm) of every trial that left a record of each scenario; interrupted and damaged ones do not count."""
+    seen: dict[tuple[str, int, str], set[Scenario]] = {}
+    for record in store.records():
+        if isinstance(record, Record) and record.labels.get("experiment") == name and record.status != "interrupted":
+            where = record.labels.get("comparison", ""), int(record.labels["pair"]), record.labels["arm"]
+            seen.setdefault(where, set()).add(key(record))
+    return {where for where, found in seen.items() if scenarios <= found}

@@ -1,0 +1,1 @@
+"""The accuracy gate before any performance run."""

@@ -1,0 +1,90 @@
+"""An append-only journal of results: one JSON line each, with a checksum, on disk before the next begins; what was cut off by a kill is dropped.
+
+    with Journal.open(path, {"arch": "gfx950", "triton": "3.7.1"}) as journal:
+        if key not in journal.rows:
+            journal.append(key, {"us": 12.5})
+
+The first line says what the results hold for; a journal of something else is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from tunefork.base.errors import BadInput
+
+HEADER = "(journal)"
+
+
+def checksum(key: str, row: Mapping[str, Any]) -> str:
+    """Of a row as it is written."""
+    return hashlib.sha256(json.dumps([key, row], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """-> the rows by key (the header under HEADER), and the length of the part that is whole. Errors: BadInput for damage before the last line."""
+    rows: dict[str, dict[str, Any]] = {}
+    good = 0
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    for number, line in enumerate(lines):
+        try:
+            entry = json.loads(line)
+            key, row = entry["key"], entry["row"]
+            whole = line.endswith(b"\n") and entry["sum"] == checksum(key, row)
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            if number == len(lines) - 1:
+                break
+            raise BadInput(f"{path}: line {number + 1} is damaged", "remove the file to measure again, or restore it from a copy")
+        rows[key] = row
+        good += len(line)
+    return rows, good
+
+
+class Journal:
+    """An open journal; ``rows`` holds what it had and what was added."""
+
+    def __init__(self, path: Path, file: BinaryIO, rows: dict[str, dict[str, Any]]) -> None:
+        self.path, self.file, self.rows = path, file, rows
+
+    @classmethod
+    def open(cls, path: Path, about: Mapping[str, Any]) -> Journal:
+        """Open or begin the journal of ``about``. Errors: BadInput where it is another's, or damaged."""
+        rows, good = read(path)
+        known = rows.pop(HEADER, None)
+        if rows and known is None:
+            raise BadInput(f"{path} does not begin as a journal does", "give another --out, or remove the file")
+        if known is not None and known != dict(about):
+            changed = [name for name in {*known, *about} if known.get(name) != about.get(name)]
+            told = ", ".join(f"{name} {known.get(name)} there, {about.get(name)} here" for name in sorted(changed))
+            raise BadInput(f"{path} holds results of something else: {told}", "give another --out, or remove the file to begin again")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+        file.truncate(good)
+        journal = cls(path, file, rows)
+        if known is None:
+            journal._write(HEADER, dict(about))
+        return journal
+
+    def append(self, key: str, row: Mapping[str, Any]) -> None:
+        """Add a result; on return it is on disk."""
+        self._write(key, dict(row))
+        self.rows[key] = dict(row)
+
+    def _write(self, key: str, row: dict[str, Any]) -> None:
+        self.file.write(json.dumps({"key": key, "row": row, "sum": checksum(key, row)}).encode() + b"\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.file.close()

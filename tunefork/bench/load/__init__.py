@@ -1,0 +1,1 @@
+"""The load on a server, drawn by a client, and whether its answer is a measurement."""

@@ -1,0 +1,55 @@
+"""`vllm bench serve` as a subprocess: its arguments for a scenario, and its answer.
+
+Its defaults would mislead: no temperature, no e2el percentiles, no warm-ups, a range ratio of another meaning, an exit code of 0 when
+requests fail. All of that is said here or checked in load/checks.py.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tunefork.base.program import Finished, run_program
+from tunefork.bench.load.load import deadline_s, lengths
+from tunefork.bench.records.schema import Problem, Scenario
+from tunefork.bench.server.logtail import last_lines
+from tunefork.bench.server.target import Target
+
+ANSWER = "answer.json"
+
+
+def arguments(target: Target, one: Scenario, folder: Path) -> list[str]:
+    """The client's command; its answer will be ``folder/answer.json``."""
+    fed, made = lengths(one.isl, one.range_ratio), lengths(one.osl, one.range_ratio)
+    return [
+        str(target.python), "-m", "vllm.entrypoints.cli.main", "bench", "serve",
+        "--backend", "vllm", "--base-url", target.server.base_url, "--endpoint", "/v1/completions",
+        "--model", target.server.served_name, "--tokenizer", target.server.model,
+        "--dataset-name", "random", "--random-input-len", str(fed.mean), "--random-output-len", str(made.mean),
+        "--random-range-ratio", repr(made.ratio), "--num-prompts", str(one.num_prompts), "--max-concurrency", str(one.conc),
+        "--num-warmups", str(one.warmups), "--request-rate", "inf", "--ignore-eos", "--temperature", "0", "--seed", str(one.seed),
+        "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "99", "--disable-tqdm",
+        "--save-result", "--save-detailed", "--result-dir", str(folder), "--result-filename", ANSWER,
+    ]
+
+
+def measure(
+    target: Target, one: Scenario, folder: Path, timeout_s: float | None = None
+) -> tuple[Finished, dict[str, Any] | None, list[Problem]]:
+    """Run the client into an empty folder: how it ended, its answer, and why there is none. ServeError when the server dies."""
+    log = folder / "client.log"
+    done = run_program(arguments(target, one, folder), env=target.environment(), cwd=folder / "cwd", log=log,
+                       deadline_s=timeout_s or deadline_s(one), watch=target.check)
+    if done.exit_code is None:
+        return done, None, [Problem(kind="client-hangs" if done.late else "client-failed", message=f"the client {done.how}")]
+    if done.exit_code:
+        last = "; ".join(last_lines(log, 3)) or "it said nothing"
+        return done, None, [Problem(kind="client-failed", message=f"the client {done.how}: {last}")]
+    try:
+        answer = json.loads((folder / ANSWER).read_bytes())
+    except (OSError, ValueError) as error:
+        return done, None, [Problem(kind="client-failed", message=f"the client left no answer: {type(error).__name__}: {error}")]
+    if not isinstance(answer, dict):
+        return done, None, [Problem(kind="client-failed", message="the client's answer is not an object")]
+    return done, answer, []

@@ -1,0 +1,54 @@
+"""The load of one configuration, and what `vllm bench serve` must be told to draw it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tunefork.bench.profiles.rules import LoadRules
+from tunefork.bench.records.schema import Scenario
+
+# Slower than anything worth measuring; only what hangs meets it. Seconds.
+SLOWEST_PREFILL_TOKEN = 0.005
+SLOWEST_DECODE_TOKEN = 0.2
+CLIENT_START_S = 600.0
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What the client draws from: uniform in [mean (1 - ratio), mean (1 + ratio)], in tokens."""
+
+    mean: int
+    ratio: float
+
+    @property
+    def shortest(self) -> int:
+        return math.floor(self.mean * (1 - self.ratio))
+
+    @property
+    def longest(self) -> int:
+        return math.ceil(self.mean * (1 + self.ratio))
+
+
+def client_ratio(range_ratio: float) -> float:
+    """vLLM's half-width for the competition's ratio r, which draws from [r L, L]: mean L (1+r)/2, half-width (1-r)/(1+r)."""
+    return (1 - range_ratio) / (1 + range_ratio)
+
+
+def lengths(longest: int, range_ratio: float) -> Lengths:
+    """The client's lengths for a nominal length L (the longest)."""
+    return Lengths(round(longest * (1 + range_ratio) / 2), client_ratio(range_ratio))
+
+
+def scenario(isl: int, osl: int, conc: int, rules: LoadRules, *, range_ratio: float | None = None, num_prompts: int | None = None,
+             seed: int = 0) -> Scenario:
+    """One configuration under a profile's rules; the last three replace theirs."""
+    return Scenario(isl=isl, osl=osl, conc=conc, num_prompts=num_prompts or rules.prompts_per_conc * conc,
+                    warmups=rules.warmups_per_conc * conc, range_ratio=range_ratio or rules.random_range_ratio, seed=seed)
+
+
+def deadline_s(one: Scenario) -> float:
+    """Seconds after which a client that has not ended hangs: every request at five tokens a second."""
+    rounds = math.ceil(one.num_prompts / one.conc) + math.ceil(one.warmups / one.conc)
+    request = one.osl * SLOWEST_DECODE_TOKEN + one.isl * one.conc * SLOWEST_PREFILL_TOKEN
+    return CLIENT_START_S + rounds * request

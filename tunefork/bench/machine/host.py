@@ -1,0 +1,84 @@
+"""The machine and the versions that a record names."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from tunefork.bench.records.schema import Host, Tree
+from tunefork.patchset.checkout.applied import AppliedTree
+
+PACKAGES = ("tunefork", "vllm", "lm_eval", "torch", "triton", "transformers")
+ASK_S = 20.0
+
+
+@cache
+def host() -> Host:
+    """This machine."""
+    cpu = next((line.split(":", 1)[1].strip() for line in lines(Path("/proc/cpuinfo")) if line.startswith("model name")), "")
+    return Host(name=platform.node(), system=f"{platform.system()} {platform.release()}", cpu=cpu or platform.machine(),
+                cores=os.cpu_count() or 1, memory_gib=round(psutil.virtual_memory().total / 2**30, 1), gpus=gpus())
+
+
+def lines(path: Path) -> list[str]:
+    """A file's lines; none where it cannot be read."""
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def ask(*argv: str) -> str:
+    """What a program prints; "" where it is missing or fails."""
+    if shutil.which(argv[0]) is None:
+        return ""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=ASK_S, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def gpus() -> tuple[str, ...]:
+    """The GPUs' names, from whichever tool there is."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        data = json.loads(ask("amd-smi", "static", "--asic", "--json") or "[]")
+        listed = data.get("gpu_data", []) if isinstance(data, dict) else data
+        if listed:
+            return tuple(str(gpu["asic"]["market_name"]) for gpu in listed)
+    return tuple(line.strip() for line in ask("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines() if line.strip())
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Python's and the libraries' versions in this interpreter, which is also the client's."""
+    found = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def tree(applied: AppliedTree) -> Tree:
+    """An applied upstream as records name it."""
+    return Tree(upstream=applied.upstream, variant=applied.variant, source=applied.source, base=applied.base, commit=applied.commit,
+                tree=applied.tree, patches=applied.patches)
+
+
+def project_commit(root: Path) -> str:
+    """The commit of this project, with "+" where tracked files are changed; "unknown" outside git."""
+    commit = ask("git", "-C", str(root), "rev-parse", "HEAD").strip()
+    changed = ask("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no").strip()
+    return f"{commit}{'+' if changed else ''}" if commit else "unknown"

@@ -1,0 +1,137 @@
+"""A profile's rules: which accuracy must hold, how the load is drawn, what the scores are compared with, where results go.
+
+Ours are ``gates/<profile>.toml``. A profile of the user's own names one of them, or a file: ``gates = "seed"`` in its TOML; without that
+it has no gate, no baseline and no leaderboard, and every summary says so.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from tunefork.base.errors import BadInput
+from tunefork.bench.profiles.profile import PROFILES, Profile
+from tunefork.bench.records.schema import Model
+from tunefork.bench.records.store import first_fault
+
+GATES = Path(__file__).with_name("gates")
+ResultKeys = Literal["seed", "stage2", "chat"]
+
+
+class Bound(Model):
+    """What one metric must satisfy. metric: lm_eval's key ("bits_per_byte,none").  name: ours, and the result file's.
+
+    reference: bound is at most reference x the gate's multiplier.  manifest: the reference is this key of the model's manifest.json.
+    With neither and no ``at_least`` the metric is reported and not bounded.
+    """
+
+    name: str
+    metric: str
+    reference: float | None = None
+    manifest: str | None = None
+    at_least: float | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(bound is not None for bound in (self.reference, self.manifest, self.at_least)) > 1:
+            raise ValueError("give one of reference, manifest and at_least")
+        return self
+
+
+class Gate(Model):
+    """An lm_eval task and its bounds. stories: the task is over the tiny model's own held-out texts."""
+
+    task: str
+    api: Literal["completions", "chat"]
+    limits: tuple[Bound, ...] = Field(min_length=1)
+    fewshot: int | None = None
+    timeout_s: float = Field(gt=0)
+    result: ResultKeys
+    threshold_multiplier: float = 1.0
+    model_args: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    gen_kwargs: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    stories: bool = False
+
+    @model_validator(mode="after")
+    def _binds(self) -> Self:
+        if all(bound.reference is None and bound.manifest is None and bound.at_least is None for bound in self.limits):
+            raise ValueError("no metric is bounded, so that this gate could not fail")
+        return self
+
+
+class LoadRules(Model):
+    """How requests are drawn. random_range_ratio: shortest over longest length, 1.0 for all the same."""
+
+    random_range_ratio: float = Field(default=1.0, gt=0, le=1)
+    prompts_per_conc: int = Field(default=10, ge=1)
+    warmups_per_conc: int = Field(default=2, ge=0)
+
+
+class BaselinePoint(Model):
+    """One configuration's reference scores."""
+
+    isl: int
+    osl: int
+    conc: int
+    median_e2el_ms: float = Field(gt=0)
+    interactivity: float = Field(gt=0)
+    tput_per_gpu: float = Field(gt=0)
+
+
+class Baseline(Model):
+    """A named set of reference scores. result: whose words the result file uses for it."""
+
+    name: str
+    result: ResultKeys
+    configurations: tuple[BaselinePoint, ...]
+
+    def at(self, isl: int, osl: int, conc: int) -> BaselinePoint | None:
+        """The reference of one configuration; None where none was published."""
+        return next((one for one in self.configurations if (one.isl, one.osl, one.conc) == (isl, osl, conc)), None)
+
+
+class Leaderboard(Model):
+    """Where results go. url: with {isl} and {osl}.  accuracy: the metrics that are sent, in order."""
+
+    url: str
+    accuracy: tuple[str, ...]
+
+
+class Rules(Model):
+    """All of it; every part may be absent but the load."""
+
+    notes: tuple[str, ...] = ()
+    accuracy: Gate | None = None
+    load: LoadRules = LoadRules()
+    baseline: Baseline | None = None
+    leaderboard: Leaderboard | None = None
+
+
+def load(profile: Profile) -> Rules:
+    """The rules of a profile; BadInput names the file and the key."""
+    path = GATES / f"{profile.name}.toml"
+    if profile.gates is None and profile.path.parent != PROFILES:
+        return Rules()
+    if profile.gates is not None:
+        path = GATES / f"{profile.gates}.toml"
+        if not path.is_file():
+            path = profile.path.parent / profile.gates
+    if not path.is_file():
+        ours = ", ".join(sorted(one.stem for one in GATES.glob("*.toml")))
+        raise BadInput(f"{profile.path}: no gates at {path}", f"gates = one of {ours}, or a TOML file beside the profile")
+    return read(path)
+
+
+def read(path: Path) -> Rules:
+    """One rules file."""
+    try:
+        # Through JSON, whose arrays may become tuples; TOML's own lists may not, under strict checking.
+        return Rules.model_validate_json(json.dumps(tomllib.loads(path.read_text(encoding="utf-8"))))
+    except ValidationError as error:
+        raise BadInput(f"{path}: {first_fault(error)}", f"see {GATES / 'seed.toml'}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None

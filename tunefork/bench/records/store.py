@@ -1,0 +1,172 @@
+"""The record store: a folder of records, each complete or absent, verified when it is read, never overwritten.
+
+    <store>/<id>/record.json      what schema.Record says
+    <store>/<id>/manifest.json    sha256 of record.json and of every raw file beside it
+    <store>/<id>/client.json.gz ...  raw files: the client's answer with every sample, telemetry, lm_eval's answer
+    <store>/<id>/submission-1.json ...   appended later, each in a format of its own (not in the manifest)
+
+A record is written under a temporary name, synced, and renamed into place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+from pydantic import ValidationError
+
+from tunefork.base.layout import Layout
+from tunefork.bench.errors import RecordError
+from tunefork.bench.records.schema import Record, utc_now
+
+RECORD, MANIFEST, CLIENT = "record.json", "manifest.json", "client.json.gz"
+TEMPORARY = re.compile(r"\.tmp-(\d+)@(.*?)@.*")
+
+
+def new_id(*parts: str | int) -> str:
+    """A name for a record: when (UTC), what, and eight random digits, so that no two ever meet, whatever the clock does."""
+    words = [re.sub(r"[^A-Za-z0-9._+-]+", "-", str(part)) for part in parts]
+    return "-".join([utc_now().strftime("%Y%m%dT%H%M%SZ"), *words, secrets.token_hex(4)])
+
+
+def default_store(layout: Layout) -> Store:
+    """The store of a checkout."""
+    return Store(layout.work / "records")
+
+
+class Store:
+    """A folder of records."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, record_id: str) -> Path:
+        """A record's directory; RecordError where there is none."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", record_id) or not (self.folder / record_id).is_dir():
+            raise RecordError(f"no record {record_id!r} in {self.folder}", "python build.py bench query --sql 'SELECT id FROM records'")
+        return self.folder / record_id
+
+    def write(self, record: Record, files: Mapping[str, bytes]) -> Path:
+        """Add a record with its raw files; all of it is on the disk when this returns, or RecordError and nothing is there."""
+        final = self.folder / record.id
+        scratch = self.folder / f".tmp-{os.getpid()}@{platform.node()}@{record.id}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            scratch.mkdir()
+            contents = {RECORD: record.model_dump_json(indent=1).encode() + b"\n", **files}
+            hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+            contents[MANIFEST] = json.dumps({"format": 1, "files": hashes}, indent=1).encode() + b"\n"
+            for name, data in contents.items():
+                write_synced(scratch / name, data)
+            sync_folder(scratch)
+            if final.exists():
+                raise RecordError(f"record {record.id} exists; records are never overwritten", "measure again, under another id")
+            scratch.rename(final)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise RecordError(f"cannot write record {record.id} to {self.folder}: {error.strerror or error}",
+                              "free space or make the folder writable, then `python build.py bench run --resume` its batch") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return final
+
+    def _sweep(self) -> None:
+        """Remove what writers of this host left that died half-way; of another's, nobody here knows whether it lives."""
+        for entry in self.folder.glob(".tmp-*"):
+            found = TEMPORARY.fullmatch(entry.name)
+            if found and found[2] == platform.node() and not psutil.pid_exists(int(found[1])):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def read(self, record_id: str) -> Record:
+        """A record, checked against its manifest and the schema; raw files are checked when they are used (``raw``)."""
+        remedy = self._remedy(record_id)
+        data = self.raw(record_id, RECORD)
+        try:
+            record = Record.model_validate_json(data)
+        except ValidationError as error:
+            raise RecordError(f"record {record_id} is damaged: {first_fault(error)}", remedy) from error
+        if record.id != record_id:
+            raise RecordError(f"record {record_id} is damaged: it says it is {record.id}", remedy)
+        return record
+
+    def raw(self, record_id: str, name: str) -> bytes:
+        """The bytes of one file of a record, as its manifest lists them; RecordError otherwise."""
+        folder = self.path(record_id)
+        try:
+            digest = self._manifest(record_id)[name]
+            data = (folder / name).read_bytes()
+        except (OSError, KeyError) as error:
+            raise RecordError(f"record {record_id} is damaged: {name}: {type(error).__name__}", self._remedy(record_id)) from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise RecordError(f"record {record_id} is damaged: {name} is not what its manifest says", self._remedy(record_id))
+        return data
+
+    def verify(self, record_id: str) -> Record:
+        """A record with every one of its files checked."""
+        for name in self._manifest(record_id):
+            self.raw(record_id, name)
+        return self.read(record_id)
+
+    def files(self, record_id: str) -> tuple[str, ...]:
+        """The files that a record's manifest lists."""
+        return tuple(self._manifest(record_id))
+
+    def _manifest(self, record_id: str) -> dict[str, str]:
+        try:
+            listed = json.loads((self.path(record_id) / MANIFEST).read_bytes())["files"]
+            return {str(name): str(digest) for name, digest in listed.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RecordError(f"record {record_id} is damaged: {MANIFEST}: {type(error).__name__}",
+                              self._remedy(record_id)) from error
+
+    def _remedy(self, record_id: str) -> str:
+        return f"move {self.folder / record_id} away and measure again: `python build.py bench run --resume` its batch"
+
+    def ids(self) -> list[str]:
+        """The records there are, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+    def records(self) -> Iterator[Record | RecordError]:
+        """Every record, or what is wrong with it."""
+        for record_id in self.ids():
+            try:
+                yield self.read(record_id)
+            except RecordError as error:
+                yield error
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that a schema found, in one line."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "the whole"
+    return f"{where}: {fault['msg']}"
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """A new file, on the disk when this returns."""
+    with path.open("xb") as sink:
+        sink.write(data)
+        sink.flush()
+        os.fsync(sink.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last; some file systems cannot, and need not."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

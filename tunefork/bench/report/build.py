@@ -1,0 +1,112 @@
+"""From a record store to files: gather, then write HTML, and PNG and Markdown where asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunefork.base.errors import BadInput
+from tunefork.bench.ab.accuracy import AccuracyDifference
+from tunefork.bench.ab.answers import differences
+from tunefork.bench.ab.experiment import FILE, read
+from tunefork.bench.ab.outcome import DECIDES, Outcome, outcomes
+from tunefork.bench.errors import RecordError
+from tunefork.bench.records.schema import Record, utc_now
+from tunefork.bench.records.store import Store
+from tunefork.bench.report import charts, markdown, page, png
+from tunefork.bench.report.points import Panel, panels
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything that a report shows. damaged: what is wrong with records that cannot be read.
+
+    accuracy: (experiment, comparison, B against A).
+    """
+
+    records: tuple[Record, ...]
+    damaged: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    panels: tuple[Panel, ...]
+    accuracy: tuple[tuple[str, str, AccuracyDifference], ...]
+
+
+def gather(store: Store, *, experiments: Sequence[str] = (), profile: str | None = None, plans: Path | None = None) -> Data:
+    """Read and check the records. experiments: only theirs, where given; BadInput for one that has none.
+
+    plans: the folder of experiments' plans, which say what decides in each.
+    """
+    records: list[Record] = []
+    damaged: list[str] = []
+    for found in store.records():
+        if isinstance(found, RecordError):
+            damaged.append(found.message)
+        elif (profile in (None, found.profile)) and (not experiments or found.labels.get("experiment") in experiments):
+            records.append(found)
+    missing = [name for name in experiments if not any(one.labels.get("experiment") == name for one in records)]
+    if missing:
+        known = sorted({name for one in store.records() if isinstance(one, Record) and (name := one.labels.get("experiment"))})
+        raise BadInput(f"no records of experiment {missing[0]}", f"one of {', '.join(known)}" if known else "bench ab makes experiments")
+    return Data(tuple(records), tuple(damaged), tuple(judged(records, plans)), tuple(panels(records)), tuple(compared(records, plans)))
+
+
+def compared(records: Sequence[Record], plans: Path | None) -> list[tuple[str, str, AccuracyDifference]]:
+    """The accuracy of every experiment that asked for it."""
+    names = dict.fromkeys(one.labels["experiment"] for one in records if "experiment" in one.labels)
+    known = [(name, plans / name) for name in names if plans and (plans / name / FILE).is_file()]
+    return [(name, comparison, found) for name, where in known
+            for comparison, found in differences(where, read(where / FILE).comparisons).items()]
+
+
+def judged(records: Sequence[Record], plans: Path | None) -> list[Outcome]:
+    """Every experiment, by the metric and the threshold that it was planned with."""
+    found: list[Outcome] = []
+    for name in dict.fromkeys(one.labels["experiment"] for one in records if "experiment" in one.labels):
+        own = [one for one in records if one.labels.get("experiment") == name]
+        path = plans / name / FILE if plans else None
+        if path and path.is_file():
+            plan = read(path)
+            found += outcomes(own, decides=plan.decides, threshold=plan.threshold)
+        else:
+            found += outcomes(own)
+    return found
+
+
+def write(data: Data, *, out: Path, png_folder: Path | None = None, markdown_file: Path | None = None) -> list[Path]:
+    """Write what was asked for; each file appears whole or not at all."""
+    made = utc_now().strftime("%Y-%m-%d %H:%M UTC")
+    written = [replace(out, page.page(data.records, data.damaged, data.outcomes, data.panels, data.accuracy, made))]
+    if markdown_file:
+        written.append(replace(markdown_file, table(data)))
+    if png_folder:
+        written += pictures(data, png_folder)
+    return written
+
+
+def table(data: Data) -> str:
+    """The Markdown table."""
+    return markdown.document(data.outcomes, data.records) + "\n"
+
+
+def pictures(data: Data, folder: Path) -> list[Path]:
+    """Every chart as PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [png.scatter(panel, x, folder) for panel in data.panels for x in charts.AXES]
+    for name in dict.fromkeys(one.experiment for one in data.outcomes):
+        own = [one for one in data.outcomes if one.experiment == name]
+        decides = next((scenario.decides for one in own for scenario in one.scenarios), DECIDES)
+        on = ", ".join(sorted({each for one in own for each in one.chips}))
+        path = png.forest(f"{name} on {on}", decides, own, folder)
+        written += [path] if path else []
+    return written
+
+
+def replace(path: Path, text: str) -> Path:
+    """Write a file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)
+    return path

@@ -1,0 +1,219 @@
+"""The report's HTML: summary first, then effects, noise, charts, environment, records; everything in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tunefork.bench.ab import power
+from tunefork.bench.ab.accuracy import AccuracyDifference
+from tunefork.bench.ab.outcome import DECIDES, Outcome, interval, ratio, rows
+from tunefork.bench.ab.pairs import chip
+from tunefork.bench.records.schema import Record
+from tunefork.bench.report import charts
+from tunefork.bench.report.points import Panel, variant
+from tunefork.bench.run.score import weighted
+
+HERE = Path(__file__).parent
+UNFOLDED = 6  # more experiments than this are shown as one line each
+COLUMNS = ("record", "created", "status", "chip", "GPUs", "profile", "variant", "ISL", "OSL", "CONC", "tok/s/GPU", "tok/s/user", "E2E ms",
+           "TTFT ms", "TPOT ms", "vs baseline: tput", "E2E", "intvty", "commit", "experiment", "arm", "why not")
+
+
+def page(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[Outcome], panels: Sequence[Panel],
+         accuracy: Sequence[tuple[str, str, AccuracyDifference]], made: str) -> str:
+    """The whole file. made: when, in words."""
+    from plotly.offline import get_plotlyjs
+
+    figures: list[charts.Figure] = []
+    sections = [
+        section("summary", "Summary", summary(records, damaged, outcomes, panels)),
+        section("effects", "Effects of the patches", effects(outcomes, figures) + accuracies(accuracy)),
+        section("noise", "Noise (A/A)", noise(outcomes)),
+        section("scores", "Throughput against interactivity and E2E", scatters(panels, figures)),
+        section("environment", "Environment", environment(records)),
+        section("all", "Records", table_of_records()),
+    ]
+    data = json.dumps({"figures": figures, "rows": [row(one) for one in records]}, allow_nan=False).replace("</", "<\\/")
+    links = "".join(f'<a href="#{name}">{title}</a>' for name, title in (
+        ("effects", "Effects"), ("noise", "Noise"), ("scores", "Scores"), ("environment", "Environment"), ("all", "Records")))
+    return "\n".join([
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>Tunefork report, {escape(made)}</title><link rel=\"icon\" href=\"data:,\"><style>{asset('page.css')}</style></head><body>",
+        '<a class="skip" href="#summary">to the summary</a>',
+        f'<header><h1>Tunefork report</h1><nav>{links}</nav><button id="theme" class="plain" type="button">light / dark</button></header>',
+        "<main>", *sections, "</main>",
+        f'<script type="application/json" id="data">{data}</script><script>{get_plotlyjs()}</script><script>{asset("page.js")}</script>',
+        "</body></html>"])
+
+
+def asset(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def section(name: str, title: str, content: str) -> str:
+    return f'<section id="{name}"><h2>{title}</h2>{content}</section>'
+
+
+def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A static table of text."""
+    top = "".join(f"<th scope=\"col\">{escape(one)}</th>" for one in head)
+    lines = "".join("<tr>" + "".join(f"<td>{escape(one)}</td>" for one in line) + "</tr>" for line in body)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def summary(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[Outcome], panels: Sequence[Panel]) -> str:
+    """What a reader with twenty seconds must know."""
+    parts = [verdict(one, folded=len(outcomes) > UNFOLDED) for one in outcomes]
+    if not outcomes:
+        parts.append("<p>No experiment among these records: nothing here says which variant is better. <code>bench ab</code> does.</p>")
+    best = [line for panel in panels for line in best_of(panel, records)]
+    if best:
+        parts.append("<h3>Best of each load</h3>" + table(
+            ("chip", "profile", "ISL/OSL", "CONC", "variant", "tok/s/GPU", "tok/s/user", "E2E s", "against", "tput x", "weighted*"), best))
+        if any(line[-1] != "-" for line in best):
+            parts.append('<p class="soft">* 0.5 throughput + 0.3 interactivity + 0.2 / E2E, as ratios to the reference, which has 1. '
+                         "The weights are stage 2's, the formula is our reading of them.</p>")
+    passed = sum(one.status == "passed" for one in records)
+    parts.append(f'<p class="soft">{len(records)} records, {passed} passed, {len(damaged)} damaged and left out. '
+                 + ("Different chips are never in one chart.</p>" if len({chip(one) for one in records}) > 1 else "</p>"))
+    parts += [f'<p class="soft">damaged: {escape(one)}</p>' for one in damaged[:20]]
+    if any(chip(one).startswith("CPU") for one in records):
+        parts.append("<p><b>Numbers of a CPU are no GPU's numbers.</b></p>")
+    return "".join(parts)
+
+
+def verdict(found: Outcome, *, folded: bool) -> str:
+    """One experiment in a sentence and a line per scenario, which can be folded away."""
+    what = f"{escape(found.b)} against {escape(found.a)}" + (f" ({escape(found.comparison)})" if found.comparison else "")
+    lines = []
+    for one in found.scenarios:
+        judged = one.judgements[one.decides]
+        rejected = f", {len(one.rejected)} left out" if one.rejected else ""
+        lines.append(f"<li>{one.name}: {escape(one.decides)} {ratio(judged.ratio)} (95&nbsp;% {interval(judged)}), {judged.pairs} pairs"
+                     f"{rejected}: {judged.verdict}</li>")
+    start = "" if found.restarts else '<p class="soft">The servers were not restarted between trials.</p>'
+    kind = found.verdict.replace(" ", "-")
+    said = f'{what}: <b>{found.verdict}</b> on {escape(", ".join(found.chips))}, profile {escape(found.profile)}'
+    items = f"<ul>{''.join(lines)}</ul>{start}"
+    inner = f"<details><summary>{said}</summary>{items}</details>" if folded else f"<p>{said}</p>{items}"
+    return f'<div class="verdict {kind}">{inner}</div>'
+
+
+def best_of(panel: Panel, records: Sequence[Record]) -> list[tuple[str, ...]]:
+    """The record with most throughput per GPU at each CONC of a panel."""
+    known = {one.record for one in panel.points}
+    best: dict[int, Record] = {}
+    for record in records:
+        if record.id in known and record.score:
+            held = best.get(record.scenario.conc)
+            if held is None or held.score is None or record.score.tput_per_gpu > held.score.tput_per_gpu:
+                best[record.scenario.conc] = record
+    lines: list[tuple[str, ...]] = []
+    for conc, record in sorted(best.items()):
+        score = record.score
+        assert score is not None
+        rank = weighted(score)
+        lines.append((panel.chip, panel.profile, f"{panel.isl}/{panel.osl}", str(conc), variant(record), f"{score.tput_per_gpu:.1f}",
+                      f"{score.interactivity:.1f}", f"{score.median_e2el_ms / 1000:.3f}", score.baseline or "-",
+                      "-" if score.tput_ratio is None else f"{score.tput_ratio:.3f}", "-" if rank is None else f"{rank:.3f}"))
+    return lines
+
+
+def effects(outcomes: Sequence[Outcome], figures: list[charts.Figure]) -> str:
+    """A forest plot and a table per experiment."""
+    parts = []
+    for name in dict.fromkeys(one.experiment for one in outcomes):
+        own = [one for one in outcomes if one.experiment == name]
+        decides = next((scenario.decides for one in own for scenario in one.scenarios), DECIDES)
+        on = ", ".join(sorted({each for one in own for each in one.chips}))
+        figure = charts.forest(f"{name} on {on}", decides, own)
+        if figure:
+            parts.append(place(figure, figures))
+        lines = [(one.comparison or f"{one.b} vs {one.a}", *line) for one in own for line in rows(one)]
+        parts.append(table(("comparison", "scenario", "metric (* decides)", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), lines))
+        bad = [(one.comparison or name, each.name, str(pair.pair + 1), pair.reason) for one in own for each in one.scenarios
+               for pair in each.rejected]
+        if bad:
+            parts.append("<h3>Pairs left out</h3>" + table(("comparison", "scenario", "pair", "reason"), bad))
+    return "".join(parts) or '<p class="soft">No experiment.</p>'
+
+
+def accuracies(found: Sequence[tuple[str, str, AccuracyDifference]]) -> str:
+    """How the arms differ on the same questions."""
+    if not found:
+        return ""
+    return "<h3>Accuracy, question by question</h3>" + table(
+        ("experiment", "comparison", "measure", "A", "B", "B - A", "95 %", "p", "questions"),
+        [(name, comparison, one.unit, f"{one.a:.4f}", f"{one.b:.4f}", f"{one.difference:+.4f}", f"{one.lo:+.4f} to {one.hi:+.4f}",
+          f"{one.p:.3g}", str(one.samples)) for name, comparison, one in found])
+
+
+def noise(outcomes: Sequence[Outcome]) -> str:
+    """What A/A experiments say of this machine: s, and the least effect it can show."""
+    lines = []
+    for one in outcomes:
+        for each in one.scenarios if one.calibrates else ():
+            for metric, judged in each.judgements.items():
+                if judged.sd is not None:
+                    least = [f"{power.detectable(pairs) * judged.sd:.2%}" for pairs in (6, 10)]
+                    lines.append((", ".join(one.chips), one.a, each.name, metric, f"{judged.sd:.2%}", str(judged.pairs), *least))
+    if not lines:
+        return '<p class="soft">No A/A experiment: <code>bench ab --a base --b base</code> measures how much two equal arms differ.</p>'
+    return table(("chip", "variant", "scenario", "metric", "s: SD of a pair", "pairs", "6 pairs show", "10 pairs show"), lines) + (
+        '<p class="soft">"Show": at 80 % power, two-sided 5 %, one scenario.</p>')
+
+
+def scatters(panels: Sequence[Panel], figures: list[charts.Figure]) -> str:
+    """Two charts a panel."""
+    parts = []
+    for panel in panels:
+        both = "".join(place(charts.scatter(panel, x), figures) for x in charts.AXES)
+        parts.append(f'<div class="charts">{both}</div>')
+    return "".join(parts) or '<p class="soft">No configuration passed.</p>'
+
+
+def place(figure: charts.Figure, figures: list[charts.Figure]) -> str:
+    """A chart's place in the page; its caption names the chip."""
+    figures.append(figure)
+    label = escape(figure["title"])
+    axis = escape(figure["layout"]["xaxis"]["title"]["text"])
+    return (f'<figure><figcaption>{label}</figcaption><div id="chart-{len(figures) - 1}" role="img" '
+            f'aria-label="{label}: {axis}; the numbers are in the tables"></div></figure>')
+
+
+def environment(records: Sequence[Record]) -> str:
+    """Every distinct machine and software that was measured."""
+    seen: dict[tuple[str, ...], int] = {}
+    for one in records:
+        tree = one.vllm
+        what = (chip(one), str(one.server.gpus), one.host.name, one.host.system, f"{one.host.cores} cores, {one.host.memory_gib:.0f} GiB",
+                f"{one.server.version} ({one.server.target})", f"{tree.variant} {tree.commit[:12]}" if tree else "not known",
+                one.project[:13], ", ".join(f"{key} {value}" for key, value in sorted(one.versions.items())))
+        seen[what] = seen.get(what, 0) + 1
+    return table(("chip", "GPUs used", "host", "system", "machine", "vLLM", "variant", "Tunefork", "versions", "records"),
+                 [(*what, str(count)) for what, count in seen.items()])
+
+
+def table_of_records() -> str:
+    """The frame that page.js fills."""
+    head = "".join(f'<th scope="col" aria-sort="none"><button type="button">{escape(one)}</button></th>' for one in COLUMNS)
+    return ('<p><label for="search">Search (press /): </label><br><input type="search" id="search" autocomplete="off" '
+            'placeholder="words of any column"></p><p class="soft" id="count" aria-live="polite"></p>'
+            f'<div class="scroll" tabindex="0" role="region" aria-label="records"><table id="records"><thead><tr>{head}</tr></thead>'
+            '<tbody></tbody></table></div><p><button id="more" class="plain" type="button" hidden>show all</button></p>')
+
+
+def row(one: Record) -> list[Any]:
+    """A record under COLUMNS."""
+    score, numbers = one.score, one.metrics or {}
+    return [one.id, one.created.strftime("%Y-%m-%d %H:%M:%S"), one.status, chip(one), one.server.gpus, one.profile, variant(one),
+            one.scenario.isl, one.scenario.osl, one.scenario.conc, *(
+                (score.tput_per_gpu, score.interactivity, score.median_e2el_ms) if score else (None, None, None)),
+            numbers.get("median_ttft_ms"), numbers.get("median_tpot_ms"), *(
+                (score.tput_ratio, score.e2e_ratio, score.interactivity_ratio) if score else (None, None, None)),
+            one.vllm.commit[:12] if one.vllm else "", one.labels.get("experiment", ""), one.labels.get("arm", ""),
+            one.problems[0].message if one.problems else ""]

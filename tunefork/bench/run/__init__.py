@@ -1,0 +1,1 @@
+"""One run: gate, then every configuration; batches, resume, scores, summaries."""

@@ -1,0 +1,136 @@
+"""One server start as a target: our own server under supervision, or one that runs already."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunefork.base.errors import MissingTool, ServeError
+from tunefork.base.layout import Layout
+from tunefork.base.process import Say
+from tunefork.bench.machine import devices, gpu_memory, host
+from tunefork.bench.machine.gpu_processes import on_devices
+from tunefork.bench.profiles.profile import TINY, Profile
+from tunefork.bench.records.schema import Server as ServerRecord
+from tunefork.bench.records.schema import Tree
+from tunefork.bench.records.store import new_id
+from tunefork.bench.run.settings import Settings
+from tunefork.bench.server import prepare
+from tunefork.bench.server.client import Client
+from tunefork.bench.server.command import ServeCommand
+from tunefork.bench.server.server import Server
+from tunefork.bench.server.target import Target
+from tunefork.bench.server.tiny.make import tiny_model
+from tunefork.develop.variants import VariantEnvironment
+from tunefork.patchset.checkout.applied import applied_tree
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is under test. environment: None for a server that somebody else started."""
+
+    environment: VariantEnvironment | None
+    trees: tuple[Tree, ...]
+
+    @property
+    def tree(self) -> str:
+        """The vLLM tree's hash, "" where it is not known."""
+        return self.environment.tree.tree if self.environment else ""
+
+    @property
+    def version(self) -> str:
+        return self.environment.version if self.environment else ""
+
+
+def subject(layout: Layout, settings: Settings, say: Say) -> Subject:
+    """Make the chosen variant ready to run; a running server has no known tree."""
+    if settings.base_url:
+        require_client()
+        return Subject(None, ())
+    from tunefork.develop.variants import environment
+
+    made = environment(layout, settings.variant, say)
+    trees = [host.tree(made.tree)]
+    aiter = applied_tree(layout, "aiter") if made.target != "cpu" else None
+    return Subject(made, (*trees, *([host.tree(aiter)] if aiter else [])))
+
+
+def require_client() -> None:
+    """MissingTool where the client is not installed."""
+    if "vllm" not in host.versions():
+        raise MissingTool("the client `vllm bench serve` is not installed here", "python build.py apply && python build.py develop")
+
+
+def interpreter() -> Path:
+    """The interpreter that has the client and lm_eval: this one."""
+    return Path(sys.executable)
+
+
+@contextmanager
+def session(layout: Layout, profile: Profile, settings: Settings, under_test: Subject, say: Say) -> Iterator[Target]:
+    """A target for as long as the ``with`` lasts; our own server is started and stopped, with all that it started."""
+    trial = new_id(profile.name, "trial")
+    if under_test.environment is None:
+        yield running(layout, profile, settings, trial, say)
+        return
+    made = prepare.serve_command(layout, profile, under_test.environment, say=say, port=settings.port, model=settings.model,
+                                 extra=settings.extra)
+    log = prepare.log_path(layout, profile, under_test.environment.tree.variant)
+    say(f"starting vLLM {under_test.version} ({under_test.environment.tree.variant}) for profile {profile.name}; log: {log}")
+    gpus = () if under_test.environment.target == "cpu" else devices.visible()[: profile.gpus]
+    with memory_watched(gpus, say), Server(made, log=log, ready_timeout_s=settings.ready_timeout_s or profile.ready_timeout_s, say=say) as server:
+        say(f"ready after {server.seconds_to_ready:.0f} s: {server.base_url}")
+        yield own(profile, made, server, under_test, trial)
+
+
+@contextmanager
+def memory_watched(gpus: Sequence[str], say: Say) -> Iterator[None]:
+    """A server's life: ServeError where its GPUs' memory is somebody's before it, or is not given back after it.
+
+    The second is not looked for after a failure, which has its own reason to tell; the next start finds it.
+    """
+    if not gpus:
+        yield
+        return
+    before = gpu_memory.require_free(gpus, lambda: on_devices(gpus), say)
+    yield
+    gpu_memory.require_released(gpus, before, lambda: on_devices(gpus))
+
+
+def own(profile: Profile, made: ServeCommand, server: Server, under_test: Subject, trial: str) -> Target:
+    """The target of a server that we started."""
+    environment = under_test.environment
+    assert environment is not None
+    described = ServerRecord(
+        own=True, base_url=server.base_url, model=made.argv[made.argv.index("serve") + 1], served_name=made.served_name,
+        target=environment.target, version=environment.version, gpus=profile.gpus, argv=made.argv, env=made.env,
+        seconds_to_ready=server.seconds_to_ready, log=str(server.log))
+    return Target(server=described, trees=under_test.trees, versions=host.versions(), python=environment.python,
+                  env=profile.environment, cwd=made.cwd, trial=trial, check=server.check)
+
+
+def running(layout: Layout, profile: Profile, settings: Settings, trial: str, say: Say) -> Target:
+    """The target of a server that runs already; ServeError when it does not answer or serves another model."""
+    assert settings.base_url is not None
+    base_url = settings.base_url.rstrip("/").removesuffix("/v1")
+    with Client(base_url, profile.served_name) as client:
+        if not client.healthy(timeout_s=10.0):
+            raise ServeError(f"{base_url}/health does not answer", "start that server, or leave out --base-url")
+        served = client.models()
+    # The guide serves the model under its own id; ours under the profile's name.
+    name = next((one for one in (profile.served_name, settings.model) if one in served), None)
+    if name is None:
+        raise ServeError(f"{base_url} serves {', '.join(served) or 'nothing'}, not {profile.served_name}",
+                         f"--model {(served or ['ID'])[0]}")
+    python = interpreter()
+    model = str(tiny_model(layout, python, say)) if profile.model == TINY else profile.model
+    gpus = settings.gpus or profile.gpus
+    if settings.gpus is None:
+        say(f"taking the profile's word that {base_url} uses {gpus} GPU{'s' if gpus > 1 else ''} (--gpus N says otherwise)")
+    described = ServerRecord(own=False, base_url=base_url, model=model, served_name=name, target="unknown", version="unknown",
+                             gpus=gpus, argv=(), env={}, seconds_to_ready=None, log=None)
+    return Target(server=described, trees=(), versions=host.versions(), python=python, env=profile.environment,
+                  cwd=prepare.serve_logs(layout), trial=trial)

@@ -1,0 +1,120 @@
+"""What a run was asked to do: options, the guide's environment variables, the profile - in that order of strength."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from tunefork.base.errors import BadInput
+from tunefork.bench.profiles import profile as profiles
+from tunefork.bench.profiles.profile import PARALLEL, Profile, Scenario
+from tunefork.bench.records.schema import Model
+from tunefork.bench.records.store import first_fault
+
+Mode = Literal["acc", "perf", "submit"]
+# The guide's variables for one configuration, and what each sets here.
+GUIDE: dict[str, tuple[str, type]] = {
+    "MODEL": ("model", str), "PORT": ("port", int), "TP": ("tp", int), "MAX_MODEL_LEN": ("max_model_len", int), "ISL": ("isl", int),
+    "OSL": ("osl", int), "CONC": ("conc", int), "RANDOM_RANGE_RATIO": ("range_ratio", float), "NUM_PROMPTS": ("num_prompts", int),
+    "RESULT_FILENAME": ("result_filename", str), "GPU_MEMORY_UTIL": ("gpu_memory_util", float), "BLOCK_SIZE": ("block_size", int),
+}
+SERVER_FLAGS = {"max_model_len": "max-model-len", "gpu_memory_util": "gpu-memory-utilization", "block_size": "block-size"}
+SHORT_PARALLEL = {"-tp": PARALLEL[0], "-pp": PARALLEL[1], "-dp": PARALLEL[2]}
+
+
+class Settings(Model):
+    """One run. profile: a name or a path.  conc: empty for the profile's.  extra: further `vllm serve` arguments.
+
+    gpus: devices that a server behind ``base_url`` uses; None counts the profile's TP x PP x DP.
+    """
+
+    profile: str
+    mode: Mode = "perf"
+    isl: int | None = Field(default=None, ge=1)
+    osl: int | None = Field(default=None, ge=1)
+    conc: tuple[int, ...] = ()
+    variant: str | None = None
+    model: str | None = None
+    port: int | None = Field(default=None, ge=0, le=65535)
+    tp: int | None = Field(default=None, ge=1)
+    max_model_len: int | None = Field(default=None, ge=1)
+    gpu_memory_util: float | None = Field(default=None, gt=0, le=1)
+    block_size: int | None = Field(default=None, ge=1)
+    range_ratio: float | None = Field(default=None, gt=0, le=1)
+    num_prompts: int | None = Field(default=None, ge=1)
+    result_filename: str | None = None
+    base_url: str | None = None
+    gpus: int | None = Field(default=None, ge=1)
+    seed_divisor: bool = False
+    ready_timeout_s: float | None = Field(default=None, gt=0)
+    client_timeout_s: float | None = Field(default=None, gt=0)
+    seed: int = 0
+    extra: tuple[str, ...] = ()
+
+
+def settings(options: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
+    """Settings from what was typed (None: not typed) over the guide's variables; also those variables that took effect."""
+    typed = {name: value for name, value in options.items() if value not in (None, ())}
+    taken: dict[str, str] = {}
+    for variable, (name, kind) in GUIDE.items():
+        text = environment.get(variable, "")
+        if not text or name in typed:
+            continue
+        try:
+            value = kind(text)
+        except ValueError:
+            raise BadInput(f"{variable}={text} in the environment: expected {'a number' if kind is not str else kind.__name__}",
+                           f"unset {variable}, or --{name.replace('_', '-')}") from None
+        typed[name] = (value,) if name == "conc" else value
+        taken[variable] = text
+    try:
+        made = Settings(**typed)
+    except ValidationError as error:
+        raise BadInput(first_fault(error), "python build.py bench run --help") from None
+    check(made)
+    return made, taken
+
+
+def check(one: Settings) -> None:
+    """Refuse what cannot be meant."""
+    if (one.isl is None) != (one.osl is None):
+        raise BadInput("--isl and --osl go together", "--isl 1024 --osl 1024")
+    if any(conc < 1 for conc in one.conc) or len(set(one.conc)) != len(one.conc):
+        raise BadInput(f"--conc {' '.join(map(str, one.conc))}: expected different positive integers", "--conc 4 --conc 8")
+    if one.result_filename is not None:
+        if "/" in one.result_filename or one.result_filename in (".", ".."):
+            raise BadInput(f"RESULT_FILENAME {one.result_filename!r} is not a file's name", "name the folder with --out")
+        if len(one.conc) != 1 or one.isl is None:
+            raise BadInput("RESULT_FILENAME names one file: it needs one ISL, OSL and CONC", "unset RESULT_FILENAME")
+    if one.base_url and (one.extra or one.port is not None or one.variant):
+        raise BadInput("--base-url uses a server that runs: its port, variant and arguments are its own",
+                       "leave out --port, --variant and what follows `--`")
+    for word in one.extra:
+        name = word.split("=", 1)[0].replace("_", "-")
+        if name in SHORT_PARALLEL or name.removeprefix("--") in PARALLEL:
+            flag = SHORT_PARALLEL.get(name, name.removeprefix("--"))
+            raise BadInput(f"{name} after `--` would go past the count of GPUs that the score divides by",
+                           "--tp N" if flag == PARALLEL[0] else f"set {flag} in a profile of your own")
+
+
+def profile(one: Settings) -> Profile:
+    """The profile with the settings applied: TP, the server's flags, and the scenarios to run."""
+    found = profiles.load(one.profile)
+    if one.tp is not None:
+        found = found.with_tensor_parallel(one.tp)
+    flags = {flag: getattr(one, name) for name, flag in SERVER_FLAGS.items() if getattr(one, name) is not None}
+    return replace(found, server={**found.server, **flags}, model=one.model or found.model, scenarios=scenarios(one, found))
+
+
+def scenarios(one: Settings, found: Profile) -> tuple[Scenario, ...]:
+    """Which loads: those asked for, of the profile's where only a part is said."""
+    if one.isl is None or one.osl is None:
+        return tuple(Scenario(load.isl, load.osl, one.conc or load.conc) for load in found.scenarios)
+    known = next((load for load in found.scenarios if (load.isl, load.osl) == (one.isl, one.osl)), None)
+    if known is None and not one.conc:
+        pairs = ", ".join(f"{load.isl}/{load.osl}" for load in found.scenarios)
+        raise BadInput(f"profile {found.name} has no {one.isl}/{one.osl} (it has {pairs}), so it does not say which CONC", "--conc 4")
+    return (Scenario(one.isl, one.osl, one.conc or (known.conc if known else ())),)

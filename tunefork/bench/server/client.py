@@ -1,0 +1,88 @@
+"""A small client of the server under test: is it up, what does it serve, what does it answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tunefork.base.errors import ServeError
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer of /v1/completions. logprobs: natural logarithms per token where asked for, None for the very first."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+    tokens: tuple[str, ...] = ()
+    logprobs: tuple[float | None, ...] = ()
+
+
+class Client:
+    """Speaks to one server; ``timeout_s`` bounds one answer."""
+
+    def __init__(self, base_url: str, model: str, timeout_s: float = 120.0) -> None:
+        self.base_url, self.model = base_url, model
+        # trust_env off: a proxy from the environment must not stand between us and this machine's own server.
+        self._http = httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def healthy(self, timeout_s: float = 2.0) -> bool:
+        """Whether GET /health answers 200; a refused connection or silence is a no."""
+        try:
+            return self._http.get("/health", timeout=timeout_s).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def models(self) -> list[str]:
+        """Names of the served models."""
+        return [str(entry["id"]) for entry in self._json("GET", "/v1/models")["data"]]
+
+    def complete(
+        self, prompt: str, max_tokens: int = 16, *, temperature: float = 0.0, echo: bool = False, logprobs: bool = False
+    ) -> Completion:
+        """One completion; ``echo`` with ``logprobs`` scores the prompt itself."""
+        body: dict[str, Any] = {"model": self.model, "prompt": prompt, "max_tokens": max_tokens, "temperature": temperature}
+        if echo:
+            body["echo"] = True
+        if logprobs:
+            body["logprobs"] = 1
+        answer = self._json("POST", "/v1/completions", body)
+        try:
+            choice, usage = answer["choices"][0], answer["usage"]
+            scored = choice.get("logprobs") or {}
+            return Completion(
+                text=choice["text"],
+                prompt_tokens=usage["prompt_tokens"],
+                completion_tokens=usage["completion_tokens"],
+                finish_reason=choice["finish_reason"] or "",
+                tokens=tuple(scored.get("tokens") or ()),
+                logprobs=tuple(scored.get("token_logprobs") or ()),
+            )
+        except (KeyError, IndexError, TypeError) as error:
+            raise ServeError(f"{self.base_url}/v1/completions: not a completion ({error!r}): {str(answer)[:200]}",
+                             "look at the server's log") from None
+
+    def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        try:
+            response = self._http.request(method, path, json=body)
+            response.raise_for_status()
+            return response.json()
+        except httpx.HTTPStatusError as error:
+            raise ServeError(f"{self.base_url}{path} answered {error.response.status_code}: "
+                             f"{error.response.text[:300]}", "look at the server's log") from None
+        except (httpx.HTTPError, ValueError) as error:
+            raise ServeError(f"{self.base_url}{path}: {type(error).__name__}: {error}",
+                             "is the server still up? look at its log") from None

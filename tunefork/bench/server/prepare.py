@@ -1,0 +1,90 @@
+"""From a profile and an installed variant to a command that can start: what must exist first is made, what cannot work is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunefork.base import ports
+from tunefork.base.errors import BadInput
+from tunefork.base.layout import Layout
+from tunefork.base.process import Say
+from tunefork.bench.profiles.profile import TINY, Profile
+from tunefork.bench.server import command
+from tunefork.bench.server.command import ServeCommand
+from tunefork.bench.server.tiny.make import tiny_model
+from tunefork.patchset.checkout.applied import applied_tree
+
+if TYPE_CHECKING:
+    from tunefork.develop.variants import VariantEnvironment
+
+OWN_OPTIONS = {"--host": "--host", "--port": "--port", "--served-model-name": "the profile's served_name"}
+
+
+def check_extra(extra: Sequence[str]) -> None:
+    """Refuse further vLLM arguments that would part the server from what we believe of it."""
+    for word in extra:
+        if (name := word.split("=", 1)[0].replace("_", "-")) in OWN_OPTIONS:
+            raise BadInput(f"{name} after `--` would go past Tunefork, which must know where and as what it serves",
+                           f"use {OWN_OPTIONS[name]}, before the `--`")
+
+
+def check_target(profile: Profile, target: str) -> None:
+    """Refuse a profile on an install that cannot serve it."""
+    if target not in profile.targets:
+        raise BadInput(f"profile {profile.name} is served by an install for {' or '.join(profile.targets)}; this one is "
+                       f"for {target}", "--profile smoke serves anywhere; --dry-run prints this profile's command")
+
+
+def serve_command(
+    layout: Layout,
+    profile: Profile,
+    environment: VariantEnvironment,
+    *,
+    say: Say,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    model: str | None = None,
+    extra: Sequence[str] = (),
+) -> ServeCommand:
+    """The command that starts this profile with this variant. port: None is the profile's, 0 any free one.
+
+    model: None is the profile's; "tiny" is made here first. The port is checked before that takes time.
+    """
+    check_extra(extra)
+    check_target(profile, environment.target)
+    port = ports.free_port(host) if port == 0 else port or profile.port
+    ports.require_free(host, port)
+    model = model or profile.model
+    if model == TINY:
+        model = str(tiny_model(layout, environment.python, say))
+    return command.build(profile, python=environment.python, variant_env=environment.env, model=model,
+                         cwd=serve_logs(layout), host=host, port=port, extra=extra)  # fmt: skip
+
+
+def planned_environment(layout: Layout, variant: str | None) -> dict[str, str]:
+    """What will select a variant (tunefork/develop/variants.py), without applying or installing it."""
+    from tunefork.patchset.series.series import Series
+    from tunefork.patchset.series.variant import choose
+
+    primary = applied_tree(layout, "vllm")
+    if variant is None or primary is None:
+        return {}
+    chosen = choose(variant, Series.load("vllm", layout.series_dir("vllm")))
+    return {} if chosen.spec == primary.variant else {"PYTHONPATH": str(layout.checkout("vllm", chosen.slug))}
+
+
+def serve_logs(layout: Layout) -> Path:
+    """The servers' logs, and their working folder: it holds nothing that Python could import."""
+    return layout.logs / "serve"
+
+
+def log_path(layout: Layout, profile: Profile, variant: str) -> Path:
+    """A new log for one server start."""
+    slug = re.sub(r"[^A-Za-z0-9._+-]+", "-", variant)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return serve_logs(layout) / f"{profile.name}-{slug}-{stamp}-{os.getpid()}.log"

@@ -1,0 +1,32 @@
+"""`clean`: remove builds, never work."""
+
+from __future__ import annotations
+
+import click
+
+from tunefork.base.layout import Layout
+from tunefork.cli.output import print_json
+from tunefork.develop import clean as cleaning
+
+
+@click.command()
+@click.option("--cache", is_flag=True, help="Also the shared cache of artefacts and downloads, which every checkout of yours uses.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def clean(cache: bool, dry_run: bool, as_json: bool) -> None:
+    """Remove build folders, compiled files and logs of this project's checkouts; `develop` makes them again.
+
+    Only what git ignores goes: checkouts, patches, edits and untracked files stay.
+
+    \b
+    python build.py clean --dry-run
+    python build.py clean --cache
+    """
+    removed = cleaning.clean(Layout.here(), cache=cache, dry_run=dry_run)
+    if as_json:
+        print_json(removed)
+        return
+    for item in removed:
+        click.echo(f"{item.size / 1e6:10.1f} MB  {item.path}  ({item.why})")
+    total = sum(item.size for item in removed) / 1e6
+    click.echo(f"{'would free' if dry_run else 'freed'} {total:.1f} MB" if removed else "nothing to remove")

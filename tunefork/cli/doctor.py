@@ -1,0 +1,38 @@
+"""`doctor`: check this machine and say what to change."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tunefork.base.layout import Layout
+from tunefork.cli.output import print_json, table
+from tunefork.develop.doctor.check import Check
+from tunefork.develop.doctor.doctor import examine
+
+
+@click.command(epilog="Exit codes: 0 nothing is wrong, 1 something is. What does not apply here is neither.")
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as a JSON list; ok is null where one does not apply.")
+def doctor(as_json: bool) -> None:
+    """Check Python, tools, room, ROCm, GPU, firmware, torch, VLLM_* variables, what shadows the install, and the pins.
+
+    \b
+    python build.py doctor
+    python build.py doctor --json
+    """
+    checks = examine(Layout.here())
+    if as_json:
+        print_json(checks)
+    else:
+        table("", ("", "check", "found", "wanted"), [(state(one), one.check, one.found, one.wanted) for one in checks])
+        for one in checks:
+            if one.ok is False:
+                click.echo(click.style(f"{one.check}: ", bold=True) + one.remedy)
+    if any(one.ok is False for one in checks):
+        sys.exit(1)
+
+
+def state(check: Check) -> str:
+    """A check's verdict as the table's first column."""
+    return {True: "[green]ok[/]", False: "[red]WRONG[/]", None: "[dim]skipped[/]"}[check.ok]

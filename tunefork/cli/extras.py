@@ -1,0 +1,16 @@
+"""Libraries that only some commands need: asked for when such a command is called."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from tunefork.base.errors import MissingTool
+
+NEEDS = {"ab": ("numpy", "scipy"), "report": ("numpy", "scipy", "plotly", "matplotlib")}
+
+
+def require(extra: str) -> None:
+    """MissingTool where a library of one of our extras is not installed."""
+    missing = [name for name in NEEDS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingTool(f"bench {extra} needs {', '.join(missing)}, not installed here", f"python -m pip install -e '.[{extra}]'")

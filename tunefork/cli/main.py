@@ -1,0 +1,113 @@
+"""The command line: a table of commands, each imported only when it is called, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import sys
+
+import click
+
+from tunefork.base.errors import BadInput, TuneforkError
+
+# name -> what `--help` says of it; the command is `<name>` in cli/<name>.py (dashes become underscores),
+# a group's in cli/<name>/group.py.
+COMMANDS = {
+    "apply": "fetch the pinned upstreams and apply their patch series",
+    "status": "what is applied where, and what work is in progress",
+    "develop": "build and install the applied trees, editable, for a target",
+    "serve": "serve a model with the installed, patched vLLM",
+    "plan-sizes": "choose CUDA graph sizes for a workload",
+    "bench": "measure, compare, query and submit",
+    "variants": "compare named subsets of a series",
+    "patch": "author patches: export commits to files, check them",
+    "bisect": "find the patch that breaks or slows something",
+    "upstream": "make a branch and a pull request text of a patch",
+    "rebase": "move a series to another pin of its upstream",
+    "kernels": "list our kernels; gate their gfx950 code",
+    "test": "run the project's tests",
+    "doctor": "check this machine and say what to change",
+    "container": "print or run the ROCm container's command",
+    "clean": "remove builds (never work)",
+}
+
+GROUPS = ("bench", "kernels", "patch")
+
+
+class Commands(click.Group):
+    """A group that knows its commands' names and summaries without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = name.replace("-", "_")
+        where = f"{module}.group" if module in GROUPS else module
+        found = getattr(importlib.import_module(f"tunefork.cli.{where}"), module)
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="tunefork")
+def tunefork(verbose: bool) -> None:
+    """Patch series, kernels and measurements for GPT-OSS-120B on AMD MI355X.
+
+    The main job is two commands: `python build.py apply && python build.py develop`; then `python build.py serve
+    --profile smoke` has a server that answers. Exit codes are listed in docs/commands.md.
+    """
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        result = tunefork.main(args=args, prog_name="build.py", standalone_mode=False)
+    except TuneforkError as error:
+        if "-v" in args[:1] or "--verbose" in args[:1]:
+            raise
+        return report(error, as_json="--json" in args)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.UsageError as error:
+        return report(BadInput(error.format_message(), usage_remedy(error, args)), as_json="--json" in args)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("stopped", err=True)
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def usage_remedy(error: click.UsageError, args: list[str]) -> str:
+    """What to type after a usage error: the closest command, or the help of the one that was meant."""
+    typed = next((word for word in args if not word.startswith("-")), "")
+    if typed and typed not in COMMANDS and (close := difflib.get_close_matches(typed, COMMANDS, 1)):
+        return f"python build.py {close[0]}"
+    path = error.ctx.command_path if error.ctx else "build.py"
+    return f"python {path} -h"
+
+
+def report(error: TuneforkError, *, as_json: bool) -> int:
+    """Print an error as one message and what to type instead; under --json also as an object on stdout."""
+    click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True)
+    if error.remedy:
+        click.echo(click.style("  try: ", fg="green") + error.remedy, err=True)
+    if as_json:
+        kind = type(error).__name__
+        click.echo(json.dumps({"error": {"kind": kind, "message": error.message, "remedy": error.remedy}}))
+    return error.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

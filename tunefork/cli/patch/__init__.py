@@ -1,0 +1,1 @@
+"""The command patch and its subcommands."""

@@ -1,0 +1,40 @@
+"""`status`: what is applied where, and what work is in progress."""
+
+from __future__ import annotations
+
+import click
+
+from tunefork.base.layout import Layout
+from tunefork.cli.output import print_json, table
+from tunefork.patchset.checkout.apply import pin_of
+from tunefork.patchset.checkout.status import UpstreamStatus
+from tunefork.patchset.checkout.status import status as look
+from tunefork.patchset.sources import pins
+
+
+@click.command()
+@click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def status(upstreams: tuple[str, ...], as_json: bool) -> None:
+    """Show per upstream the pin, the source, the variant, every patch, work in progress and drift from the lock. Writes nothing."""
+    layout = Layout.here()
+    found = [look(layout, pin_of(layout, name).name) for name in upstreams or pins.load(layout)]
+    if as_json:
+        print_json({"upstreams": found})
+        return
+    for each in found:
+        show(each)
+
+
+def show(found: UpstreamStatus) -> None:
+    """One upstream as a table of its patches, its checkouts below."""
+    where = f"{found.variant} from {found.source}, tree {found.tree[:12]}" if found.tree else "not checked out"
+    rows = [(patch.name, patch.state, (patch.tree or "")[:12]) for patch in found.patches]
+    table(f"{found.name} {found.pin} ({found.commit[:12]}): {where}", ("patch", "state", "tree"), rows)
+    for each in found.checkouts:
+        click.echo(f"  work/{each.path.name}: {each.variant}, {each.work.summary()}")
+    if found.parked:
+        click.echo(f"  parked: {found.parked} (apply --continue, or apply --abort)")
+    for line in found.drift:
+        click.echo(f"  drift: {line}")
+    click.echo()

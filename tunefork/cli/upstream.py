@@ -1,0 +1,133 @@
+"""`upstream`: a branch and the pull request's text for one patch; or where all of ours stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tunefork.base.errors import BadInput
+from tunefork.base.layout import Layout
+from tunefork.cli.output import print_json, say, table
+from tunefork.patchset.series.series import Series, patch_name
+from tunefork.patchset.sources import pins
+from tunefork.patchset.upstream.submission import Submission, abort, go_on, message, standing, submit
+
+
+@click.command()
+@click.argument("name", metavar="PATCH|status")
+@click.option("--onto", metavar="BASE", help="The upstream's newer tree: a tag or branch, a version (0.33.0), or a path, as in rebase --to.")
+@click.option("--of", default="vllm", show_default=True, metavar="UPSTREAM", help="With status: the upstream that --onto is a base of.")
+@click.option("--no-verify", is_flag=True, help="Do not run the patch's Verified-by commands on the branch; the text then says so.")
+@click.option("--continue", "resume", is_flag=True, help="Take the resolved files of work/UPSTREAM@upstream-PATCH, and go on.")
+@click.option("--abort", "forget", is_flag=True, help="Forget a conflict that waits there; what you did there stays under a backup ref.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where the text goes (default: work/upstream-PATCH.md).")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def upstream(
+    name: str, onto: str | None, of: str, no_verify: bool, resume: bool, forget: bool, out: Path | None, as_json: bool
+) -> int:
+    """Make the branch upstream/PATCH on the upstream's newer tree, run the patch's checks there, and write the pull request's text.
+
+    The branch holds what PATCH declares to depend on and PATCH itself, in work/UPSTREAM@upstream-PATCH; a patch that conflicts waits there with
+    markers. Nothing is pushed. Exit 1 where a check
+    failed or could not run. `upstream status` lists what is submitted; with --onto also what is merged there, and what does not apply any more.
+
+    \b
+    python build.py upstream wvsplitkrc-strided --onto 0.33.0
+    python build.py upstream status --onto 0.33.0
+    """
+    layout = Layout.here()
+    if name == "status":
+        return status(layout, onto or "", of, as_json=as_json)
+    if resume + forget + bool(onto) != 1:
+        raise BadInput("upstream needs one of --onto (which tree the pull request is for), --continue and --abort",
+                       f"python build.py upstream {name} --onto main")  # fmt: skip
+    if forget:
+        backup = abort(layout, name, say=say)
+        if as_json:
+            print_json({"patch": patch_name(name), "aborted": True, "backup": backup})
+        return 0
+    done = submit(layout, name, onto, verify=not no_verify, say=say) if onto else go_on(layout, name, verify=not no_verify, say=say)
+    if done.path is None:
+        say(f"{done.patch}: {done.onto} has it: {'; '.join(row.why for row in done.patches)}")
+        if as_json:
+            print_json({**vars(done), "text": ""})
+        return 0
+    file = out or layout.work / f"upstream-{done.patch}.md"
+    said = text(layout, done)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(said, encoding="utf-8")
+    if as_json:
+        print_json({**vars(done), "text": said})
+    else:
+        show(done, file)
+    return 0 if all(check.passed for check in done.checks) else 1
+
+
+def status(layout: Layout, onto: str, of: str, *, as_json: bool) -> int:
+    """The standing of every patch; against the base for the one upstream that it is of."""
+    found = []
+    known = pins.load(layout)
+    if onto and of not in known:
+        raise BadInput(f"--of {of}: no such upstream in pins.toml, and --onto is a base of one", f"use one of: {', '.join(known)}")
+    for name in known:
+        if Series.load(name, layout.series_dir(name)).files:
+            found += standing(layout, name, onto if name == of else "", say=say)
+    if as_json:
+        print_json({"onto": onto, "patches": found})
+    else:
+        table("upstream", ("upstream", "patch", "declared", f"on {onto}" if onto else "", "why"),
+              [(each.upstream, each.patch, each.declared, each.found, each.why) for each in found])  # fmt: skip
+    return 0
+
+
+def text(layout: Layout, done: Submission) -> str:
+    """The pull request's text: purpose, tests, measurements with chip and versions, and what was not tested."""
+    series = Series.load(done.upstream, layout.series_dir(done.upstream))
+    patch = series.patches[done.patch]
+    body = message(patch).decode("utf-8", "replace").partition("\n\n")[2]
+    purpose = "\n\n".join(part for part in body.rstrip().split("\n\n") if not part.startswith(("Signed-off-by:", "Co-authored-by:")))
+    checks = [f"- `{check.command}`: {'passed' if check.passed else 'FAILED or did not run'}\n  ```\n  "
+              + check.said.replace("\n", "\n  ") + "\n  ```" for check in done.checks] or ["No test was run on this branch."]  # fmt: skip
+    measured, chips = measurements(layout, series, done.patch)
+    missing = [] if any("MI355" in chip or "gfx950" in chip for chip in chips) else ["Not run on an AMD MI355X (gfx950): none was available."]
+    missing += [] if measured else [f"No measurement of its effect yet. Expected: {gain}" for gain in patch.trailers("Expected-gain")]
+    parts = [f"# {patch.subject}", "## Purpose", purpose, "## Tests", f"On {done.onto} ({done.base[:12]}) with this branch ({done.commit[:12]}):",
+             "\n".join(checks), "## Measurements", measured or "None.", "## Not tested", "\n".join(f"- {each}" for each in missing) or "-"]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def measurements(layout: Layout, series: Series, name: str) -> tuple[str, set[str]]:
+    """(Markdown of every A/B in the records whose arms differ by this patch and what it needs, the chips)."""
+    from tunefork.bench.records.store import default_store
+    from tunefork.bench.report.build import gather
+    from tunefork.bench.report.markdown import experiment
+
+    if series.upstream != "vllm" or not default_store(layout).folder.is_dir():
+        return "", set()
+    data = gather(default_store(layout), plans=layout.work / "experiments")
+    own = [found for found in data.outcomes if differs_by(series, found.a, found.b, name)]
+    return "\n".join(line for found in own for line in experiment(found, data.records)).strip(), {chip for found in own for chip in found.chips}
+
+
+def differs_by(series: Series, a: str, b: str, name: str) -> bool:
+    """Whether B is A with the patch and at most what it depends on."""
+    from tunefork.patchset.series.variant import choose
+
+    try:
+        before, after = (set(choose(spec, series).names) for spec in (a, b))
+    except BadInput:  # a server by its URL, or a patch that is gone
+        return False
+    return before < after and name in after - before and after - before <= set(choose(f"only:{name}", series).names)
+
+
+def show(done: Submission, file: Path) -> None:
+    """Where everything is, and what to do next."""
+    for row in done.patches:
+        click.echo(f"{row.name}: {row.outcome} ({row.why})")
+    for check in done.checks:
+        click.secho(f"{'passed' if check.passed else 'FAILED'}: {check.command}", fg="green" if check.passed else "red")
+    click.echo(f"branch {done.branch} in {done.path}\ntext   {file}")
+    for remark in done.remarks:
+        click.echo(f"look at: {remark}")
+    click.echo(f"next: read both, then git -C {done.path} push <your fork> {done.branch}")

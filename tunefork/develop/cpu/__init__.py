@@ -1,0 +1,1 @@
+"""The cpu target: vLLM's CPU backend on the compiled operators of a pinned wheel."""

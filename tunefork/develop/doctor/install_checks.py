@@ -1,0 +1,75 @@
+"""What `doctor` asks of the environment and of the network: torch, variables, what shadows ours, whether the pins can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tunefork.develop import targets
+from tunefork.develop.doctor.check import Check, Patient, skipped
+from tunefork.develop.installed import import_paths, read_mark
+from tunefork.develop.vllm_variables import dead, defined
+from tunefork.patchset.checkout.applied import applied_tree
+from tunefork.patchset.sources import packages, pins, sources
+
+
+def torch(patient: Patient) -> Check:
+    build = patient.machine.torch
+    wanted = "a ROCm build" if patient.target == targets.GFX950 else "any build; develop brings one"
+    if build is None and patient.target == targets.CPU:
+        return Check("torch", None, "none yet", wanted, "")
+    ok = build is not None and (patient.target == targets.CPU or build.hip is not None)
+    found = f"{build.version} ({build.kind})" if build else "none"
+    remedy = "" if ok else "run build.py with the Python that has the ROCm torch (in the container: `python3 build.py`)"
+    return Check("torch", ok, found, wanted, remedy)
+
+
+def variables(patient: Patient) -> Check:
+    wanted = "no VLLM_* variable that vLLM ignores"
+    tree = applied_tree(patient.layout, "vllm")
+    envs = tree.path / "vllm" / "envs.py" if tree else None
+    if envs is None or not envs.is_file():
+        return skipped("variables", "vLLM is not applied yet", wanted)
+    lost = dead(patient.environment, defined(envs))
+    found = "; ".join(f"{one.name} does nothing" for one in lost) or "none"
+    return Check("variables", not lost, found, wanted, "; ".join(f"{one.name}: {one.advice}" for one in lost))
+
+
+def shadowing(patient: Patient) -> Check:
+    wanted = "vllm and aiter are imported from this project's checkouts"
+    mark = read_mark()
+    if mark is None:
+        return skipped("shadowing", "nothing is developed in this environment yet", wanted)
+    names = ("vllm", "aiter") if mark.target == targets.GFX950 else ("vllm",)
+    ours = {name: patient.layout.checkout(name) for name in names}
+    origins = import_paths(*names)
+    wrong = {name: origin for name, origin in origins.items() if origin is None or ours[name] not in origin.parents}
+    found = "; ".join(f"{name}: {origin or 'not found'}" for name, origin in (wrong or origins).items())
+    remedy = "unset PYTHONPATH, `pip uninstall` the other one, then `python build.py develop`" if wrong else ""
+    return Check("shadowing", not wrong, found, wanted, remedy)
+
+
+def reachable_checks(patient: Patient) -> list[Callable[[], Check]]:
+    """A check per pin, each of which may take seconds of network."""
+
+    def source(pin: pins.Pin) -> Check:
+        ok, line = sources.reachable(pin, patient.layout)
+        optional = pin.name == "aiter" and patient.target == targets.CPU
+        remedy = "" if ok else "set url.<base>.insteadOf or a proxy in your git configuration, or an index for pip"
+        wanted = f"{pin.tag} can be had"
+        if optional and not ok:
+            return Check(f"pin {pin.name}", None, f"{line}; target cpu does not need it", wanted, remedy)
+        return Check(f"pin {pin.name}", ok, line, wanted, remedy)
+
+    def wheel() -> Check:
+        pin = pins.cpu_operators(patient.layout)
+        if patient.target != targets.CPU:
+            return skipped(f"pin {pin.name}", "only target cpu uses it", f"{pin.version} can be had")
+        if any((patient.layout.cache / "downloads").glob(f"**/{pin.name.replace('-', '_')}-{pin.version}-*.whl")):
+            return Check(f"pin {pin.name}", True, "in the cache", f"{pin.version} can be had")
+        ok, line = packages.available(pin.name, pin.version, "wheel", 10.0)
+        return Check(f"pin {pin.name}", ok, line, f"{pin.version} can be had", "" if ok else "configure an index for pip (pip config)")
+
+    return [*((lambda pin=pin: source(pin)) for pin in pins.load(patient.layout).values()), wheel]
+
+
+CHECKS = (torch, variables, shadowing)

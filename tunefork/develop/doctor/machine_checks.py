@@ -1,0 +1,140 @@
+"""What `doctor` asks of the machine: Python, tools, room, ROCm, GPU, firmware."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tunefork.develop import targets
+from tunefork.develop.doctor.check import Check, Patient, skipped
+from tunefork.develop.installed import read_mark
+from tunefork.develop.machine import GIB
+
+MINIMUM_PYTHON = (3, 11)
+MINIMUM_GIT = (2, 34)
+MINIMUM_ROCM = 7  # the first whose compiler knows gfx950
+FIXED_MEC = 177  # older MEC firmware reclaims scratch memory wrongly: HSA_NO_SCRATCH_RECLAIM=1
+# Measured for cpu: 3.0 GB of environment, 0.4 GB of cache, 0.3 GB of checkout; a server takes 3.1 GB. gfx950: the weights of
+# GPT-OSS-120B alone are 61 GiB, and loading them passes through host memory.
+DISK = {targets.CPU: 6 * GIB, targets.GFX950: 100 * GIB}
+MEMORY = {targets.CPU: 6 * GIB, targets.GFX950: 64 * GIB}
+
+
+def python(patient: Patient) -> Check:
+    first, last = targets.CPU_PYTHONS
+    wanted = f"3.{MINIMUM_PYTHON[1]} or newer"
+    here = sys.version_info[:2]
+    if patient.target == targets.CPU:
+        wanted = f"{first[0]}.{first[1]} to {last[0]}.{last[1]} (target cpu)"
+        ok = first <= here <= last
+    else:
+        ok = here >= MINIMUM_PYTHON
+    return Check("python", ok, f"{sys.version.split()[0]} ({sys.executable})", wanted, "" if ok else "run build.py with one of those")
+
+
+def compiler(patient: Patient) -> Check:
+    found = next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None)
+    line = first_line([found, "--version"]) if found else None
+    remedy = "" if found else "install g++ (Debian: apt-get install g++); torch.compile and the native builds use it"
+    return Check("compiler", found is not None, line or "none", "a C++ compiler (c++, g++ or clang++)", remedy)
+
+
+def git(patient: Patient) -> Check:
+    line = first_line(["git", "--version"])
+    version = tuple(int(part) for part in re.findall(r"\d+", line or "")[:2])
+    ok = version >= MINIMUM_GIT
+    return Check("git", ok, line or "none", "2.34 or newer", "" if ok else "install git 2.34 or newer")
+
+
+def disk(patient: Patient) -> Check:
+    wanted = DISK[patient.target]
+    folders = {"project": existing(patient.layout.root), "cache": existing(patient.layout.cache)}
+    free = {name: shutil.disk_usage(folder).free for name, folder in folders.items()}
+    installed = read_mark() is not None and patient.target == targets.CPU
+    ok = installed or min(free.values()) >= wanted
+    found = ", ".join(f"{amount / GIB:.0f} GiB free ({name}: {folders[name]})" for name, amount in free.items())
+    remedy = "" if ok else "make room, or set TUNEFORK_CACHE to a folder on a larger disk"
+    return Check("disk", ok, found, f"{wanted // GIB} GiB to install target {patient.target}", remedy)
+
+
+def memory(patient: Patient) -> Check:
+    wanted = MEMORY[patient.target]
+    ok = patient.machine.memory >= wanted if patient.machine.memory else None
+    found = f"{patient.machine.memory / GIB:.0f} GiB, {patient.machine.cores} cores"
+    remedy = "a smaller machine swaps or is killed while serving; use a larger one" if ok is False else ""
+    return Check("memory", ok, found, f"{wanted // GIB} GiB for target {patient.target}", remedy)
+
+
+def rocm(patient: Patient) -> Check:
+    wanted = f"ROCm {MINIMUM_ROCM} or newer"
+    if not patient.has_amd_gpu and patient.machine.rocm is None:
+        return skipped("rocm", "no AMD GPU", wanted)
+    found = patient.machine.rocm
+    major = re.match(r"\d+", found or "")
+    ok = major is not None and int(major[0]) >= MINIMUM_ROCM
+    remedy = "" if ok else "`python build.py container` prints a container that has it"
+    return Check("rocm", ok, found or "none in /opt/rocm", wanted, remedy)
+
+
+def gpu(patient: Patient) -> Check:
+    if not patient.has_amd_gpu:
+        return skipped("gpu", "no /dev/kfd", "gfx950 (MI355X, MI350X)")
+    kinds = sorted(set(patient.machine.gpus))
+    ok = targets.GFX950 in kinds
+    found = ", ".join(f"{patient.machine.gpus.count(kind)} x {kind}" for kind in kinds) or "/dev/kfd, but no GPU is listed"
+    remedy = "in a container pass --device=/dev/kfd --device=/dev/dri; for another GPU, `develop --arch`: its numbers are not gfx950's"
+    return Check("gpu", ok, found, "gfx950 (MI355X, MI350X)", "" if ok else remedy)
+
+
+def mec_firmware(patient: Patient) -> Check:
+    wanted = f"MEC firmware {FIXED_MEC} or newer, or HSA_NO_SCRATCH_RECLAIM=1"
+    if not patient.has_amd_gpu:
+        return skipped("mec firmware", "no AMD GPU", wanted)
+    versions = mec_versions(patient.root) or mec_versions_from_smi()
+    set_to = patient.environment.get("HSA_NO_SCRATCH_RECLAIM")
+    if not versions:
+        found = "unknown: neither sysfs nor rocm-smi says it"
+        return Check("mec firmware", True if set_to == "1" else None, found, wanted, "" if set_to == "1" else "run `rocm-smi --showfw`")
+    oldest = min(versions)
+    ok = oldest >= FIXED_MEC or set_to == "1"
+    found = f"{oldest}" + (f", HSA_NO_SCRATCH_RECLAIM={set_to}" if set_to else "")
+    return Check("mec firmware", ok, found, wanted, "" if ok else "export HSA_NO_SCRATCH_RECLAIM=1")
+
+
+def mec_versions(root: Path) -> list[int]:
+    """The MEC firmware of each GPU as the amdgpu driver's sysfs files say it (hexadecimal)."""
+    found = []
+    for path in sorted(root.glob("sys/class/drm/card*/device/fw_version/mec_fw_version")):
+        try:
+            found.append(int(path.read_text().strip(), 16))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def mec_versions_from_smi() -> list[int]:
+    """The same through rocm-smi, where it is installed."""
+    if shutil.which("rocm-smi") is None:
+        return []
+    done = subprocess.run(["rocm-smi", "--showfw"], capture_output=True, text=True, check=False, timeout=60)
+    return [int(number) for number in re.findall(r"MEC firmware version:\s*(\d+)", done.stdout)]
+
+
+def first_line(argv: list[str]) -> str | None:
+    """The first line that a program prints; None where it does not run."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.splitlines()[0] if done.returncode == 0 and done.stdout else None
+
+
+def existing(path: Path) -> Path:
+    """The nearest folder that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+CHECKS = (python, compiler, git, disk, memory, rocm, gpu, mec_firmware)

@@ -1,0 +1,65 @@
+"""The proof at the end of `develop`: import the installed vLLM in a fresh interpreter and compare what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunefork.base.errors import BuildError
+from tunefork.base.process import run
+
+IMPORT = """
+import json
+import vllm
+print(json.dumps({"path": vllm.__file__, "version": vllm.__version__}))
+"""
+# torch.ops raises or says no when the library was not loaded; vLLM itself would go on and fail at the first request.
+IMPORT_CPU = """
+import json
+import torch
+import vllm
+from vllm.platforms import current_platform
+current_platform.import_kernels()
+print(json.dumps({"path": vllm.__file__, "version": vllm.__version__, "device": current_platform.device_type,
+                  "operators": hasattr(torch.ops._C, "rms_norm")}))
+"""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What must be imported. checkout: the folder that ``vllm.__file__`` must be in.  device: "" is not asked for."""
+
+    checkout: Path
+    version: str
+    device: str = ""
+
+
+def verify(expected: Expected, *, log: Path) -> None:
+    """Import vLLM for real; BuildError says what was expected and what came."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    code = IMPORT_CPU if expected.device == "cpu" else IMPORT
+    printed = run([sys.executable, "-P", "-c", code], log=log, cwd=Path("/"), env=environment)
+    answers = [line for line in printed.splitlines() if line.startswith("{")]
+    if not answers:
+        raise BuildError("importing vLLM printed no answer", f"read {log}")
+    found = json.loads(answers[-1])
+    path = Path(found["path"])
+    if expected.checkout not in path.parents:
+        raise BuildError(
+            f"vllm is imported from {path.parent}, not from {expected.checkout}",
+            "unset PYTHONPATH or uninstall the other vLLM (`python build.py doctor` lists what shadows), then develop again",
+        )
+    if found["version"] != expected.version:
+        raise BuildError(f"vllm.__version__ is {found['version']}, not {expected.version}", "run develop again")
+    if expected.device and found["device"] != expected.device:
+        raise BuildError(
+            f"vLLM chose the platform {found['device']}, not {expected.device}",
+            "unset VLLM_TARGET_DEVICE and VLLM_PLUGINS (`python build.py doctor` names them), then develop again",
+        )
+    if not found.get("operators", True):
+        raise BuildError(
+            "vLLM's compiled operators were not loaded", f"read {log}; `python build.py clean` and develop place them again"
+        )

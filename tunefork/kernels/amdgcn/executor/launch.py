@@ -1,0 +1,195 @@
+"""Launches a kernel: kernel arguments, initial registers, residency, random order; returns what was executed and moved."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tunefork.kernels.amdgcn.assembly import Program
+from tunefork.kernels.amdgcn.errors import ExecutionError
+from tunefork.kernels.amdgcn.executor.decode import Decoded, decode_program
+from tunefork.kernels.amdgcn.executor.machine.audit import MatrixAudit
+from tunefork.kernels.amdgcn.executor.machine.global_memory import Buffer, GlobalMemory
+from tunefork.kernels.amdgcn.executor.machine.local_memory import LocalMemory
+from tunefork.kernels.amdgcn.executor.machine.state import LANE, LANES, Batch, Machine
+from tunefork.kernels.amdgcn.executor.scheduler import Scheduler
+
+Array = npt.NDArray[Any]
+KERNARG_ADDRESS = 0x7E00_0000_0000
+LDS_BYTES = 163840
+NARROW_LDS = ("_b8", "_u8", "_i8", "_b16", "_u16", "_i16", "_u8_d16", "_tr_")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Memory that the kernel may touch: real bytes at the address that its pointers carry.
+
+    data: (bytes,) uint8 sharing the tensor's memory.
+    """
+
+    address: int
+    data: npt.NDArray[np.uint8]
+    name: str
+    writable: bool = True
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What one launch did.
+
+    wave_instructions: executed, by mnemonic.  buffers: with their counts of loaded and stored bytes.
+    audit: matrix instructions executed, and those that repeat another wave's.
+    """
+
+    wave_instructions: Counter[str]
+    buffers: tuple[Buffer, ...]
+    audit: MatrixAudit
+
+    @property
+    def instructions(self) -> int:
+        return self.wave_instructions.total()
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A program decoded once, to be launched any number of times."""
+
+    program: Program
+    decoded: list[Decoded]
+    leaders: frozenset[int]
+
+    @classmethod
+    def load(cls, program: Program) -> Executable:
+        """Decode a program. Errors: UnknownInstruction; ExecutionError for a mode that the executor does not have."""
+        for name, wanted in (("float_denorm_mode_32", 3), ("float_round_mode_32", 0), ("tg_split", 0)):
+            found = program.directives.get(name, wanted)
+            if found != wanted:
+                raise ExecutionError(f"{program.name} sets {name} to {found}; the executor has only {wanted}")
+        if program.metadata.get("private_segment_fixed_size", 0):
+            raise ExecutionError(f"{program.name} spills to scratch memory, which the executor does not have")
+        decoded = decode_program(program)
+        return cls(program, decoded, frozenset(item.target for item in decoded if item.role == "branch"))
+
+    @property
+    def lds_cell(self) -> int:
+        """Bytes per cell of the LDS race detector: the narrowest access in the code."""
+        names = [item.mnemonic for item in self.program.instructions if item.mnemonic.startswith("ds_")]
+        return 1 if any(part in name for name in names for part in NARROW_LDS) else 4
+
+
+def pack_arguments(program: Program, values: Sequence[bytes]) -> bytes:
+    """Kernel arguments at the offsets that the metadata gives; arguments beyond ``values`` (hidden ones) are zero."""
+    size = program.directives.get("kernarg_size", program.metadata.get("kernarg_segment_size", 0))
+    segment = bytearray(max(size, 8))
+    if len(values) > len(program.arguments):
+        raise ExecutionError(f"{program.name} takes {len(program.arguments)} arguments, {len(values)} came")
+    for place, value in zip(program.arguments, values, strict=False):
+        if len(value) != place.size:
+            raise ExecutionError(f"{program.name}: the argument at byte {place.offset} has {place.size} bytes, not {len(value)}")
+        segment[place.offset : place.offset + place.size] = value
+    return bytes(segment)
+
+
+def user_registers(program: Program, segment: bytes) -> list[int]:
+    """The scalar registers that the hardware fills before the first instruction, without the work-group numbers."""
+    directives = program.directives
+    words: list[int] = []
+    for name, count in (("dispatch_ptr", 2), ("queue_ptr", 2), ("kernarg_segment_ptr", 2), ("dispatch_id", 2)):
+        if directives.get(f"user_sgpr_{name}", 0):
+            value = KERNARG_ADDRESS if name == "kernarg_segment_ptr" else 0
+            words += [value & 0xFFFFFFFF, value >> 32][:count]
+    words += [0] * directives.get("user_sgpr_private_segment_size", 0)
+    length = directives.get("user_sgpr_kernarg_preload_length", 0)
+    start = 4 * directives.get("user_sgpr_kernarg_preload_offset", 0)
+    preloaded = segment[start : start + 4 * length].ljust(4 * length, b"\0")
+    words += struct.unpack(f"<{length}I", preloaded)
+    return words + [0] * (directives.get("user_sgpr_count", 0) - len(words))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a grid becomes residencies of work-groups.
+
+    grid: work-groups in x, y, z.  waves: per work-group.  lds: bytes per work-group.  resident_waves: how many run together.
+    seed: of the order of work-groups and waves.  lockstep: off, every wave runs alone, in random order between barriers.
+    most_steps: instructions of a residency after which it counts as endless.
+    """
+
+    grid: tuple[int, int, int]
+    waves: int
+    lds: int
+    resident_waves: int = 64
+    seed: int = 0
+    lockstep: bool = True
+    most_steps: int = 5_000_000
+
+    def residencies(self) -> list[Array]:
+        """Work-group numbers, (groups, 3) for each residency, in random order."""
+        axes = [np.arange(extent) for extent in self.grid]
+        numbers = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
+        order = np.random.default_rng(self.seed).permutation(len(numbers))
+        together = max(self.resident_waves // self.waves, 1)
+        return [numbers[order[at : at + together]] for at in range(0, len(order), together)]
+
+
+def create_batch(executable: Executable, machine: Machine, plan: Plan, groups: Array, words: list[int]) -> Batch:
+    """The waves of some work-groups at the kernel's entry, in random order."""
+    directives = executable.program.directives
+    vectors = directives.get("next_free_vgpr", 256)
+    split = min(directives.get("accum_offset", vectors), vectors)
+    order = np.random.default_rng(plan.seed + 1).permutation(len(groups) * plan.waves)
+    group, wave = order // plan.waves, order % plan.waves
+    batch = Batch.create(machine, group, wave, vectors=split, accumulators=vectors - split)
+    batch.scalar[:, : len(words)] = np.array(words, np.uint32)
+    register = len(words)
+    for axis, name in enumerate("xyz"):
+        if directives.get(f"system_sgpr_workgroup_id_{name}", 0):
+            batch.scalar[:, register] = groups[group, axis]
+            register += 1
+    batch.vector[0] = (wave[:, None] * LANES + LANE).astype(np.uint32)
+    batch.pc = executable.program.entry
+    return batch
+
+
+def launch(
+    executable: Executable, plan: Plan, arguments: Sequence[bytes], ranges: Sequence[Range], *, track_touched: bool = False
+) -> Launch:
+    """Run a kernel on real memory.
+
+    arguments: each kernel argument's bytes, pointers as 8-byte addresses.  ranges: what those pointers may reach.
+    track_touched: also record which distinct bytes are loaded.
+    Errors: ExecutionError and its kinds, naming the instruction and the source line.
+    """
+    program = executable.program
+    if plan.lds > LDS_BYTES:
+        raise ExecutionError(f"{program.name} asks for {plan.lds} bytes of LDS, gfx950 has {LDS_BYTES}")
+    segment = pack_arguments(program, arguments)
+    memory = GlobalMemory(track_touched=track_touched)
+    memory.register(KERNARG_ADDRESS, np.frombuffer(segment, np.uint8), "kernel arguments", writable=False)
+    for item in sorted(ranges, key=lambda item: -item.data.size):
+        memory.register(item.address, item.data, item.name, writable=item.writable)
+    words, executed, audit = user_registers(program, segment), Counter[int](), MatrixAudit()
+    with np.errstate(all="ignore"):
+        for number, groups in enumerate(plan.residencies()):
+            lds = LocalMemory(len(groups), plan.lds, cell=executable.lds_cell, waves=plan.waves)
+            batch = create_batch(executable, Machine(memory, lds, audit), plan, groups, words)
+            live = np.full(len(groups), plan.waves, np.int64)
+            scheduler = Scheduler(executable.decoded, executable.leaders, random.Random(plan.seed + number), live)
+            scheduler.join, scheduler.most_steps = plan.lockstep, plan.most_steps
+            if plan.lockstep:
+                scheduler.running = [batch]
+            else:
+                scheduler.running = [batch.select(np.array([at])) for at in range(batch.waves)]
+            scheduler.run()
+            executed.update(scheduler.executed)
+    names = Counter[str]()
+    for index, count in executed.items():
+        names[program.instructions[index].mnemonic] += count
+    return Launch(names, tuple(memory.buffers), audit)

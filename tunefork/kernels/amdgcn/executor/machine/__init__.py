@@ -1,0 +1,1 @@
+"""What the instructions act on: registers, memories, outstanding accesses, operands."""

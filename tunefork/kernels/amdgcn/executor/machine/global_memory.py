@@ -1,0 +1,121 @@
+"""Global memory: only registered buffers exist; every access is checked against them and counted.
+
+A buffer's bytes are seen as overlapping items of the access width, so that one gather or scatter serves any width and alignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tunefork.kernels.amdgcn.errors import OutOfBounds
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Buffer:
+    """A range of addresses backed by real bytes.
+
+    base: address of the first byte.  data: (bytes,) uint8.
+    loaded, stored: bytes that active lanes asked for.  touched: which bytes were ever loaded, where that is tracked.
+    """
+
+    base: int
+    data: npt.NDArray[np.uint8] = field(repr=False)  # the tensor's own memory, which may be gone when a failure is printed
+    name: str
+    writable: bool = True
+    loaded: int = 0
+    stored: int = 0
+    touched: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+    views: dict[int, Array] = field(default_factory=dict, repr=False)
+
+    @property
+    def end(self) -> int:
+        return self.base + self.data.size
+
+    def items(self, size: int) -> Array:
+        """The bytes as overlapping items of ``size`` bytes, one at each offset."""
+        if size not in self.views:
+            self.views[size] = overlapping(self.data, size)
+        return self.views[size]
+
+    def loaded_unique(self) -> int:
+        """Distinct bytes loaded; needs ``touched``."""
+        if self.touched is None:
+            raise ValueError(f"{self.name} does not track which bytes are loaded")
+        return int(self.touched.sum())
+
+
+def overlapping(data: Array, size: int) -> Array:
+    """uint8 bytes as items of ``size`` bytes at every byte offset, sharing the memory."""
+    return np.ndarray((max(data.size - size + 1, 0),), f"V{size}", data, strides=(1,))
+
+
+class GlobalMemory:
+    """The registered buffers of one launch."""
+
+    def __init__(self, *, track_touched: bool = False) -> None:
+        self.buffers: list[Buffer] = []
+        self.track_touched = track_touched
+        self._recent: Buffer | None = None
+
+    def register(self, base: int, data: npt.NDArray[np.uint8], name: str, *, writable: bool = True) -> Buffer:
+        """Make ``data`` appear at ``base``; a buffer inside one that is already there is that one."""
+        for known in self.buffers:
+            if known.base <= base and base + data.size <= known.end:
+                return known
+        touched = np.zeros(data.size, np.bool_) if self.track_touched else None
+        buffer = Buffer(base, data, name, writable, touched=touched)
+        self.buffers.append(buffer)
+        return buffer
+
+    def find(self, address: int, size: int) -> Buffer:
+        for buffer in self.buffers:
+            if buffer.base <= address and address + size <= buffer.end:
+                return buffer
+        known = ", ".join(f"{item.name} [{item.base:#x}, {item.end:#x})" for item in self.buffers)
+        raise OutOfBounds(f"{size} bytes at {address:#x} are in no registered buffer ({known})")
+
+    def parts(self, address: Array, size: int) -> Iterator[tuple[Buffer, Array | slice, Array]]:
+        """Split (n,) addresses by buffer: the buffer, which addresses, their byte offsets."""
+        if not address.size:
+            return
+        low, high = int(address.min()), int(address.max())
+        recent = self._recent
+        if recent is None or low < recent.base or high + size > recent.end:
+            recent = self.find(int(address[0]), size)
+        if recent.base <= low and high + size <= recent.end:
+            self._recent = recent
+            yield recent, slice(None), (address - np.uint64(recent.base)).astype(np.intp)
+            return
+        todo = np.ones(address.shape, np.bool_)
+        while todo.any():
+            buffer = self.find(int(address[np.argmax(todo)]), size)
+            inside = todo & (address >= np.uint64(buffer.base)) & (address <= np.uint64(buffer.end - size))
+            yield buffer, inside, (address[inside] - np.uint64(buffer.base)).astype(np.intp)
+            todo &= ~inside
+
+    def load(self, address: Array, size: int) -> Array:
+        """(n,) uint64 addresses to (n, size) uint8. Errors: OutOfBounds."""
+        result = np.empty(address.shape, f"V{size}")
+        for buffer, which, offset in self.parts(address, size):
+            result[which] = buffer.items(size)[offset]
+            buffer.loaded += offset.size * size
+            if buffer.touched is not None:
+                overlapping(buffer.touched.view(np.uint8), size)[offset] = np.ones(size, np.uint8).view(f"V{size}")
+        return result.view(np.uint8).reshape(-1, size)
+
+    def store(self, address: Array, data: Array) -> None:
+        """(n,) uint64 addresses, (n, size) uint8 data; the last lane wins where addresses meet. Errors: OutOfBounds."""
+        size = data.shape[1]
+        items = np.ascontiguousarray(data).view(f"V{size}")[:, 0]
+        for buffer, which, offset in self.parts(address, size):
+            if not buffer.writable:
+                raise OutOfBounds(f"store to {buffer.name}, which is read-only")
+            buffer.items(size)[offset] = items[which]
+            buffer.stored += offset.size * size

@@ -1,0 +1,169 @@
+"""Configurations of the MXFP4 MoE layer: what can be chosen, what is legal, and a pure pick by (architecture, shape, tokens).
+
+The tables are configs/<arch>.json. A row says where it comes from: measured (chip, date) or modelled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tunefork.base.errors import BadInput
+
+TABLES = Path(__file__).with_name("configs")
+# Lanes per warp and the token columns of one matrix instruction, per architecture.
+LANES = {"nvidia": 32, "gfx950": 64}
+COLUMNS = {"nvidia": 8, "gfx950": 16}
+XCDS = {"nvidia": 1, "gfx950": 8}
+SINGLE_PROGRAM_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class MoeShape:
+    """hidden H, intermediate I of this rank, local experts, experts per token."""
+
+    hidden: int
+    intermediate: int
+    experts: int
+    topk: int = 4
+
+
+@dataclass(frozen=True)
+class GemmConfig:
+    """One GEMM: wn warps along N, wk along K (or along a token's experts), r strips of 16 rows per warp, bm token columns.
+
+    ahead: activations are loaded one chunk ahead of use. depth: chunks of weights a warp has under way (nvidia, not tiled, K in equal parts).
+    unroll: chunks per loop iteration. cache: modifier of the weight loads. waves: least waves per SIMD (gfx950) or programs per SM (nvidia) that the
+    registers must allow (0: the compiler's choice). tiled: operands shared through shared memory, `stages` chunks in flight, for many rows per
+    expert; then wk is 1, and a block of at most `rest` rows takes a product that narrow (0: none does). split: programs along K, for `up` in slot
+    order only.
+    """
+
+    wn: int
+    wk: int
+    r: int
+    bm: int
+    ahead: bool = True
+    unroll: int = 1
+    cache: str = ""
+    waves: int = 0
+    tiled: bool = False
+    split: int = 1
+    stages: int = 3
+    depth: int = 1
+    rest: int = 0
+
+    @property
+    def warps(self) -> int:
+        """Warps of one program."""
+        return self.wn * self.wk
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """order: "slot" (M <= up.bm, no sort, two GEMMs by pair and by token) or "sorted" (expert order, then partial sums).
+
+    fused: the last program of a token's tile adds its parts (no fourth launch). partial: dtype of the parts, "fp32" or "bf16".
+    overlap: each launch may start before the one before it ends and waits where it needs its results (programmatic dependent launch; nvidia only).
+    """
+
+    order: str
+    up: GemmConfig
+    down: GemmConfig
+    fused: bool = False
+    partial: str = "fp32"
+    overlap: bool = False
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped: bool = False) -> str | None:
+    """Why this configuration cannot run this case; None when it can. Every tuner and the picker ask here."""
+    for name, gemm in (("up", config.up), ("down", config.down)):
+        if not all(_power_of_two(v) for v in (gemm.wn, gemm.wk, gemm.r, gemm.bm)):
+            return f"{name}: wn, wk, r and bm must be powers of two"
+        if gemm.warps > 16:
+            return f"{name}: {gemm.warps} warps, at most 16"
+        if gemm.bm % COLUMNS[arch]:
+            return f"{name}: bm {gemm.bm} is no multiple of the {COLUMNS[arch]} columns of a matrix instruction"
+        if gemm.unroll < 1 or gemm.cache not in ("", ".cg", ".cs"):
+            return f"{name}: unroll must be positive and cache one of '', .cg, .cs"
+        if gemm.depth not in (1, 2):
+            return f"{name}: depth is 1 or 2"
+        if gemm.split != 1 and (name == "down" or config.order != "slot" or gemm.split not in (2, 4)):
+            return f"{name}: split is 1, or 2 or 4 for up in slot order"
+        if gemm.tiled and (gemm.wk != 1 or config.order != "sorted"):
+            return f"{name}: a tiled GEMM needs wk = 1 and sorted order"
+        if gemm.rest and (not gemm.tiled or not _power_of_two(gemm.rest) or not 16 <= gemm.rest < gemm.bm):
+            return f"{name}: rest is a power of two, at least 16 and less than bm, of a tiled GEMM"
+        if gemm.tiled and arch == "nvidia" and (gemm.warps % 4 or gemm.bm < 16):
+            return f"{name}: a tiled GEMM needs whole warp groups and bm >= 16"
+    if config.overlap and arch != "nvidia":
+        return "overlap is for nvidia only"
+    if config.down.tiled and (not config.up.tiled or config.up.wn * config.up.r % 4):
+        return "a tiled down needs a tiled up that writes whole groups of 32 columns: up.wn * up.r a multiple of 4"
+    if config.partial not in ("fp32", "bf16"):
+        return f"partial {config.partial!r} is neither fp32 nor bf16"
+    if config.order == "slot":
+        if tokens > config.up.bm:
+            return f"slot order needs M <= up.bm, got {tokens} > {config.up.bm}"
+        if config.down.wk % shape.topk:
+            return f"slot order needs down.wk to be a multiple of the {shape.topk} experts of a token"
+        return "slot order has nothing to fuse" if config.fused else None
+    if config.order != "sorted":
+        return f"order {config.order!r} is neither slot nor sorted"
+    if config.up.bm != config.down.bm:
+        return "sorted order needs one bm"
+    if config.fused and config.down.tiled:
+        return "a tiled down has no fused reduction"
+    if config.fused and (mapped or tokens > SINGLE_PROGRAM_TOKENS):
+        return f"the fused reduction needs M <= {SINGLE_PROGRAM_TOKENS} and every expert local"
+    return None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: up to `tokens` tokens at this `intermediate`, this configuration, known from `source`."""
+
+    intermediate: int
+    tokens: int
+    config: LayerConfig
+    source: str
+
+
+def _layer(data: dict[str, Any]) -> LayerConfig:
+    return LayerConfig(**{**data, "up": GemmConfig(**data["up"]), "down": GemmConfig(**data["down"])})
+
+
+@lru_cache(maxsize=8)
+def table(arch: str) -> tuple[Row, ...]:
+    """Rows of configs/<arch>.json, smallest bucket first."""
+    path = TABLES / f"{arch}.json"
+    if not path.is_file():
+        raise BadInput(f"no configuration table for {arch!r}", f"make {path.name} with `kernels tune`")
+    rows = [Row(r["intermediate"], r["tokens"], _layer(r["config"]), r["source"]) for r in json.loads(path.read_text())["rows"]]
+    return tuple(sorted(rows, key=lambda row: (row.intermediate, row.tokens)))
+
+
+def write_table(arch: str, rows: list[Row], path: Path | None = None) -> None:
+    """Write rows as configs/<arch>.json (or to `path`)."""
+    data = {"arch": arch, "rows": [asdict(row) for row in sorted(rows, key=lambda row: (row.intermediate, row.tokens))]}
+    (path or TABLES / f"{arch}.json").write_text(json.dumps(data, indent=1) + "\n")
+
+
+@lru_cache(maxsize=1024)
+def pick(arch: str, shape: MoeShape, tokens: int, mapped: bool = False) -> LayerConfig:
+    """The table's configuration for the nearest intermediate size and the smallest bucket that holds `tokens` (else the largest)."""
+    rows = table(arch)
+    nearest = min({row.intermediate for row in rows}, key=lambda size: abs(size - shape.intermediate))
+    rows = tuple(row for row in rows if row.intermediate == nearest)
+    for row in (*(row for row in rows if row.tokens >= tokens), *reversed(rows)):
+        config = row.config if not mapped else replace(row.config, fused=False)
+        if illegal(config, shape, tokens, arch, mapped) is None:
+            return config
+    raise BadInput(f"no configuration of {arch} runs M={tokens} at {shape}", "add a row with `kernels tune`")

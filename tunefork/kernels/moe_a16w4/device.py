@@ -1,0 +1,33 @@
+"""The one place that asks what Triton will compile for; CPU tensors are fine under the interpreter or a driver that executes machine code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import triton
+from triton.runtime.interpreter import InterpretedFunction
+
+from tunefork.base.errors import BadInput
+from tunefork.kernels.moe_a16w4 import kernel
+
+
+@dataclass(frozen=True)
+class Target:
+    """arch: the weight layout to use. asm: whether the kernels may use its instructions (the interpreter has none)."""
+
+    arch: str
+    asm: bool
+
+
+def target() -> Target:
+    """What the active Triton driver compiles for."""
+    if isinstance(kernel.up_kernel, InterpretedFunction):
+        return Target("nvidia", asm=False)
+    active = triton.runtime.driver.active.get_current_target()
+    if active.backend == "hip":
+        if active.arch != "gfx950":
+            raise BadInput(f"no MXFP4 decode for {active.arch}", "gfx950 has the FP4 conversion this kernel needs")
+        return Target("gfx950", asm=True)
+    if active.backend == "cuda" and active.arch >= 90:
+        return Target("nvidia", asm=True)
+    raise BadInput(f"no MXFP4 decode for {active.backend} {active.arch}", "gfx950, or NVIDIA of compute capability 9.0 and newer")

@@ -1,0 +1,130 @@
+"""`fused_moe`: one MXFP4 MoE layer on the active device, a handful of launches, no host synchronisation, safe under graph capture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tunefork.base.errors import BadInput
+from tunefork.kernels.moe_a16w4.config import LayerConfig, MoeShape, illegal, pick
+from tunefork.kernels.moe_a16w4.device import target
+from tunefork.kernels.moe_a16w4.plan import SORT_TOKENS, Case, Step, buffers, plan
+from tunefork.kernels.moe_a16w4.weights import Weights
+
+_ALIGN = 256
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Scratch memory of one layer call; layers that run one after another share it. Its content never matters."""
+
+    memory: torch.Tensor  # [bytes] uint8
+
+    def views(self, sizes: dict[str, tuple[int, str]]) -> dict[str, torch.Tensor]:
+        """Carve the named buffers."""
+        found, at = {}, 0
+        for name, (count, dtype) in sizes.items():
+            kind = getattr(torch, dtype)
+            size = count * kind.itemsize
+            if at + size > self.memory.numel():
+                raise BadInput(f"workspace of {self.memory.numel()} bytes is too small, {workspace_size(sizes)} needed",
+                               "size it with make_workspace for the largest M")
+            found[name] = self.memory[at : at + size].view(kind)
+            at += -(-size // _ALIGN) * _ALIGN
+        return found
+
+
+def workspace_size(sizes: dict[str, tuple[int, str]]) -> int:
+    """Bytes for these buffers."""
+    return sum(-(-count * getattr(torch, dtype).itemsize // _ALIGN) * _ALIGN for count, dtype in sizes.values())
+
+
+def make_workspace(weights: Weights, max_tokens: int, *, experts: int | None = None, topk: int = 4, config: LayerConfig | None = None) -> Workspace:
+    """A workspace for any M up to `max_tokens` (on the weights' device). experts: the router's width, if not all are local."""
+    sizes = [1 << bit for bit in range(max_tokens.bit_length())] + [max_tokens]
+    shape = MoeShape(weights.hidden, weights.intermediate, weights.experts, topk)
+    need = 0
+    for tokens in sizes:
+        case = Case(weights.layout13.arch, shape, tokens, experts or weights.experts)
+        chosen = config or pick(case.arch, shape, tokens)
+        # The next bucket's configuration may begin anywhere between two powers of two; sizes grow with M, so twice M covers it.
+        need = max(need, workspace_size(buffers(case, chosen)))
+    return Workspace(torch.empty(need, dtype=torch.uint8, device=weights.w13.device))
+
+
+def _check(x: torch.Tensor, logits: torch.Tensor, weights: Weights, out: torch.Tensor) -> None:
+    tokens = x.shape[0]
+    if x.dim() != 2 or x.shape[1] != weights.hidden or x.dtype != torch.bfloat16 or x.stride(1) != 1 or x.stride(0) % 8 or x.data_ptr() % 16:
+        raise BadInput(f"x: expected (M, {weights.hidden}) bfloat16, rows 16-byte aligned, got {tuple(x.shape)} {x.dtype} strides {x.stride()}",
+                       "pass a row slice, or x.contiguous()")
+    if logits.dim() != 2 or logits.shape[0] != tokens or logits.stride(1) != 1 or not logits.dtype.is_floating_point:
+        raise BadInput(f"router_logits: expected ({tokens}, E) floating point, unit inner stride, got {tuple(logits.shape)} {logits.dtype}",
+                       "pass one row of logits per row of x")
+    if out.shape != x.shape or out.dtype != torch.bfloat16 or out.stride(1) != 1:
+        raise BadInput(f"out: expected {tuple(x.shape)} bfloat16, unit inner stride, got {tuple(out.shape)} {out.dtype}", "leave it out to get a fresh one")
+    if not 1 <= tokens <= 16384:
+        raise BadInput(f"M = {tokens} is outside 1..16384", "split the batch")
+
+
+def _check_choice(experts: int, topk: int, expert_map: torch.Tensor | None, num_live: torch.Tensor | None) -> None:
+    """What the kernels would read past, or choose twice."""
+    if not 1 <= topk <= experts:
+        raise BadInput(f"topk = {topk} of {experts} experts", "choose between 1 and all of them")
+    if expert_map is not None and (expert_map.shape != (experts,) or expert_map.dtype != torch.int32 or not expert_map.is_contiguous()):
+        raise BadInput(f"expert_map: expected ({experts},) int32, contiguous, got {tuple(expert_map.shape)} {expert_map.dtype}",
+                       "give each column of router_logits its local id, or -1")
+    if num_live is not None and (num_live.numel() != 1 or num_live.dtype != torch.int32):
+        raise BadInput(f"num_live: expected (1,) int32, got {tuple(num_live.shape)} {num_live.dtype}", "pass one count, on the device")
+
+
+def _run(step: Step, env: dict[str, Any]) -> None:
+    arguments = {name: None if key is None else env[key] for name, key in step.bind.items()}
+    step.kernel[step.grid](**arguments, **step.constants, num_warps=step.warps, num_stages=1, **step.options)
+
+
+def fused_moe(
+    x: torch.Tensor,  # (M, H) bf16, rows may be strided
+    router_logits: torch.Tensor,  # (M, E) bf16 or fp32, E the global number of experts
+    weights: Weights,
+    topk: int = 4,
+    *,
+    out: torch.Tensor | None = None,  # (M, H) bf16, rows may be strided
+    workspace: Workspace | None = None,
+    num_live: torch.Tensor | None = None,  # [1] int32 on the device: rows at or beyond it are neither read nor written
+    expert_map: torch.Tensor | None = None,  # [E] int32: local id of each global expert, -1 where another rank has it
+    alpha: float = 1.702,
+    limit: float = 7.0,
+    config: LayerConfig | None = None,
+) -> torch.Tensor:
+    """sum_k softmax(top-k logits)_k * (w2_k SwiGLU(w13_k x + b13_k) + b2_k) -> (M, H) bf16.
+
+    Accumulates in float32; the result does not depend on scheduling (every sum has a fixed order), so there is no other, faster mode. Pass
+    `workspace` (make_workspace) and `out` under graph capture. With an expert map, `out` holds this rank's part only.
+    """
+    out = torch.empty_like(x) if out is None else out
+    _check(x, router_logits, weights, out)
+    _check_choice(router_logits.shape[1], topk, expert_map, num_live)
+    tokens, arch = x.shape[0], weights.layout13.arch
+    shape = MoeShape(weights.hidden, weights.intermediate, weights.experts, topk)
+    if expert_map is None and router_logits.shape[1] != weights.experts:
+        raise BadInput(f"{router_logits.shape[1]} logits for {weights.experts} experts", "pass expert_map when a rank holds only some experts")
+    asm = target().asm
+    case = Case(arch, shape, tokens, router_logits.shape[1], asm, weights.layout13.wide, weights.layout2.wide, num_live is not None, expert_map is not None)
+    config = config or pick(arch, shape, tokens, expert_map is not None)
+    reason = illegal(config, shape, tokens, arch, expert_map is not None)
+    if reason:
+        raise BadInput(f"this configuration cannot run M={tokens}: {reason}", "leave config out to use the table")
+    sizes = buffers(case, config)
+    if workspace is None:
+        workspace = Workspace(torch.empty(workspace_size(sizes), dtype=torch.uint8, device=x.device))
+    env: dict[str, Any] = {
+        **workspace.views(sizes), "x": x, "x_stride": x.stride(0), "logits": router_logits, "logits_stride": router_logits.stride(0), "out": out,
+        "out_stride": out.stride(0), "w13": weights.w13, "s13": weights.s13, "s13_32": weights.s13.view(torch.int32), "b13": weights.b13,
+        "w2": weights.w2, "s2": weights.s2, "s2_32": weights.s2.view(torch.int32), "b2": weights.b2, "M": tokens, "alpha": alpha, "limit": limit,
+        "live": num_live, "map": expert_map, "programs": -(-tokens // SORT_TOKENS),
+    }  # fmt: skip
+    for step in plan(case, config):
+        _run(step, env)
+    return out

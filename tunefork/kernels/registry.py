@@ -1,0 +1,131 @@
+"""Every kernel variant we ship: which Triton function, compiled how, for which configuration and shape. The gate compiles this list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+
+from tunefork.kernels.moe_a16w4 import fused_moe, prepare_weights
+from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
+from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
+from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
+from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
+
+HIDDEN, EXPERTS, TOPK = 2880, 128, 4
+_ALIGNED_INTS = ("x_stride", "out_stride", "logits_stride")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One compilation. signature, constexprs, attrs: as triton.compiler.ASTSource takes them; options: compile options; check: runs the
+    whole layer in this configuration and returns its relative error against the reference.
+
+    least_groups: work-groups at the smallest M of the row's bucket (slot order; the grids of sorted order are upper limits). weights, tail_loads, trips,
+    wave_weights: as in kernels/amdgcn/shipped.py.
+    """
+
+    op: str
+    kernel: str
+    config: str
+    shape: str
+    function: Any
+    signature: dict[str, str]
+    constexprs: dict[str, Any]
+    attrs: dict[tuple[int, ...], list[list[Any]]]
+    options: dict[str, Any]
+    grid: tuple[int, ...]
+    check: Callable[[], float]
+    least_groups: int | None = None
+    weights: tuple[str, ...] = ()
+    tail_loads: int = 0
+    trips: int = 0
+    wave_weights: float = 0.0
+
+
+def _depth(parts: int, gemm: GemmConfig, real: int) -> int:
+    """The smallest K, at most the real one, whose main loop turns once and leaves a remainder, whose last part is short, and which has a tail."""
+    chunks = parts * (gemm.unroll + 1) - (parts > 1)
+    return min(128 * chunks + 8, real)
+
+
+@lru_cache(maxsize=64)
+def relative_error(row: Row, arch: str) -> float:
+    """The row's configuration on CPU tensors, through whatever driver is active, at the smallest sizes that run all of its code."""
+    config, experts = row.config, TOPK
+    hidden = -(-_depth(config.up.wk * config.up.split, config.up, HIDDEN) // 16) * 16
+    inter = _depth(config.down.wk // TOPK if config.order == "slot" else config.down.wk, config.down, row.intermediate)
+    tokens = 1 if row.config.order == "slot" else 3
+    gen = torch.Generator().manual_seed(row.tokens)
+
+    def matrix(rows: int, cols: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return (torch.randint(0, 256, (experts, rows, cols // 2), dtype=torch.uint8, generator=gen),
+                torch.randint(119, 123, (experts, rows, -(-cols // 32)), dtype=torch.uint8, generator=gen),
+                torch.randn(experts, rows, generator=gen).bfloat16())
+
+    plain = (*matrix(2 * inter, hidden), *matrix(hidden, inter))
+    x, logits = torch.randn(tokens, hidden, generator=gen).bfloat16(), torch.randn(tokens, experts, generator=gen).bfloat16()
+    out = torch.full((tokens, hidden), float("nan")).bfloat16()
+    fused_moe(x, logits, prepare_weights(*plain, arch), TOPK, out=out, config=row.config)
+    want = fused_moe_reference(x, logits, plain, TOPK)
+    return float((out.float() - want).norm() / want.norm())
+
+
+def _wave(constants: dict[str, Any]) -> tuple[int, int, float]:
+    """-> a GEMM wave's loads of the K tail, iterations of its main loop, bytes of weight values in its part."""
+    k, r = constants["K"], constants["R"]
+    parts = constants["WK"] // constants["TOPK"] if "HAS_LIVE" in constants else constants["WK"] * constants.get("SPLIT", 1)
+    chunks = -(-(k // 128) // parts)
+    return -(-(k % 128) // 32) * r, -(-chunks // max(min(constants["UNROLL"], chunks), 1)) - 1, 16 * r * k / parts / 2
+
+
+def _variant(step: Step, row: Row, arch: str, part: str, least_groups: int | None) -> Variant:
+    function = step.kernel
+    signature: dict[str, str] = {}
+    attrs: dict[tuple[int, ...], list[list[Any]]] = {}
+    constants = dict(step.constants)
+    for place, name in enumerate(function.arg_names):
+        key = step.bind.get(name)
+        if name in constants or key is None:
+            signature[name] = "constexpr"
+            constants.setdefault(name, None)
+        elif key in POINTERS:
+            signature[name] = part if key == "part" else POINTERS[key]
+            attrs[(place,)] = [["tt.divisibility", 16]] + ([["tt.pointer_range", 32]] if arch == "gfx950" else [])
+        elif key in ("alpha", "limit"):
+            signature[name] = "fp32"
+        else:
+            signature[name] = "i32"
+            if key in _ALIGNED_INTS:
+                attrs[(place,)] = [["tt.divisibility", 16]]
+    options = {"num_warps": step.warps, "num_stages": 1, **step.options}
+    label = f"i{row.intermediate}-m{row.tokens}"
+    weights = ("w_ptr",) if arch == "gfx950" and "w_ptr" in signature else ()
+    tail, trips, wave_weights = _wave(constants) if weights else (0, 0, 0.0)
+    return Variant("moe_a16w4", function.__name__, label, f"H{HIDDEN} I{row.intermediate} E{EXPERTS} M{row.tokens}", function, signature, constants,
+                   attrs, options, step.grid, partial(relative_error, row, arch), least_groups, weights, tail, trips, wave_weights)
+
+
+def variants(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Variant]:
+    """The variants of these rows (default: the shipped table), each distinct compilation once."""
+    seen, below = set(), dict[int, int]()
+    for row in rows if rows is not None else table(arch):
+        least = below.get(row.intermediate, 0) + 1
+        below[row.intermediate] = row.tokens
+        case = Case(arch, Shape(HIDDEN, row.intermediate, EXPERTS, TOPK), row.tokens, EXPERTS)
+        assert illegal(row.config, case.shape, row.tokens, arch) is None, row
+        fewest = [step.grid[0] for step in plan(replace(case, tokens=least), row.config)] if row.config.order == "slot" else []
+        for at, step in enumerate(plan(case, row.config)):
+            found = _variant(step, row, arch, "*bf16" if row.config.partial == "bf16" else "*fp32", fewest[at] if fewest else None)
+            key = (found.kernel, tuple(sorted(found.signature.items())), repr(sorted(found.constexprs.items(), key=str)), repr(sorted(found.options.items())))
+            if key not in seen:
+                seen.add(key)
+                yield found
+
+
+def shipped(arch: str = "gfx950") -> list[Variant]:
+    """What the gate must pass."""
+    return list(variants(arch))

@@ -1,0 +1,1 @@
+"""A checkout and what stands in it: apply, switch, export, park, status; a user's work is never lost."""

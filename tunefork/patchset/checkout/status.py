@@ -1,0 +1,145 @@
+"""Status: per upstream the pin, what is applied where, each patch's state, work in progress, and drift from the lock."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunefork.base.errors import LockMismatch
+from tunefork.base.layout import Layout
+from tunefork.patchset.checkout import checkout as checkouts
+from tunefork.patchset.checkout import park, repin, work
+from tunefork.patchset.checkout.apply import PatchState
+from tunefork.patchset.checkout.checkout import Checkout
+from tunefork.patchset.checkout.state import State
+from tunefork.patchset.checkout.work import Work
+from tunefork.patchset.series.lock import Lock
+from tunefork.patchset.series.series import SUFFIX, Series
+from tunefork.patchset.sources import pins
+from tunefork.patchset.sources.pins import Pin
+
+
+@dataclass(frozen=True)
+class CheckoutStatus:
+    """One checkout: where, which variant, what work is in it."""
+
+    path: Path
+    variant: str
+    tree: str
+    work: Work
+
+
+@dataclass(frozen=True)
+class UpstreamStatus:
+    """One upstream. source, variant, base_tree, tree, patches: of its primary checkout; None where there is none.
+
+    patches' states: "applied", "pending" (in the variant's series, not in the checkout), "left out", "changed" (its file is not the
+    locked one), "stale" (its file is the locked one, the checkout holds another version, as after a pull), "parked".
+    drift: lines that say how series, files, lock and checkouts differ; empty when they agree.
+    """
+
+    name: str
+    pin: str
+    commit: str
+    source: str | None
+    variant: str | None
+    base_tree: str | None
+    tree: str | None
+    patches: tuple[PatchState, ...]
+    work: Work
+    checkouts: tuple[CheckoutStatus, ...]
+    drift: tuple[str, ...]
+    parked: str | None
+    seconds: float
+
+
+def status(layout: Layout, upstream: str) -> UpstreamStatus:
+    """Look at one upstream; nothing is written."""
+    begin = time.monotonic()
+    pin = pins.load(layout)[upstream]
+    series = Series.load(upstream, layout.series_dir(upstream))
+    lock, damage = readable_lock(series)
+    found = [(each, held) for each in checkouts.all_checkouts(layout, upstream) if (held := each.state()) is not None]
+    sides = tuple(CheckoutStatus(each.path, held.variant, held.tree, work.find(each)) for each, held in found)
+    held = found[0][1] if found else None
+    parked = park.find(layout, upstream)
+    return UpstreamStatus(
+        name=upstream,
+        pin=pin.tag,
+        commit=pin.commit,
+        source=held.source if held else None,
+        variant=held.variant if held else None,
+        base_tree=held.base_tree if held else None,
+        tree=held.tree if held else None,
+        patches=tuple(patch_state(name, series, lock, held, parked.patch if parked else None) for name in series.names),
+        work=sides[0].work if sides else Work(),
+        checkouts=sides,
+        drift=(damage or drift(series, lock, pin, found)) + waiting(layout, upstream),
+        parked=parked.patch if parked else None,
+        seconds=round(time.monotonic() - begin, 3),
+    )
+
+
+def readable_lock(series: Series) -> tuple[Lock | None, tuple[str, ...]]:
+    """(the lock, none of these lines) or (None, a line that says what is wrong with it): status reports, it does not refuse."""
+    try:
+        return Lock.load(series.directory), ()
+    except LockMismatch as error:
+        return None, (error.message,)
+
+
+def waiting(layout: Layout, upstream: str) -> tuple[str, ...]:
+    """A line for a rebase that is not finished."""
+    if repin.journal(layout, upstream).is_file():
+        return (f"a change of the series was interrupted in its last step; `python build.py apply {upstream}` finishes it",)
+    if (repin.folder(layout, upstream) / "progress.json").is_file():
+        return (f"a rebase waits in {layout.checkout(upstream, 'rebase').name} (rebase {upstream} --continue, or --abort)",)
+    if (repin.edits(layout, upstream) / "progress.json").is_file():
+        return (f"an edit waits in {layout.checkout(upstream, 'edit').name} (patch edit --upstream {upstream} --continue, or --abort)",)
+    return ()
+
+
+def patch_state(name: str, series: Series, lock: Lock | None, held: State | None, parked: str | None) -> PatchState:
+    """The state of one patch of the series."""
+    if name == parked:
+        return PatchState(name, "parked", None)
+    applied = next((patch for patch in held.patches if patch.name == name), None) if held else None
+    sha256 = hashlib.sha256(series.files[name]).hexdigest()
+    locked = {patch.name: patch.sha256 for patch in lock.patches} if lock else {}
+    if locked.get(name) != sha256:
+        return PatchState(name, "changed", applied.tree if applied else None)
+    if applied:
+        return PatchState(name, "applied" if applied.sha256 == sha256 else "stale", applied.tree)
+    return PatchState(name, "pending" if held is None or held.variant == "all" else "left out", None)
+
+
+def drift(series: Series, lock: Lock | None, pin: Pin, found: list[tuple[Checkout, State]]) -> tuple[str, ...]:
+    """How the series' files, the lock, the pin and the checkouts differ from each other."""
+    lines = []
+    if lock is None and series.files:
+        lines.append("there is no series.lock")
+    if lock is not None:
+        if lock.base != pin.commit:
+            lines.append(f"series.lock was made on {lock.base[:12]}, the pin is {pin.commit[:12]}")
+        if lock.names != tuple(series.names):
+            lines.append(f"series.lock records {', '.join(lock.names) or 'no patches'}; the series is {', '.join(series.names) or 'empty'}")
+        sums = {patch.name: patch.sha256 for patch in lock.patches}
+        lines += [f"{name}.patch is not the locked file" for name, data in series.files.items()
+                  if name in sums and hashlib.sha256(data).hexdigest() != sums[name]]  # fmt: skip
+    listed = {name + SUFFIX for name in series.names}
+    lines += [f"{path.name} is in no line of the series" for path in sorted(series.directory.glob("*" + SUFFIX)) if path.name not in listed]
+    bases = {pin.commit, pin.sdist.commit if pin.sdist else pin.commit}
+    lines += [f"{checkout.path.name} is on {held.base[:12]}, not on the pin" for checkout, held in found if held.base not in bases]
+    lines += [line for checkout, held in found if (line := staleness(series, lock, checkout, held))]
+    return tuple(lines)
+
+
+def staleness(series: Series, lock: Lock | None, checkout: Checkout, held: State) -> str:
+    """A line for a checkout that was applied from other versions of patches than the locked files, and what repairs it; "" for any other."""
+    stale = [name for name in series.names if patch_state(name, series, lock, held, None).state == "stale"]
+    if not stale:
+        return ""
+    what = f"{checkout.path.name} holds another version of {', '.join(stale)} than patches/, as after a pull"
+    return f"{what}; `{checkout.apply_command(held.variant)}` repairs it"

@@ -1,0 +1,1 @@
+"""Questions about a series that change nothing: lint, needs, versions, differences, bisection."""

@@ -1,0 +1,46 @@
+"""What two variants of an upstream differ in: their patches, and their trees. No checkout is moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunefork.base.errors import BadInput
+from tunefork.base.layout import Layout
+from tunefork.base.process import Say, quiet
+from tunefork.patchset.checkout import apply as applying
+from tunefork.patchset.checkout import checkout as checkouts
+from tunefork.patchset.series import variant
+from tunefork.patchset.series.series import Series
+
+
+@dataclass(frozen=True)
+class Difference:
+    """left, right: the variants.  only_left, only_right: patches that one of them has.  files: paths that differ.  diff: from left to right."""
+
+    upstream: str
+    left: str
+    right: str
+    only_left: tuple[str, ...]
+    only_right: tuple[str, ...]
+    files: tuple[str, ...]
+    diff: str
+
+
+def variants(layout: Layout, upstream: str, left: str, right: str, *, say: Say = quiet) -> Difference:
+    """Make both variants in the object database and compare them. PatchConflict where one of them does not apply."""
+    pin = applying.pin_of(layout, upstream)
+    first = checkouts.primary(layout, upstream)
+    if not first.exists():
+        raise BadInput(f"{upstream} is not checked out", f"python build.py apply {upstream}")
+    with checkouts.locked(layout, upstream, say):
+        series = Series.load(upstream, layout.series_dir(upstream))
+        base = applying.state_of_primary(layout, upstream)
+        lock = applying.checked_lock(series, pin, base)
+        sides = [variant.choose(spec, series) for spec in (left, right)]
+        made = [applying.compose(layout, first.git, series, side, lock, base) for side in sides]
+        trees = [patches[-1].tree if patches else base.base_tree for patches in made]
+        names = first.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", *trees).decode("utf-8", "surrogateescape").split("\0")[:-1]
+        text = first.git("diff", "--no-color", "--no-ext-diff", "--full-index", *trees).decode("utf-8", "replace")
+    have = [set(side.names) for side in sides]
+    return Difference(upstream, sides[0].spec, sides[1].spec, tuple(name for name in series.names if name in have[0] - have[1]),
+                      tuple(name for name in series.names if name in have[1] - have[0]), tuple(names), text)

@@ -1,0 +1,192 @@
+"""Lint: does each patch say what patches/README.md asks, and is what it says true? Errors fail CI, warnings are for the author.
+
+A rule is a function from (upstream, patch, its changes) to findings, listed in RULES. Dependencies are checked by trial application,
+which needs the upstream checked out; where it is not, the finding says "skipped".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tunefork.base.errors import BadInput, LockMismatch, PatchConflict
+from tunefork.base.layout import Layout
+from tunefork.base.process import Say, quiet
+from tunefork.patchset.checkout import apply as applying
+from tunefork.patchset.checkout import checkout as checkouts
+from tunefork.patchset.series import diff, picks, scope, variant
+from tunefork.patchset.series.diff import FileChange
+from tunefork.patchset.series.lock import Lock
+from tunefork.patchset.series.mail import PatchFile
+from tunefork.patchset.series.materialise import Mismatch, materialise, merge_file
+from tunefork.patchset.series.series import SUFFIX, Series
+
+TRAILERS = {
+    "Upstream-Status": (r"Pending|Submitted https://\S+|Backport [0-9a-f]{40}|Inappropriate \S.*",
+                        "Pending | Submitted <url> | Backport <sha> | Inappropriate <why>"),
+    "Scope": (r"python|native|config", "python | native | config"),
+    "Verified-by": (r"\S.*", "the command that proves it without an AMD GPU"),
+    "Expected-gain": (r"\S.*", "what, where, why"),
+    "Signed-off-by": (r"\S.* <\S+@\S+>", "Name <mail>"),
+}  # fmt: skip
+LONG_SUBJECT = 76
+MANY_LINES = 400
+THICK_HUNK = 60  # added lines in one hunk of an existing file: new behaviour belongs in a new file
+MUCH_CONTEXT = 12  # lines of context per changed line: the change is scattered
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing lint has to say. level: "error", "warning" or "skipped"."""
+
+    upstream: str
+    patch: str
+    rule: str
+    level: str
+    message: str
+    remedy: str
+
+
+Rule = Callable[[str, PatchFile, list[FileChange]], Iterator[tuple[str, str, str]]]
+"""Yields (level, message, remedy)."""
+
+
+def trailers(_upstream: str, patch: PatchFile, _changes: list[FileChange]) -> Iterator[tuple[str, str, str]]:
+    """Every trailer once, with a value of its form."""
+    for key, (form, meaning) in TRAILERS.items():
+        values = patch.trailers(key)
+        if not values:
+            yield "error", f"no `{key}:` in the last paragraph", f"add `{key}: {meaning}`"
+        elif len(values) > 1 and key != "Signed-off-by":
+            yield "error", f"`{key}:` stands {len(values)} times", "keep one"
+        elif not re.fullmatch(form, values[0]):
+            yield "error", f"`{key}: {values[0]}` is not of its form", f"write `{key}: {meaning}`"
+
+
+def gain(_upstream: str, patch: PatchFile, _changes: list[FileChange]) -> Iterator[tuple[str, str, str]]:
+    """A gain is called measured only with the record that measured it."""
+    for value in patch.trailers("Expected-gain"):
+        claims = re.sub(r"(until|not|never|un)[ -]?measured", "", value)
+        if re.search(r"\bmeasured\b", claims) and not re.search(r"\brecord [0-9A-Za-z._-]+", value):
+            yield "error", "`Expected-gain:` says measured and names no record", "add `(record <id>)`, or say estimated or modelled"
+
+
+def subject(_upstream: str, patch: PatchFile, _changes: list[FileChange]) -> Iterator[tuple[str, str, str]]:
+    """`[Area] Imperative`, short, no full stop: it becomes the title of a pull request."""
+    if not re.match(r"(\[[^\]]+\])+ \S", patch.subject):
+        yield "error", f"subject {patch.subject!r} names no area", "begin it with one, such as `[ROCm] `"
+    if len(patch.subject) > LONG_SUBJECT:
+        yield "warning", f"subject of {len(patch.subject)} characters", f"keep it within {LONG_SUBJECT}"
+    if patch.subject.endswith("."):
+        yield "error", "the subject ends in a full stop", "delete it"
+
+
+def body(_upstream: str, patch: PatchFile, _changes: list[FileChange]) -> Iterator[tuple[str, str, str]]:
+    """A paragraph beside the trailers that says why; and nothing that mail tools cut at."""
+    paragraphs = patch.message.decode("utf-8", "replace").strip().split("\n\n")
+    if len(paragraphs) < 3:
+        yield "error", "no paragraph says why", "write the problem, the change and the risk between subject and trailers"
+    for line in paragraphs[1:]:
+        if re.search(r"^-+ ?(>8|8<) ?-+", line, re.MULTILINE):
+            yield "error", "a scissors line: mail tools cut the message there", "delete or indent it"
+
+
+def white_space(_upstream: str, _patch: PatchFile, changes: list[FileChange]) -> Iterator[tuple[str, str, str]]:
+    """No trailing blanks and no conflict markers in added lines."""
+    for change in changes:
+        added = [line for hunk in change.hunks for line in hunk.new if line not in hunk.old]
+        path = change.new_path.decode("utf-8", "replace")
+        if any(re.search(rb"[ \t]+\n?$", line.replace(b"\r\n", b"\n")) for line in added):
+            yield "error", f"{path}: an added line ends in white space", "strip it"
+        if any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) for line in added):
+            yield "error", f"{path}: a conflict marker is added", "resolve it"
+
+
+def native_scope(upstream: str, patch: PatchFile, changes: list[FileChange]) -> Iterator[tuple[str, str, str]]:
+    """`Scope:` says what develop has to do; a native path under another scope would be left unbuilt."""
+    paths = [change.new_path.decode("utf-8", "replace") for change in changes]
+    touched = scope.native(upstream, paths)
+    declared = patch.trailers("Scope")[:1]
+    if touched and declared != ["native"]:
+        yield "error", f"`Scope: {''.join(declared)}`, but {touched[0]} is compiled", "write `Scope: native`"
+    if declared == ["native"] and not touched:
+        yield "warning", "`Scope: native`, but no compiled path is touched", "write `Scope: python` or `Scope: config`"
+
+
+def thin(_upstream: str, _patch: PatchFile, changes: list[FileChange]) -> Iterator[tuple[str, str, str]]:
+    """A patch is rebased many times: keep hunks in existing files small."""
+    added = sum(len(hunk.new) for change in changes for hunk in change.hunks)
+    if added > MANY_LINES:
+        yield "warning", f"{added} lines in its hunks", "split it, or move new behaviour into a new file"
+    for change in changes:
+        for hunk in change.hunks:
+            grown = len(hunk.new) - len(hunk.old)
+            if change.kind == "modify" and grown > THICK_HUNK:
+                path = change.new_path.decode("utf-8", "replace")
+                yield "warning", f"{path}: a hunk adds {grown} lines to an existing file", "put them into a new file and hook them in"
+    context = sum(len(set(hunk.old) & set(hunk.new)) for change in changes for hunk in change.hunks)
+    changed = sum(len(set(hunk.old) ^ set(hunk.new)) for change in changes for hunk in change.hunks)
+    if changed and context / changed > MUCH_CONTEXT:
+        yield "warning", f"{context} lines of context for {changed} changed ones", "gather the change in fewer places"
+
+
+RULES: dict[str, Rule] = {
+    "trailers": trailers, "gain": gain, "subject": subject, "body": body, "white-space": white_space,
+    "scope": native_scope, "thin": thin,
+}  # fmt: skip
+
+
+def lint(layout: Layout, upstream: str, say: Say = quiet) -> list[Finding]:
+    """Every finding on an upstream's series, in its order."""
+    series = Series.load(upstream, layout.series_dir(upstream))
+    found = [Finding(upstream, path.stem, "series", "error", f"{path.name} is in no line of the series", "add it, or delete the file")
+             for path in sorted(series.directory.glob("*" + SUFFIX)) if path.stem not in series.files]  # fmt: skip
+    for name in [each for each in series.names if each not in series.picks]:  # what upstream wrote is not ours to word
+        try:
+            patch = series.patches[name]
+        except BadInput as error:
+            return [*found, Finding(upstream, name, "format", "error", error.message, error.remedy)]
+        changes = diff.parse(name, patch.diff)
+        found += [Finding(upstream, name, rule, *each) for rule, check in RULES.items() for each in check(upstream, patch, changes)]
+    return found + dependencies(layout, series, say)
+
+
+def dependencies(layout: Layout, series: Series, say: Say) -> list[Finding]:
+    """What each patch declares to need against what it turns out to need, by applying it without."""
+    upstream = series.upstream
+    if series.files and not checkouts.primary(layout, upstream).exists():
+        why = f"{upstream} is not checked out, so what depends on what was not tried"
+        return [Finding(upstream, name, "depends-on", "skipped", why, f"python build.py apply {upstream}") for name in series.names]
+    if series.files:
+        git = checkouts.primary(layout, upstream).git
+        series = picks.obtained(series, applying.pin_of(layout, upstream), git, say=say)
+        say(f"{upstream}: applying each patch without the others")
+    return [Finding(upstream, name, "depends-on", *each) for name in series.names for each in tried(layout, series, name)]
+
+
+def tried(layout: Layout, series: Series, name: str) -> Iterator[tuple[str, str, str]]:
+    """Apply one patch with what it declares, and again without each declared need."""
+    git = checkouts.primary(layout, series.upstream).git
+    base = applying.state_of_primary(layout, series.upstream)
+    relock = f"python build.py patch lock {series.upstream}"
+    try:
+        needs = series.depends_on(name)
+        if late := [need for need in needs if series.names.index(need) > series.names.index(name)]:
+            yield "error", f"depends on {late[0]}, which comes later", "swap their lines in the series file"
+        lock = Lock.load(series.directory) or Lock(base.base, ())
+        applying.compose(layout, git, series, variant.choose(f"only:{name}", series), lock, base)
+    except (BadInput, LockMismatch, PatchConflict) as error:
+        yield "error", error.message, error.remedy or relock
+        return
+    except KeyError:  # a patch that the lock does not know
+        yield "error", "series.lock does not record it", relock
+        return
+    chosen = variant.choose(f"only:{name}", series).names
+    for need in needs:
+        try:
+            materialise(git, base.base, [series.patches[each] for each in chosen if each != need], merge_file(git))
+        except Mismatch:
+            continue
+        yield ("warning", f"applies without {need}, which it declares to need",
+               "keep the trailer if it needs what that patch does, and say so in the body")  # fmt: skip

@@ -1,0 +1,1 @@
+"""A series moved to another pin of its upstream."""

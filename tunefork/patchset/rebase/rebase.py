@@ -1,0 +1,304 @@
+"""Rebase: a series from the old pin to a new one, patch by patch, in a scratch repository; the pin moves only when all of it is decided.
+
+The series is made on the old pin, so that every blob a patch was made from exists, and each patch is then merged onto the new base by
+contents. A patch that conflicts is parked in ``work/<upstream>@rebase``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tunefork.base.errors import BadInput, LockMismatch, PatchConflict, WorkAtRisk
+from tunefork.base.layout import Layout
+from tunefork.base.process import Say, quiet
+from tunefork.patchset.checkout import apply as applying
+from tunefork.patchset.checkout import checkout as checkouts
+from tunefork.patchset.checkout import export as exporting
+from tunefork.patchset.checkout import repin, switch, work
+from tunefork.patchset.checkout.state import write_atomically
+from tunefork.patchset.git import Git
+from tunefork.patchset.rebase import newbase, newpin
+from tunefork.patchset.rebase.attempt import Attempt, PatchOutcome, attempt_on, step
+from tunefork.patchset.rebase.history import UpstreamCommit
+from tunefork.patchset.rebase.newbase import NewBase
+from tunefork.patchset.rebase.resolve import SLUG, park, take_resolved
+from tunefork.patchset.series import canonical, picks, variant
+from tunefork.patchset.series.lock import Lock
+from tunefork.patchset.series.materialise import Tree, materialise
+from tunefork.patchset.series.replay import CONFLICT
+from tunefork.patchset.series.series import SUFFIX, Series
+from tunefork.patchset.sources import pins, sources
+from tunefork.patchset.sources.pins import Pin
+
+
+@dataclass(frozen=True)
+class Rebased:
+    """A rebase, tried or done. old, new: tags.  base: the commit that the series is on.  no_history: why upstream_commits are empty.
+
+    pin: what pins.toml now says (None for a trial).  backup: the ref of the checkout's old state.
+    """
+
+    upstream: str
+    old: str
+    new: str
+    source: str
+    base: str
+    sha256: str
+    checked: bool
+    patches: tuple[PatchOutcome, ...]
+    no_history: str
+    notes: tuple[str, ...]
+    tree: str
+    pin: Pin | None
+    backup: str
+    seconds: float
+
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        return tuple(patch.name for patch in self.patches if patch.outcome == CONFLICT)
+
+
+def check(layout: Layout, upstream: str, to: str, *, say: Say = quiet) -> Rebased:
+    """Try every patch on a new base and change nothing; after a conflict the later patches are tried without that one."""
+    begin = time.monotonic()
+    pin, series = inputs(layout, upstream, say)
+    (layout.cache / "rebase").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{upstream}-", dir=layout.cache / "rebase") as directory:
+        git = newbase.scratch(Path(directory) / "repo.git")
+        attempt = prepare(git, layout, pin, series, to, say)
+        for at in range(len(series.names)):
+            step(attempt, at, say)
+        return report(attempt, pin, begin, checked=True)
+
+
+def start(layout: Layout, upstream: str, to: str, *, commit: str = "", say: Say = quiet) -> Rebased:
+    """Rebase a series and move the pin. commit: of the tag that a source distribution was made from, where git cannot be asked.
+
+    Raises PatchConflict with the patch parked; WorkAtRisk where a checkout holds work that is in no patch file.
+    """
+    begin = time.monotonic()
+    pin, series = inputs(layout, upstream, say)
+    refuse_unfinished(layout, upstream)
+    refuse_work(layout, upstream)
+    with checkouts.locked(layout, upstream, say):
+        forget(layout, upstream)
+        git = newbase.scratch(repin.folder(layout, upstream) / "repo.git")
+        try:
+            attempt = prepare(git, layout, pin, series, to, say)
+            new, notes = newpin.pin_for(git, layout, pin, attempt.base, commit, say)
+            onward(layout, pin, new, notes, attempt, say)
+            moved = finish(layout, pin, new, notes, attempt, begin, say)
+        except PatchConflict:
+            raise
+        except BaseException:
+            forget(layout, upstream)
+            raise
+    settle(layout, upstream, say)
+    return moved
+
+
+def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Rebased:
+    """Take the resolved worktree as the parked patch's new content and go on with the rest."""
+    begin = time.monotonic()
+    if repin.recover(layout, upstream, say):
+        settle(layout, upstream, say)
+        raise BadInput(f"{upstream}: the rebase was done but for its last step, which is done now", f"python build.py status {upstream}")
+    notes_file = progress(layout, upstream)
+    if not notes_file.is_file():
+        raise BadInput(f"{upstream}: no rebase waits", f"python build.py rebase {upstream} --to <tag, version or folder>")
+    pin, series = inputs(layout, upstream, say)
+    refuse_work(layout, upstream)
+    saved = json.loads(notes_file.read_bytes())
+    if saved["series"] != digest(series) or saved["old"] != pin.commit:
+        raise BadInput(f"{upstream}: the series or the pin changed since the rebase began",
+                       f"python build.py rebase {upstream} --abort, then begin again")
+    with checkouts.locked(layout, upstream, say):
+        git = Git(repin.folder(layout, upstream) / "repo.git")
+        series = picks.obtained(series, pin, git, say=say)
+        attempt = attempt_on(git, series, revived(saved["base"]), git.text("rev-parse", newbase.OLD_REF), say)
+        attempt.rows = [PatchOutcome(**{**row, "upstream_commits": tuple(UpstreamCommit(**each) for each in row["upstream_commits"])})
+                        for row in saved["rows"]]  # fmt: skip
+        attempt.tip = saved["tip"]
+        attempt.tree = Tree.read(git, attempt.tip)
+        new, notes = newpin.revived(saved["pin"]), list(saved["notes"])
+        take_resolved(layout, attempt)
+        onward(layout, pin, new, notes, attempt, say)
+        moved = finish(layout, pin, new, notes, attempt, begin, say)
+    settle(layout, upstream, say)
+    return moved
+
+
+def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> None:
+    """Forget a rebase that is parked: the worktree and the scratch repository go, and nothing else was touched."""
+    if repin.recover(layout, upstream, say):
+        raise BadInput(f"{upstream}: the rebase was final already and has been completed",
+                       "`git checkout -- pins.toml patches/` takes it back")
+    if not repin.folder(layout, upstream).exists():
+        raise BadInput(f"{upstream}: no rebase waits, nothing to abort", f"python build.py status {upstream}")
+    with checkouts.locked(layout, upstream, say):
+        forget(layout, upstream)
+    say(f"{upstream}: the rebase is forgotten; pin, patches and checkout are as they were")
+
+
+def inputs(layout: Layout, upstream: str, say: Say) -> tuple[Pin, Series]:
+    """The pin and the series, whose files must be the locked ones."""
+    repin.recover(layout, upstream, say)
+    pin = applying.pin_of(layout, upstream)
+    series = Series.load(upstream, layout.series_dir(upstream))
+    held = checkouts.primary(layout, upstream).state()
+    lock = Lock.load(series.directory)
+    if held is not None:
+        applying.checked_lock(series, pin, held)
+    elif lock is not None:
+        lock.check_files(series, pin.commit, [hashlib.sha256(data).hexdigest() for data in series.files.values()])
+    elif series.files:
+        raise LockMismatch(f"{series.directory} has patches and no series.lock", f"python build.py patch lock {upstream}")
+    return pin, series
+
+
+def digest(series: Series) -> str:
+    """What identifies a series: its names, their order and every byte."""
+    sums = [(name, hashlib.sha256(data).hexdigest()) for name, data in series.files.items()]
+    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
+
+
+def progress(layout: Layout, upstream: str) -> Path:
+    """Written last when a patch is parked: without it a rebase never began."""
+    return repin.folder(layout, upstream) / "progress.json"
+
+
+def refuse_unfinished(layout: Layout, upstream: str) -> None:
+    applying.refuse_parked(layout, upstream)
+    if progress(layout, upstream).is_file():
+        raise PatchConflict(f"{upstream}: a rebase waits in {layout.checkout(upstream, SLUG)}",
+                            f"resolve it there, then `python build.py rebase {upstream} --continue`; or `--abort`")
+    if (repin.edits(layout, upstream) / "progress.json").is_file():
+        raise PatchConflict(f"{upstream}: a patch is being edited in {layout.checkout(upstream, 'edit')}",
+                            f"finish it first: python build.py patch edit --upstream {upstream} --continue; or --abort")
+
+
+def refuse_work(layout: Layout, upstream: str) -> None:
+    """Refuse where a checkout or a variant's branch holds work: on another pin it could not be exported any more."""
+    for checkout in checkouts.all_checkouts(layout, upstream):
+        switch.recover(checkout, quiet)
+        found = work.find(checkout)
+        if found.modified or found.unexported or found.operation or found.elsewhere:
+            raise WorkAtRisk(f"{checkout.path.name} holds work that is in no patch file ({found.summary()})",
+                             f"python build.py patch export {upstream}, or commit or stash it in {checkout.path}, then rebase")
+        listed = checkout.git.text("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/tunefork/", "refs/heads/beside/")
+        for branch in listed.splitlines():
+            if applying.unexported_tip(checkout.git, branch):
+                raise WorkAtRisk(f"{upstream}: branch {branch} holds commits that are in no patch file",
+                                 f"`git checkout {branch}` in {checkout.path}, then python build.py patch export {upstream}")
+
+
+def prepare(git: Git, layout: Layout, pin: Pin, series: Series, to: str, say: Say) -> Attempt:
+    """Both bases in the scratch repository, and the series on the old one."""
+    old = newbase.old_base(git, layout, pin, say)
+    base = newbase.resolve(git, layout, pin, to, say)
+    attempt = attempt_on(git, picks.obtained(series, pin, git, say=say), base, old, say)
+    lock = Lock.load(series.directory)
+    for each in attempt.made:
+        assert lock is not None
+        lock.check_touches(each.name, each.touches)
+    return attempt
+
+
+def onward(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attempt, say: Say) -> None:
+    """Take the patches that are left; park the first that conflicts and raise PatchConflict."""
+    upstream = attempt.series.upstream
+    while len(attempt.rows) < len(attempt.series.names):
+        row = step(attempt, len(attempt.rows), say)
+        if row.outcome == CONFLICT:
+            path = park(layout, attempt)
+            saved = {"series": digest(attempt.series), "old": pin.commit, "base": asdict(attempt.base), "pin": asdict(new), "notes": notes,
+                     "tip": attempt.tip, "rows": [asdict(each) for each in attempt.rows]}  # fmt: skip
+            write_atomically(progress(layout, upstream), json.dumps(saved).encode())
+            raise PatchConflict(f"{row.name}.patch conflicts on {attempt.base.label}: {row.why}; it waits in {path}",
+                                f"resolve the markers, then `python build.py rebase {upstream} --continue`; or `--abort`")
+
+
+def finish(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attempt, begin: float, say: Say) -> Rebased:
+    """Write the new files, and move pin, series and checkouts in one step."""
+    git, upstream, base = attempt.git, attempt.series.upstream, attempt.base
+    files = canonical.files(git, base.commit, attempt.tip)
+    kept = [row.name for row in attempt.rows if row.commit]
+    named = picks.kept(attempt.series, git, ((name, commit, data) for name, (commit, data) in zip(kept, files, strict=True)))
+    planned, lock = exporting.plan(attempt.series, named, git, base.commit, new.commit)
+    backup = ""
+    source = sources.obtain(new, layout, say, "sdist" if base.kind == "sdist" else "git")
+    first = checkouts.primary(layout, upstream)
+    if first.exists():
+        bring_objects(first, source.git_dir)
+        here = picks.obtained(replace(attempt.series, obtained={}), pin, first.git, say=say)
+        moved = materialise(first.git, source.commit, [picks.patch_of(here, name, data) for name, data in named])
+        target = moved[-1].commit if moved else source.commit
+        if blocked := switch.collisions(first, switch.difference(first.git, first.head()[1], target)):
+            raise work.refuse(first, "untracked files", blocked, "move them away, then rebase again")
+        backup = work.keep(first.git, first.head()[1]) if source.commit != attempt.git.text("rev-parse", newbase.OLD_REF) else ""
+    written = (*planned.added, *planned.changed)
+    texts: dict[str, str | None] = {name + SUFFIX: data.decode("latin-1") for name, data in named if name + SUFFIX in written}
+    texts |= dict.fromkeys(planned.removed)
+    if "series" in planned.changed:
+        texts["series"] = exporting.series_text(attempt.series.directory / "series", dict(named)).encode().decode("latin-1")
+    if "series.lock" in planned.changed:
+        texts["series.lock"] = lock.text()
+    tree = Git(source.git_dir).text("rev-parse", f"{source.commit}^{{tree}}")
+    done = report(attempt, pin, begin, checked=False, new=new, backup=backup, notes=notes)
+    repin.commit(layout, repin.Move(new, texts, source.kind, source.commit, tree))
+    return done
+
+
+def bring_objects(first: checkouts.Checkout, cache: Path) -> None:
+    """The new base's objects into the checkouts' repository; where its history is cut stays cut."""
+    shallow = first.repository / "shallow"
+    had = shallow.read_text().split() if shallow.is_file() else []
+    checkouts.borrow_objects(cache, first.repository)
+    if had and shallow.is_file():
+        write_atomically(shallow, "".join(f"{each}\n" for each in dict.fromkeys([*had, *shallow.read_text().split()])).encode())
+
+
+def settle(layout: Layout, upstream: str, say: Say) -> None:
+    """Bring the checkout's files to the new pin: to the variant it held, or to all where that names a patch that is gone."""
+    held = checkouts.primary(layout, upstream).state()
+    if held is None:
+        return
+    try:
+        spec = variant.choose(held.variant, Series.load(upstream, layout.series_dir(upstream))).spec
+    except BadInput:
+        spec = "all"
+    applying.apply(layout, upstream, spec, say=say)
+
+
+def forget(layout: Layout, upstream: str) -> None:
+    """Remove the worktree and the scratch repository."""
+    progress(layout, upstream).unlink(missing_ok=True)  # first: half a rebase must not be gone on with
+    shutil.rmtree(layout.checkout(upstream, SLUG), ignore_errors=True)
+    shutil.rmtree(repin.folder(layout, upstream), ignore_errors=True)
+
+
+def revived(data: dict[str, Any]) -> NewBase:
+    """A NewBase from its JSON."""
+    sdist = data["sdist"]
+    table = pins.Sdist(**{**sdist, "added": tuple(sdist["added"])}) if sdist else None
+    return NewBase(**{**data, "since": tuple(data["since"]), "sdist": table})
+
+
+def report(
+    attempt: Attempt, pin: Pin, begin: float, *, checked: bool, new: Pin | None = None, backup: str = "", notes: Sequence[str] = ()
+) -> Rebased:
+    """The rebase as an object."""
+    base = attempt.base
+    return Rebased(
+        upstream=pin.name, old=pin.tag, new=base.label, source=base.kind, base=base.commit, sha256=base.sdist.sha256 if base.sdist else "",
+        checked=checked, patches=tuple(attempt.rows), no_history=base.no_history, notes=tuple(notes),
+        tree=attempt.git.text("rev-parse", f"{attempt.tip}^{{tree}}"), pin=new, backup=backup, seconds=round(time.monotonic() - begin, 3),
+    )  # fmt: skip

@@ -1,0 +1,137 @@
+"""A patch file: a commit as mail, read as bytes. Written by ``git format-patch`` only (export.py), so only reading is here.
+
+The reader takes what git's own mailinfo takes from a canonical file, and refuses what mailinfo would silently cut or rewrite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.header import decode_header
+from email.utils import mktime_tz, parsedate_tz
+
+from tunefork.base.errors import BadInput
+
+# `Name <mail>` with the name bare or in quotes, as format-patch writes it.
+PERSON = re.compile(r'^(?:"((?:[^"\\]|\\.)*)"|([^"<>]*?))\s*<([^<>\s]*)>$')
+TRAILER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*): +(\S.*)$")
+_Moment = tuple[int, int, int, int, int, int, int, int, int, int | None]
+# A body line at which mailinfo ends the message, whatever follows.
+ENDS_MESSAGE = re.compile(rb"^(---[ \t]*|--- \S.*|diff -.*|Index: .*)$")
+
+
+@dataclass(frozen=True)
+class PatchFile:
+    """One patch as it lies in patches/<upstream>/.
+
+    name: file name without ``.patch``.  data: the file's bytes.
+    author: ``Name <mail>``.  date: ``<seconds> <+hhmm>``, as commits hold it.
+    message: subject, blank line, body, as the commit's message.  diff: from the first ``diff --git`` on.
+    picked: it is an upstream's commit (picks.py), made on another tree than the one it goes onto.
+    """
+
+    name: str
+    data: bytes
+    author: bytes
+    date: bytes
+    message: bytes
+    diff: bytes
+    picked: bool = False
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def subject(self) -> str:
+        return self.message.split(b"\n", 1)[0].decode("utf-8", "replace")
+
+    def trailers(self, key: str) -> list[str]:
+        """The values of a trailer, in order; only the message's last paragraph holds trailers."""
+        wanted = key.lower().encode()
+        found = (TRAILER.match(line) for line in self.message.rstrip().split(b"\n\n")[-1].split(b"\n"))
+        return [match[2].decode("utf-8", "replace").strip() for match in found if match and match[1].lower() == wanted]
+
+
+def read(name: str, data: bytes) -> PatchFile:
+    """Read a patch file's bytes; BadInput says what is missing or ambiguous in it."""
+    if data.partition(b"\n")[0].endswith(b"\r"):
+        raise BadInput(f"{name}.patch has CRLF line ends: a tool or git's core.autocrlf rewrote it",
+                       "`git checkout -- patches/` with core.autocrlf=false brings it back")
+    head, separator, rest = data.partition(b"\n\n")
+    headers = read_headers(name, head)
+    if not separator:
+        raise BadInput(f"{name}.patch ends in its headers: expected a message and a diff", export_remedy(name))
+    body, diff = split_body(name, rest)
+    person = PERSON.match(decoded(headers[b"from"]))
+    moment = parsedate_tz(headers[b"date"].decode("ascii", "replace"))
+    if person is None or moment is None:
+        raise BadInput(f"{name}.patch: `From:` must be `Name <mail>` and `Date:` an RFC 2822 date", export_remedy(name))
+    subject = re.sub(rb"\s+", b" ", decoded(headers[b"subject"]).encode("utf-8", "surrogateescape"))  # folding keeps no runs of blanks
+    text = body.strip(b"\n")
+    message = subject + (b"\n\n" + text if text else b"") + b"\n"
+    called = re.sub(r"\\(.)", r"\1", person[1]) if person[1] is not None else person[2].strip()
+    author = f"{called or person[3]} <{person[3]}>".encode("utf-8", "surrogateescape")
+    return PatchFile(name, data, author, commit_date(moment), message, diff)
+
+
+def read_headers(name: str, head: bytes) -> dict[bytes, bytes]:
+    """The mail headers with folded lines joined; From, Date and Subject must be there."""
+    unfolded = re.sub(rb"\n[ \t]+", b" ", head)
+    headers: dict[bytes, bytes] = {}
+    for line in unfolded.split(b"\n"):
+        key, colon, value = line.partition(b": ")
+        if colon and b" " not in key:
+            headers.setdefault(key.lower(), value.strip())
+    missing = [key.decode().title() for key in (b"from", b"date", b"subject") if not headers.get(key)]
+    if missing:
+        raise BadInput(f"{name}.patch is not in mail format: no {', '.join(missing)} header", export_remedy(name))
+    if (coding := headers.get(b"content-transfer-encoding", b"8bit").lower()) not in (b"7bit", b"8bit", b"binary"):
+        raise BadInput(f"{name}.patch is mail in {coding.decode('ascii', 'replace')} encoding, not plain bytes",
+                       "`git am` it in the checkout, then `python build.py patch export`")
+    return headers
+
+
+def split_body(name: str, rest: bytes) -> tuple[bytes, bytes]:
+    """The message's body and the diff; refuses a body that git's tools would read differently than a person does."""
+    start = 0 if rest.startswith(b"diff --git ") else rest.find(b"\ndiff --git ") + 1
+    if not start and not rest.startswith(b"diff --git "):
+        raise BadInput(f"{name}.patch holds no `diff --git`: an empty patch says nothing", export_remedy(name))
+    lines = rest[:start].split(b"\n")
+    ends = [index for index, line in enumerate(lines) if ENDS_MESSAGE.match(line)]
+    body = lines[: ends[0]] if ends else lines
+    if re.match(rb"(?i)(From|Date|Subject):\s", next((line for line in body if line.strip()), b"")):
+        raise BadInput(f"{name}.patch: the body begins with a mail header, which git am takes for the author's",
+                       "indent that line or put a sentence before it")
+    after = [line for line in (lines[ends[0] + 1 :] if ends else []) if line.strip() and not line.startswith(b" ")]
+    if after:
+        shown = after[0][:60].decode("utf-8", "replace")
+        raise BadInput(f"{name}.patch: a `---` line ends the message early; after it comes {shown!r}",
+                       "indent that `---` line in the message, or delete it")
+    return b"\n".join(body), rest[start:]
+
+
+def decoded(value: bytes) -> str:
+    """A header's text, with RFC 2047 words decoded; raw UTF-8 (what export writes) passes through."""
+    text = value.decode("utf-8", "surrogateescape")
+    if "=?" not in text:
+        return text
+    try:
+        return "".join(part.decode(charset or "raw-unicode-escape", "replace") if isinstance(part, bytes) else part
+                       for part, charset in decode_header(text))  # fmt: skip
+    except (HeaderParseError, LookupError):  # not an encoded word after all
+        return text
+
+
+def commit_date(moment: _Moment) -> bytes:
+    """A parsed RFC 2822 date as ``<seconds since the epoch> <+hhmm>``."""
+    offset = moment[9] or 0
+    sign = "-" if offset < 0 else "+"
+    minutes = abs(offset) // 60
+    return f"{mktime_tz(moment)} {sign}{minutes // 60:02}{minutes % 60:02}".encode()
+
+
+def export_remedy(name: str) -> str:
+    return f"make {name}.patch with `git commit` in the checkout and `python build.py patch export`"

@@ -1,0 +1,1 @@
+"""Where an upstream comes from: pins, git mirrors, package indexes, source distributions."""

@@ -1,0 +1,123 @@
+"""git's long conversations: with a remote, or fed with a stream. Progress on the terminal, a deadline, no prompt, no orphan.
+
+The arguments and the environment are those of ``Git``; the process is our own because GitPython shows no progress while it waits.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import IO
+
+from tunefork.base.errors import MissingTool
+from tunefork.patchset.git import Git, Outcome
+
+TAIL_BYTES = 16_384
+TIMED_OUT = 124
+
+# English messages, so that reasons can be told apart; a transfer that stalls for a minute is given up.
+ENVIRONMENT = {"LC_ALL": "C"}
+PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
+
+# Asks Linux (prctl PR_SET_PDEATHSIG = 1) for a SIGKILL when the parent dies, then becomes the program.
+BOUND = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+Feed = Callable[[IO[bytes]], None]
+
+
+def bound(argv: Sequence[str]) -> list[str]:
+    """The command, so that it does not outlive this process even when that is killed; else it would write on, unlocked."""
+    return [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), *argv]
+
+
+def converse(git: Git, *args: str, feed: Feed | None = None, timeout: float | None = None, progress: bool = False) -> Outcome:
+    """Run a git command to its end, whatever its exit code.
+
+    feed: writes the command's input.  timeout: seconds until it is stopped (exit code 124).  progress: copy what it says
+    to the terminal, if there is one.  Whatever ends the wait early, Ctrl-C included, ends the command and its helpers too.
+    """
+    if shutil.which("git") is None:
+        raise MissingTool("git is not installed", "install git 2.34 or newer")
+    environment = {**PATIENCE, **os.environ, **git.environment, **ENVIRONMENT}
+    with tempfile.TemporaryFile() as out:
+        # A session of its own: ssh finds no terminal to prompt on, and the whole group can be stopped.
+        child = subprocess.Popen(
+            bound(git.command(args)),
+            cwd=git.directory,
+            env=environment,
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        tail = bytearray()
+        assert child.stderr is not None
+        echo = progress and sys.stderr.isatty()
+        reader = threading.Thread(target=_collect, args=(child.stderr, tail, echo), daemon=True)
+        reader.start()
+        try:
+            code = _finish(child, feed, timeout)
+        except BaseException:
+            _stop(child)
+            raise
+        finally:
+            reader.join(timeout=5)
+            child.stderr.close()
+        out.seek(0)
+        return Outcome(code, out.read(), tail.decode("utf-8", "replace"))
+
+
+def _finish(child: subprocess.Popen[bytes], feed: Feed | None, timeout: float | None) -> int:
+    if feed is not None:
+        assert child.stdin is not None
+        with suppress(BrokenPipeError):  # it stopped reading: its exit code and message say why
+            feed(child.stdin)
+        with suppress(BrokenPipeError):
+            child.stdin.close()
+    try:
+        return child.wait(timeout)
+    except subprocess.TimeoutExpired:
+        _stop(child)
+        return TIMED_OUT
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _collect(source: IO[bytes], tail: bytearray, echo: bool) -> None:
+    """Keep the end of what git says, and show it while it says it."""
+    with suppress(ValueError):  # closed by the waiter, who has what he needs
+        while chunk := os.read(source.fileno(), 4096):
+            tail += chunk
+            del tail[:-TAIL_BYTES]
+            if echo:
+                os.write(2, chunk)
+
+
+def reason(outcome: Outcome, timeout: float | None = None) -> str:
+    """Why a conversation with a remote failed, in a few words."""
+    if outcome.code == TIMED_OUT and timeout is not None:
+        return f"no answer within {timeout:.0f} s"
+    lines = [line.strip() for line in re.split(r"[\r\n]+", outcome.err) if line.strip()]
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))] or lines[-1:]
+    if not fatal:
+        return f"git ended with exit code {outcome.code}"
+    # "fatal: unable to access 'https://...': Could not resolve host: ..." -> what follows the address
+    first = re.sub(r"^(fatal|error): ", "", fatal[0])
+    return first.partition("': ")[2] or first

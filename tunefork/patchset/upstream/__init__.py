@@ -1,0 +1,1 @@
+"""A patch on its way to its upstream."""

@@ -1,0 +1,322 @@
+"""A patch on its way upstream: what it declares to need and itself, replayed on the upstream's own newer tree, as a branch ready to push.
+
+Nothing is pushed. The branch lies in the checkouts' repository, with a worktree beside them; the commits carry no trailer that only Tunefork
+reads. What the pull request says of purpose and tests comes from the patch; the measurements are the caller's to add (tunefork/cli/upstream.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
+from tunefork.base.layout import Layout
+from tunefork.base.process import Say, quiet
+from tunefork.patchset.author import stop
+from tunefork.patchset.checkout import checkout as checkouts
+from tunefork.patchset.checkout import park, work
+from tunefork.patchset.checkout.checkout import Checkout
+from tunefork.patchset.checkout.state import write_atomically
+from tunefork.patchset.git import EMAIL, EPOCH, Git
+from tunefork.patchset.rebase import newbase, rebase
+from tunefork.patchset.rebase.attempt import Attempt, PatchOutcome, attempt_on, step
+from tunefork.patchset.rebase.history import UpstreamCommit
+from tunefork.patchset.rebase.resolve import commit_as, fill, resolved_tree
+from tunefork.patchset.series import picks, variant
+from tunefork.patchset.series.mail import PatchFile
+from tunefork.patchset.series.materialise import Tree
+from tunefork.patchset.series.replay import CONFLICT, EMPTY, UPSTREAM
+from tunefork.patchset.series.series import Series, patch_name
+from tunefork.patchset.sources import pins
+from tunefork.patchset.sources.pins import Pin
+
+OWN_TRAILERS = ("Upstream-Status", "Scope", "Verified-by", "Expected-gain", "Depends-On")
+OWN_WORDS = re.compile(r"build\.py|--variant|without:|tunefork(?!@)", re.IGNORECASE)
+SHOWN_LINES = 3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One ``Verified-by`` command, run against the branch. said: the last lines of what it printed."""
+
+    command: str
+    passed: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A branch for one patch.
+
+    onto, base: what was asked for and the commit it is.  branch, path: where the commits are ("" and None where upstream has them already).
+    patches: what became of each, in order.  checks: what ran on the branch.  remarks: what to look at before pushing.
+    """
+
+    upstream: str
+    patch: str
+    onto: str
+    base: str
+    branch: str
+    path: Path | None
+    commit: str
+    patches: tuple[PatchOutcome, ...]
+    checks: tuple[Check, ...]
+    remarks: tuple[str, ...]
+
+
+def submit(layout: Layout, name: str, onto: str, *, verify: bool = True, say: Say = quiet) -> Submission:
+    """Make the branch ``upstream/<patch>`` on a newer upstream and run the patch's checks there.
+
+    onto: as in ``rebase --to``. Raises PatchConflict where a patch does not go onto it: it then waits in the branch's worktree, with markers.
+    WorkAtRisk where the branch holds other work.
+    """
+    upstream = owner(layout, name)
+    if patch_name(name) in Series.load(upstream, layout.series_dir(upstream)).picks:
+        raise BadInput(f"{name} picks a commit of {upstream}'s own: there is nothing to hand on", "name a patch of ours: python build.py upstream status")
+    if notes(layout, upstream, patch_name(name)).is_file():
+        raise PatchConflict(f"{name} waits to be resolved in {place_of(layout, upstream, patch_name(name))}",
+                            f"python build.py upstream {name} --continue; or --abort")  # fmt: skip
+    return onward(layout, upstream, patch_name(name), onto, None, verify=verify, say=say)
+
+
+def go_on(layout: Layout, name: str, *, verify: bool = True, say: Say = quiet) -> Submission:
+    """Take the resolved worktree as the conflicting patch, and go on. Raises PatchConflict while markers are left."""
+    upstream = owner(layout, name)
+    file = notes(layout, upstream, patch_name(name))
+    if not file.is_file():
+        raise BadInput(f"no conflict of {name} waits", f"python build.py upstream {name} --onto main")
+    saved = json.loads(file.read_bytes())
+    if saved["series"] != rebase.digest(upto(Series.load(upstream, layout.series_dir(upstream)), patch_name(name))):
+        raise BadInput(f"the series of {upstream} changed since {name} came to wait",
+                       f"python build.py upstream {name} --abort, which keeps what you resolved under a backup ref; then begin again")
+    return onward(layout, upstream, patch_name(name), saved["onto"], saved, verify=verify, say=say)
+
+
+def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
+    """Forget a conflict that waits: its worktree and its branch. Work of the user's stays under a backup ref, which is returned ("" for none)."""
+    upstream = owner(layout, name)
+    file = notes(layout, upstream, patch_name(name))
+    if not file.is_file():
+        raise BadInput(f"no conflict of {name} waits, nothing to abort", "python build.py upstream status")
+    git, here = checkouts.primary(layout, upstream).git, worktree(layout, upstream, patch_name(name))
+    saved, ref = json.loads(file.read_bytes()), ""
+    with checkouts.locked(layout, upstream, say):
+        if here.exists() and (here.head()[1], stop.snapshot(here)) != (saved["tip"], saved["left"]):
+            ref = work.backup(here)
+            say(f"{upstream}: what the worktree held: git -C {layout.checkout(upstream)} checkout {ref}")
+        park.remove_worktree(git, here.path)
+        for each in refs(patch_name(name)):
+            git("update-ref", "-d", each)
+        file.unlink()
+    say(f"{upstream}: {branch_of(patch_name(name))} is forgotten; the series is as it was")
+    return ref
+
+
+def onward(layout: Layout, upstream: str, name: str, onto: str, saved: dict[str, Any] | None, *, verify: bool, say: Say) -> Submission:
+    """Take the patches that are left onto the base, then check the branch. saved: what was noted of a conflict that is resolved now."""
+    pin, series = rebase.inputs(layout, upstream, say)
+    if not checkouts.primary(layout, upstream).exists():
+        raise BadInput(f"{upstream} is not checked out", f"python build.py apply {upstream}")
+    wanted = variant.choose(f"only:{name}", series).names
+    (layout.cache / "rebase").mkdir(parents=True, exist_ok=True)
+    with checkouts.locked(layout, upstream, say), tempfile.TemporaryDirectory(prefix=f"{upstream}-", dir=layout.cache / "rebase") as directory:
+        git = newbase.scratch(Path(directory) / "repo.git")
+        if saved is None:
+            attempt = rebase.prepare(git, layout, pin, upto(series, name), onto, say)
+        else:
+            attempt = revived(git, layout, pin, upto(series, name), saved, say)
+            resolved(layout, name, attempt, saved)
+        for each in wanted[len(attempt.rows) :]:
+            row = step(attempt, attempt.series.names.index(each), say)
+            if row.outcome == CONFLICT:
+                leave(layout, name, attempt, onto)
+        if attempt.tip == attempt.base.commit:
+            return Submission(upstream, name, onto, attempt.base.commit, "", None, "", tuple(attempt.rows), (), ())
+        tip = clean(git, attempt)
+        place = put(layout, upstream, name, git, tip)
+        notes(layout, upstream, name).unlink(missing_ok=True)
+    patch = series.patches[name]
+    checks = tuple(checked(layout, upstream, command, place, say) for command in patch.trailers("Verified-by")) if verify else ()
+    return Submission(upstream, name, onto, attempt.base.commit, branch_of(name), place, tip, tuple(attempt.rows), checks,
+                      tuple(remarks(patch, attempt, verify=verify)))  # fmt: skip
+
+
+def leave(layout: Layout, name: str, attempt: Attempt, onto: str) -> NoReturn:
+    """Put the branch so far and the conflicting change into the worktree, note it, and say so."""
+    upstream, row = attempt.series.upstream, attempt.rows[-1]
+    tip = clean(attempt.git, attempt)
+    path = put(layout, upstream, name, attempt.git, tip)
+    fill(path, attempt, attempt.series.patches[row.name])
+    saved = {"onto": onto, "series": rebase.digest(attempt.series), "base": asdict(attempt.base), "rows": [asdict(each) for each in attempt.rows],
+             "tip": tip, "left": stop.snapshot(worktree(layout, upstream, name))}  # fmt: skip
+    write_atomically(notes(layout, upstream, name), json.dumps(saved).encode())
+    raise PatchConflict(f"{row.name} does not go onto {attempt.base.label}: {row.why}; it waits in {path}",
+                        f"resolve the markers there, then python build.py upstream {name} --continue; --abort forgets it")  # fmt: skip
+
+
+def revived(git: Git, layout: Layout, pin: Pin, series: Series, saved: dict[str, Any], say: Say) -> Attempt:
+    """The attempt on the very base that it began with, which a branch such as main may have left since; the checkouts' repository holds it."""
+    old = newbase.old_base(git, layout, pin, say)
+    newbase.borrow(git, [checkouts.primary(layout, pin.name).repository])
+    return attempt_on(git, picks.obtained(series, pin, git, say=say), rebase.revived(saved["base"]), old, say)
+
+
+def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any]) -> None:
+    """Take up where ``leave`` left: the rows, and the worktree's tree as the patch that conflicted."""
+    path = place_of(layout, attempt.series.upstream, name)
+    if not (path / ".git").exists():
+        raise PatchConflict(f"{path} is gone, and the conflict waited there", f"python build.py upstream {name} --abort, then begin again")
+    git = Git(path)
+    stop.refuse_untracked(worktree(layout, attempt.series.upstream, name), saved["left"])
+    tree = resolved_tree(path)
+    *rows, last = [PatchOutcome(**{**row, "upstream_commits": tuple(UpstreamCommit(**each) for each in row["upstream_commits"])})
+                   for row in saved["rows"]]  # fmt: skip
+    if tree == git.text("rev-parse", f"{saved['tip']}^{{tree}}"):
+        attempt.rows = [*rows, replace(last, outcome=UPSTREAM, why=f"you left nothing of it; {last.why}")]
+    else:
+        patch = attempt.series.patches[last.name]
+        commit = commit_as(git, tree, saved["tip"], patch, patch.message)
+        git("update-ref", refs(name)[0], commit)
+        git("update-ref", refs(name)[1], commit)
+        git("reset", "--quiet", "--hard", commit)
+        attempt.rows = [*rows, replace(last, why=f"resolved by you; {last.why}", commit=commit)]
+    attempt.tip = git.text("rev-parse", "HEAD")
+    attempt.tree = Tree.read(attempt.git, attempt.tip)
+
+
+def notes(layout: Layout, upstream: str, name: str) -> Path:
+    return checkouts.primary(layout, upstream).notes / f"upstream-{name}.waits"  # not .json: those are checkouts' states
+
+
+def place_of(layout: Layout, upstream: str, name: str) -> Path:
+    return layout.checkout(upstream, f"upstream-{name}")
+
+
+def worktree(layout: Layout, upstream: str, name: str) -> Checkout:
+    return Checkout(upstream, place_of(layout, upstream, name), f"upstream-{name}")
+
+
+def refs(name: str) -> tuple[str, str]:
+    """The branch, and where it was when we left it."""
+    return f"refs/heads/{branch_of(name)}", f"refs/tunefork/upstream/{name}"
+
+
+def owner(layout: Layout, name: str) -> str:
+    """The upstream whose series has a patch."""
+    known = {each: Series.load(each, layout.series_dir(each)) for each in pins.load(layout)}
+    for each, series in known.items():
+        if patch_name(name) in series.files:
+            return each
+    listed = "; ".join(f"{each}: {', '.join(series.names) or 'none'}" for each, series in known.items())
+    raise BadInput(f"no series has a patch {name!r} ({listed})", "use one of these names")
+
+
+def upto(series: Series, name: str) -> Series:
+    """The series' beginning up to a patch: what comes later has no say in where it goes."""
+    names = series.names[: series.names.index(name) + 1]
+    return replace(series, files={each: series.files[each] for each in names})
+
+
+def clean(git: Git, attempt: Attempt) -> str:
+    """The taken commits again, with messages that hold nothing but what upstream wants to read; the rows name them then. Returns the last."""
+    parent = attempt.base.commit
+    for at, row in enumerate(attempt.rows):
+        if row.commit is None:
+            continue
+        patch = attempt.series.patches[row.name]
+        parent = commit_as(git, f"{row.commit}^{{tree}}", parent, patch, message(patch), committed=EPOCH)
+        attempt.rows[at] = replace(row, commit=parent)
+    return parent
+
+
+def message(patch: PatchFile) -> bytes:
+    """A patch's message without the trailers that only Tunefork reads."""
+    own = tuple(f"{key.lower()}:".encode() for key in OWN_TRAILERS)
+    paragraphs = patch.message.rstrip().split(b"\n\n")
+    kept = [line for line in paragraphs[-1].split(b"\n") if not line.lower().startswith(own)] if len(paragraphs) > 1 else [paragraphs[-1]]
+    return b"\n\n".join([*paragraphs[:-1], *([b"\n".join(kept)] if kept else [])]) + b"\n"
+
+
+def branch_of(name: str) -> str:
+    return f"upstream/{name}"
+
+
+def put(layout: Layout, upstream: str, name: str, scratch: Git, tip: str) -> Path:
+    """The branch in the checkouts' repository, and its worktree. A branch that somebody went on with is not overwritten."""
+    first = checkouts.primary(layout, upstream)
+    (branch, mark), path = refs(name), place_of(layout, upstream, name)
+    old, ours = (first.git.answer("rev-parse", "--verify", "--quiet", ref) for ref in (branch, mark))
+    modified, untracked = work.changed_paths(worktree(layout, upstream, name)) if (path / ".git").exists() else ((), ())
+    if modified or untracked:
+        raise WorkAtRisk(f"{path.name} holds {'uncommitted changes' if modified else 'untracked files'}: {', '.join((modified or untracked)[:work.SHOWN])}",
+                         f"`git -C {path} stash -u` keeps them; then again")
+    if old and old != ours:
+        raise WorkAtRisk(f"{path.name} holds commits of yours on {branch_of(name)}",
+                         f"push or move them (`git -C {path} branch -m my-branch`), then git worktree remove {path}, then again")  # fmt: skip
+    scratch("update-ref", "refs/heads/submission", tip)
+    park.remove_worktree(first.git, path)
+    first.git("fetch", "--quiet", "--no-tags", "--update-shallow", "--force", str(scratch.directory), f"+refs/heads/submission:{branch}")
+    first.git("update-ref", mark, tip)
+    first.git("worktree", "add", "--quiet", "--force", str(path), branch_of(name))
+    return path
+
+
+def checked(layout: Layout, upstream: str, command: str, tree: Path, say: Say) -> Check:
+    """Run one command of the project against the branch's tree."""
+    say(f"{upstream}: {command}")
+    words = re.sub(r"^python3? ", f"{sys.executable} -P ", command)
+    environment = {**os.environ, f"TUNEFORK_TREE_{upstream.upper()}": str(tree)}
+    done = subprocess.run(["bash", "-c", words], cwd=layout.root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    out, err = ([line for line in text.decode("utf-8", "replace").splitlines() if line.strip()] for text in (done.stdout, done.stderr))
+    return Check(command, done.returncode == 0 and not skipped(out), "\n".join([*out, *err][-SHOWN_LINES:]))
+
+
+def skipped(out: Sequence[str]) -> bool:
+    """Whether pytest says, in the last line of its stdout, that nothing ran: a skip is no pass."""
+    return bool(out) and " skipped" in out[-1] and " passed" not in out[-1]
+
+
+def remarks(patch: PatchFile, attempt: Attempt, *, verify: bool) -> list[str]:
+    """What a person should look at before pushing."""
+    said = []
+    if EMAIL in patch.message.decode("utf-8", "replace") or EMAIL in patch.author.decode("utf-8", "replace"):
+        said.append(f"author and sign-off are {EMAIL}: `git commit --amend --reset-author --signoff` in the worktree makes them yours")
+    lines = [line for line in message(patch).decode("utf-8", "replace").splitlines() if OWN_WORDS.search(line) and EMAIL not in line]
+    said += [f"the message speaks of Tunefork: {line.strip()}" for line in lines]
+    said += [f"{row.name} is not in the branch: {row.outcome} ({row.why})" for row in attempt.rows if row.outcome in (UPSTREAM, EMPTY)]
+    if not verify:
+        said.append("no check was run on the branch")
+    return said
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a patch of ours stands upstream.
+
+    declared: its ``Upstream-Status``.  found: "merged", "partly merged", "open", "stale" (it does not go onto the newer tree) or "" (not looked).
+    """
+
+    upstream: str
+    patch: str
+    declared: str
+    found: str
+    why: str
+
+
+def standing(layout: Layout, upstream: str, onto: str = "", *, say: Say = quiet) -> list[Standing]:
+    """Every patch's declared status, and against a newer tree (as in ``rebase --to``) what is true of it."""
+    series = Series.load(upstream, layout.series_dir(upstream))
+    declared = {name: "pick" if name in series.picks else next(iter(series.patches[name].trailers("Upstream-Status")), "") for name in series.names}
+    if not onto:
+        return [Standing(upstream, name, declared[name], "", "") for name in series.names]
+    words = {UPSTREAM: "merged", "partly upstream": "partly merged", CONFLICT: "stale"}
+    rows = rebase.check(layout, upstream, onto, say=say).patches
+    return [Standing(upstream, row.name, declared[row.name], words.get(row.outcome, "open"), row.why) for row in rows]
