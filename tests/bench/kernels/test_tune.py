@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tunefork.base.errors import BadInput, TuneforkError
+from tunefork.base.errors import BadInput, MissingTool, TuneforkError
 from tunefork.bench.kernels import sweep, tune_problem
 from tunefork.bench.kernels.journal import Journal
 from tunefork.bench.kernels.static import WaveCost, estimate, expected_experts, programs, shape_of
@@ -58,19 +58,29 @@ def few(arch: str, shape: Any, tokens: int) -> list[Candidate]:
     return [Candidate("slot", part, gemm) for part in ("up", "down") for gemm in gemms]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(find_tool() is None, reason="NOT TESTED: no llvm-mca 22 or newer")
-def test_a_static_problem_is_resumed_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped after its second candidate, the second run compiles only the other two and ends with a choice that says modelled."""
-    monkeypatch.setattr(tune_problem, "candidates", few)
-    monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path / "cache"))
-    real, calls = tune_problem.estimate_one, []
+@pytest.fixture
+def only_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An llvm-mca on a PATH of its own, that no test here may need to run: it ends with exit code 1."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    path = folder / "llvm-mca-22"
+    path.write_text("#!/bin/sh\nexit 1\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    return path
 
-    def stop_after_two(*args: Any) -> dict[str, Any]:
-        calls.append(args[0])
+
+def test_a_static_problem_is_resumed_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only_tool: Path) -> None:
+    """Stopped after its second candidate, the second run estimates only the other two and ends with a choice that says modelled."""
+    monkeypatch.setattr(tune_problem, "candidates", few)
+    calls: list[Candidate] = []
+
+    def stop_after_two(candidate: Candidate, _intermediate: int, _tokens: int, tool: Path) -> dict[str, Any]:
+        assert tool == only_tool
+        calls.append(candidate)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(*args)
+        return {"us": 10.0 / candidate.gemm.r}
 
     monkeypatch.setattr(tune_problem, "estimate_one", stop_after_two)
     path = tmp_path / "gfx950-i360-m2.jsonl"
@@ -83,6 +93,17 @@ def test_a_static_problem_is_resumed_where_it_stopped(tmp_path: Path, monkeypatc
     assert row is not None and row.source.startswith("modelled") and "never measured" in row.source
     tune_problem.tune_problem("gfx950", 360, 2, path, static=True)
     assert len(calls) == 5, "a finished problem was estimated again"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_tool() is None, reason="NOT TESTED: no llvm-mca 22 or newer on PATH; an estimate from compiled code")
+@pytest.mark.parametrize("candidate", few("", None, 2), ids=lambda candidate: f"{candidate.part} r={candidate.gemm.r}")
+def test_an_estimate_comes_from_the_compiled_code(candidate: Candidate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path / "cache"))
+    tool = find_tool()
+    assert tool is not None
+    found = tune_problem.estimate_one(candidate, 360, 2, tool)
+    assert found["us"] > 0 and found["wave_cycles"] >= found["wave_busy"] > 0 and found["vgprs"] > 0
 
 
 def test_candidates_after_one_that_broke_the_gpu_are_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,13 +165,23 @@ def test_an_estimate_is_no_measurement(tmp_path: Path) -> None:
     assert not asked.table.exists()
 
 
-def test_a_problem_that_fails_is_named_and_the_rest_stays(tmp_path: Path) -> None:
-    """The worker ends with exit code 1; the sweep says which problem it was, and the log why."""
+@pytest.mark.parametrize("there", [False, True], ids=["without llvm-mca", "with llvm-mca"])
+def test_a_problem_that_fails_is_named_and_the_rest_stays(tmp_path: Path, there: bool, only_tool: Path) -> None:
+    """The worker ends with exit code 1; the sweep says which problem it was, and the log why: no tool would help."""
+    if not there:
+        only_tool.unlink()
     asked = sweep.Sweep("nvidia", (360,), (2,), tmp_path, static=True)
     said: list[str] = []
     with pytest.raises(TuneforkError, match="1 of 1 problems have no choice: nvidia-i360-m2"):
         sweep.run(asked, Local((), 1), said.append)
-    assert "only gfx950 can be estimated" in (tmp_path / "nvidia-i360-m2.log").read_text()
+    said_there = (tmp_path / "nvidia-i360-m2.log").read_text()
+    assert "only gfx950 can be estimated" in said_there and "llvm-mca" not in said_there
+
+
+def test_an_estimate_without_the_tool_names_it(tmp_path: Path, only_tool: Path) -> None:
+    only_tool.unlink()
+    with pytest.raises(MissingTool, match="no llvm-mca 22 or newer on PATH"):
+        tune_problem.tune_problem("gfx950", 360, 2, tmp_path / "gfx950-i360-m2.jsonl", static=True)
 
 
 def test_without_a_gpu_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,23 +192,38 @@ def test_without_a_gpu_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(done.exception, TuneforkError) and "nothing can be measured" in done.exception.message and "--static" in done.exception.remedy
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="NOT TESTED: Ray is not installed (extra `ray`); tuning over a cluster")
-@pytest.mark.skipif(find_tool() is None, reason="NOT TESTED: no llvm-mca 22 or newer")
-def test_two_ray_workers_finish_what_the_journals_began(tmp_path: Path) -> None:
-    """Two problems whose candidates are all estimated but which have no choice yet: each worker reads its journal and ends it."""
-    import ray
-
+def begun(tmp_path: Path) -> sweep.Sweep:
+    """Two problems whose candidates are all estimated but which have no choice yet."""
     asked = sweep.Sweep("gfx950", (360,), (2, 8), tmp_path, static=True)
     for (intermediate, tokens), path in asked.journals().items():
         with Journal.open(path, tune_problem.about("gfx950", intermediate, tokens, static=True)) as journal:
             for number, candidate in enumerate(candidates("gfx950", shape_of(intermediate), tokens)):
                 journal.append(tune_problem.key_of(candidate), {"us": 10.0 + (number * 7) % 13})
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    return asked
+
+
+def finish(asked: sweep.Sweep, place: Local | Ray) -> None:
+    """Each worker reads its journal and ends it."""
     said: list[str] = []
-    try:
-        rows = sweep.run(asked, Ray(), said.append)
-    finally:
-        ray.shutdown()
+    rows = sweep.run(asked, place, said.append)
     assert [row.tokens for row in rows] == [2, 8] and all(row.source.startswith("modelled: ") for row in rows)
     assert sum("tuned on" in line for line in said) == 2 and asked.table.is_file()
+
+
+@pytest.mark.usefixtures("only_tool")
+def test_two_workers_finish_what_the_journals_began(tmp_path: Path) -> None:
+    finish(begun(tmp_path), Local((), 2))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="NOT TESTED: Ray is not installed (extra `ray`); tuning over a cluster")
+def test_two_ray_workers_finish_what_the_journals_began(tmp_path: Path, only_tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setenv("PATH", f"{only_tool.parent}:/usr/bin:/bin")  # Ray runs programs of its own
+    asked = begun(tmp_path)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        finish(asked, Ray())
+    finally:
+        ray.shutdown()

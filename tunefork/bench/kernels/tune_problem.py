@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunefork.base.errors import MissingTool, TuneforkError
+from tunefork.base.errors import BadInput, MissingTool, TuneforkError
 from tunefork.bench.kernels.journal import Journal
 from tunefork.bench.kernels.static import WaveCost, estimate, shape_of
 from tunefork.bench.kernels.tune import Candidate, best_layers, candidates
@@ -75,9 +75,11 @@ def estimate_one(candidate: Candidate, intermediate: int, tokens: int, tool: Pat
 def estimate_all(journal: Journal, arch: str, intermediate: int, tokens: int) -> None:
     from tunefork.kernels.amdgcn.model import absent, find_tool
 
+    if arch != "gfx950":
+        raise BadInput("only gfx950 can be estimated without a GPU", "run this on the GPU to tune for")
     tool = find_tool()
-    if arch != "gfx950" or tool is None:
-        raise MissingTool("only gfx950 can be estimated without a GPU" if tool else absent(), "run this on the GPU to tune for, or install llvm-mca")
+    if tool is None:
+        raise MissingTool(absent(), "install it, or run this on the GPU to tune for")
     for candidate in candidates(arch, shape_of(intermediate), tokens):
         key = key_of(candidate)
         if key not in journal.rows:
