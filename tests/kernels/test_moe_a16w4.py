@@ -20,8 +20,6 @@ from tunefork.kernels.moe_a16w4.reference import fused_moe_reference, route, swi
 from tunefork.kernels.moe_a16w4.weights import prepare_weights, restore_weights
 from tunefork.kernels.mxfp4 import dequantize
 
-# The interpreter truncates float32 to bf16 where hardware rounds: twice the 4e-3 that a GPU must keep.
-INTERPRETER_TOLERANCE = 8e-3
 TPS = (360, 720, 1440, 2880)
 NAMES = [f"{arch} {kind}" for arch in ("nvidia", "gfx950") for kind in ("slot", "slot split", "sorted fused", "sorted mapped")] + ["nvidia tiled", "nvidia tiled rest"]
 
@@ -36,16 +34,25 @@ def interpreted() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_layer_matches_the_reference_in_the_interpreter(name: str, interpreted: dict[str, dict[str, Any]]) -> None:
-    assert interpreted[name]["error"] <= INTERPRETER_TOLERANCE
-    assert interpreted[name]["untouched"], "a padded row was written"
+def test_every_element_lies_where_the_arithmetic_puts_it_in_the_interpreter(name: str, interpreted: dict[str, dict[str, Any]]) -> None:
+    """enclosure.py derives the intervals, the interpreter's way of storing bf16 included; most are single points, or they would say little."""
+    found = interpreted[name]
+    assert found["finite"] and found["outside"] == 0
+    assert found["wide"] < 0.5
+    assert found["untouched"], "a padded row was written"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_intervals_tell_truncation_from_rounding(name: str, interpreted: dict[str, dict[str, Any]]) -> None:
+    assert interpreted[name]["outside_other"] > 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["nibble order", "scale off by one", "missing bias", "gate and up swapped"])
-def test_the_comparison_sees_seeded_faults(fault: str, interpreted: dict[str, dict[str, Any]]) -> None:
-    for name in ("nvidia slot", "gfx950 slot", "nvidia tiled", "gfx950 sorted fused"):
-        assert interpreted[name]["faults"][fault] > 5 * INTERPRETER_TOLERANCE, name
+@pytest.mark.parametrize("name", NAMES)
+def test_the_comparison_sees_seeded_faults(name: str, fault: str, interpreted: dict[str, dict[str, Any]]) -> None:
+    assert interpreted[name]["faults"][fault] > 0.04
 
 
 def test_reference_against_a_loop_over_tokens() -> None:
