@@ -68,7 +68,7 @@ def test_the_record_names_what_was_measured(record: tuple[Store, Record]) -> Non
     assert found.vllm.tree[:12] in found.server.version
     assert {"vllm", "lm_eval", "python", "torch"} <= set(found.versions)
     assert found.timing is not None
-    assert found.timing.before_s + found.timing.after_s < 2
+    assert min(found.timing.before_s, found.timing.after_s) >= 0 and found.timing.client_s > 0
     raw = json.loads(gzip.decompress(store.raw(found.id, CLIENT)))
     assert check(raw, found.scenario) == [], "and the checks still pass on the raw answer"
 

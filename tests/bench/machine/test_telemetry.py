@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -51,12 +52,23 @@ def test_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "amd.json").write_text(json.dumps(AMD))
     tool(tmp_path, "amd-smi", f"while read -r line; do echo \"$line\"; done < {tmp_path / 'amd.json'}; cat {tmp_path / 'amd.json'}")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with Sampler() as sampler:
-        time.sleep(2.6)
+    asked_after: list[float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            asked_after.append(timeout)
+            return super().wait(0.0)
+
+    with Sampler(_stop=Stop()) as sampler:
+        deadline = time.monotonic() + 300
+        while len(asked_after) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
     summary = sampler.summary()
     assert summary is not None
     assert (summary.tool, summary.gpus["0"]["power_w"]) == ("amd-smi", (1012, 1012, 1012))
-    assert 2 <= summary.samples <= 4
+    assert summary.samples == len(sampler.readings) >= 3
+    assert all(0 <= seconds <= number + 1 for number, seconds in enumerate(asked_after)), "the next whole second, and never one that is past"
     assert [json.loads(json.loads(line)["words"]) for line in (sampler.raw() or b"").splitlines()] == [AMD] * len(sampler.lines)
 
 
@@ -71,8 +83,9 @@ def test_without_a_tool_there_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_tool_that_fails_or_hangs_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     tool(tmp_path, "rocm-smi", f"exec {code}" if code.startswith("sleep") else code)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    started = time.monotonic()
-    with Sampler() as sampler:
+    sampler = Sampler()
+    with sampler:
+        assert sampler._thread is not None
         time.sleep(0.5)
-    assert time.monotonic() - started < 5
+    assert not sampler._thread.is_alive(), "its end was waited for, and came: the tool that sleeps for ten minutes was killed"
     assert sampler.summary() is None

@@ -6,6 +6,7 @@ import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,9 @@ from tunefork.base import program
 from tunefork.base.errors import ServeError
 from tunefork.base.program import Finished, run_program
 from tunefork.bench.load import client_vllm
-from tunefork.bench.machine import host
 from tunefork.bench.profiles import rules
 from tunefork.bench.records.store import Store
+from tunefork.bench.run import measure as measure_module
 from tunefork.bench.run.measure import Measurement, measure
 
 
@@ -27,29 +28,47 @@ def shared(tmp_path: Path, answer: dict[str, Any]) -> Measurement:
                        client=lambda target, one, folder, timeout_s: (Finished(0, 0.001), answer, []))
 
 
-def test_the_tools_own_cost_is_under_two_seconds(shared: Measurement, target, scenario, tmp_path: Path) -> None:
-    host.host()
-    started = time.monotonic()
-    record = measure(shared, target, scenario, None, tmp_path / "a")
-    assert time.monotonic() - started < 2
+def test_the_clients_time_is_not_the_tools_own(shared: Measurement, target, scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that only the client and the steps around it move: 1 s before it, 100 s in it, 2 s of checks after it."""
+    now = 1000.0
+    monkeypatch.setattr("tunefork.bench.run.measure.time", SimpleNamespace(monotonic=lambda: now))
+
+    def passes(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def client(*given: Any) -> Any:
+        passes(100.0)
+        return Finished(0, 100.0), shared.client(*given)[1], []
+
+    class Folder(type(tmp_path)):  # type: ignore[misc]
+        def mkdir(self, *given: Any, **options: Any) -> None:
+            super().mkdir(*given, **options)
+            passes(1.0)
+
+    checks = measure_module.check
+    monkeypatch.setattr(measure_module, "check", lambda *given: passes(2.0) or checks(*given))
+    record = measure(replace(shared, client=client), target, scenario, None, Folder(tmp_path / "a"))
     assert record.status == "passed"
     assert record.timing is not None
-    assert record.timing.before_s + record.timing.after_s < 2
+    assert (record.timing.before_s, record.timing.client_s, record.timing.after_s) == (1.0, 100.0, 2.0)
 
 
-def test_starting_and_ending_the_client_is_in_its_time_and_under_two_seconds(tmp_path: Path) -> None:
+def test_starting_and_ending_the_client_is_in_its_time(tmp_path: Path) -> None:
     started = time.monotonic()
-    done = run_program(["/bin/sleep", "0.5"], env={}, cwd=tmp_path, log=tmp_path / "log", deadline_s=20)
-    assert done.exit_code == 0
-    assert time.monotonic() - started - 0.5 < 2
+    done = run_program(["/bin/sleep", "0.5"], env={}, cwd=tmp_path, log=tmp_path / "log", deadline_s=300)
+    assert done.exit_code == 0 and not done.late
+    assert 0.5 <= done.seconds <= time.monotonic() - started
 
 
 def test_a_clock_that_jumps_changes_no_duration(shared: Measurement, target, scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hours = iter(range(0, -1000, -1))
     monkeypatch.setattr(time, "time", lambda: 1e9 + 3600 * next(hours))
+    started = time.monotonic()
     record = measure(shared, target, scenario, None, tmp_path / "a")
     assert record.timing is not None
-    assert 0 <= record.timing.before_s + record.timing.client_s + record.timing.after_s < 5
+    parts = (record.timing.before_s, record.timing.client_s, record.timing.after_s)
+    assert min(parts) >= 0 and sum(parts) <= time.monotonic() - started, "hours have passed on the wall clock alone"
     again = measure(shared, target, scenario, None, tmp_path / "b")
     assert again.id != record.id
     assert len(shared.store.ids()) == 2

@@ -44,7 +44,7 @@ def test_a_good_run(world) -> None:
     assert record.trees[0].commit == "b" * 40
     assert record.trees[0].patches == ("one", "two")
     assert record.timing is not None
-    assert record.timing.before_s + record.timing.after_s < 2
+    assert min(record.timing.before_s, record.timing.after_s) >= 0 and record.timing.client_s > 0
     assert {"client.json.gz", "client.log", "lm_eval.json"} <= set(world.store.files(record.id))
     # By hand: 10 requests one after another, each 50 ms + 31 x 10 ms = 360 ms for 64 + 32 tokens.
     assert first["score"]["tput_per_gpu"] == pytest.approx(96 / 0.36)

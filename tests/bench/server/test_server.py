@@ -213,12 +213,10 @@ def heeds_ctrl_c() -> Iterator[None]:
 
 @pytest.mark.usefixtures("heeds_ctrl_c")
 def test_a_second_ctrl_c_while_stopping_kills_at_once(fake: Fake, tmp_path: Path) -> None:
-    server = make(fake("stubborn"), tmp_path, grace_s=30.0)
+    server = make(fake("stubborn"), tmp_path, grace_s=3600.0)  # far beyond this test's time limit
     server.start()
     impatient = subprocess.Popen(["sh", "-c", f"sleep 0.7; kill -INT {os.getpid()}"])
-    started = time.monotonic()
     server.stop()
     impatient.wait()
-    assert time.monotonic() - started < 10
     assert server.stopped is not None
     assert server.stopped.killed == 1

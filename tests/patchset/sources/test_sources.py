@@ -167,17 +167,15 @@ def test_a_second_time_costs_no_network_and_no_lock(world: World, monkeypatch: p
     first = world.obtain()
     world.map(None)
     monkeypatch.setattr(sources, "held", lambda *args: pytest.fail("it locked"))
-    start = time.monotonic()
+    for name in ("_from_git", "_from_sdist"):
+        monkeypatch.setattr(sources, name, lambda *args: pytest.fail("it fetched"))
     assert world.obtain() == first
-    assert time.monotonic() - start < 0.25
     assert len(world.said) == 1
 
 
 def test_without_git_the_source_distribution_gives_the_same_tree(world: World) -> None:
     world.map(None)
-    start = time.monotonic()
     source = world.obtain()
-    assert time.monotonic() - start < 30
     assert source.kind == "sdist"
     world.check(source)
     assert world.said[0].startswith("demo: git does not answer (")
@@ -257,9 +255,7 @@ def test_a_remote_that_never_answers_is_given_up(world: World, monkeypatch: pyte
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         world.config.write_text(f'[url "http://127.0.0.1:{port}/x"]\n\tinsteadOf = {ADDRESS}\n')
-        start = time.monotonic()
-        source = world.obtain()
-    assert time.monotonic() - start < 10
+        source = world.obtain()  # or the test's own time limit ends it
     assert source.kind == "sdist"
     assert world.said[0] == "demo: git does not answer (no answer within 1 s); taking the source distribution"
 
