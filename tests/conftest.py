@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 STARTED_WITH = dict(os.environ)
 
@@ -31,6 +33,20 @@ def restore() -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Test modules have been imported."""
     restore()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def commands_keep_their_help_option() -> Iterator[None]:
+    """A command that a test calls without build.py around it gets build.py's `-h` too: click keeps the help option of a command's first call
+    for the rest of the process, and `build.py COMMAND -h` would be unknown to every later test."""
+    alone = CliRunner.invoke
+
+    def invoke(self: CliRunner, cli: Any, args: Any = None, **extra: Any) -> Any:
+        return alone(self, cli, args, **{"help_option_names": ["-h", "--help"], **extra})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CliRunner, "invoke", invoke)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import json
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from tunefork.base import errors
 from tunefork.cli import main as module
@@ -37,6 +38,19 @@ def test_no_command_prints_help(words: list[str], capsys: pytest.CaptureFixture[
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "-h"]) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 5
+
+
+def test_a_command_called_alone_first_still_explains_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many tests do, in whatever order."""
+
+    @click.command()
+    def status() -> None:
+        """Say what is."""
+
+    monkeypatch.setattr(module.Commands, "get_command", lambda self, ctx, name: status)
+    assert CliRunner().invoke(status, []).exit_code == 0
+    assert main(["status", "-h"]) == 0
+    assert "Say what is." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
