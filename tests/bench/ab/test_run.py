@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -39,8 +41,12 @@ def test_a_slower_arm_is_worse_and_equal_arms_are_not(root: Path, bench: Any) ->
     assert slower["verdict"] == "worse"
     for one in slower["scenarios"]:
         assert (one["pairs"], one["rejected"], one["verdict"]) == (4, [], "worse")
-        assert 1.5 < one["lo"] < one["ratio"] < one["hi"] < 4
+        assert 1 < one["lo"] < one["ratio"] < one["hi"]
     found = records(root)
+    for one in slower["scenarios"]:
+        logs = {arm: [math.log(made.metrics["median_tpot_ms"]) for made in found if made.labels["arm"] == arm and made.scenario.conc == one["conc"]]
+                for arm in "AB"}
+        assert one["ratio"] == pytest.approx(math.exp(statistics.mean(logs["B"]) - statistics.mean(logs["A"])), rel=1e-6), "of what was measured"
     assert len(found) == 4 * 2 * 2
     assert len({one.trial for one in found}) == 8, "a trial is one server start"
     by_pair = {(one.labels["pair"], one.scenario.conc): set() for one in found}
@@ -50,8 +56,10 @@ def test_a_slower_arm_is_worse_and_equal_arms_are_not(root: Path, bench: Any) ->
     order = [one.labels["arm"] for one in sorted(found, key=lambda one: int(one.labels["position"])) if one.scenario.conc == 1]
     assert "".join(order) in ("ABBABAAB", "BAABABBA")
 
+    # A loaded machine may leave too wide an interval for "no difference" (test_judge.py has that verdict); no load makes one arm the worse one.
     same = here.outcome(bench(here.server_command(4), here.server_command(4), "--pairs", "4", "--metric", "median_tpot_ms", "--threshold", "0.5"))
-    assert same["verdict"] == "no difference", same
+    assert same["verdict"] in ("no difference", "inconclusive"), same
+    assert all(one["lo"] < 1.5 for one in same["scenarios"]), same
 
 
 def test_more_pairs_later_keep_those_that_are_there(root: Path, bench: Any) -> None:
