@@ -50,6 +50,13 @@ def commands_keep_their_help_option() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def random_numbers_are_the_same() -> None:
+    """torch's own generator starts anywhere: a test that draws from it would see other numbers in every run and in every order."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def environment_is_restored() -> Iterator[None]:
     """Whatever a test or what it imports sets is gone after it."""
     yield
