@@ -32,22 +32,21 @@ def fake(tmp_path: Path, port: int) -> Callable[[str], ServeCommand]:
     return command
 
 
-def fakes() -> list[psutil.Process]:
-    """All living processes of fake servers, orphans included."""
+def fakes(port: int) -> list[psutil.Process]:
+    """All living processes of the fake server on a port, orphans included: another run of these tests has fakes of its own."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
-        line = " ".join(process.info["cmdline"] or ())
-        if ("fake_server.py" in line or "orphan-of-fake" in line) and process.info["status"] != psutil.STATUS_ZOMBIE:
+        words = process.info["cmdline"] or []
+        if str(port) in words and any(word == str(FAKE) or word == "orphan-of-fake" for word in words) and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
+def nothing_left(port: int) -> Iterator[None]:
     """Every test must leave no process behind, whatever it tests."""
-    before = {process.pid for process in fakes()}
     yield
-    left = [process for process in fakes() if process.pid not in before]
+    left = fakes(port)
     for process in left:
         process.kill()
     assert not left, f"left behind: {left}"

@@ -17,7 +17,7 @@ from threading import Timer
 
 ORPHAN = ("import signal, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
           "time.sleep(600)")
-PARENT = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {ORPHAN!r}, 'orphan-of-fake'], start_new_session=True)"
+PARENT = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {ORPHAN!r}, 'orphan-of-fake', sys.argv[1]], start_new_session=True)"
 
 
 def handler(model: str) -> type[BaseHTTPRequestHandler]:
@@ -60,7 +60,7 @@ def main() -> None:
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, signal.SIG_IGN)
     if behaviour == "brood":
-        subprocess.run([sys.executable, "-c", PARENT], check=True)
+        subprocess.run([sys.executable, "-c", PARENT, str(port)], check=True)
     server = HTTPServer(("127.0.0.1", port), handler("someone-else" if behaviour == "other" else model))
     if behaviour == "late":
         Timer(1.5, server.shutdown).start()

@@ -66,13 +66,30 @@ def until(process: subprocess.Popen[str], word: str) -> list[str]:
     raise AssertionError(f"{word!r} was never said:\n" + "\n".join(lines))
 
 
+CURL = """#!{python}
+import sys, urllib.request
+url, _, header, _, data = sys.argv[1:]
+assert sys.argv[2::2] == ["-H", "-d"]
+print(urllib.request.urlopen(urllib.request.Request(url, data.encode(), dict([header.split(": ")]))).read().decode())
+"""
+
+
+def pasted(line: str, folder: Path) -> str:
+    """What a shell says to a line with curl in it, where curl need not be installed."""
+    folder.mkdir()
+    (folder / "curl").write_text(CURL.format(python=sys.executable))
+    (folder / "curl").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(line, shell=True, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_foreground_until_stopped(serve: Serve, port: int, tmp_path: Path, how: signal.Signals) -> None:
     process = serve("good", "--port", str(port))
     said = until(process, "try: curl")
     assert said[0].startswith("starting vLLM 0.29.0+fake (all) for profile smoke; log: ")
     assert said[-2].startswith(f"ready: http://127.0.0.1:{port}  model tiny  variant all  vllm 0.29.0+fake")
-    shown = subprocess.run(said[-1].split("try: ")[1], shell=True, capture_output=True, text=True, check=True).stdout
+    shown = pasted(said[-1].split("try: ")[1], tmp_path / "bin")
     assert json.loads(shown)["choices"][0]["text"] == "This is a story of!", "the line to paste works"
     process.send_signal(how)
     rest = until(process, "stopped in")
