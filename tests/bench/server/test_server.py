@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from tunefork.base import ports
 from tunefork.base.errors import ServeError
 from tunefork.base.guarded import alive
+from tunefork.bench.server import server as server_module
 from tunefork.bench.server.command import ServeCommand
 from tunefork.bench.server.server import Server
 
@@ -74,10 +76,19 @@ def test_a_server_that_is_never_ready_is_given_up_and_stopped(fake: Fake, tmp_pa
 
 
 def test_the_wait_is_told_with_the_logs_last_line(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunefork.bench.server.server.PROGRESS_S", (0.3, 0.6))
+    """By a clock that stands still until the server has said something, then moves a tenth at every look."""
     said: list[str] = []
     server = make(fake("mute"), tmp_path, ready_timeout_s=1.5)
     server.say = said.append
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.1 * (server.log.is_file() and "starting as mute" in server.log.read_text())
+        return now
+
+    monkeypatch.setattr(server_module, "PROGRESS_S", (0.3, 0.6))
+    monkeypatch.setattr(server_module, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
     with pytest.raises(ServeError), server:
         pass
     assert len(said) == 2
@@ -158,6 +169,7 @@ def test_stop_works_when_the_guardian_was_killed(fake: Fake, tmp_path: Path) -> 
 PARENT = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from tunefork.bench.server.command import ServeCommand
 from tunefork.bench.server.server import Server
 command = ServeCommand(argv=tuple(sys.argv[3:]), env={}, unset=(), cwd=Path(sys.argv[1]), host="127.0.0.1",
