@@ -112,12 +112,16 @@ def compile_request(request: Request, cache: Path) -> Compiled:
     if (place / "facts.json").is_file():
         about = json.loads((place / "facts.json").read_text())
         return Compiled(text=(place / "kernel.amdgcn").read_text(), key=key, **about)
-    compiled = _compile(request, key)
+    import triton
+
+    done = build(request)
+    compiled = Compiled(request.name, key, done.asm["amdgcn"], done.metadata.shared, done.metadata.num_warps, triton.__version__)
     _store(place, compiled)
     return compiled
 
 
-def _compile(request: Request, key: str) -> Compiled:
+def build(request: Request) -> Any:
+    """Triton's own result: ``.asm["amdgcn"]`` the text, ``.asm["hsaco"]`` the code object. Errors: CompileFailed with Triton's message."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -135,11 +139,9 @@ def _compile(request: Request, key: str) -> Compiled:
     source = ASTSource(fn=kernel, signature=signature, constexprs=dict(request.constexprs), attrs=attrs)
     try:
         target = GPUTarget("hip", "gfx950", WARP_SIZE)
-        done = triton.compile(source, target=target, options=dict(request.options))
+        return triton.compile(source, target=target, options=dict(request.options))
     except Exception as error:  # Triton raises many kinds; all mean that this kernel has no gfx950 code
         raise CompileFailed(f"{request.name}: {type(error).__name__}: {error}") from error
-    about = done.metadata
-    return Compiled(kernel.__name__, key, done.asm["amdgcn"], about.shared, about.num_warps, triton.__version__)
 
 
 def _store(place: Path, compiled: Compiled) -> None:
