@@ -1,7 +1,7 @@
 """Our MoE kernel as a patch that adds it to AITER, made from kernels/: ``python -m tools.vendor [--check]``.
 
-Writes patches/aiter/tunefork-moe.patch: the modules of kernels/moe_a16w4 and kernels/mxfp4 as they are, except that their imports name
-the package's place in AITER, and a line that says where to edit. Then `python build.py patch lock aiter` records it. ``--check`` writes
+Writes patches/aiter/tunefork-moe.patch: kernels/arch.py and the modules of kernels/moe_a16w4 and kernels/mxfp4 as they are, except that
+their imports name the package's place in AITER, and a line that says where to edit. Then `python build.py patch lock aiter` records it. ``--check`` writes
 nothing and ends with 1 where the patch holds something else; tests/patches/test_tunefork_moe.py does the same.
 """
 
@@ -20,6 +20,7 @@ from tunefork.patchset.series.mail import read
 NAME = "tunefork-moe"
 PACKAGE = "aiter/ops/triton/moe/tunefork"
 LEFT_OUT = {"moe_a16w4": {"reference"}, "mxfp4": set[str]()}
+ALONE = ("arch",)
 TABLE = "moe_a16w4/configs/gfx950.json"
 IMPORTS = {"tunefork.kernels": PACKAGE.replace("/", "."), "tunefork.base.errors": PACKAGE.replace("/", ".") + ".errors"}
 HEADER = "# SPDX-License-Identifier: Apache-2.0\n# Generated from Tunefork's kernels/{source}; edit it there.\n"
@@ -36,8 +37,8 @@ class BadInput(ValueError):
 
 
 def modules(kernels: Path) -> list[str]:
-    """The modules that are vendored, as "moe_a16w4.kernel"."""
-    return sorted(f"{part}.{path.stem}" for part, out in LEFT_OUT.items() for path in (kernels / part).glob("*.py") if path.stem not in out)
+    """The modules that are vendored, as "arch" or "moe_a16w4.kernel"."""
+    return sorted([*ALONE, *(f"{part}.{path.stem}" for part, out in LEFT_OUT.items() for path in (kernels / part).glob("*.py") if path.stem not in out)])
 
 
 def vendored(kernels: Path) -> dict[str, str]:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 import triton
 
+from tunefork.kernels.model import GPT_OSS_120B
+
 SWIZZLED = "CDNA4_SCALE"
 PAD = 256
 E2M1 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], dtype=torch.float32)
@@ -38,8 +40,8 @@ class Case:
     pad: bool = False
     dirty: bool = False
     gammas: bool = False
-    experts: int = 128
-    top_k: int = 4
+    experts: int = GPT_OSS_120B.experts
+    top_k: int = GPT_OSS_120B.topk
     route: str = "random"
     seed: int = 0
     force: dict[str, Any] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from studies.a16w4.case import SWIZZLED, Case
+from tunefork.kernels.model import GPT_OSS_120B
 
 PATCHES = (
     "a16w4-split-k-tail",
@@ -19,7 +20,7 @@ PATCHES = (
     "a16w4-unpadded",
     "a16w4-dead-rows",
 )
-HIDDEN = INTERMEDIATE = 2880
+HIDDEN, INTERMEDIATE = GPT_OSS_120B.hidden, GPT_OSS_120B.intermediate
 
 
 def gate_up(tp: int, tokens: int) -> Case:
@@ -40,7 +41,7 @@ def forced(split: int, *cases: Case) -> list[Case]:
 
 SMALL = Case(3, 96, 360, gate_up=False, pad=True, experts=4, top_k=2)
 """Three tokens on four experts: 1 or 2 live rows of 16, K with a tail, the last tile of columns incomplete."""
-TAILS = both_layouts(replace(SMALL, dirty=True), replace(SMALL, n=90, k=2880, gate_up=True, tokens=1, dirty=True))
+TAILS = both_layouts(replace(SMALL, dirty=True), replace(SMALL, n=90, k=HIDDEN, gate_up=True, tokens=1, dirty=True))
 TALL = both_layouts(
     *(Case(tokens, 512, 360, gate_up=False, pad=True, experts=2, top_k=2) for tokens in (30, 50)),
     *(Case(tokens, 352, 320, gate_up=True, pad=True, experts=2, top_k=2) for tokens in (30, 50)),

@@ -13,8 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tunefork.kernels.arch import SM90
+from tunefork.kernels.model import GPT_OSS_120B as MODEL
+
 ROOT = Path(__file__).resolve().parents[2]
-HIDDEN, INTERMEDIATE, EXPERTS, TOPK = 2880, 2880, 128, 4
+HIDDEN, INTERMEDIATE, EXPERTS, TOPK = MODEL.hidden, MODEL.intermediate, MODEL.experts, MODEL.topk
 PREFILLS = (1025, 1026, 1040, 2048, 2050, 2056, 3072, 3073, 3080, 4096, 4095, 4088)
 
 
@@ -31,7 +34,7 @@ def run(tokens: Iterator[int]) -> None:
     from tunefork.kernels.moe_a16w4 import Weights, fused_moe
     from tunefork.kernels.mxfp4 import FragmentLayout
 
-    first, second = FragmentLayout("nvidia", 2 * INTERMEDIATE, HIDDEN, interleaved=True), FragmentLayout("nvidia", HIDDEN, INTERMEDIATE)
+    first, second = FragmentLayout(SM90.name, 2 * INTERMEDIATE, HIDDEN, interleaved=True), FragmentLayout(SM90.name, HIDDEN, INTERMEDIATE)
 
     def tensors(layout: FragmentLayout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         words = torch.randint(-(1 << 31), 1 << 31, (EXPERTS, layout.strips * layout.strip_words), dtype=torch.int32, device="cuda")

@@ -10,7 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-VOCABULARY = 201_088
+from tunefork.kernels.model import GPT_OSS_120B as MODEL
+
+VOCABULARY = MODEL.vocabulary
 SPECIAL = {199998: "<|startoftext|>", 199999: "<|endoftext|>", 200002: "<|return|>", 200003: "<|constrain|>", 200005: "<|channel|>",
            200006: "<|start|>", 200007: "<|end|>", 200008: "<|message|>", 200012: "<|call|>"}
 
@@ -18,9 +20,10 @@ SPECIAL = {199998: "<|startoftext|>", 199999: "<|endoftext|>", 200002: "<|return
 def config(layers: int) -> dict[str, Any]:
     """config.json of openai/gpt-oss-120b with ``layers`` layers."""
     return {
-        "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "num_hidden_layers": layers, "hidden_size": 2880,
-        "intermediate_size": 2880, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64, "num_local_experts": 128,
-        "num_experts_per_tok": 4, "experts_per_token": 4, "vocab_size": VOCABULARY, "attention_bias": True, "attention_dropout": 0.0,
+        "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "num_hidden_layers": layers, "hidden_size": MODEL.hidden,
+        "intermediate_size": MODEL.intermediate, "num_attention_heads": MODEL.heads, "num_key_value_heads": MODEL.kv_heads,
+        "head_dim": MODEL.head_dim, "num_local_experts": MODEL.experts,
+        "num_experts_per_tok": MODEL.topk, "experts_per_token": MODEL.topk, "vocab_size": VOCABULARY, "attention_bias": True, "attention_dropout": 0.0,
         "hidden_act": "silu", "swiglu_limit": 7.0, "rms_norm_eps": 1e-5, "sliding_window": 128, "tie_word_embeddings": False, "use_cache": True,
         "layer_types": [("sliding_attention", "full_attention")[i % 2] for i in range(layers)], "max_position_embeddings": 131072,
         "initial_context_length": 4096, "initializer_range": 0.02, "rope_theta": 150000, "router_aux_loss_coef": 0.9, "output_router_logits": False,
@@ -56,7 +59,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--layers", type=int, default=36)
+    parser.add_argument("--layers", type=int, default=MODEL.layers)
     words = parser.parse_args()
     write(words.folder, words.layers)
 

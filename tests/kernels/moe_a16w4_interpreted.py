@@ -97,14 +97,14 @@ def case(name: str, arch: str, config: LayerConfig, tokens: int, live: int | Non
 
 def main() -> None:
     g = GemmConfig
-    for arch, bm in (("nvidia", 8), ("gfx950", 16)):
+    for arch, bm in (("sm90", 8), ("gfx950", 16)):
         case(f"{arch} slot", arch, LayerConfig("slot", g(1, 2, 1, bm), g(1, 4, 2, bm, ahead=False)), 1)
         case(f"{arch} slot split", arch, LayerConfig("slot", g(2, 1, 1, bm, split=2), g(1, 4, 4, bm)), 2, live=1)
         case(f"{arch} sorted fused", arch, LayerConfig("sorted", g(2, 1, 2, bm), g(2, 2, 2, bm), fused=True), 3)
         case(f"{arch} sorted mapped", arch, LayerConfig("sorted", g(2, 1, 2, bm), g(2, 2, 4, bm)), 3, mapped=True)
-    case("nvidia tiled", "nvidia", LayerConfig("sorted", g(4, 1, 1, 16, ahead=False, tiled=True), g(4, 1, 2, 16, ahead=False, tiled=True)), 5)
+    case("sm90 tiled", "sm90", LayerConfig("sorted", g(4, 1, 1, 16, ahead=False, tiled=True), g(4, 1, 2, 16, ahead=False, tiled=True)), 5)
     up, down = (g(4, 1, r, 32, ahead=False, tiled=True, rest=16) for r in (1, 2))
-    case("nvidia tiled rest", "nvidia", LayerConfig("sorted", up, down), 18)
+    case("sm90 tiled rest", "sm90", LayerConfig("sorted", up, down), 18)
 
 
 if __name__ == "__main__":

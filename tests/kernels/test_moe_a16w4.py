@@ -21,7 +21,7 @@ from tunefork.kernels.moe_a16w4.weights import prepare_weights, restore_weights
 from tunefork.kernels.mxfp4 import dequantize
 
 TPS = (360, 720, 1440, 2880)
-NAMES = [f"{arch} {kind}" for arch in ("nvidia", "gfx950") for kind in ("slot", "slot split", "sorted fused", "sorted mapped")] + ["nvidia tiled", "nvidia tiled rest"]
+NAMES = [f"{arch} {kind}" for arch in ("sm90", "gfx950") for kind in ("slot", "slot split", "sorted fused", "sorted mapped")] + ["sm90 tiled", "sm90 tiled rest"]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_swiglu_clamps_both_sides_and_keeps_nan() -> None:
     assert abs(float(got[2])) < 1e-6 and got[3].isnan()
 
 
-@pytest.mark.parametrize("arch", ["nvidia", "gfx950"])
+@pytest.mark.parametrize("arch", ["sm90", "gfx950"])
 def test_preparing_weights_is_undone_exactly(arch: str) -> None:
     weights = tiny()
     assert all(torch.equal(a, b) for a, b in zip(restore_weights(prepare_weights(*weights, arch=arch)), weights, strict=True))
@@ -126,7 +126,7 @@ def test_wrong_inputs_are_named_before_anything_is_launched(change: dict[str, An
         fused_moe(**{**given, **change})
 
 
-@pytest.mark.parametrize("arch", ["nvidia", "gfx950"])
+@pytest.mark.parametrize("arch", ["sm90", "gfx950"])
 @pytest.mark.parametrize("inter", TPS)
 def test_the_table_covers_every_size_legally_and_small_m_takes_three_launches(arch: str, inter: int) -> None:
     shape = MoeShape(2880, inter, 128)
@@ -135,7 +135,7 @@ def test_the_table_covers_every_size_legally_and_small_m_takes_three_launches(ar
             config = pick(arch, shape, tokens, mapped)
             assert illegal(config, shape, tokens, arch, mapped) is None
             launches = len(plan(Case(arch, shape, tokens, 128, has_map=mapped), config))
-            assert launches <= (3 if tokens <= 64 and not mapped else 6 if arch == "nvidia" else 5)
+            assert launches <= (3 if tokens <= 64 and not mapped else 6 if arch == "sm90" else 5)
             assert all(count > 0 for count, _ in buffers(Case(arch, shape, tokens, 128), config).values())
 
 
@@ -147,7 +147,7 @@ def test_gfx950_fills_the_chip_at_one_token() -> None:
 
 def test_every_row_says_where_it_comes_from() -> None:
     assert all(row.source.startswith("modelled") for row in table("gfx950"))
-    assert all("H200" in row.source for row in table("nvidia"))
+    assert all("H200" in row.source for row in table("sm90"))
 
 
 @pytest.mark.parametrize(("change", "match"), [
@@ -161,15 +161,15 @@ def test_every_row_says_where_it_comes_from() -> None:
 ])  # fmt: skip
 def test_illegal_configurations_are_refused_with_the_reason(change: dict[str, Any], match: str) -> None:
     config = replace(LayerConfig("sorted", GemmConfig(1, 4, 1, 8), GemmConfig(1, 4, 1, 8)), **change)
-    assert match in str(illegal(config, MoeShape(2880, 360, 128), 100, "nvidia"))
+    assert match in str(illegal(config, MoeShape(2880, 360, 128), 100, "sm90"))
 
 
 def test_launches_overlap_on_nvidia_only() -> None:
     config = LayerConfig("sorted", GemmConfig(1, 4, 1, 16), GemmConfig(1, 4, 1, 16), overlap=True)
     shape = MoeShape(2880, 360, 128)
-    assert illegal(config, shape, 100, "nvidia") is None
-    assert "nvidia only" in str(illegal(config, shape, 100, "gfx950"))
-    steps = plan(Case("nvidia", shape, 100, 128), config)
+    assert illegal(config, shape, 100, "sm90") is None
+    assert "sm90 only" in str(illegal(config, shape, 100, "gfx950"))
+    steps = plan(Case("sm90", shape, 100, 128), config)
     # The first launch of a layer waits for all before it: it follows a layer that may still read the shared workspace.
     assert [step.options.get("launch_pdl", False) for step in steps] == [False, *[True] * (len(steps) - 1)]
-    assert not any(step.constants["OVERLAP"] for step in plan(Case("nvidia", shape, 100, 128, asm=False), config))
+    assert not any(step.constants["OVERLAP"] for step in plan(Case("sm90", shape, 100, 128, asm=False), config))

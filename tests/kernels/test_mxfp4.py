@@ -47,7 +47,7 @@ def test_quantize_takes_the_nearest_value_and_saturates(numbers: list[float]) ->
     assert torch.allclose((back.double() - dense.double()).abs(), best, rtol=0, atol=1e-30)
 
 
-@pytest.mark.parametrize("arch", ["nvidia", "gfx950"])
+@pytest.mark.parametrize("arch", ["sm90", "gfx950"])
 @pytest.mark.parametrize("cols", [8, 24, 40, 104, 128, 136, 360, 720, 1440, 2880])
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_layout_has_an_exact_inverse_and_pads_nothing(arch: str, cols: int, interleaved: bool) -> None:
@@ -61,10 +61,10 @@ def test_layout_has_an_exact_inverse_and_pads_nothing(arch: str, cols: int, inte
 
 def test_wide_scales_are_stored_as_they_are_and_narrow_ones_biased() -> None:
     values, scales = random_plain(1, 16, 128, top=255)
-    wide = FragmentLayout("nvidia", 16, 128, wide=True)
+    wide = FragmentLayout("sm90", 16, 128, wide=True)
     _, packed = pack_matrix(values, scales, wide)
     assert torch.equal(packed.sort().values, scales.flatten(1).sort().values)
-    _, packed = pack_matrix(values, scales.clamp(max=128), FragmentLayout("nvidia", 16, 128))
+    _, packed = pack_matrix(values, scales.clamp(max=128), FragmentLayout("sm90", 16, 128))
     assert torch.equal(packed.sort().values, scales.clamp(max=128).flatten(1).sort().values + SCALE_BIAS)
 
 
@@ -86,4 +86,4 @@ def test_what_cannot_be_stored_is_refused() -> None:
     values, scales = random_plain(1, 16, 128)
     scales[0, 3, 1] = 255
     with pytest.raises(BadInput, match="255"):
-        pack_matrix(values, scales, FragmentLayout("nvidia", 16, 128))
+        pack_matrix(values, scales, FragmentLayout("sm90", 16, 128))

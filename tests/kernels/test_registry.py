@@ -8,7 +8,7 @@ from tunefork.kernels.moe_a16w4.config import table
 from tunefork.kernels.registry import shipped, variants
 
 
-@pytest.mark.parametrize("arch", ["gfx950", "nvidia"])
+@pytest.mark.parametrize("arch", ["gfx950", "sm90"])
 def test_rows_are_named_once_and_describe_every_argument(arch: str) -> None:
     rows = list(variants(arch))
     labels = [(row.kernel, row.config, row.shape) for row in rows]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vllm_overrides.capture.cost import ByteModel, GptOss, TableModel, read_table
+from tunefork.kernels.model import GPT_OSS_120B
+from vllm_overrides.capture.cost import ByteModel, TableModel, read_table
 from vllm_overrides.errors import OverrideError
 
 
@@ -16,19 +17,19 @@ from vllm_overrides.errors import OverrideError
 def test_experts_and_bytes_as_counted(rows: int, hit: float, megabytes: float) -> None:
     model = ByteModel()
     assert model.experts_hit(rows) == pytest.approx(hit, rel=0.02)
-    assert model.experts_hit(rows) * GptOss().expert_bytes() / 1e6 == pytest.approx(megabytes, rel=0.02)
+    assert model.experts_hit(rows) * GPT_OSS_120B.expert_bytes() / 1e6 == pytest.approx(megabytes, rel=0.02)
 
 
 def test_the_whole_model_weighs_what_its_checkpoint_does() -> None:
     """GPT-OSS-120B's published checkpoint is 60.8 GiB, of which the embedding (1.16 GB) is not read in a step."""
-    every = GptOss().dense_bytes(1) + 36 * 128 * GptOss().expert_bytes() + 2 * 201088 * 2880
+    every = GPT_OSS_120B.dense_bytes(1) + 36 * 128 * GPT_OSS_120B.expert_bytes() + 2 * 201088 * 2880
     assert every / 2**30 == pytest.approx(60.8, rel=0.01)
 
 
 def test_what_every_step_reads() -> None:
     """Per layer q and o of 64 heads, k and v of 8, and the router; the head once."""
     layer = 2880 * (4096 + 512 + 512) + 4096 * 2880 + 2880 * 128
-    assert GptOss().dense_bytes(1) == 2 * (36 * layer + 201088 * 2880)
+    assert GPT_OSS_120B.dense_bytes(1) == 2 * (36 * layer + 201088 * 2880)
 
 
 def test_what_padding_reads() -> None:

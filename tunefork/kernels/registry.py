@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from tunefork.kernels.arch import GFX950
+from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4 import fused_moe, prepare_weights
 from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
 from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
 from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 
-HIDDEN, EXPERTS, TOPK = 2880, 128, 4
 _ALIGNED_INTS = ("x_stride", "out_stride", "logits_stride")
 
 
@@ -55,22 +56,22 @@ def _depth(parts: int, gemm: GemmConfig, real: int) -> int:
 @lru_cache(maxsize=64)
 def relative_error(row: Row, arch: str) -> float:
     """The row's configuration on CPU tensors, through whatever driver is active, at the smallest sizes that run all of its code."""
-    config, experts = row.config, TOPK
-    hidden = -(-_depth(config.up.wk * config.up.split, config.up, HIDDEN) // 16) * 16
-    inter = _depth(config.down.wk // TOPK if config.order == "slot" else config.down.wk, config.down, row.intermediate)
+    config, topk = row.config, MODEL.topk
+    hidden = -(-_depth(config.up.wk * config.up.split, config.up, MODEL.hidden) // 16) * 16
+    inter = _depth(config.down.wk // topk if config.order == "slot" else config.down.wk, config.down, row.intermediate)
     tokens = 1 if row.config.order == "slot" else 3
     gen = torch.Generator().manual_seed(row.tokens)
 
     def matrix(rows: int, cols: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return (torch.randint(0, 256, (experts, rows, cols // 2), dtype=torch.uint8, generator=gen),
-                torch.randint(119, 123, (experts, rows, -(-cols // 32)), dtype=torch.uint8, generator=gen),
-                torch.randn(experts, rows, generator=gen).bfloat16())
+        return (torch.randint(0, 256, (topk, rows, cols // 2), dtype=torch.uint8, generator=gen),
+                torch.randint(119, 123, (topk, rows, -(-cols // 32)), dtype=torch.uint8, generator=gen),
+                torch.randn(topk, rows, generator=gen).bfloat16())
 
     plain = (*matrix(2 * inter, hidden), *matrix(hidden, inter))
-    x, logits = torch.randn(tokens, hidden, generator=gen).bfloat16(), torch.randn(tokens, experts, generator=gen).bfloat16()
+    x, logits = torch.randn(tokens, hidden, generator=gen).bfloat16(), torch.randn(tokens, topk, generator=gen).bfloat16()
     out = torch.full((tokens, hidden), float("nan")).bfloat16()
-    fused_moe(x, logits, prepare_weights(*plain, arch), TOPK, out=out, config=row.config)
-    want = fused_moe_reference(x, logits, plain, TOPK)
+    fused_moe(x, logits, prepare_weights(*plain, arch), topk, out=out, config=row.config)
+    want = fused_moe_reference(x, logits, plain, topk)
     return float((out.float() - want).norm() / want.norm())
 
 
@@ -94,7 +95,7 @@ def _variant(step: Step, row: Row, arch: str, part: str, least_groups: int | Non
             constants.setdefault(name, None)
         elif key in POINTERS:
             signature[name] = part if key == "part" else POINTERS[key]
-            attrs[(place,)] = [["tt.divisibility", 16]] + ([["tt.pointer_range", 32]] if arch == "gfx950" else [])
+            attrs[(place,)] = [["tt.divisibility", 16]] + ([["tt.pointer_range", 32]] if arch == GFX950.name else [])
         elif key in ("alpha", "limit"):
             signature[name] = "fp32"
         else:
@@ -103,9 +104,9 @@ def _variant(step: Step, row: Row, arch: str, part: str, least_groups: int | Non
                 attrs[(place,)] = [["tt.divisibility", 16]]
     options = {"num_warps": step.warps, "num_stages": 1, **step.options}
     label = f"i{row.intermediate}-m{row.tokens}"
-    weights = ("w_ptr",) if arch == "gfx950" and "w_ptr" in signature else ()
+    weights = ("w_ptr",) if arch == GFX950.name and "w_ptr" in signature else ()
     tail, trips, wave_weights = _wave(constants) if weights else (0, 0, 0.0)
-    return Variant("moe_a16w4", function.__name__, label, f"H{HIDDEN} I{row.intermediate} E{EXPERTS} M{row.tokens}", function, signature, constants,
+    return Variant("moe_a16w4", function.__name__, label, f"H{MODEL.hidden} I{row.intermediate} E{MODEL.experts} M{row.tokens}", function, signature, constants,
                    attrs, options, step.grid, partial(relative_error, row, arch), least_groups, weights, tail, trips, wave_weights)
 
 
@@ -115,7 +116,7 @@ def variants(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Variant
     for row in rows if rows is not None else table(arch):
         least = below.get(row.intermediate, 0) + 1
         below[row.intermediate] = row.tokens
-        case = Case(arch, Shape(HIDDEN, row.intermediate, EXPERTS, TOPK), row.tokens, EXPERTS)
+        case = Case(arch, Shape(MODEL.hidden, row.intermediate, MODEL.experts, MODEL.topk), row.tokens, MODEL.experts)
         assert illegal(row.config, case.shape, row.tokens, arch) is None, row
         fewest = [step.grid[0] for step in plan(replace(case, tokens=least), row.config)] if row.config.order == "slot" else []
         for at, step in enumerate(plan(case, row.config)):
@@ -126,6 +127,6 @@ def variants(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Variant
                 yield found
 
 
-def shipped(arch: str = "gfx950") -> list[Variant]:
+def shipped(arch: str = GFX950.name) -> list[Variant]:
     """What the gate must pass."""
     return list(variants(arch))

@@ -9,10 +9,12 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tunefork.kernels.arch import GFX950
+from tunefork.kernels.model import GPT_OSS_120B, Model
 from vllm_overrides.errors import OverrideError
 
 # How rows of padding behave in the MoE. `independent`: each routes like a token of its own (the upper bound, and the default).
@@ -43,41 +45,17 @@ class Cost(Protocol):
 
 
 @dataclass(frozen=True)
-class GptOss:
-    """GPT-OSS-120B as its config.json says; weights bf16 but for the experts, which are MXFP4."""
-
-    layers: int = 36
-    hidden: int = 2880
-    intermediate: int = 2880
-    experts: int = 128
-    top_k: int = 4
-    heads: int = 64
-    kv_heads: int = 8
-    head_dim: int = 64
-    vocabulary: int = 201088
-
-    def expert_bytes(self) -> float:
-        """One expert: gate, up and down matrices, 17 bytes per 32 values (16 of FP4, 1 of scale), and bf16 biases."""
-        return 3 * self.hidden * self.intermediate * 17 / 32 + 2 * (2 * self.intermediate + self.hidden)
-
-    def dense_bytes(self, tp: int) -> float:
-        """What every step reads per GPU, in bytes: attention and head, split over ``tp`` GPUs, and the router, which is not."""
-        attention = self.hidden * (2 * self.heads + 2 * self.kv_heads) * self.head_dim
-        return 2 * (self.layers * (attention / tp + self.hidden * self.experts) + self.vocabulary * self.hidden / tp)
-
-
-@dataclass(frozen=True)
 class ByteModel:
-    """Weights read per step over bandwidth; every token picks ``top_k`` experts at random.
+    """Weights read per step over bandwidth; every token picks ``topk`` experts at random.
 
     experts hit(M) = E * (1 - (1 - k/E)^M).  The KV cache is left out: padding reads none of it.
 
     tp: GPUs that share the weights.  bandwidth: bytes per second and GPU.  padding: one of PADDINGS.
     """
 
-    shapes: GptOss = field(default_factory=GptOss)
+    shapes: Model = GPT_OSS_120B
     tp: int = 1
-    bandwidth: float = 8e12  # MI355X: 8 TB/s of HBM3E
+    bandwidth: float = GFX950.bandwidth
     padding: str = PADDINGS[0]
     eager_seconds: float = 0.0
 
@@ -89,11 +67,11 @@ class ByteModel:
 
     @property
     def source(self) -> str:
-        return f"modelled: weight bytes of GPT-OSS-120B at TP {self.tp} over {self.bandwidth / 1e12:g} TB/s, padding {self.padding}"
+        return f"modelled: weight bytes of {self.shapes.name} at TP {self.tp} over {self.bandwidth / 1e12:g} TB/s, padding {self.padding}"
 
     def experts_hit(self, rows: int) -> float:
         """Expected number of different experts that ``rows`` tokens pick in one layer."""
-        return self.shapes.experts * (1 - (1 - self.shapes.top_k / self.shapes.experts) ** rows)
+        return self.shapes.experts * (1 - (1 - self.shapes.topk / self.shapes.experts) ** rows)
 
     def seconds(self, live: int, padded: int) -> float:
         rows = padded if self.padding == "independent" else live + (padded > live)

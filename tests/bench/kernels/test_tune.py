@@ -24,7 +24,7 @@ from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, illegal, 
 COST = WaveCost(cycles=1000, busy=500, occupancy=4)
 
 
-@pytest.mark.parametrize("arch", ["gfx950", "nvidia"])
+@pytest.mark.parametrize("arch", ["gfx950", "sm90"])
 @pytest.mark.parametrize("tokens", [1, 8, 16, 64, 1024])
 def test_every_candidate_is_legal_and_comes_once(arch: str, tokens: int) -> None:
     shape = shape_of(360)
@@ -170,11 +170,11 @@ def test_a_problem_that_fails_is_named_and_the_rest_stays(tmp_path: Path, there:
     """The worker ends with exit code 1; the sweep says which problem it was, and the log why: no tool would help."""
     if not there:
         only_tool.unlink()
-    asked = sweep.Sweep("nvidia", (360,), (2,), tmp_path, static=True)
+    asked = sweep.Sweep("sm90", (360,), (2,), tmp_path, static=True)
     said: list[str] = []
-    with pytest.raises(TuneforkError, match="1 of 1 problems have no choice: nvidia-i360-m2"):
+    with pytest.raises(TuneforkError, match="1 of 1 problems have no choice: sm90-i360-m2"):
         sweep.run(asked, Local((), 1), said.append)
-    said_there = (tmp_path / "nvidia-i360-m2.log").read_text()
+    said_there = (tmp_path / "sm90-i360-m2.log").read_text()
     assert "only gfx950 can be estimated" in said_there and "llvm-mca" not in said_there
 
 

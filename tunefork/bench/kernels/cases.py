@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4 import Weights, prepare_weights
 
-HIDDEN, INTERMEDIATE, EXPERTS, TOPK = 2880, 2880, 128, 4
+HIDDEN, INTERMEDIATE, EXPERTS, TOPK = MODEL.hidden, MODEL.intermediate, MODEL.experts, MODEL.topk
 # A cycle over the rotated inputs moves at least this much, several times the L2 of an H200 (60 MB).
 CYCLE_BYTES = 512 << 20
 MAX_CALLS = 48

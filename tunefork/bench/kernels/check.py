@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from tunefork.base.errors import TuneforkError
 from tunefork.bench.kernels import cases
 from tunefork.bench.kernels.measure import TOLERANCE, Row
+from tunefork.kernels.arch import GFX950
 
 CHIP = "none: gfx950 machine code, executed on the CPU"
 NOT_TIMED = "NOT TIMED: no GPU here. Correctness was checked by executing the gfx950 machine code; no row says anything about speed."
@@ -23,9 +24,9 @@ def check(tps: Iterable[int], tokens: Iterable[int]) -> list[Row]:
 
     rows = []
     for problem in (cases.Problem(tp, count) for tp in tps for count in tokens):
-        row = next(row for row in table("gfx950") if row.intermediate == problem.intermediate and row.tokens >= problem.tokens)
+        row = next(row for row in table(GFX950.name) if row.intermediate == problem.intermediate and row.tokens >= problem.tokens)
         with on_gfx950():
-            error = relative_error(row, "gfx950")
+            error = relative_error(row, GFX950.name)
         if not error <= TOLERANCE:
             raise TuneforkError(f"the layer is wrong at {problem}: relative error {error:.2e}, at most {TOLERANCE:.0e}", "python build.py kernels gate")
         hit = cases.EXPERTS * (1 - (1 - cases.TOPK / cases.EXPERTS) ** problem.tokens)

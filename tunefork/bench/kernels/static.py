@@ -11,14 +11,15 @@ import math
 from dataclasses import dataclass
 
 from tunefork.bench.kernels import cases
+from tunefork.kernels.arch import GFX950
 from tunefork.kernels.moe_a16w4.config import GemmConfig, MoeShape
 from tunefork.kernels.moe_a16w4.plan import tiles
 
-SIMDS = 256 * 4
-CLOCKS_PER_US = 2400
+SIMDS = GFX950.cus * GFX950.simds
+CLOCKS_PER_US = GFX950.clock
 CLOCKS_PER_UNIT = 4  # llvm-mca counts a SIMD16 pass of a wave as one
 MEMORY_LATENCY_US = 1.0
-HBM_BYTES_PER_US = 8e6
+HBM_BYTES_PER_US = GFX950.bandwidth / 1e6
 CACHE_BYTES_PER_US = 20e6
 BESIDE = 0.05  # what is not the limit still counts a little, so that equals are told apart
 

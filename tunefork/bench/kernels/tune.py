@@ -18,7 +18,8 @@ from triton.runtime.jit import MockTensor
 
 from tunefork.bench.kernels import cases
 from tunefork.bench.kernels.timing import compare
-from tunefork.kernels.moe_a16w4.config import COLUMNS, GemmConfig, LayerConfig, MoeShape, illegal
+from tunefork.kernels.arch import ARCHES, GFX950, SM90
+from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, MoeShape, illegal
 from tunefork.kernels.moe_a16w4.launch import Workspace, _run, fused_moe, make_workspace, workspace_size
 from tunefork.kernels.moe_a16w4.plan import POINTERS, SORT_TOKENS, Case, Step, buffers, plan
 from tunefork.kernels.moe_a16w4.weights import Weights
@@ -62,7 +63,7 @@ SPLIT_TO = 4
 
 
 def _streams(arch: str, order: str, tokens: int) -> Iterator[GemmConfig]:
-    column = COLUMNS[arch]
+    column = ARCHES[arch].columns
     shapes = dict.fromkeys((*SLOT_SHAPES, *STREAM_SHAPES) if order == "slot" else STREAM_SHAPES)
     for bm, (wn, wk, r), (ahead, unroll) in product((column, 16) if tokens > 64 else (column,), shapes, PREFETCH):
         if bm == column or unroll <= 2:
@@ -80,13 +81,13 @@ def _rings(part: str, order: str, tokens: int) -> Iterator[GemmConfig]:
 
 def candidates(arch: str, shape: MoeShape, tokens: int) -> Iterator[Candidate]:
     """Every configuration worth compiling for this case; all are legal."""
-    orders = [order for order, wanted in (("slot", tokens <= COLUMNS[arch]), ("sorted", tokens > 4)) if wanted]
+    orders = [order for order, wanted in (("slot", tokens <= ARCHES[arch].columns), ("sorted", tokens > 4)) if wanted]
     for part, order in product(("up", "down"), orders):
-        if arch == "gfx950":
+        if arch == GFX950.name:
             found = list(_rings(part, order, tokens))
         else:
             found = list(_streams(arch, order, tokens)) if tokens <= STREAM_TO else []
-        if arch != "gfx950" and order == "sorted" and tokens >= TILED_FROM:
+        if arch != GFX950.name and order == "sorted" and tokens >= TILED_FROM:
             low = 16 if tokens <= STREAM_TO else 32
             high = 32 if tokens <= STREAM_TO else 128
             found += [GemmConfig(wn, 1, r, bm, ahead=False, tiled=True, stages=stages, rest=rest) for wn, r, bm, stages in TILED_SHAPES if low <= bm <= high
@@ -191,7 +192,7 @@ def best_layers(taken: dict[Candidate, float], shape: MoeShape, tokens: int, arc
                  for part in ("up", "down")}
         if not parts["up"] or not parts["down"]:
             continue
-        config = LayerConfig(kind[0], parts["up"][0][2], parts["down"][0][2], partial="bf16" if tokens > 256 else "fp32", overlap=arch == "nvidia")
+        config = LayerConfig(kind[0], parts["up"][0][2], parts["down"][0][2], partial="bf16" if tokens > 256 else "fp32", overlap=arch == SM90.name)
         found.append((parts["up"][0][0] + parts["down"][0][0], config))
     found = sorted(found, key=lambda pair: pair[0])[:keep]
     variants = [c for _, c in found] + [replace(c, fused=True) for _, c in found if c.order == "sorted"]

@@ -20,6 +20,7 @@ from tunefork.base.errors import BadInput, MissingTool, TuneforkError
 from tunefork.bench.kernels.journal import Journal
 from tunefork.bench.kernels.static import WaveCost, estimate, shape_of
 from tunefork.bench.kernels.tune import Candidate, best_layers, candidates
+from tunefork.kernels.arch import GFX950
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, Row
 
 CHOSEN = "chosen"
@@ -32,7 +33,7 @@ def about(arch: str, intermediate: int, tokens: int, static: bool) -> dict[str, 
 
     told = {"arch": arch, "intermediate": intermediate, "tokens": tokens, "triton": triton.__version__}
     if static:
-        return {**told, "how": "modelled", "chip": "gfx950 (none here)"}
+        return {**told, "how": "modelled", "chip": f"{GFX950.name} (none here)"}
     import torch
 
     return {**told, "how": "measured", "chip": torch.cuda.get_device_name(), "torch": torch.__version__}
@@ -59,7 +60,7 @@ def estimate_one(candidate: Candidate, intermediate: int, tokens: int, tool: Pat
 
     shape = shape_of(intermediate)
     row = Row(intermediate, tokens, candidate.layer(shape.topk), "")
-    entry = next(as_shipped(found) for found in variants("gfx950", (row,)) if found.kernel.startswith(candidate.part))
+    entry = next(as_shipped(found) for found in variants(GFX950.name, (row,)) if found.kernel.startswith(candidate.part))
     (code,) = compile_all([entry], workers=1)
     if isinstance(code, CompileFailed):
         return {"refused": code.message[:200]}
@@ -75,7 +76,7 @@ def estimate_one(candidate: Candidate, intermediate: int, tokens: int, tool: Pat
 def estimate_all(journal: Journal, arch: str, intermediate: int, tokens: int) -> None:
     from tunefork.kernels.amdgcn.model import absent, find_tool
 
-    if arch != "gfx950":
+    if arch != GFX950.name:
         raise BadInput("only gfx950 can be estimated without a GPU", "run this on the GPU to tune for")
     tool = find_tool()
     if tool is None:

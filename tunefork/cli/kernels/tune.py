@@ -17,6 +17,7 @@ import click
 from tunefork.base.errors import BadInput, MissingTool
 from tunefork.base.layout import Layout
 from tunefork.cli.output import print_json, say, table
+from tunefork.kernels.arch import GFX950
 
 TPS = (8, 4, 2, 1)
 
@@ -48,7 +49,7 @@ def tune(
         raise MissingTool("no GPU: nothing can be measured here", "python build.py kernels tune --static (estimates for gfx950), or run it on the GPU machine")
     if any(count < 1 or count > 16384 for count in tokens):
         raise BadInput(f"--tokens {', '.join(map(str, tokens))}: M goes from 1 to 16384", "leave --tokens out for the shipped buckets")
-    arch = "gfx950"
+    arch = GFX950.name
     if not static and torch.cuda.is_available():
         from tunefork.kernels.moe_a16w4.device import target
 

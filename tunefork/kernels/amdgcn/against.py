@@ -22,10 +22,11 @@ from tunefork.kernels.amdgcn.errors import CompileFailed, Gfx950Error
 from tunefork.kernels.amdgcn.gate import as_shipped
 from tunefork.kernels.amdgcn.model import MainPart, main_part
 from tunefork.kernels.amdgcn.shipped import Shipped
+from tunefork.kernels.arch import GFX950
+from tunefork.kernels.model import GPT_OSS_120B as MODEL
 
 LIMIT = 0.7
 TOKENS = 16
-HIDDEN = 2880
 PADDED = 256  # vLLM's MXFP4 loader for AITER rounds both dimensions up to this
 
 
@@ -80,9 +81,9 @@ def our_rows(tp: int, tokens: int) -> list[Shipped]:
     from tunefork.kernels import registry
     from tunefork.kernels.moe_a16w4.config import table
 
-    inter = HIDDEN // tp
-    row = next(row for row in table("gfx950") if row.intermediate == inter and row.tokens >= tokens)
-    return [as_shipped(found) for found in registry.variants("gfx950", (row,)) if found.weights]
+    inter = MODEL.intermediate // tp
+    row = next(row for row in table(GFX950.name) if row.intermediate == inter and row.tokens >= tokens)
+    return [as_shipped(found) for found in registry.variants(GFX950.name, (row,)) if found.weights]
 
 
 def ours(entry: Shipped, tool: Path, cache: Path | None) -> Modelled:
@@ -124,7 +125,7 @@ def best_of(peers: Sequence[tuple[Modelled, dict[str, Any]]]) -> tuple[Modelled,
 
 def compare(tree: Path, tool: Path, *, tps: Sequence[int] = (8, 1), tokens: int = TOKENS, native_only: bool = False, cache: Path | None = None) -> list[Beside]:
     """Both GEMMs at each TP, beside the best of AITER's kernel in ``tree``. Errors: CompileFailed, Gfx950Error."""
-    gemms = [(tp, *size) for tp in tps for size in ((2 * HIDDEN // tp, HIDDEN, True), (HIDDEN, HIDDEN // tp, False))]
+    gemms = [(tp, *size) for tp in tps for size in ((2 * MODEL.intermediate // tp, MODEL.hidden, True), (MODEL.hidden, MODEL.intermediate // tp, False))]
     cases = [aiter_cases(n, k, up, tokens, native_only) for _, n, k, up in gemms]
     found = iter([(aiter_modelled(code, tool), code) for code in aiters(tree, [case for group in cases for case in group])])
     rows = []

@@ -16,9 +16,11 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from tunefork.kernels.arch import GFX950
+from tunefork.kernels.model import GPT_OSS_120B as MODEL
+
 HOST = "aiter/ops/triton/moe/moe_op_gemm_a16w4.py"
 MODULE = "aiter.ops.triton._triton_kernels.moe.moe_op_gemm_a16w4"
-EXPERTS, TOPK = 128, 4
 POINTERS = {"Y": "*bf16", "X": "*bf16", "W": "*u8", "WMxScale": "*u8", "B": "*fp32"}
 ROUTING = ("ExptHist", "ExptOffs", "ExptOffsSum", "ExptData")
 STRIDES = ("y_k", "y_m", "x_m", "w_e", "w_n", "w_mx_e", "w_mx_n", "b_e")
@@ -43,9 +45,9 @@ def configuration(tree: Path, case: dict[str, Any]) -> dict[str, Any]:
     function = next(node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "get_kernel_config")
     scope: dict[str, Any] = {"triton": triton}
     exec(compile(ast.Module([function], []), HOST, "exec"), scope)
-    rows = case["tokens"] * TOPK
-    block = max(16, min(triton.next_power_of_2(rows // EXPERTS), 128))
-    routing = SimpleNamespace(block_m=block, n_blocks=lambda m, size: m if m <= EXPERTS else triton.cdiv(m - EXPERTS + 1, size) + EXPERTS - 1)
+    rows = case["tokens"] * MODEL.topk
+    block = max(16, min(triton.next_power_of_2(rows // MODEL.experts), 128))
+    routing = SimpleNamespace(block_m=block, n_blocks=lambda m, size: m if m <= MODEL.experts else triton.cdiv(m - MODEL.experts + 1, size) + MODEL.experts - 1)
     return dict(scope["get_kernel_config"](rows, case["n"], case["k"], routing))
 
 
@@ -60,7 +62,7 @@ def compile_case(kernel: Any, case: dict[str, Any], config: dict[str, Any]) -> d
     types |= {"N": "i32", "K": "i32", "grid_m": "i32", "grid_n": "i32", "alpha": "fp32", "limit": "fp32"}
     types |= {"GatherIndx": "*i32"} if up else {"Gammas": "*bf16"}
     values: dict[str, Any] = {f"stride_{name}": 1 for name in ("y_n", "x_k", "w_k", "w_mx_k")}
-    values |= {"APPLY_SWIGLU": up, "ACTIVATION_REDUCTION_N": 2 if up else 1, "SWIGLU_ADD_RESIDUAL": True, "N_EXPTS_ACT": TOPK}
+    values |= {"APPLY_SWIGLU": up, "ACTIVATION_REDUCTION_N": 2 if up else 1, "SWIGLU_ADD_RESIDUAL": True, "N_EXPTS_ACT": MODEL.topk}
     values |= {f"BLOCK_{axis}": config[f"block_{axis.lower()}"] for axis in "MNK"}
     values |= {"GROUP_M": config["group_m"], "XCD_SWIZZLE": config["xcd_swizzle"], "SPLIT_K": config["split_k"], "SWIZZLE_MX_SCALE": case["swizzle"]}
     values |= {"EVEN_K": tail == 0, "MASK_K_LIMIT": tail, "W_CACHE_MODIFIER": config["w_cache_modifier"], "UPCAST_INDICES": False}
@@ -73,7 +75,7 @@ def compile_case(kernel: Any, case: dict[str, Any], config: dict[str, Any]) -> d
         constexprs={(names.index(name),): value for name, value in values.items()},
         attrs={(names.index(name),): [["tt.divisibility", 16]] for name in aligned},
     )
-    done = triton.compile(source, target=GPUTarget("hip", "gfx950", 64), options={name: config[name] for name in OPTIONS})
+    done = triton.compile(source, target=GPUTarget(*GFX950.target), options={name: config[name] for name in OPTIONS})
     return {**case, "config": config, "text": done.asm["amdgcn"], "arguments": [name for name in names if name not in values]}
 
 

@@ -22,8 +22,7 @@ from typing import Any
 
 from tunefork.kernels.amdgcn.errors import CompileFailed
 from tunefork.kernels.amdgcn.shipped import Shipped
-
-WARP_SIZE = 64
+from tunefork.kernels.arch import GFX950
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def content_key(request: Request) -> str:
 def compile_request(request: Request, cache: Path) -> Compiled:
     """Compile one kernel, or read it from the cache. Errors: CompileFailed with Triton's message."""
     key = content_key(request)
-    place = cache / "gfx950" / key
+    place = cache / GFX950.name / key
     if (place / "facts.json").is_file():
         about = json.loads((place / "facts.json").read_text())
         return Compiled(text=(place / "kernel.amdgcn").read_text(), key=key, **about)
@@ -138,7 +137,7 @@ def build(request: Request) -> Any:
     }
     source = ASTSource(fn=kernel, signature=signature, constexprs=dict(request.constexprs), attrs=attrs)
     try:
-        target = GPUTarget("hip", "gfx950", WARP_SIZE)
+        target = GPUTarget(*GFX950.target)
         return triton.compile(source, target=target, options=dict(request.options))
     except Exception as error:  # Triton raises many kinds; all mean that this kernel has no gfx950 code
         raise CompileFailed(f"{request.name}: {type(error).__name__}: {error}") from error

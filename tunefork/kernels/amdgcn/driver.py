@@ -27,7 +27,8 @@ from triton.runtime.cache import get_cache_manager
 
 from tunefork.kernels.amdgcn.assembly import parse
 from tunefork.kernels.amdgcn.errors import ExecutionError
-from tunefork.kernels.amdgcn.executor.launch import LDS_BYTES, Executable, Launch, Plan, Range, launch
+from tunefork.kernels.amdgcn.executor.launch import Executable, Launch, Plan, Range, launch
+from tunefork.kernels.arch import GFX950
 
 DEVICE = 950  # its own number, so that Triton's caches do not mix with those of a real GPU 0
 SCALAR_FORMATS = {
@@ -166,12 +167,12 @@ class Utilities:
 
     def get_device_properties(self, device: int) -> dict[str, Any]:
         return {
-            "max_shared_mem": LDS_BYTES,
-            "arch": "gfx950",
-            "warpSize": 64,
-            "multiprocessor_count": 256,
-            "max_num_regs": 65536,
-            "max_threads_per_sm": 2048,
+            "max_shared_mem": GFX950.lds,
+            "arch": GFX950.name,
+            "warpSize": GFX950.lanes,
+            "multiprocessor_count": GFX950.cus,
+            "max_num_regs": 65536,  # what HIP says of one block
+            "max_threads_per_sm": GFX950.simds * GFX950.waves * GFX950.lanes,
             "cooperativeLaunch": 1,
         }
 
@@ -196,7 +197,7 @@ class Driver(DriverBase):  # type: ignore[misc] # triton has no types
         return True
 
     def get_current_target(self) -> GPUTarget:
-        return GPUTarget("hip", "gfx950", 64)
+        return GPUTarget(*GFX950.target)
 
     def get_current_device(self) -> int:
         return DEVICE

@@ -15,11 +15,8 @@ from dataclasses import dataclass
 
 from tunefork.kernels.amdgcn.assembly import Instruction, Loop, Program, parse
 from tunefork.kernels.amdgcn.compile import Compiled
+from tunefork.kernels.arch import GFX950
 
-WAVES_PER_SIMD = 8
-SIMDS = 4
-LDS_BYTES, LDS_GRANULE = 163840, 1280
-REGISTERS, REGISTER_GRANULE = 512, 8
 LOAD = re.compile(r"(global|buffer)_load_(lds_)?(\w+)$")
 LOAD_BYTES = {"dwordx4": 16, "dwordx3": 12, "dwordx2": 8, "dword": 4, "ushort": 2, "sshort": 2, "ubyte": 1, "sbyte": 1}
 
@@ -85,15 +82,15 @@ def round_up(value: int, granule: int) -> int:
 def waves_by_registers(vgprs: int, agprs: int) -> int:
     """Waves per SIMD that the unified register file holds."""
     total = round_up(vgprs, 4) + agprs if agprs else vgprs
-    return min(WAVES_PER_SIMD, REGISTERS // max(round_up(total, REGISTER_GRANULE), REGISTER_GRANULE))
+    return min(GFX950.waves, GFX950.registers // max(round_up(total, GFX950.register_granule), GFX950.register_granule))
 
 
 def waves_by_lds(lds: int, waves: int) -> int:
     """Waves per SIMD that LDS leaves room for; work-groups spread over the CU's four SIMDs."""
     if not lds:
-        return WAVES_PER_SIMD
-    groups = LDS_BYTES // round_up(lds, LDS_GRANULE)
-    return min(WAVES_PER_SIMD, groups * waves // SIMDS)
+        return GFX950.waves
+    groups = GFX950.lds // round_up(lds, GFX950.lds_granule)
+    return min(GFX950.waves, groups * waves // GFX950.simds)
 
 
 def mfma_kind(instruction: Instruction) -> str:
@@ -175,7 +172,7 @@ def loop_facts(body: Sequence[Instruction]) -> LoopFacts:
         redundant_mfma=redundant_mfma(body),
         converts=total(r"v_cvt_scalef32_"),
         loads=dict(loads),
-        load_bytes=64 * sum(int(width) * count for width, count in loads.items()),
+        load_bytes=GFX950.lanes * sum(int(width) * count for width, count in loads.items()),
         lds_reads=total(r"ds_read"),
         lds_writes=total(r"ds_write"),
     )

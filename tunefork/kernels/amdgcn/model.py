@@ -19,6 +19,7 @@ from tunefork.kernels.amdgcn.assembly import Instruction, Program
 from tunefork.kernels.amdgcn.errors import Gfx950Error
 from tunefork.kernels.amdgcn.facts import LOAD, hot_loop, loop_facts
 from tunefork.kernels.amdgcn.provenance import sources_of_loads, widths_by_argument
+from tunefork.kernels.arch import GFX950
 
 OLDEST = 22
 ITERATIONS = 100
@@ -61,7 +62,7 @@ def absent() -> str:
 def analyse(body: Sequence[Instruction], tool: Path, *, iterations: int = ITERATIONS) -> tuple[float, dict[str, float]]:
     """Cycles and resource pressure per iteration; with one iteration, latencies included. Errors: Gfx950Error with llvm-mca's message."""
     text = "\n".join(item.text for item in body if not NOT_MODELLED.match(item.mnemonic)) + "\n"
-    options = ["-mtriple=amdgcn-amd-amdhsa", "-mcpu=gfx950", f"-iterations={iterations}", "-json", "-"]
+    options = ["-mtriple=amdgcn-amd-amdhsa", f"-mcpu={GFX950.name}", f"-iterations={iterations}", "-json", "-"]
     done = subprocess.run([str(tool), *options], input=text, capture_output=True, text=True, check=False)
     if done.returncode or not done.stdout.strip():
         raise Gfx950Error(f"{tool.name} failed: {done.stderr.strip()[:400]}")
@@ -102,7 +103,7 @@ def model(program: Program, tool: Path, *, arguments: Sequence[str] = (), weight
 
 def weight_bytes(loads: Mapping[str, Mapping[str, int]], weights: Sequence[str]) -> int:
     """Bytes that one wave loads from the named arguments."""
-    return 64 * sum(int(width) * count for name in weights for width, count in loads.get(name, {}).items())
+    return GFX950.lanes * sum(int(width) * count for name in weights for width, count in loads.get(name, {}).items())
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.errors import BadInput
+from tunefork.kernels.arch import ARCHES, SM90
 
 TABLES = Path(__file__).with_name("configs")
-# Lanes per warp and the token columns of one matrix instruction, per architecture.
-LANES = {"nvidia": 32, "gfx950": 64}
-COLUMNS = {"nvidia": 8, "gfx950": 16}
-XCDS = {"nvidia": 1, "gfx950": 8}
 SINGLE_PROGRAM_TOKENS = 64
 
 
@@ -35,8 +32,8 @@ class MoeShape:
 class GemmConfig:
     """One GEMM: wn warps along N, wk along K (or along a token's experts), r strips of 16 rows per warp, bm token columns.
 
-    ahead: activations are loaded one chunk ahead of use. depth: chunks of weights a warp has under way (nvidia, not tiled, K in equal parts).
-    unroll: chunks per loop iteration. cache: modifier of the weight loads. waves: least waves per SIMD (gfx950) or programs per SM (nvidia) that the
+    ahead: activations are loaded one chunk ahead of use. depth: chunks of weights a warp has under way (sm90, not tiled, K in equal parts).
+    unroll: chunks per loop iteration. cache: modifier of the weight loads. waves: least waves per SIMD (gfx950) or programs per SM (sm90) that the
     registers must allow (0: the compiler's choice). tiled: operands shared through shared memory, `stages` chunks in flight, for many rows per
     expert; then wk is 1, and a block of at most `rest` rows takes a product that narrow (0: none does). split: programs along K, for `up` in slot
     order only.
@@ -67,7 +64,7 @@ class LayerConfig:
     """order: "slot" (M <= up.bm, no sort, two GEMMs by pair and by token) or "sorted" (expert order, then partial sums).
 
     fused: the last program of a token's tile adds its parts (no fourth launch). partial: dtype of the parts, "fp32" or "bf16".
-    overlap: each launch may start before the one before it ends and waits where it needs its results (programmatic dependent launch; nvidia only).
+    overlap: each launch may start before the one before it ends and waits where it needs its results (programmatic dependent launch; sm90 only).
     """
 
     order: str
@@ -89,8 +86,8 @@ def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped
             return f"{name}: wn, wk, r and bm must be powers of two"
         if gemm.warps > 16:
             return f"{name}: {gemm.warps} warps, at most 16"
-        if gemm.bm % COLUMNS[arch]:
-            return f"{name}: bm {gemm.bm} is no multiple of the {COLUMNS[arch]} columns of a matrix instruction"
+        if gemm.bm % ARCHES[arch].columns:
+            return f"{name}: bm {gemm.bm} is no multiple of the {ARCHES[arch].columns} columns of a matrix instruction"
         if gemm.unroll < 1 or gemm.cache not in ("", ".cg", ".cs"):
             return f"{name}: unroll must be positive and cache one of '', .cg, .cs"
         if gemm.depth not in (1, 2):
@@ -101,10 +98,10 @@ def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped
             return f"{name}: a tiled GEMM needs wk = 1 and sorted order"
         if gemm.rest and (not gemm.tiled or not _power_of_two(gemm.rest) or not 16 <= gemm.rest < gemm.bm):
             return f"{name}: rest is a power of two, at least 16 and less than bm, of a tiled GEMM"
-        if gemm.tiled and arch == "nvidia" and (gemm.warps % 4 or gemm.bm < 16):
+        if gemm.tiled and arch == SM90.name and (gemm.warps % 4 or gemm.bm < 16):
             return f"{name}: a tiled GEMM needs whole warp groups and bm >= 16"
-    if config.overlap and arch != "nvidia":
-        return "overlap is for nvidia only"
+    if config.overlap and arch != SM90.name:
+        return f"overlap is for {SM90.name} only"
     if config.down.tiled and (not config.up.tiled or config.up.wn * config.up.r % 4):
         return "a tiled down needs a tiled up that writes whole groups of 32 columns: up.wn * up.r a multiple of 4"
     if config.partial not in ("fp32", "bf16"):

@@ -8,12 +8,14 @@ import triton
 from triton.runtime.interpreter import InterpretedFunction
 
 from tunefork.base.errors import BadInput
+from tunefork.kernels.arch import GFX950, SM90
 from tunefork.kernels.moe_a16w4 import kernel
 
 
 @dataclass(frozen=True)
 class Target:
-    """arch: the weight layout to use. asm: whether the kernels may use its instructions (the interpreter has none)."""
+    """arch: the name (kernels/arch.py) whose configurations and weight layout to use. asm: whether the kernels may use its instructions (the
+    interpreter has none)."""
 
     arch: str
     asm: bool
@@ -22,12 +24,12 @@ class Target:
 def target() -> Target:
     """What the active Triton driver compiles for."""
     if isinstance(kernel.up_kernel, InterpretedFunction):
-        return Target("nvidia", asm=False)
+        return Target(SM90.name, asm=False)
     active = triton.runtime.driver.active.get_current_target()
-    if active.backend == "hip":
-        if active.arch != "gfx950":
+    if active.backend == GFX950.backend:
+        if active.arch != GFX950.processor:
             raise BadInput(f"no MXFP4 decode for {active.arch}", "gfx950 has the FP4 conversion this kernel needs")
-        return Target("gfx950", asm=True)
-    if active.backend == "cuda" and active.arch >= 90:
-        return Target("nvidia", asm=True)
+        return Target(GFX950.name, asm=True)
+    if active.backend == SM90.backend and active.arch >= SM90.processor:
+        return Target(SM90.name, asm=True)
     raise BadInput(f"no MXFP4 decode for {active.backend} {active.arch}", "gfx950, or NVIDIA of compute capability 9.0 and newer")

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunefork.kernels.arch import ARCHES, GFX950, SM90
 from tunefork.kernels.moe_a16w4 import kernel, routing, tiled, tiled_kernel
-from tunefork.kernels.moe_a16w4.config import COLUMNS, SINGLE_PROGRAM_TOKENS, XCDS, GemmConfig, LayerConfig, MoeShape
+from tunefork.kernels.moe_a16w4.config import SINGLE_PROGRAM_TOKENS, GemmConfig, LayerConfig, MoeShape
 
 COMBINE_COLUMNS = 1024
 SORT_TOKENS = 16
-HIST_ROWS = {"gfx950": 32, "nvidia": 128}
-REGISTERS = 65536  # of one NVIDIA SM
+HIST_ROWS = {GFX950.name: 32, SM90.name: 128}
 
 POINTERS = {
     "x": "*bf16", "logits": "*bf16", "out": "*bf16", "w13": "*i32", "s13": "*u8", "s13_32": "*i32", "b13": "*bf16", "w2": "*i32", "s2": "*u8",
@@ -76,8 +76,8 @@ def counters(case: Case, config: LayerConfig) -> int:
 
 def _gemm(case: Case, config: GemmConfig, rows: int, cols: int, wide: bool) -> dict[str, Any]:
     return {
-        "N": rows, "K": cols, "TOPK": case.shape.topk, "WN": config.wn, "WK": config.wk, "R": config.r, "BM": config.bm, "LAYOUT": case.arch,
-        "ASM": case.asm, "WIDE": wide, "AHEAD": config.ahead, "UNROLL": config.unroll, "CACHE": config.cache, "XCDS": XCDS[case.arch],
+        "N": rows, "K": cols, "TOPK": case.shape.topk, "WN": config.wn, "WK": config.wk, "R": config.r, "BM": config.bm, "LAYOUT": ARCHES[case.arch].fragment,
+        "ASM": case.asm, "WIDE": wide, "AHEAD": config.ahead, "UNROLL": config.unroll, "CACHE": config.cache, "XCDS": ARCHES[case.arch].xcds,
         "DEPTH": config.depth,
     }  # fmt: skip
 
@@ -89,9 +89,10 @@ def _tiled(constants: dict[str, Any], config: GemmConfig, *unused: str) -> dict[
 
 
 def _options(case: Case, config: GemmConfig, overlap: bool) -> dict[str, Any]:
-    if case.arch == "gfx950":
+    if case.arch == GFX950.name:
         return {"waves_per_eu": config.waves, "matrix_instr_nonkdim": 16}
-    limit = {"maxnreg": min(255, REGISTERS // (32 * config.warps * config.waves) // 8 * 8)} if config.waves else {}
+    arch = ARCHES[case.arch]
+    limit = {"maxnreg": min(255, arch.register_file // (arch.lanes * config.warps * config.waves) // 8 * 8)} if config.waves else {}
     return _launch(overlap) | limit
 
 
@@ -110,7 +111,7 @@ def held(cols: int) -> int:
 
 def interleaved(case: Case, config: GemmConfig) -> bool:
     """Whether this GEMM reads activations in operand order."""
-    return config.tiled and case.arch == "nvidia"
+    return config.tiled and ARCHES[case.arch].fragment == SM90.fragment
 
 
 def _route(case: Case, config: LayerConfig) -> list[Step]:
@@ -133,7 +134,7 @@ def _route(case: Case, config: LayerConfig) -> list[Step]:
         constants = {**common, "E": case.shape.experts, "PB": HIST_ROWS[case.arch], "OVERLAP": overlap}
         bind = {"ids_ptr": "ids", "hist_ptr": "hist", **_SORT, "M": "M", "programs": "programs"}
         # gfx950: with 8 waves the scan keeps its lane masks; with 4 it parks scalar registers in vector lanes (8 spills, Triton 3.7.1).
-        steps.append(Step(routing.route_sort_kernel, (programs,), 8 if case.arch == "gfx950" else warps, constants, bind, _launch(overlap)))
+        steps.append(Step(routing.route_sort_kernel, (programs,), 8 if case.arch == GFX950.name else warps, constants, bind, _launch(overlap)))
     return steps
 
 
@@ -213,6 +214,3 @@ def buffers(case: Case, config: LayerConfig) -> dict[str, tuple[int, str]]:
     if interleaved(case, config.up):
         sizes["xi"] = (case.tokens * held(case.shape.hidden), "bfloat16")
     return sizes
-
-
-__all__ = ["COLUMNS", "Case", "Step", "buffers", "max_blocks", "plan", "tiles"]

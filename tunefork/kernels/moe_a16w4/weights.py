@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from tunefork.base.errors import BadInput
+from tunefork.kernels.arch import ARCHES, SM90
 from tunefork.kernels.mxfp4.format import groups
 from tunefork.kernels.mxfp4.layout import NARROW_SCALE_MAX, FragmentLayout, pack_matrix, unpack_matrix
 
@@ -55,7 +56,7 @@ def prepare_weights(
     b2: torch.Tensor,  # (E, H) bf16
     arch: str | None = None,
 ) -> Weights:
-    """Rearrange plain MXFP4 weights for `arch` ("nvidia" or "gfx950"; None: the active device's). Needs H % 16 == 0 and I % 8 == 0.
+    """Rearrange plain MXFP4 weights for `arch` (a name of kernels/arch.py; None: the active device's). Needs H % 16 == 0 and I % 8 == 0.
 
     Raises BadInput for a shape, dtype or NaN scale it cannot take. Looks at the scales once (a host sync, at load only).
     """
@@ -72,7 +73,7 @@ def prepare_weights(
     _check("s2", s2, (experts, hidden, groups(inter)), torch.uint8)
     _check("b2", b2, (experts, hidden), torch.bfloat16)
     arch = arch or target().arch
-    wide = [arch == "nvidia" and bool(((s > NARROW_SCALE_MAX) & (s < 255)).any()) for s in (s13, s2)]
+    wide = [ARCHES[arch].fragment == SM90.fragment and bool(((s > NARROW_SCALE_MAX) & (s < 255)).any()) for s in (s13, s2)]
     layout13 = FragmentLayout(arch, rows, hidden, interleaved=True, wide=wide[0])
     layout2 = FragmentLayout(arch, hidden, inter, wide=wide[1])
     return Weights(*pack_matrix(w13, s13, layout13), b13.contiguous(), *pack_matrix(w2, s2, layout2), b2.contiguous(), layout13, layout2)

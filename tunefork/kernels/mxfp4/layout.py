@@ -19,11 +19,11 @@ from functools import lru_cache
 import torch
 
 from tunefork.base.errors import BadInput
+from tunefork.kernels.arch import ARCHES
 from tunefork.kernels.mxfp4.format import E8M0_NAN, GROUP, from_nibbles, groups, nibbles
 
 STRIP = 16
 CHUNK = 128
-ARCHES = ("nvidia", "gfx950")
 # The largest e8m0 byte for which 2**(byte - 127 + 126) is a finite bf16: the one-multiply decode of `nvidia` needs it.
 NARROW_SCALE_MAX = 128
 SCALE_BIAS = 126
@@ -33,7 +33,7 @@ SCALE_BIAS = 126
 class FragmentLayout:
     """How one [N, K] matrix of each expert is stored.
 
-    arch: "nvidia" or "gfx950". rows, cols: N (a multiple of 16) and K (a multiple of 8). interleaved: rows are gate, up, gate, up;
+    arch: a name of kernels/arch.py. rows, cols: N (a multiple of 16) and K (a multiple of 8). interleaved: rows are gate, up, gate, up;
     a strip then holds its 8 gates before its 8 ups. wide: the scales need the two-multiply decode (`nvidia` only).
     """
 
@@ -49,6 +49,11 @@ class FragmentLayout:
         if self.rows % STRIP or self.cols % 8 or self.rows <= 0 or self.cols <= 0:
             raise BadInput(f"MXFP4 matrices need N % 16 == 0 and K % 8 == 0, got N={self.rows}, K={self.cols}",
                            "shard so that each rank keeps whole multiples")
+
+    @property
+    def fragment(self) -> str:
+        """Whose matrix operand a lane's words are: "gfx950" or "nvidia"."""
+        return ARCHES[self.arch].fragment
 
     @property
     def strips(self) -> int:
@@ -91,12 +96,12 @@ def row_order(layout: FragmentLayout) -> torch.Tensor:
 
 
 @lru_cache(maxsize=32)
-def _value_order(arch: str, cols: int) -> torch.Tensor:
+def _value_order(fragment: str, cols: int) -> torch.Tensor:
     """``[strip_words * 8]``: for each nibble of a stored strip, slot-major in its word, the index row * cols + k it holds."""
     parts = []
     chunks = cols // CHUNK
     slot, half = torch.arange(4), torch.arange(2)
-    if arch == "nvidia":
+    if fragment == "nvidia":
         u, lo, tid, high, k1 = torch.meshgrid(*(torch.arange(n) for n in (2, 8, 4, 2, 2)), indexing="ij")
         row, k = lo + 8 * high, 8 * tid + 4 * u + 2 * k1
     else:
@@ -116,11 +121,11 @@ def _value_order(arch: str, cols: int) -> torch.Tensor:
 
 
 @lru_cache(maxsize=32)
-def _scale_order(arch: str, cols: int) -> torch.Tensor:
+def _scale_order(fragment: str, cols: int) -> torch.Tensor:
     """``[strip_scales]``: for each stored scale byte of a strip the index row * groups + group it holds."""
     chunks, count = cols // CHUNK, groups(cols)
     row = torch.arange(STRIP)
-    if arch == "nvidia":
+    if fragment == "nvidia":
         row = row.view(2, 8).T.flatten()
     body = row[:, None] * count + torch.arange(4)
     parts = [(body + 4 * chunk).flatten() for chunk in range(chunks)]
@@ -128,19 +133,19 @@ def _scale_order(arch: str, cols: int) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def _shifts(arch: str) -> list[list[list[tuple[int, int, int]]]]:
+def _shifts(fragment: str) -> list[list[list[tuple[int, int, int]]]]:
     """[slot][half] -> list of (mask in the code, its lowest bit there, its lowest bit in the word)."""
-    if arch == "gfx950":
+    if fragment == "gfx950":
         return [[[(15, 0, 8 * slot + 4 * half)] for half in range(2)] for slot in range(4)]
     table = [[[(8, 3, 15 - 3 * slot + 16 * half), (7, 0, 6 - 3 * slot + 16 * half)] for half in range(2)] for slot in range(3)]
     table.append([[(8, 3, 14 + 16 * half), (6, 1, 10 + 16 * half), (1, 0, 13 + 16 * half)] for half in range(2)])
     return table
 
 
-def _to_words(codes: torch.Tensor, arch: str) -> torch.Tensor:
+def _to_words(codes: torch.Tensor, fragment: str) -> torch.Tensor:
     """``[..., words, 4, 2]`` codes -> ``[..., words]`` int32."""
     words = torch.zeros(codes.shape[:-2], dtype=torch.int64, device=codes.device)
-    for slot, halves in enumerate(_shifts(arch)):
+    for slot, halves in enumerate(_shifts(fragment)):
         for half, fields in enumerate(halves):
             code = codes[..., slot, half].to(torch.int64)
             for mask, low, place in fields:
@@ -148,11 +153,11 @@ def _to_words(codes: torch.Tensor, arch: str) -> torch.Tensor:
     return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32)
 
 
-def _from_words(words: torch.Tensor, arch: str) -> torch.Tensor:
+def _from_words(words: torch.Tensor, fragment: str) -> torch.Tensor:
     """Inverse of `_to_words`."""
     wide = words.to(torch.int64)
     codes = torch.zeros((*words.shape, 4, 2), dtype=torch.uint8, device=words.device)
-    for slot, halves in enumerate(_shifts(arch)):
+    for slot, halves in enumerate(_shifts(fragment)):
         for half, fields in enumerate(halves):
             for mask, low, place in fields:
                 codes[..., slot, half] |= (((wide >> place) & (mask >> low)) << low).to(torch.uint8)
@@ -169,28 +174,28 @@ def pack_matrix(values: torch.Tensor, scales: torch.Tensor, layout: FragmentLayo
     uint8, one expert at a time (the peak is one expert's nibbles)."""
     if bool((scales == E8M0_NAN).any()):
         raise BadInput("an e8m0 scale is 255, which is NaN", "repair the checkpoint: no finite weight has that scale")
-    order = _value_order(layout.arch, layout.cols).to(values.device)
-    scale_order = _scale_order(layout.arch, layout.cols).to(values.device)
+    order = _value_order(layout.fragment, layout.cols).to(values.device)
+    scale_order = _scale_order(layout.fragment, layout.cols).to(values.device)
     experts = values.shape[0]
     words = torch.empty(experts, layout.strips * layout.strip_words, dtype=torch.int32, device=values.device)
     packed = torch.empty(experts, layout.strips * layout.strip_scales, dtype=torch.uint8, device=values.device)
-    bias = SCALE_BIAS if layout.arch == "nvidia" and not layout.wide else 0
+    bias = SCALE_BIAS if layout.fragment == "nvidia" and not layout.wide else 0
     for expert in range(experts):
         codes = _strips(nibbles(values[expert]), layout)[:, order].view(layout.strips, -1, 4, 2)
-        words[expert] = _to_words(codes, layout.arch).flatten()
+        words[expert] = _to_words(codes, layout.fragment).flatten()
         packed[expert] = _strips(scales[expert], layout)[:, scale_order].flatten() + bias
     return words, packed
 
 
 def unpack_matrix(words: torch.Tensor, packed: torch.Tensor, layout: FragmentLayout) -> tuple[torch.Tensor, torch.Tensor]:
     """Exact inverse of `pack_matrix`."""
-    order = _value_order(layout.arch, layout.cols).to(words.device)
-    scale_order = _scale_order(layout.arch, layout.cols).to(words.device)
+    order = _value_order(layout.fragment, layout.cols).to(words.device)
+    scale_order = _scale_order(layout.fragment, layout.cols).to(words.device)
     rows = row_order(layout).to(words.device)
-    bias = SCALE_BIAS if layout.arch == "nvidia" and not layout.wide else 0
+    bias = SCALE_BIAS if layout.fragment == "nvidia" and not layout.wide else 0
     values, scales = [], []
     for expert in range(words.shape[0]):
-        flat = _from_words(words[expert], layout.arch).view(layout.strips, -1)
+        flat = _from_words(words[expert], layout.fragment).view(layout.strips, -1)
         codes = torch.empty_like(flat)
         codes[:, order] = flat
         table = torch.empty(layout.rows, layout.cols, dtype=torch.uint8, device=words.device)

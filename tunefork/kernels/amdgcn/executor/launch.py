@@ -20,10 +20,10 @@ from tunefork.kernels.amdgcn.executor.machine.global_memory import Buffer, Globa
 from tunefork.kernels.amdgcn.executor.machine.local_memory import LocalMemory
 from tunefork.kernels.amdgcn.executor.machine.state import LANE, LANES, Batch, Machine
 from tunefork.kernels.amdgcn.executor.scheduler import Scheduler
+from tunefork.kernels.arch import GFX950
 
 Array = npt.NDArray[Any]
 KERNARG_ADDRESS = 0x7E00_0000_0000
-LDS_BYTES = 163840
 NARROW_LDS = ("_b8", "_u8", "_i8", "_b16", "_u16", "_i16", "_u8_d16", "_tr_")
 
 
@@ -168,8 +168,8 @@ def launch(
     Errors: ExecutionError and its kinds, naming the instruction and the source line.
     """
     program = executable.program
-    if plan.lds > LDS_BYTES:
-        raise ExecutionError(f"{program.name} asks for {plan.lds} bytes of LDS, gfx950 has {LDS_BYTES}")
+    if plan.lds > GFX950.lds:
+        raise ExecutionError(f"{program.name} asks for {plan.lds} bytes of LDS, {GFX950.name} has {GFX950.lds}")
     segment = pack_arguments(program, arguments)
     memory = GlobalMemory(track_touched=track_touched)
     memory.register(KERNARG_ADDRESS, np.frombuffer(segment, np.uint8), "kernel arguments", writable=False)

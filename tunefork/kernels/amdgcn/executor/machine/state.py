@@ -17,8 +17,9 @@ from tunefork.kernels.amdgcn.executor.machine.counters import Counters
 from tunefork.kernels.amdgcn.executor.machine.global_memory import GlobalMemory
 from tunefork.kernels.amdgcn.executor.machine.local_memory import LocalMemory
 from tunefork.kernels.amdgcn.executor.machine.operands import EXEC
+from tunefork.kernels.arch import GFX950
 
-LANES = 64
+LANES = GFX950.lanes
 LANE = np.arange(LANES)
 SCALAR_REGISTERS = 128
 POISON = 0x7FC0DEAD
