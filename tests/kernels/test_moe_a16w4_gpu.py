@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tunefork.kernels.moe_a16w4 import GemmConfig, LayerConfig, MoeShape, fused_moe, make_workspace, pick, prepare_weights, restore_weights
-from tunefork.kernels.moe_a16w4.launch import Workspace, _run, workspace_size
+from tunefork.kernels.moe_a16w4.launch import Workspace, _run, prepare, workspace_size
 from tunefork.kernels.moe_a16w4.plan import Case, buffers, held, interleaved, plan
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 from tunefork.kernels.moe_a16w4.weights import Weights
@@ -158,6 +158,31 @@ def test_graph_replay_follows_its_inputs_and_repeats_bit_for_bit(count: int) -> 
     for _ in range(20):
         graph.replay()
         assert torch.equal(out, first)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_plan_made_during_capture_serves_and_is_served(given: bool) -> None:
+    """The first call after the plans are forgotten is captured; calls of another size share its workspace before the replay."""
+    _, weights = layer(8)
+    (x, logits), (wide, more) = tokens_like(8, "random"), tokens_like(300, "random")
+    space = make_workspace(weights, 300) if given else None
+    out, other = torch.empty_like(x), torch.empty_like(wide)
+    for _ in range(2):  # compiled and loaded; a capture may do neither
+        fused_moe(x, logits, weights, out=out)
+        fused_moe(wide, more, weights, out=other)
+    alone = out.clone(), other.clone()
+    prepare.cache_clear()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        fused_moe(x, logits, weights, out=out, workspace=space)
+    for _ in range(3):
+        out.fill_(float("nan")), other.fill_(float("nan"))
+        fused_moe(wide, more, weights, out=other, workspace=space)
+        graph.replay()
+        assert torch.equal(out, alone[0]) and torch.equal(other, alone[1])
+        fused_moe(x, logits, weights, out=out, workspace=space)
+        assert torch.equal(out, alone[0])
 
 
 @pytest.mark.parametrize("count", [1, 16, 64, 1024])

@@ -124,10 +124,9 @@ def environment(problem: cases.Problem, case: Case, config: LayerConfig, weights
     sizes = buffers(case, config)
     space = Workspace(torch.zeros(workspace_size(sizes), dtype=torch.uint8, device=x.device))
     return {
-        **space.views(sizes), "x": x, "x_stride": x.stride(0), "logits": logits, "logits_stride": logits.stride(0), "out": torch.empty_like(x),
-        "out_stride": x.stride(0), "w13": weights.w13, "s13": weights.s13, "s13_32": weights.s13.view(torch.int32), "b13": weights.b13,
-        "w2": weights.w2, "s2": weights.s2, "s2_32": weights.s2.view(torch.int32), "b2": weights.b2, "M": problem.tokens, "alpha": 1.702,
-        "limit": 7.0, "programs": -(-problem.tokens // SORT_TOKENS),
+        **space.views(sizes), **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": logits, "logits_stride": logits.stride(0),
+        "out": torch.empty_like(x), "out_stride": x.stride(0), "M": problem.tokens, "alpha": 1.702, "limit": 7.0,
+        "programs": -(-problem.tokens // SORT_TOKENS),
     }  # fmt: skip
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -14,6 +16,29 @@ from tunefork.kernels.moe_a16w4.plan import SORT_TOKENS, Case, Step, buffers, pl
 from tunefork.kernels.moe_a16w4.weights import Weights
 
 _ALIGN = 256
+PREPARED = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a call takes from its case and configuration alone: the launches, and the workspace's buffers with their bytes. It holds no tensor, so that
+    it outlives nothing, serves every layer of a model, and does not care whether a graph is being captured."""
+
+    steps: tuple[Step, ...]
+    sizes: dict[str, tuple[int, str]]
+    bytes: int
+
+
+@lru_cache(maxsize=PREPARED)
+def prepare(case: Case, config: LayerConfig | None) -> Prepared:
+    """Made once for each case and configuration (None: the table's); the least recently used beyond PREPARED are forgotten. Errors: BadInput for a
+    configuration that cannot run the case."""
+    config = config or pick(case.arch, case.shape, case.tokens, case.has_map)
+    reason = illegal(config, case.shape, case.tokens, case.arch, case.has_map)
+    if reason:
+        raise BadInput(f"this configuration cannot run M={case.tokens}: {reason}", "leave config out to use the table")
+    sizes = buffers(case, config)
+    return Prepared(tuple(plan(case, config)), sizes, workspace_size(sizes))
 
 
 @dataclass(frozen=True)
@@ -21,6 +46,14 @@ class Workspace:
     """Scratch memory of one layer call; layers that run one after another share it. Its content never matters."""
 
     memory: torch.Tensor  # [bytes] uint8
+    _carved: WeakKeyDictionary[Prepared, dict[str, torch.Tensor]] = field(default_factory=WeakKeyDictionary, init=False, repr=False, compare=False)
+
+    def buffers(self, prepared: Prepared) -> dict[str, torch.Tensor]:
+        """The buffers of a prepared call, carved once."""
+        found = self._carved.get(prepared)
+        if found is None:
+            found = self._carved[prepared] = self.views(prepared.sizes)
+        return found
 
     def views(self, sizes: dict[str, tuple[int, str]]) -> dict[str, torch.Tensor]:
         """Carve the named buffers."""
@@ -112,19 +145,16 @@ def fused_moe(
         raise BadInput(f"{router_logits.shape[1]} logits for {weights.experts} experts", "pass expert_map when a rank holds only some experts")
     asm = target().asm
     case = Case(arch, shape, tokens, router_logits.shape[1], asm, weights.layout13.wide, weights.layout2.wide, num_live is not None, expert_map is not None)
-    config = config or pick(arch, shape, tokens, expert_map is not None)
-    reason = illegal(config, shape, tokens, arch, expert_map is not None)
-    if reason:
-        raise BadInput(f"this configuration cannot run M={tokens}: {reason}", "leave config out to use the table")
-    sizes = buffers(case, config)
-    if workspace is None:
-        workspace = Workspace(torch.empty(workspace_size(sizes), dtype=torch.uint8, device=x.device))
+    prepared = prepare(case, config)
+    if workspace is None:  # not kept: a call on another stream, or a graph's replay, must not share it
+        found = Workspace(torch.empty(prepared.bytes, dtype=torch.uint8, device=x.device)).views(prepared.sizes)
+    else:
+        found = workspace.buffers(prepared)
     env: dict[str, Any] = {
-        **workspace.views(sizes), "x": x, "x_stride": x.stride(0), "logits": router_logits, "logits_stride": router_logits.stride(0), "out": out,
-        "out_stride": out.stride(0), "w13": weights.w13, "s13": weights.s13, "s13_32": weights.s13.view(torch.int32), "b13": weights.b13,
-        "w2": weights.w2, "s2": weights.s2, "s2_32": weights.s2.view(torch.int32), "b2": weights.b2, "M": tokens, "alpha": alpha, "limit": limit,
-        "live": num_live, "map": expert_map, "programs": -(-tokens // SORT_TOKENS),
+        **found, **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": router_logits, "logits_stride": router_logits.stride(0), "out": out,
+        "out_stride": out.stride(0), "M": tokens, "alpha": alpha, "limit": limit, "live": num_live, "map": expert_map,
+        "programs": -(-tokens // SORT_TOKENS),
     }  # fmt: skip
-    for step in plan(case, config):
+    for step in prepared.steps:
         _run(step, env)
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -39,6 +40,12 @@ class Weights:
     def intermediate(self) -> int:
         """I of this rank."""
         return self.layout2.cols
+
+    @cached_property
+    def arguments(self) -> dict[str, torch.Tensor]:
+        """The tensors under the names that a plan's steps bind; s13_32 and s2_32 are the scales read as int32 words."""
+        return {"w13": self.w13, "s13": self.s13, "s13_32": self.s13.view(torch.int32), "b13": self.b13,
+                "w2": self.w2, "s2": self.s2, "s2_32": self.s2.view(torch.int32), "b2": self.b2}  # fmt: skip
 
 
 def _check(name: str, tensor: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
