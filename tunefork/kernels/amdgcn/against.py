@@ -118,9 +118,9 @@ def aiter_modelled(found: dict[str, Any], tool: Path) -> Modelled:
 
 def best_of(peers: Sequence[tuple[Modelled, dict[str, Any]]]) -> tuple[Modelled, dict[str, Any]]:
     """The least of either number, and the case with the least loop; where every loop is unrolled away there is none, and main parts decide."""
-    looped = [(one.loop, code) for one, code in peers if one.loop is not None]
+    looped = [(peer.loop, code) for peer, code in peers if peer.loop is not None]
     loop, case = min(looped, key=lambda pair: pair[0]) if looped else (None, min(peers, key=lambda pair: pair[0].main_part)[1])
-    return Modelled(loop, min(one.main_part for one, _ in peers)), case
+    return Modelled(loop, min(peer.main_part for peer, _ in peers)), case
 
 
 def compare(tree: Path, tool: Path, *, tps: Sequence[int] = (8, 1), tokens: int = TOKENS, native_only: bool = False, cache: Path | None = None) -> list[Beside]:

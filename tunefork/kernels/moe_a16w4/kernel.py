@@ -1,7 +1,7 @@
 """The two grouped GEMMs of the MXFP4 MoE layer for few rows per expert (tiled_kernel.py has those for many), and the reduction over a token's experts.
 
 Rows of the accumulators are weight rows, columns are tokens. A program's G = WN * WK warps are the batch dimension of every `tl.dot`: WN along N,
-WK along K (or, for DOWN by token, along the token's experts).
+WK along K (or, for DOWN by token, along the token's experts). A warp has R strips of 16 rows and BM columns.
 """
 
 from __future__ import annotations
@@ -46,6 +46,12 @@ def spread(pid, total, XCDS: tl.constexpr):
 
 
 @triton.jit
+def _nowhere(index):
+    """False for every element of a tensor of indices, in its layout."""
+    return index < 0
+
+
+@triton.jit
 def _stored(value, LAYOUT: tl.constexpr, ASM: tl.constexpr):
     """The same scalar, once this wave's stores have arrived. On gfx950 neither a barrier nor the release by one wave behind it waits for the stores of
     the others, and the program that reads them may be on another XCD, behind another L2."""
@@ -82,7 +88,7 @@ def up_kernel(
     SPLIT: tl.constexpr,  # programs along K (not sorted only)
     WN: tl.constexpr,
     WK: tl.constexpr,
-    R: tl.constexpr,
+    R: tl.constexpr,  # strips of 16 rows per warp
     BM: tl.constexpr,
     LAYOUT: tl.constexpr,
     ASM: tl.constexpr,
@@ -132,9 +138,9 @@ def up_kernel(
         earlier = tl.load(ids_ptr + every, mask=every < pair, other=-1)
         if tl.sum((earlier == expert).to(tl.int32), 0) > 0:
             return
-        x_ok = x_col < 0
+        x_ok = _nowhere(x_col)
         h_row = column * TOPK
-        h_ok = column < 0
+        h_ok = _nowhere(column)
         for choice in tl.static_range(TOPK):
             x_ok |= tl.load(ids_ptr + x_col * TOPK + choice, mask=x_col < M, other=-1) == expert
             hit = tl.load(ids_ptr + column * TOPK + choice, mask=column < M, other=-1) == expert
@@ -151,9 +157,9 @@ def up_kernel(
     base = expert * STRIPS
     split = (pid % SPLIT) * WK
     acc = contract(
-        w_ptr, s_ptr, s32_ptr, x_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
-        token * x_stride, x_ok, split + w_g % WK, split + s_g % WK, split + x_g % WK, split + t_g % WK,
-        K, WK * SPLIT, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, False,
+        (w_ptr, s_ptr, s32_ptr, x_ptr), (base + w_strip, w_strip < STRIPS, split + w_g % WK), (base + s_strip, s_strip < STRIPS, split + s_g % WK),
+        (base + t_strip, t_strip < STRIPS, split + t_g % WK), (token * x_stride, x_ok, split + x_g % WK),
+        K, WK * SPLIT, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, WAIT=False,
     )  # fmt: skip
     if WK > 1:
         acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)
@@ -193,7 +199,7 @@ def down_token_kernel(
     TOPK: tl.constexpr,
     WN: tl.constexpr,
     WK: tl.constexpr,  # TOPK times the K parts of each expert
-    R: tl.constexpr,
+    R: tl.constexpr,  # strips of 16 rows per warp
     BM: tl.constexpr,
     LAYOUT: tl.constexpr,
     ASM: tl.constexpr,
@@ -238,11 +244,12 @@ def down_token_kernel(
     s_strip = first + (s_g // WK) * R + s_r
     t_strip = first + (t_g // WK) * R + t_r
     acc = contract(
-        w_ptr, s_ptr, s32_ptr, h_ptr,
-        w_expert * STRIPS + w_strip, (w_strip < STRIPS) & (w_expert >= 0), s_expert * STRIPS + s_strip, (s_strip < STRIPS) & (s_expert >= 0),
-        t_expert * STRIPS + t_strip, (t_strip < STRIPS) & (t_expert >= 0),
-        (pair + x_choice) * K, (x_col == 0) & (x_expert >= 0), w_g % PARTS, s_g % PARTS, x_g % PARTS, t_g % PARTS,
-        K, PARTS, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, OVERLAP,
+        (w_ptr, s_ptr, s32_ptr, h_ptr),
+        (w_expert * STRIPS + w_strip, (w_strip < STRIPS) & (w_expert >= 0), w_g % PARTS),
+        (s_expert * STRIPS + s_strip, (s_strip < STRIPS) & (s_expert >= 0), s_g % PARTS),
+        (t_expert * STRIPS + t_strip, (t_strip < STRIPS) & (t_expert >= 0), t_g % PARTS),
+        ((pair + x_choice) * K, (x_col == 0) & (x_expert >= 0), x_g % PARTS),
+        K, PARTS, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, WAIT=OVERLAP,
     )  # fmt: skip
     only = tl.arange(0, BM)[None, None, :] == 0
     column = tl.sum(tl.where(only, acc, 0.0), 2)
@@ -283,7 +290,7 @@ def down_sorted_kernel(
     TOPK: tl.constexpr,
     WN: tl.constexpr,
     WK: tl.constexpr,
-    R: tl.constexpr,
+    R: tl.constexpr,  # strips of 16 rows per warp
     BM: tl.constexpr,
     LAYOUT: tl.constexpr,
     ASM: tl.constexpr,
@@ -325,9 +332,9 @@ def down_sorted_kernel(
     base = expert * STRIPS
     x_col, x_g, _lane = act_index(G, BM, LAYOUT)
     acc = contract(
-        w_ptr, s_ptr, s32_ptr, h_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
-        (start + x_col) * K, x_col < rows, w_g % WK, s_g % WK, x_g % WK, t_g % WK,
-        K, WK, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, OVERLAP,
+        (w_ptr, s_ptr, s32_ptr, h_ptr), (base + w_strip, w_strip < STRIPS, w_g % WK), (base + s_strip, s_strip < STRIPS, s_g % WK),
+        (base + t_strip, t_strip < STRIPS, t_g % WK), ((start + x_col) * K, x_col < rows, x_g % WK),
+        K, WK, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, WAIT=OVERLAP,
     )  # fmt: skip
     if WK > 1:
         acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)

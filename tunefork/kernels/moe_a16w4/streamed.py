@@ -199,22 +199,11 @@ def _ring(
 
 @triton.jit
 def contract(
-    w_ptr,  # int32 words
-    s_ptr,  # uint8 scales
-    s32_ptr,  # the same, as int32
-    x_ptr,  # bf16 activations
-    w_strip,  # per flat word lane: stored strip (expert included), and whether it exists
-    w_ok,
-    s_strip,
-    s_ok,
-    t_strip,
-    t_ok,
-    x_row,  # per flat activation lane: offset of its row, and whether it is live
-    x_ok,
-    w_part,  # which K part the lane's warp has, in each of the three spaces
-    s_part,
-    x_part,
-    t_part,
+    pointers,  # of the words (int32), the scales (uint8), the scales as int32, the activations (bf16)
+    word_lanes,  # per flat word lane: stored strip (expert included), whether it exists, which K part its warp has
+    scale_lanes,  # the same per flat scale lane
+    tail_lanes,  # the same per flat tail lane
+    act_lanes,  # per flat activation lane: offset of its row, whether it is live, which K part its warp has
     K: tl.constexpr,
     PARTS: tl.constexpr,
     G: tl.constexpr,
@@ -229,7 +218,12 @@ def contract(
     DEPTH: tl.constexpr,  # nvidia, K in equal parts: chunks of weights under way, 1 or 2
     WAIT: tl.constexpr,  # the activations come from the launch before; the weights do not
 ):
-    """-> [G, 16 * R, BM] float32: each warp's strips times its columns over its part of K."""
+    """-> [G, 16 * R, BM] float32: each warp's R strips of 16 rows times its columns over its part of K."""
+    w_ptr, s_ptr, s32_ptr, x_ptr = pointers
+    w_strip, w_ok, w_part = word_lanes
+    s_strip, s_ok, s_part = scale_lanes
+    t_strip, t_ok, t_part = tail_lanes
+    x_row, x_ok, x_part = act_lanes
     CHUNKS: tl.constexpr = K // 128
     STRIP_WORDS: tl.constexpr = 2 * K
     STRIP_SCALES: tl.constexpr = 16 * ((K + 31) // 32)
