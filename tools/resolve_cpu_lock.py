@@ -13,10 +13,10 @@ import sys
 import tomllib
 
 from tunefork.base.errors import MissingTool, TuneforkError
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.develop.cpu.plan import REQUIREMENTS
 from tunefork.develop.targets import CPU_PYTHONS
-from tunefork.patchset.checkout.state import write_atomically
 
 PLATFORM = "x86_64-manylinux_2_28"
 CUDA_LIBRARIES = ("nvidia-", "cuda-")

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.develop import store
 from tunefork.develop.store import Artefact
-from tunefork.patchset.checkout.state import write_atomically
 from tunefork.patchset.git import Git
 
 RECORD = "build/tunefork-compiled.json"  # vLLM and AITER both ignore build/

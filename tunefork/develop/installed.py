@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tunefork.patchset.checkout.state import write_atomically
+from tunefork.base.files import write_atomically
 
 # Asks a fresh interpreter, because this one started before anything was installed. -P: the current folder is not searched.
 FIND = (

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.files import write_atomically
 from tunefork.base.process import Say, quiet, run
-from tunefork.patchset.checkout.state import write_atomically
 
 HEARTBEAT_SECONDS = 15.0
 COUNTED = re.compile(r"\[\s*\d+\s*/\s*\d+\]")  # ninja's and make's "[12/345]"

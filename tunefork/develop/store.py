@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunefork.base.errors import BuildError
+from tunefork.base.files import replacing, sync_folder
 from tunefork.base.layout import Layout
 
 MANIFEST = "manifest.json"
@@ -26,6 +27,10 @@ CHUNK = 1 << 22
 
 class DamagedArtefact(BuildError):
     """A file of the store is not what its manifest says; the artefact has been removed."""
+
+
+class OtherBytes(Exception):
+    """What was copied has another hash."""
 
 
 @dataclass(frozen=True)
@@ -105,21 +110,19 @@ def place(artefact: Artefact, into: Path) -> None:
 
 def copy_verified(source: Path, target: Path, sha256: str) -> bool:
     """Copy a file if its bytes have this hash; the target appears whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.tmp{os.getpid()}")
     digest = hashlib.sha256()
     try:
-        with source.open("rb") as reader, fresh.open("wb") as writer:
-            while chunk := reader.read(CHUNK):
-                digest.update(chunk)
-                writer.write(chunk)
-        if digest.hexdigest() != sha256:
-            return False
-        shutil.copymode(source, fresh)
-        fresh.replace(target)
-        return True
-    finally:
-        fresh.unlink(missing_ok=True)
+        with replacing(target) as fresh:
+            with source.open("rb") as reader, fresh.open("wb") as writer:
+                while chunk := reader.read(CHUNK):
+                    digest.update(chunk)
+                    writer.write(chunk)
+            if digest.hexdigest() != sha256:
+                raise OtherBytes
+            shutil.copymode(source, fresh)
+    except OtherBytes:
+        return False
+    return True
 
 
 def sync_and_hash(path: Path) -> str:
@@ -127,15 +130,6 @@ def sync_and_hash(path: Path) -> str:
     with path.open("rb") as file:
         os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_folder(path: Path) -> None:
-    """Put a folder's entries on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def store_error(error: OSError, where: Path) -> BuildError:

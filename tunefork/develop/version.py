@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.base.files import write_atomically
 from tunefork.patchset.checkout.applied import AppliedTree
-from tunefork.patchset.checkout.state import write_atomically
 from tunefork.patchset.git import Git
 
 READ_ONLY = {"GIT_OPTIONAL_LOCKS": "0"}  # `git status` otherwise rewrites the index, and with it a file's mtime

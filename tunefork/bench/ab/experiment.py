@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tunefork.base.errors import BadInput
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.patchset.series.series import Series
 from tunefork.patchset.series.variant import choose
@@ -85,9 +85,7 @@ def read(path: Path) -> Experiment:
 
 def write(path: Path, plan: Experiment) -> None:
     """In one step, so that a kill leaves the old plan or the new one."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    write_atomically(path, json.dumps(asdict(plan), indent=1).encode() + b"\n")
 
 
 def each_patch(series: Series) -> tuple[Comparison, ...]:

@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any, Literal
 
 from tunefork.base.errors import BadInput
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.base.program import run_program
@@ -30,7 +31,6 @@ from tunefork.bench.errors import NothingMeasured
 from tunefork.bench.machine import devices
 from tunefork.bench.machine.gpu_processes import on_devices
 from tunefork.bench.server.logtail import last_lines
-from tunefork.patchset.checkout.state import write_atomically
 
 METRIC, FILE, OPERATIONS = "layer_us", "kernel.json", ("moe_a16w4",)
 DEADLINE_S = 3600.0

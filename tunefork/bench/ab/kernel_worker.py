@@ -19,6 +19,7 @@ import torch
 import triton
 
 from tunefork.base.errors import BadInput, TuneforkError
+from tunefork.base.files import write_atomically
 from tunefork.bench.kernels import cases, peers
 from tunefork.bench.kernels.measure import PEER_TOLERANCE, TOLERANCE
 from tunefork.bench.kernels.timing import compare
@@ -27,7 +28,6 @@ from tunefork.kernels import moe_a16w4, mxfp4
 from tunefork.kernels.moe_a16w4 import fused_moe, make_workspace
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
-from tunefork.patchset.checkout.state import write_atomically
 
 CPU_EXPERTS, CPU_CALLS = 4, 1
 Inputs = Sequence[tuple[torch.Tensor, torch.Tensor]]

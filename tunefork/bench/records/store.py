@@ -10,7 +10,6 @@ A record is written under a temporary name, synced, and renamed into place.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 import psutil
 from pydantic import ValidationError
 
+from tunefork.base.files import sync_folder, write_synced
 from tunefork.base.layout import Layout
 from tunefork.bench.errors import RecordError
 from tunefork.bench.records.schema import Record, utc_now
@@ -152,21 +152,3 @@ def first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in fault["loc"]) or "the whole"
     return f"{where}: {fault['msg']}"
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """A new file, on the disk when this returns."""
-    with path.open("xb") as sink:
-        sink.write(data)
-        sink.flush()
-        os.fsync(sink.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last; some file systems cannot, and need not."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunefork.base.errors import BadInput
+from tunefork.base.files import write_atomically
 from tunefork.bench.ab.accuracy import AccuracyDifference
 from tunefork.bench.ab.answers import differences
 from tunefork.bench.ab.experiment import FILE, read
@@ -105,8 +105,5 @@ def pictures(data: Data, folder: Path) -> list[Path]:
 
 def replace(path: Path, text: str) -> Path:
     """Write a file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
+    write_atomically(path, text.encode())
     return path

@@ -19,10 +19,10 @@ from typing import Literal
 from pydantic import ValidationError
 
 from tunefork.base.errors import BadInput
+from tunefork.base.files import write_atomically
 from tunefork.bench.records.schema import Model
 from tunefork.bench.records.store import first_fault
 from tunefork.bench.run.settings import Settings
-from tunefork.patchset.checkout.state import write_atomically
 
 STATE = "batch.json"
 EntryStatus = Literal["pending", "running", "passed", "failed", "interrupted", "skipped"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.errors import TuneforkError
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.bench.errors import AccuracyMissed, AccuracyUnknown, ConfigurationsFailed, NothingMeasured, RecordError
@@ -34,7 +35,6 @@ from tunefork.bench.run.session import Subject, session, subject
 from tunefork.bench.run.settings import Settings
 from tunefork.bench.run.summary import summary
 from tunefork.bench.server.target import Target
-from tunefork.patchset.checkout.state import write_atomically
 
 FAILED = {"failed", "interrupted", "skipped"}
 

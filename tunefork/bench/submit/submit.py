@@ -11,14 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, TuneforkError
+from tunefork.base.files import write_atomically, write_synced
 from tunefork.bench.errors import SubmitFailed, SubmitRefused, SubmitUnknown
 from tunefork.bench.profiles.profile import Profile
 from tunefork.bench.profiles.rules import Rules
 from tunefork.bench.records.schema import Record, Submission, utc_now
-from tunefork.bench.records.store import Store, write_synced
+from tunefork.bench.records.store import Store
 from tunefork.bench.submit import gradio
 from tunefork.bench.submit.gradio import Outcome, Patience
-from tunefork.patchset.checkout.state import write_atomically
 
 FUNCTION = "submit_results"
 FRESH = timedelta(hours=24)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.files import write_atomically
 from tunefork.kernels.amdgcn.errors import BadBudget
 from tunefork.kernels.amdgcn.facts import Facts
 from tunefork.kernels.amdgcn.model import LoopModel
@@ -152,10 +152,7 @@ class Budget:
         content: dict[str, Any] = json.loads(self.path.read_text()) if self.path.is_file() else {"limits": {"default": {}}}
         good = content.get("last_good", {})
         content["last_good"] = {**good, **{label: dict(values) for label, values in rows.items()}}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        staging = self.path.with_suffix(".part")
-        staging.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-        os.replace(staging, self.path)
+        write_atomically(self.path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
 def _limits(path: Path, rows: Mapping[str, Any]) -> dict[str, Limit]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.patchset.author.carry import Moved, Stopped
 from tunefork.patchset.author.stack import EDIT, Draft, Stack, progress_file
@@ -16,7 +17,6 @@ from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import park, repin, switch, work
 from tunefork.patchset.checkout.checkout import Checkout, occupied
 from tunefork.patchset.checkout.proposal import Proposal, propose, put
-from tunefork.patchset.checkout.state import write_atomically
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import rebase
 from tunefork.patchset.series import diff

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tunefork.base import mutex
 from tunefork.base.errors import TuneforkError, WorkAtRisk
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.patchset.checkout import state
@@ -135,8 +136,8 @@ def mend_links(first: Checkout, worktree: Path) -> None:
         return
     admin = first.repository / "worktrees" / Path(link.read_text().strip()).name
     if link.read_text() != f"gitdir: {admin}\n" and admin.is_dir():
-        state.write_atomically(admin / "gitdir", f"{link}\n".encode())
-        state.write_atomically(link, f"gitdir: {admin}\n".encode())
+        write_atomically(admin / "gitdir", f"{link}\n".encode())
+        write_atomically(link, f"gitdir: {admin}\n".encode())
 
 
 def all_checkouts(layout: Layout, upstream: str) -> list[Checkout]:
@@ -220,7 +221,7 @@ def create_beside(layout: Layout, checkout: Checkout, base: State, commit: str, 
     say(f"{checkout.upstream}: making {checkout.path.name}")
     branch = checkout.branch(checkout.key)
     checkout.state_file.unlink(missing_ok=True)
-    state.write_atomically(checkout.making_file, b"")
+    write_atomically(checkout.making_file, b"")
     first.git("worktree", "prune")
     first.git("update-ref", "--stdin", stdin=f"update refs/heads/{branch} {commit}\nupdate {applied_ref(branch)} {commit}\n".encode())
     first.git("worktree", "add", "--quiet", "--force", str(checkout.path), branch)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.checkout import apply, repin, work
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout.apply import pin_of, state_of_primary
 from tunefork.patchset.checkout.checkout import Checkout
-from tunefork.patchset.checkout.state import State, write_atomically
+from tunefork.patchset.checkout.state import State
 from tunefork.patchset.git import Git
 from tunefork.patchset.series import canonical, mail, picks, variant
 from tunefork.patchset.series.lock import Lock

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, PatchConflict
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.checkout import apply as applying
@@ -20,7 +21,6 @@ from tunefork.patchset.checkout import export as exporting
 from tunefork.patchset.checkout.apply import Applied
 from tunefork.patchset.checkout.export import Exported
 from tunefork.patchset.checkout.proposal import propose, put
-from tunefork.patchset.checkout.state import write_atomically
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase.resolve import commit_as
 from tunefork.patchset.series import canonical, diff

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base import mutex
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import state
 from tunefork.patchset.checkout.checkout import PIN_REF, Checkout
-from tunefork.patchset.checkout.state import write_atomically
 from tunefork.patchset.sources import pinfile, pins
 from tunefork.patchset.sources.pins import Pin
 

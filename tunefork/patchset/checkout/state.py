@@ -6,11 +6,10 @@ Everything in it can be derived again from the series and the refs; it exists so
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tunefork.base.errors import TuneforkError
+from tunefork.base.files import write_atomically
 
 FORMAT = 1
 
@@ -65,19 +64,3 @@ def load(path: Path) -> State | None:
 def save(path: Path, state: State) -> None:
     """Write a state so that a reader sees the old one or the new one."""
     write_atomically(path, json.dumps({"format": FORMAT, **asdict(state)}, indent=1).encode())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file's content in one step, on the disk when this returns."""
-    fresh = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        why = f"cannot write {path}: {error.strerror}"
-        raise TuneforkError(why, "make its folder writable, or free space, then run this again") from error

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tunefork.base.errors import WorkAtRisk
+from tunefork.base.files import write_atomically
 from tunefork.base.process import Say
 from tunefork.patchset.checkout import work
 from tunefork.patchset.checkout.checkout import Checkout, applied_ref, cannot_write
-from tunefork.patchset.checkout.state import write_atomically
 from tunefork.patchset.git import Git
 from tunefork.patchset.series.diff import blob_id
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, PatchConflict
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
-from tunefork.patchset.checkout.state import write_atomically
 from tunefork.patchset.series import variant
 from tunefork.patchset.series.series import Series
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.errors import BadInput, LockMismatch, PatchConflict, WorkAtRisk
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import export as exporting
 from tunefork.patchset.checkout import repin, switch, work
-from tunefork.patchset.checkout.state import write_atomically
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import newbase, newpin
 from tunefork.patchset.rebase.attempt import Attempt, PatchOutcome, attempt_on, step

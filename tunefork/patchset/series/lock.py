@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunefork.base.errors import LockMismatch
-from tunefork.patchset.checkout.state import write_atomically
+from tunefork.base.files import write_atomically
 from tunefork.patchset.series.diff import quote, shown, unquote
 from tunefork.patchset.series.series import Series
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from tunefork.base.errors import MissingTool, SourceError
+from tunefork.base.files import replace_content
 from tunefork.base.mutex import held
 from tunefork.base.process import Say
 from tunefork.patchset.sources.transfer import bound
@@ -162,9 +163,10 @@ def _record(path: Path, sha256: str) -> None:
         os.fsync(file.fileno())
     found = path.stat()
     note = {"sha256": sha256, "size": found.st_size, "mtime_ns": found.st_mtime_ns}
+    # Made outside: whatever lies in a folder of the cache besides this note is taken for the download.
+    # Made outside: whatever else lies in a folder of the cache is taken for the download.
     fresh = path.parent.parent / f".{path.parent.name}-{os.getpid()}.json"
-    fresh.write_text(json.dumps(note), encoding="ascii")
-    fresh.replace(path.parent / RECORD)
+    replace_content(path.parent / RECORD, json.dumps(note).encode("ascii"), fresh)
 
 
 def _sha256(path: Path) -> str:

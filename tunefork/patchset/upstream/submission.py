@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
+from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.author import stop
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import park, work
 from tunefork.patchset.checkout.checkout import Checkout
-from tunefork.patchset.checkout.state import write_atomically
 from tunefork.patchset.git import EMAIL, EPOCH, Git
 from tunefork.patchset.rebase import newbase, rebase
 from tunefork.patchset.rebase.attempt import Attempt, PatchOutcome, attempt_on, step

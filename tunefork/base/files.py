@@ -1,0 +1,62 @@
+"""Files that are replaced in one step: a reader, and whoever comes after a kill, sees the old content or the new one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tunefork.base.errors import TuneforkError
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file's content in one step; its bytes are on the disk before it has the name. Makes the folder."""
+    try:
+        replace_content(path, data)
+    except OSError as error:
+        why = f"cannot write {path}: {error.strerror}"
+        raise TuneforkError(why, "make its folder writable, or free space, then run this again") from error
+
+
+def replace_content(path: Path, data: bytes, fresh: Path | None = None) -> None:
+    """``write_atomically`` for callers that say themselves what an OSError means. fresh: as in ``replacing``."""
+    with replacing(path, fresh) as made:
+        write_synced(made, data)
+
+
+@contextmanager
+def replacing(path: Path, fresh: Path | None = None) -> Iterator[Path]:
+    """A new file's path, to fill: it becomes ``path`` when the block ends, and goes where the block fails.
+
+    fresh: where it is made instead of beside ``path``; on the same disk. What a kill leaves beside has ".tmp" in its name.
+    """
+    fresh = fresh or path.with_name(f"{path.name}.tmp{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.unlink(missing_ok=True)  # of a process that had this one's number
+        yield fresh
+        os.replace(fresh, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the block's own error is the one to tell
+            fresh.unlink(missing_ok=True)
+        raise
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """A new file, on the disk when this returns. FileExistsError where there is one: of two that write it, one does."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last; some file systems cannot, and need not."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
