@@ -1,4 +1,4 @@
-"""One process at a time: a file lock that says so when it waits, and that a killed process never leaves held.
+"""A file lock between processes that says so when it waits, and that a killed process never leaves locked.
 
 The kernel's flock is used directly: a no-op command spends a tenth of a second on importing the usual library.
 """
@@ -14,13 +14,17 @@ from tunefork.base.process import Say
 
 
 @contextmanager
-def held(path: Path, say: Say, waiting: str) -> Iterator[None]:
-    """Hold the lock file ``path`` (made with its folders); ``waiting`` is said once if another process holds it."""
+def locked(path: Path, say: Say, waiting: str, *, shared: bool = False) -> Iterator[None]:
+    """Lock the file ``path`` (made with its folders) for the block; ``waiting`` is said once if another process has it.
+
+    shared: beside others that share it, and never beside one that does not.
+    """
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, how | fcntl.LOCK_NB)
         except BlockingIOError:
             say(waiting)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, how)
         yield  # closing the file releases it

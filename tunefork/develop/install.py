@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tunefork.base.errors import MissingTool
 from tunefork.base.layout import Layout
-from tunefork.base.mutex import held
+from tunefork.base.mutex import locked
 from tunefork.base.process import Say, quiet
 from tunefork.develop import targets
 from tunefork.develop.cpu import plan as cpu
@@ -66,7 +66,7 @@ def develop(
     choice = targets.choose(requested, machine, architectures)
     if requested == targets.AUTO:
         say(f"target {choice.target}: {choice.why}")
-    with held(Path(sys.prefix) / "tunefork-develop.lock", say, "another develop runs in this environment; waiting for it"):
+    with locked(Path(sys.prefix) / "tunefork-develop.lock", say, "another develop runs in this environment; waiting for it"):
         tree = applied_vllm(layout)
         work = rocm.Work(layout, tree, choice, machine, prebuild) if choice.target == targets.GFX950 else None
         rebuilt = finish(layout, tree, choice, machine, work, say)

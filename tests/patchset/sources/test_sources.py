@@ -25,7 +25,7 @@ import pytest
 
 from tunefork.base.errors import SourceError, WorkAtRisk
 from tunefork.base.layout import Layout
-from tunefork.base.mutex import held
+from tunefork.base.mutex import locked
 from tunefork.patchset.git import Git
 from tunefork.patchset.sources import mirror, pins, sdist, sources
 from tunefork.patchset.sources.archive import UnsafeArchive
@@ -487,7 +487,7 @@ def test_of_two_at_once_one_fetches(world: World, kind: str) -> None:
 
 
 def test_waiting_for_another_process_is_said(world: World) -> None:
-    with held(world.layout.cache / "locks" / "demo.lock", print, ""):
+    with locked(world.layout.cache / "locks" / "demo.lock", print, ""):
         waiting = drive(world, "git")
         assert waiting.stdout is not None
         assert waiting.stdout.readline() == "demo: another process is fetching it, waiting\n"

@@ -7,7 +7,6 @@ process never leaves one held. Their names hold the host's, since a cache may li
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import re
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tunefork.base.mutex import locked
 from tunefork.base.process import Say
 from tunefork.bench.machine import host
 
@@ -52,7 +52,7 @@ def variables(gpus: Sequence[str]) -> dict[str, str]:
 @contextmanager
 def machine(cache: Path, say: Say) -> Iterator[None]:
     """This machine for one measurement alone."""
-    with _locked(_path(cache, "trial"), fcntl.LOCK_EX, say, WAITING):
+    with locked(_path(cache, "trial"), say, WAITING):
         yield
 
 
@@ -60,23 +60,11 @@ def machine(cache: Path, say: Say) -> Iterator[None]:
 def beside(cache: Path, gpus: Sequence[str], say: Say) -> Iterator[None]:
     """These GPUs for one measurement alone, the machine shared with those on others."""
     with ExitStack() as stack:
-        stack.enter_context(_locked(_path(cache, "trial"), fcntl.LOCK_SH, say, WAITING))
+        stack.enter_context(locked(_path(cache, "trial"), say, WAITING, shared=True))
         for gpu in sorted(gpus):  # one order for all, so that no two wait for each other
-            stack.enter_context(_locked(_path(cache, f"gpu-{gpu}"), fcntl.LOCK_EX, say, f"waiting for another measurement on GPU {gpu} to end"))
+            stack.enter_context(locked(_path(cache, f"gpu-{gpu}"), say, f"waiting for another measurement on GPU {gpu} to end"))
         yield
 
 
 def _path(cache: Path, what: str) -> Path:
     return cache / re.sub(r"[^A-Za-z0-9._-]+", "-", f"{what}-{platform.node()}.lock")
-
-
-@contextmanager
-def _locked(path: Path, how: int, say: Say, waiting: str) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(waiting)
-            fcntl.flock(file, how)
-        yield  # closing the file releases it

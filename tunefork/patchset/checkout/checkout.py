@@ -155,7 +155,7 @@ def locked(layout: Layout, upstream: str, say: Say) -> Iterator[None]:
     waiting = f"{upstream}: another Tunefork command works on it, waiting"
     with ExitStack() as stack:
         try:
-            stack.enter_context(mutex.held(layout.work / ".locks" / upstream, say, waiting))
+            stack.enter_context(mutex.locked(layout.work / ".locks" / upstream, say, waiting))
         except OSError as error:
             raise cannot_write(layout.work, error) from error
         yield

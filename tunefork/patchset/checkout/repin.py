@@ -98,7 +98,7 @@ def carry_out(layout: Layout, move: Move) -> None:
             path.unlink(missing_ok=True)
         elif not path.is_file() or path.read_bytes() != encoded(text):
             write_atomically(path, encoded(text))
-    with mutex.held(layout.work / ".locks" / "pins", lambda _line: None, ""):
+    with mutex.locked(layout.work / ".locks" / "pins", lambda _line: None, ""):
         old = layout.pins.read_text(encoding="utf-8") if layout.pins.is_file() else ""
         if (new := pinfile.with_pin(old, move.pin)) != old:
             write_atomically(layout.pins, new.encode())

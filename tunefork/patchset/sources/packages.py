@@ -23,7 +23,7 @@ from typing import IO, Literal
 
 from tunefork.base.errors import MissingTool, SourceError
 from tunefork.base.files import replace_content
-from tunefork.base.mutex import held
+from tunefork.base.mutex import locked
 from tunefork.base.process import Say
 from tunefork.patchset.sources.transfer import bound
 
@@ -59,7 +59,7 @@ def download(name: str, version: str, sha256: str, *, kind: Kind, into: Path, sa
     try:
         if (path := _kept(folder, sha256)) is not None:
             return path
-        with held(into / f"{sha256}.lock", say, f"{what}: another process is downloading it, waiting"):
+        with locked(into / f"{sha256}.lock", say, f"{what}: another process is downloading it, waiting"):
             return _kept(folder, sha256) or _download(name, version, sha256, kind, folder, say)
     except OSError as error:
         raise disk_error(what, error) from error
@@ -78,7 +78,7 @@ def first_download(name: str, version: str, *, kind: Kind, into: Path, say: Say)
     what = f"{name} {version} ({kind})"
     try:
         into.mkdir(parents=True, exist_ok=True)
-        with held(into / f"{note.stem}.lock", say, f"{what}: another process is downloading it, waiting"):
+        with locked(into / f"{note.stem}.lock", say, f"{what}: another process is downloading it, waiting"):
             with tempfile.TemporaryDirectory(prefix=f"{PARTIAL}first-", dir=into) as scratch:
                 say(f"{what}: downloading through pip for the first time")
                 path = _fetch(name, version, None, kind, Path(scratch))

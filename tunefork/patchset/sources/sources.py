@@ -14,7 +14,7 @@ from typing import Literal
 
 from tunefork.base.errors import SourceError, WorkAtRisk
 from tunefork.base.layout import Layout
-from tunefork.base.mutex import held
+from tunefork.base.mutex import locked
 from tunefork.base.process import Say
 from tunefork.patchset.git import Git
 from tunefork.patchset.sources import mirror, packages, sdist
@@ -43,7 +43,7 @@ def obtain(pin: Pin, layout: Layout, say: Say, kind: Kind | None = None) -> Sour
     try:
         if source := _cached(pin, git_dir, kind):
             return source
-        with held(layout.cache / "locks" / f"{pin.name}.lock", say, f"{pin.name}: another process is fetching it, waiting"):
+        with locked(layout.cache / "locks" / f"{pin.name}.lock", say, f"{pin.name}: another process is fetching it, waiting"):
             return _cached(pin, git_dir, kind) or _obtain(pin, layout, git_dir, say, kind)
     except OSError as error:
         raise packages.disk_error(pin.name, error) from error

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tunefork.base.mutex import held
+from tunefork.base.mutex import locked
 from tunefork.base.process import quiet
 from tunefork.bench.server.tiny.recipe import Recipe
 
@@ -40,7 +40,7 @@ def obtain(models: Path, recipe: Recipe, make_files: Callable[[Recipe, Path], di
     if is_whole(folder):
         return folder, False
     models.mkdir(parents=True, exist_ok=True)
-    with held(models / f".{folder.name}.lock", quiet, "another process makes the tiny model; waiting"):
+    with locked(models / f".{folder.name}.lock", quiet, "another process makes the tiny model; waiting"):
         if is_whole(folder):
             return folder, False
         # The lock is ours, so what lies half-made here belongs to a process that died.
