@@ -70,6 +70,22 @@ def holds_project() -> bool:
     return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == ROOT / "tunefork/__init__.py"
 
 
+def packaging_tool() -> None:
+    """What `python3 -m build` or `import build` in this folder means: the tool of that name, which this file hides from Python."""
+    import importlib
+    import importlib.util
+    import runpy
+
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    if importlib.util.find_spec("build") is None:
+        sys.exit(f"error: this Python lacks the packaging tool `build`\n  try: {sys.executable} -m pip install build")
+    if __name__ == "__main__":
+        runpy.run_module("build", run_name="__main__", alter_sys=True)
+    else:
+        del sys.modules[__name__]
+        importlib.import_module(__name__)
+
+
 def main() -> int:
     """Bootstrap where needed, then hand over to the command line."""
     if sys.version_info < (3, 11):  # noqa: UP036 - this file must say so itself when an older Python runs it
@@ -86,11 +102,15 @@ def main() -> int:
         if not in_venv:
             os.execv(PYTHON, [str(PYTHON), str(Path(__file__).resolve()), *args])
     try:
+        from tunefork.base import layout
         from tunefork.cli.main import main as command
     except ModuleNotFoundError as error:
         sys.exit(f"error: this Python lacks {error.name}\n  try: {sys.executable} -m pip install -e '{ROOT}[test]'")
+    layout.BUILD_PY[:] = [ROOT]
     return command(args)
 
 
-if __name__ == "__main__":
+if __name__ == "build" or (__spec__ is not None and __spec__.name == "build"):
+    packaging_tool()
+elif __name__ == "__main__":
     sys.exit(main())

@@ -16,7 +16,7 @@ import torch
 
 from studies.a16w4.case import Case
 from studies.a16w4.tree import extract
-from tunefork.kernels.amdgcn.compile import default_cache
+from tunefork.base.layout import user_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,7 +55,7 @@ class Result:
 def run(tree: Path, jobs: Sequence[Job]) -> list[Result]:
     """Results of jobs against a tree that ``extract`` wrote. Errors: RuntimeError with the end of the worker's traceback."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("TRITON_", "AMDGCN_"))}
-    env["TRITON_CACHE_DIR"] = str(default_cache() / "triton-a16w4")
+    env["TRITON_CACHE_DIR"] = str(user_cache() / "triton-a16w4")
     with tempfile.TemporaryDirectory() as out:
         done = subprocess.run(
             [sys.executable, "-m", "studies.a16w4.worker", str(tree), out],

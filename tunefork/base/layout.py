@@ -6,6 +6,37 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.base.errors import BadInput
+
+
+def user_cache() -> Path:
+    """Sources, downloads, artefacts and models of this user: TUNEFORK_CACHE, else XDG_CACHE_HOME/tunefork, else ~/.cache/tunefork."""
+    home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("TUNEFORK_CACHE") or home_cache / "tunefork").resolve()
+
+
+def is_checkout(folder: Path) -> bool:
+    """Whether a folder is the root of a Tunefork checkout."""
+    return (folder / "pins.toml").is_file() and (folder / "patches").is_dir()
+
+
+BUILD_PY: list[Path] = []  # the checkout whose build.py runs this process: that command acts on its own folder, wherever it is called
+
+
+def find_root() -> Path:
+    """TUNEFORK_ROOT; else build.py's folder; else the nearest checkout from the working directory upward; else the one of this code.
+
+    Errors: BadInput where there is none.
+    """
+    if named := os.environ.get("TUNEFORK_ROOT"):
+        return Path(named).resolve()
+    here = Path.cwd()
+    for folder in (*BUILD_PY, here, *here.parents, Path(__file__).resolve().parents[2]):
+        if is_checkout(folder):
+            return folder.resolve()
+    raise BadInput(f"{here} is not in a Tunefork checkout (a folder with pins.toml and patches/)",
+                   "cd into one, or set TUNEFORK_ROOT=FOLDER to it")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -20,11 +51,8 @@ class Layout:
 
     @classmethod
     def here(cls) -> Layout:
-        """The checkout this code runs from; TUNEFORK_ROOT and TUNEFORK_CACHE override its two folders."""
-        root = Path(os.environ.get("TUNEFORK_ROOT") or Path(__file__).resolve().parents[2])
-        home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        cache = Path(os.environ.get("TUNEFORK_CACHE") or home_cache / "tunefork")
-        return cls(root.resolve(), cache.resolve())
+        """The checkout at hand (find_root) and this user's cache. Errors: BadInput where no checkout is at hand."""
+        return cls(find_root(), user_cache())
 
     @property
     def pins(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 from tunefork.base.errors import MissingTool
 
@@ -13,4 +14,4 @@ def require(extra: str) -> None:
     """MissingTool where a library of one of our extras is not installed."""
     missing = [name for name in NEEDS[extra] if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingTool(f"bench {extra} needs {', '.join(missing)}, not installed here", f"python -m pip install -e '.[{extra}]'")
+        raise MissingTool(f"bench {extra} needs {', '.join(missing)}, not installed here", f"{sys.executable} -m pip install 'tunefork[{extra}]'")

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import json
 import sys
+from pathlib import Path
 
 import click
 
@@ -66,11 +67,21 @@ def tunefork(verbose: bool) -> None:
     """
 
 
+def program() -> str:
+    """What the user typed: build.py, or the script that an installed wheel brings."""
+    return "tunefork" if Path(sys.argv[0]).name == "tunefork" else "build.py"
+
+
+def as_typed(remedy: str) -> str:
+    """A remedy in the user's own words: an installed wheel's user may have no build.py at hand."""
+    return remedy.replace("python build.py", "tunefork") if program() == "tunefork" else remedy
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = sys.argv[1:] if argv is None else argv
     try:
-        result = tunefork.main(args=args, prog_name="build.py", standalone_mode=False)
+        result = tunefork.main(args=args, prog_name=program(), standalone_mode=False)
     except TuneforkError as error:
         if "-v" in args[:1] or "--verbose" in args[:1]:
             raise
@@ -94,18 +105,19 @@ def usage_remedy(error: click.UsageError, args: list[str]) -> str:
     typed = next((word for word in args if not word.startswith("-")), "")
     if typed and typed not in COMMANDS and (close := difflib.get_close_matches(typed, COMMANDS, 1)):
         return f"python build.py {close[0]}"
-    path = error.ctx.command_path if error.ctx else "build.py"
-    return f"python {path} -h"
+    path = error.ctx.command_path if error.ctx else program()
+    return f"python build.py {path.partition(' ')[2]}".rstrip() + " -h"
 
 
 def report(error: TuneforkError, *, as_json: bool) -> int:
     """Print an error as one message and what to type instead; under --json also as an object on stdout."""
     click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True)
-    if error.remedy:
-        click.echo(click.style("  try: ", fg="green") + error.remedy, err=True)
+    remedy = as_typed(error.remedy)
+    if remedy:
+        click.echo(click.style("  try: ", fg="green") + remedy, err=True)
     if as_json:
         kind = type(error).__name__
-        click.echo(json.dumps({"error": {"kind": kind, "message": error.message, "remedy": error.remedy}}))
+        click.echo(json.dumps({"error": {"kind": kind, "message": error.message, "remedy": remedy}}))
     return error.code
 
 

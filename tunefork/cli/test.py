@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 
 import click
 
+from tunefork.base.errors import MissingTool
 from tunefork.base.layout import Layout
 from tunefork.cli.output import say
 
@@ -29,6 +31,8 @@ def test(no_develop: bool, pytest_args: tuple[str, ...]) -> int:
     What cannot run here (no GPU, AITER not reachable) is listed with its reason at the end. Exit code: pytest's.
     """
     layout = Layout.here()
+    if importlib.util.find_spec("pytest") is None:
+        raise MissingTool("the tests need pytest, not installed here", f"{sys.executable} -m pip install 'tunefork[test]'")
     environment = dict(os.environ)
     if not no_develop and (why := as_it_is()):
         say(f"{why}: nothing is applied or developed; the tests take it as it is, and tests/e2e, which needs target cpu, skips")

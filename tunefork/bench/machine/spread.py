@@ -20,13 +20,14 @@ from __future__ import annotations
 import os
 import platform
 import queue
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, MissingTool
-from tunefork.base.layout import Layout
+from tunefork.base.layout import user_cache
 from tunefork.base.process import Say, quiet
 from tunefork.base.program import Finished, run_program
 from tunefork.bench.machine import devices
@@ -95,7 +96,7 @@ def perform(task: Task, gpus: tuple[str, ...], cancelled: threading.Event | None
             raise Cancelled
 
     # Where Ray runs it, the shell's variables are another's: the task's own tell which cache.
-    cache = Path(task.env["TUNEFORK_CACHE"]) if "TUNEFORK_CACHE" in task.env else Layout.here().cache
+    cache = Path(task.env["TUNEFORK_CACHE"]) if "TUNEFORK_CACHE" in task.env else user_cache()
     with devices.beside(cache, gpus, quiet):
         env = {**os.environ, **task.env, **(devices.variables(gpus) if gpus else {})}
         return run_program(task.argv, env=env, cwd=task.cwd, log=task.log, deadline_s=task.deadline_s, watch=watch)
@@ -149,7 +150,7 @@ def _by_ray(tasks: Sequence[Task], place: Ray, say: Say) -> Iterator[Ended]:
     try:
         import ray
     except ModuleNotFoundError:
-        raise MissingTool("spreading over hosts needs Ray, which is not installed here", "python -m pip install -e '.[ray]'") from None
+        raise MissingTool("spreading over hosts needs Ray, which is not installed here", f"{sys.executable} -m pip install 'tunefork[ray]'") from None
     begun = not ray.is_initialized()
     if begun:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def kernel_ab(op: str, a: str, b: str, *, tp: int | None, tokens: tuple[int, ...
     missing = [word for word in ("torch", "triton") if importlib.util.find_spec(word) is None]
     if missing:
         raise MissingTool(f"bench ab --kernel needs {', '.join(missing)}, not installed here",
-                          "python build.py develop, and python -m pip install -e '.[kernels]'")
+                          f"python build.py develop, and {sys.executable} -m pip install 'tunefork[kernels]'")
     import torch
 
     if not cpu_timer and not torch.cuda.is_available():

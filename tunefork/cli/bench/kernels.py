@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from tunefork.base.errors import MissingTool
-from tunefork.base.layout import Layout
+from tunefork.base.layout import Layout, user_cache
 from tunefork.cli.output import print_json, say, table
 
 QUICK_TPS, QUICK_ROUNDS = (8, 1), 8
@@ -46,9 +46,10 @@ def kernels(quick: bool, tps: tuple[str, ...], tokens: tuple[int, ...], no_peers
     counts = tokens or (measure.QUICK_TOKENS if quick else measure.TOKENS)
     timed = torch.cuda.is_available()
     if timed:
-        with devices.machine(Layout.here().cache, say):
+        folder = out or Layout.here().work / "kernels"
+        with devices.machine(user_cache(), say):
             rows = measure.measure(sizes, counts, QUICK_ROUNDS if quick else ROUNDS, with_peers=not no_peers, say=say)
-        save(rows, out or Layout.here().work / "kernels", sizes)
+        save(rows, folder, sizes)
     else:
         rows = check(sizes, counts)
     if as_json:

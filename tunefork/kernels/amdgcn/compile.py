@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.layout import user_cache
 from tunefork.kernels.amdgcn.errors import CompileFailed
 from tunefork.kernels.amdgcn.shipped import Shipped
 from tunefork.kernels.arch import GFX950
@@ -79,12 +80,6 @@ def _import(name: str, file: str) -> Any:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def default_cache() -> Path:
-    """Tunefork's cache of this user (TUNEFORK_CACHE, else XDG_CACHE_HOME/tunefork, else ~/.cache/tunefork)."""
-    home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("TUNEFORK_CACHE") or home_cache / "tunefork")
 
 
 def content_key(request: Request) -> str:
@@ -163,9 +158,9 @@ def compile_all(
 ) -> list[Compiled | CompileFailed]:
     """Compile entries in parallel; the result of each is its code or what stopped it, in the order given.
 
-    cache: default_cache() where not given.  workers: as many processes as cores; 1 compiles in this process.
+    cache: this user's where not given.  workers: as many processes as cores; 1 compiles in this process.
     """
-    place = cache or default_cache()
+    place = cache or user_cache()
     requests = [Request.of(entry) for entry in entries]
     count = min(workers or os.cpu_count() or 1, len(requests))
     if count <= 1:
