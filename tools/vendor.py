@@ -20,7 +20,7 @@ from tunefork.patchset.series.mail import read
 NAME = "tunefork-moe"
 PACKAGE = "aiter/ops/triton/moe/tunefork"
 LEFT_OUT = {"moe_a16w4": {"reference"}, "mxfp4": set[str]()}
-ALONE = ("arch",)
+ALONE = ("arch", "deferred")
 TABLE = "moe_a16w4/configs/gfx950.json"
 IMPORTS = {"tunefork.kernels": PACKAGE.replace("/", "."), "tunefork.base.errors": PACKAGE.replace("/", ".") + ".errors"}
 HEADER = "# SPDX-License-Identifier: Apache-2.0\n# Generated from Tunefork's kernels/{source}; edit it there.\n"

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from tunefork.kernels.arch import GFX950
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
-from tunefork.kernels.moe_a16w4 import fused_moe, prepare_weights
 from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
 from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
 from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
-from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
+
+if TYPE_CHECKING:
+    import torch
 
 _ALIGNED_INTS = ("x_stride", "out_stride", "logits_stride")
 
@@ -56,6 +55,11 @@ def _depth(parts: int, gemm: GemmConfig, real: int) -> int:
 @lru_cache(maxsize=64)
 def relative_error(row: Row, arch: str) -> float:
     """The row's configuration on CPU tensors, through whatever driver is active, at the smallest sizes that run all of its code."""
+    import torch
+
+    from tunefork.kernels.moe_a16w4 import fused_moe, prepare_weights
+    from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
+
     config, topk = row.config, MODEL.topk
     hidden = -(-_depth(config.up.wk * config.up.split, config.up, MODEL.hidden) // 16) * 16
     inter = _depth(config.down.wk // topk if config.order == "slot" else config.down.wk, config.down, row.intermediate)
