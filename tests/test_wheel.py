@@ -18,7 +18,7 @@ Done = subprocess.CompletedProcess[str]
 NO_CHECKOUT = "is not in a Tunefork checkout"
 # What is typed in a folder that is no checkout -> what it says that it needs; "" works there.
 ELSEWHERE: dict[str, str | tuple[str, ...]] = {
-    "plan-sizes --conc 8": "", "--version": "", "-h": "",
+    "plan-sizes --conc 8": "", "kernels list": "", "--version": "", "-h": "",
     "bench ab": "needs numpy, scipy", "bench report": "needs numpy", "bench kernels": "need torch", "kernels gate": "need torch",
     "kernels tune": "needs torch", "kernels compare": ("need", "llvm-mca"),
     **dict.fromkeys((

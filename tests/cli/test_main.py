@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from tunefork.base import errors
 from tunefork.cli import main as module
-from tunefork.cli.main import COMMANDS, main
+from tunefork.cli.main import main
+from tunefork.cli.registry import ROOT, TABLE, Row
 
 
 @pytest.mark.parametrize(
@@ -34,9 +35,9 @@ def test_no_command_prints_help(words: list[str], capsys: pytest.CaptureFixture[
     assert "Usage: build.py" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([name, "-h"]) == 0
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.group} {row.name}")
+def test_every_command_explains_itself(row: Row, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([row.name, "-h"] if row.group == ROOT else [row.group, row.name, "-h"]) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 5
 
 

@@ -15,3 +15,10 @@ def require(extra: str) -> None:
     missing = [name for name in NEEDS[extra] if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingTool(f"bench {extra} needs {', '.join(missing)}, not installed here", f"{sys.executable} -m pip install 'tunefork[{extra}]'")
+
+
+def require_kernels() -> None:
+    """MissingTool where what compiles or runs a kernel is not installed."""
+    missing = [name for name in ("torch", "triton") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingTool(f"the kernels need {', '.join(missing)}, which this Python lacks", "python build.py develop")

@@ -1,9 +1,8 @@
-"""The command line: a table of commands, each imported only when it is called, and one place where errors become exit codes."""
+"""The command line: one entry, and one place where errors become exit codes. The commands are in registry.py."""
 
 from __future__ import annotations
 
 import difflib
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -11,49 +10,8 @@ from pathlib import Path
 import click
 
 from tunefork.base.errors import BadInput, TuneforkError
-
-# name -> what `--help` says of it; the command is `<name>` in cli/<name>.py (dashes become underscores),
-# a group's in cli/<name>/group.py.
-COMMANDS = {
-    "apply": "fetch the pinned upstreams and apply their patch series",
-    "status": "what is applied where, and what work is in progress",
-    "develop": "build and install the applied trees, editable, for a target",
-    "serve": "serve a model with the installed, patched vLLM",
-    "plan-sizes": "choose CUDA graph sizes for a workload",
-    "bench": "measure, compare, query and submit",
-    "variants": "compare named subsets of a series",
-    "patch": "author patches: export commits to files, check them",
-    "bisect": "find the patch that breaks or slows something",
-    "upstream": "make a branch and a pull request text of a patch",
-    "rebase": "move a series to another pin of its upstream",
-    "kernels": "list our kernels; gate their gfx950 code",
-    "test": "run the project's tests",
-    "doctor": "check this machine and say what to change",
-    "container": "print or run the ROCm container's command",
-    "clean": "remove builds (never work)",
-}
-
-GROUPS = ("bench", "kernels", "patch")
-
-
-class Commands(click.Group):
-    """A group that knows its commands' names and summaries without importing them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module = name.replace("-", "_")
-        where = f"{module}.group" if module in GROUPS else module
-        found = getattr(importlib.import_module(f"tunefork.cli.{where}"), module)
-        assert isinstance(found, click.Command)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+from tunefork.cli import registry
+from tunefork.cli.registry import Commands
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -103,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 def usage_remedy(error: click.UsageError, args: list[str]) -> str:
     """What to type after a usage error: the closest command, or the help of the one that was meant."""
     typed = next((word for word in args if not word.startswith("-")), "")
-    if typed and typed not in COMMANDS and (close := difflib.get_close_matches(typed, COMMANDS, 1)):
+    if typed and typed not in (known := registry.of(registry.ROOT)) and (close := difflib.get_close_matches(typed, known, 1)):
         return f"python build.py {close[0]}"
     path = error.ctx.command_path if error.ctx else program()
     return f"python build.py {path.partition(' ')[2]}".rstrip() + " -h"

@@ -1,4 +1,4 @@
-"""`variants`: compare named subsets of a series."""
+"""`variants diff`: compare named subsets of a series."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from tunefork.cli.output import print_json, say
 from tunefork.patchset.sources import pins
 
 
-@click.group()
-def variants() -> None:
-    """Compare variants: base, all, only:P, without:P, upto:P."""
-
-
-@variants.command()
+@click.command()
 @click.argument("left", metavar="A")
 @click.argument("right", metavar="B")
 @click.option("--upstream", metavar="NAME", help="Of this upstream only (default: all that are checked out).")

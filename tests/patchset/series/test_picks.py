@@ -122,7 +122,7 @@ def test_what_is_refused(world: World, capsys: pytest.CaptureFixture[str], monke
 def test_show_prints_the_commit(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     sha = with_pick(world)
     apply(world.layout, "up")
-    monkeypatch.setattr("tunefork.cli.patch.group.Layout.here", lambda: world.layout)
+    monkeypatch.setattr("tunefork.cli.patch.files.Layout.here", lambda: world.layout)
     assert main(["patch", "show", "fix-forty", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["picked"] == sha and "+fixed 40" in shown["text"]
@@ -140,6 +140,6 @@ def test_an_edit_that_changes_no_line_is_not_lost(world: World) -> None:
 
 def test_log_says_that_a_pick_has_no_versions(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with_pick(world)
-    monkeypatch.setattr("tunefork.cli.patch.group.Layout.here", lambda: world.layout)
+    monkeypatch.setattr("tunefork.cli.patch.files.Layout.here", lambda: world.layout)
     assert main(["patch", "log", "fix-forty"]) == 2 and "it has no file, and no versions here" in capsys.readouterr().err
     assert main(["patch", "graph", "up", "--svg", str(world.root / "new" / "graph.svg")]) == 0 and (world.root / "new" / "graph.svg").is_file()

@@ -17,6 +17,7 @@ import click
 
 from tunefork.base.errors import BadInput, MissingTool, SourceError, TuneforkError
 from tunefork.base.layout import Layout
+from tunefork.cli.extras import require_kernels
 from tunefork.cli.output import print_json, say, table
 from tunefork.patchset.sources import pins
 
@@ -43,12 +44,11 @@ def pinned(into: Path) -> Path:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(tree: Path | None, tps: tuple[str, ...], tokens: int, as_json: bool) -> int:
     """Modelled cycles per weight byte, ours beside AITER's Triton kernel; exit 1 where the ratio is above 0.7."""
-    try:
-        from tunefork.kernels.amdgcn import against
-        from tunefork.kernels.amdgcn.errors import Gfx950Error
-        from tunefork.kernels.amdgcn.model import absent, find_tool
-    except ModuleNotFoundError as error:
-        raise MissingTool(f"the kernels need {error.name}, which this Python lacks", "python build.py develop") from error
+    require_kernels()
+    from tunefork.kernels.amdgcn import against
+    from tunefork.kernels.amdgcn.errors import Gfx950Error
+    from tunefork.kernels.amdgcn.model import absent, find_tool
+
     tool = find_tool()
     if tool is None:
         raise MissingTool(absent(), "apt install llvm-22, then run it again")

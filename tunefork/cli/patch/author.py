@@ -256,6 +256,3 @@ def show(done: Authored, *, as_json: bool) -> None:
         click.echo(f"  {note}")
     for ref in done.backups:
         click.echo(f"  to have {ref.rpartition('/')[2]} back: git -C work/{done.upstream} cherry-pick {ref}, then python build.py patch export {done.upstream}")
-
-
-COMMANDS = (new, edit, refresh, reorder, split, squash, drop, rename)

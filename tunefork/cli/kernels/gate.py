@@ -1,10 +1,8 @@
-"""`kernels`: list the shipped kernels, and run the gfx950 gate over them without a GPU.
+"""`kernels list` and `kernels gate`: the shipped kernels, and the gfx950 gate over them without a GPU.
 
     python build.py kernels list
     python build.py kernels gate                 compile, count, model, execute; exit code 1 where a budget does not hold
     python build.py kernels gate --only gemm1 --static
-    python build.py kernels compare              our GEMMs beside AITER's Triton kernel: modelled cycles per weight byte
-    python build.py kernels tune                 choose configurations (tunefork/cli/kernels/tune.py)
 
 The gate verifies gfx950 machine code instruction by instruction in an executor on the CPU. It is not validated on an MI355X, and
 modelled cycles are no time.
@@ -17,9 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tunefork.base.errors import BadInput, MissingTool, TuneforkError
-from tunefork.cli.kernels.compare import compare
-from tunefork.cli.kernels.tune import tune
+from tunefork.base.errors import BadInput, TuneforkError
+from tunefork.cli.extras import require_kernels
 from tunefork.cli.output import print_json, say, table
 
 if TYPE_CHECKING:
@@ -27,30 +24,17 @@ if TYPE_CHECKING:
     from tunefork.kernels.amdgcn.shipped import Shipped
 
 
-@click.group()
-def kernels() -> None:
-    """Own kernels: list them, prove their gfx950 code without a GPU, tune them."""
-
-
-kernels.add_command(compare)
-kernels.add_command(tune)
-
-
 def entries(only: str | None) -> list[Shipped]:
-    """The shipped kernels whose label contains ``only``. Errors: MissingTool without triton, BadInput where nothing matches."""
-    try:
-        from tunefork.kernels.amdgcn.gate import shipped_entries
+    """The shipped kernels whose label contains ``only``, described without torch or triton. Errors: BadInput where nothing matches."""
+    from tunefork.kernels.amdgcn.gate import shipped_entries
 
-        found = shipped_entries()
-    except ModuleNotFoundError as error:
-        raise MissingTool(f"the kernels need {error.name}, which this Python lacks", "python build.py develop") from error
-    chosen = [entry for entry in found if only is None or only in entry.label]
+    chosen = [entry for entry in shipped_entries() if only is None or only in entry.label]
     if not chosen:
         raise BadInput(f"no shipped kernel's name contains {only!r}", "python build.py kernels list")
     return chosen
 
 
-@kernels.command("list")
+@click.command("list")
 @click.option("--only", help="Only kernels whose name, configuration or shape contains this.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_kernels(only: str | None, as_json: bool) -> None:
@@ -67,7 +51,7 @@ def list_kernels(only: str | None, as_json: bool) -> None:
     table("Shipped kernels", ("kernel", "configuration", "shape"), [(row.kernel, row.config, row.shape) for row in rows])
 
 
-@kernels.command("gate")
+@click.command("gate")
 @click.option("--only", help="Only kernels whose name, configuration or shape contains this.")
 @click.option("--static", is_flag=True, help="Compile and count only; execute nothing.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one per core).")
@@ -78,6 +62,7 @@ def gate_kernels(only: str | None, static: bool, workers: int | None, record: bo
 
     Instruction-level functional verification: not validated on an MI355X, no statement about time.
     """
+    require_kernels()
     chosen = entries(only)
     from tunefork.kernels.amdgcn import gate as room
     from tunefork.kernels.amdgcn.budget import without_kernel

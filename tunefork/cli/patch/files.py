@@ -9,27 +9,13 @@ import click
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.cli.output import print_json, say
-from tunefork.cli.patch import author as patch_author
-from tunefork.cli.patch import importing as patch_import
 from tunefork.patchset.checkout.export import Exported
 from tunefork.patchset.series import diff
 from tunefork.patchset.series.series import Series, patch_name
 from tunefork.patchset.sources import pins
 
 
-@click.group()
-def patch() -> None:
-    """Author patches: make, change and reshape them, export commits to files, take edited files into the lock.
-
-    docs/patch-authors.md is the guide.
-    """
-
-
-for command in (*patch_author.COMMANDS, patch_import.import_patches):
-    patch.add_command(command)
-
-
-@patch.command()
+@click.command()
 @click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
 @click.option("--variant", "spec", metavar="V", help="Export from the checkout that holds this variant (default: the primary).")
 @click.option("--dry-run", is_flag=True, help="Change nothing; exit 1 when the files are not what the commits say.")
@@ -46,7 +32,7 @@ def export(upstreams: tuple[str, ...], spec: str | None, dry_run: bool, as_json:
     return show([run(layout, name, spec, dry_run=dry_run, say=say) for name in names], dry_run=dry_run, as_json=as_json)
 
 
-@patch.command()
+@click.command()
 @click.argument("upstream")
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 when a file would change.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -63,7 +49,7 @@ def lock(upstream: str, check: bool, as_json: bool) -> int:
     return show([report], dry_run=check, as_json=as_json)
 
 
-@patch.command()
+@click.command()
 @click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def lint(upstreams: tuple[str, ...], as_json: bool) -> int:
@@ -85,7 +71,7 @@ def lint(upstreams: tuple[str, ...], as_json: bool) -> int:
     return 1 if errors else 0
 
 
-@patch.command("show")
+@click.command("show")
 @click.argument("name", metavar="PATCH")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def show_patch(name: str, as_json: bool) -> None:
@@ -110,7 +96,7 @@ def show_patch(name: str, as_json: bool) -> None:
     click.echo(file.data + (b"\n" + file.message + b"\n" + file.diff if file.picked else b""), nl=False)
 
 
-@patch.command("log")
+@click.command("log")
 @click.argument("name", metavar="PATCH")
 @click.option("--upstream", metavar="NAME", help="The upstream whose patch it is or was (default: the one whose series has it).")
 @click.option("--stat", "brief", is_flag=True, help="One line per version, without the range-diffs.")
@@ -149,7 +135,7 @@ def obtained(layout: Layout, series: Series) -> Series:
     return picks.obtained(series, pins.load(layout)[series.upstream], first.git, say=say)
 
 
-@patch.command("graph")
+@click.command("graph")
 @click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--svg", "svg_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw one upstream's graph.")
