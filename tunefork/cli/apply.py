@@ -9,6 +9,7 @@ import click
 
 from tunefork.base.errors import BadInput, SourceError
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout.apply import Applied
@@ -21,13 +22,13 @@ ASK_AGAIN_AFTER = 3600  # seconds for which an upstream that did not answer is l
 
 
 @click.command(epilog="Exit codes: 3 your work would be overwritten, 4 a source fails, 7 a patch conflicts, 8 the lock is violated.")
-@click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
-@click.option("--variant", "spec", default="all", show_default=True, metavar="V", help=f"Which patches: {FORMS}.")
+@options.upstreams()
+@options.variant(f"Which patches: {FORMS}.", "spec", default="all", show_default=True)
 @click.option("--beside", is_flag=True, help="Keep the checkout as it is; put the variant into work/<upstream>@<variant>.")
 @click.option("--discard", is_flag=True, help="Give up uncommitted and unexported work, keeping it under a backup ref.")
-@click.option("--continue", "go_on", is_flag=True, help="A parked patch is resolved: take it and go on.")
-@click.option("--abort", is_flag=True, help="Drop a parked patch's worktree; the patch files stay as they are.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.go_on("A parked patch is resolved: take it and go on.")
+@options.abort("Drop a parked patch's worktree; the patch files stay as they are.")
+@options.as_json()
 def apply(
     upstreams: tuple[str, ...], spec: str, beside: bool, discard: bool, go_on: bool, abort: bool, as_json: bool
 ) -> None:

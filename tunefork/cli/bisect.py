@@ -14,6 +14,7 @@ import click
 
 from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say, table
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout
@@ -33,9 +34,9 @@ PLACE = "{variant}"
 @click.option("--good", default="base", show_default=True, metavar="V", help="A prefix of the series with which it works.")
 @click.option("--bad", default="all", show_default=True, metavar="V", help="A longer one with which it fails.")
 @click.option("--subsets", is_flag=True, help="Then look for the fewest earlier patches with which the culprit still fails.")
-@click.option("--continue", "go_on", is_flag=True, help="Go on with a bisection that was stopped; what was tried is not tried again.")
+@options.go_on("Go on with a bisection that was stopped; what was tried is not tried again.")
 @click.option("--reset", is_flag=True, help="Forget a bisection that waits.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json()
 def bisect(
     upstream: str, command: str | None, profile: str | None, good: str, bad: str, subsets: bool, go_on: bool, reset: bool, as_json: bool
 ) -> int:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json
 from tunefork.develop import clean as cleaning
 
 
 @click.command()
 @click.option("--cache", is_flag=True, help="Also the shared cache of artefacts and downloads, which every checkout of yours uses.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.dry_run("Only say what would go.")
+@options.as_json()
 def clean(cache: bool, dry_run: bool, as_json: bool) -> None:
     """Remove build folders, compiled files and logs of this project's checkouts; `develop` makes them again.
 

@@ -8,6 +8,7 @@ import shlex
 import click
 
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json
 from tunefork.develop.gfx950 import container as containers
 
@@ -17,7 +18,7 @@ from tunefork.develop.gfx950 import container as containers
 @click.option("--image", default=containers.IMAGE, show_default=True, envvar="TUNEFORK_IMAGE", help="The container image.")
 @click.option("--engine", help="docker or podman; the first that is installed if not given.")
 @click.option("--mount", "mounts", multiple=True, metavar="HOST:INSIDE", envvar="TUNEFORK_MOUNTS", help="A further folder (repeatable).")
-@click.option("--json", "as_json", is_flag=True, help="Print the argument vector as JSON.")
+@options.as_json("Print the argument vector as JSON.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def container(
     run: bool, image: str, engine: str | None, mounts: tuple[str, ...], as_json: bool, command: tuple[str, ...]

@@ -6,6 +6,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say
 from tunefork.develop import install
 from tunefork.develop.targets import AUTO, TARGETS
@@ -15,9 +16,9 @@ from tunefork.develop.targets import AUTO, TARGETS
 @click.option("--target", type=click.Choice(TARGETS), default=AUTO, show_default=True, help="What to build for; auto says why.")
 @click.option("--arch", "architectures", multiple=True, metavar="GFX", help="gfx950 target: build for these GPUs (repeatable).")
 @click.option("--prebuild", type=click.IntRange(0, 3), help="gfx950 target: AITER's PREBUILD_KERNELS (0: all at first use).")
-@click.option("--dry-run", is_flag=True, help="Print the ordered steps and run none.")
+@options.dry_run("Print the ordered steps and run none.")
 @click.option("--everything", is_flag=True, help="With --dry-run: the gfx950 plan as if nothing were installed yet.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json()
 def develop(
     target: str, architectures: tuple[str, ...], prebuild: int | None, dry_run: bool, everything: bool, as_json: bool
 ) -> None:

@@ -7,13 +7,14 @@ import sys
 import click
 
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, table
 from tunefork.develop.doctor.check import Check
 from tunefork.develop.doctor.doctor import examine
 
 
 @click.command(epilog="Exit codes: 0 nothing is wrong, 1 something is. What does not apply here is neither.")
-@click.option("--json", "as_json", is_flag=True, help="Print the checks as a JSON list; ok is null where one does not apply.")
+@options.as_json("Print the checks as a JSON list; ok is null where one does not apply.")
 def doctor(as_json: bool) -> None:
     """Check Python, tools, room, ROCm, GPU, firmware, torch, VLLM_* variables, what shadows the install, and the pins.
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tunefork.base.errors import BadInput
+from tunefork.cli import options
 from tunefork.cli.output import print_json, table
 from vllm_overrides.capture.cost import PADDINGS
 from vllm_overrides.capture.options import Options, concurrencies
@@ -20,8 +21,8 @@ FILE = click.Path(path_type=str, dir_okay=False)
 
 @click.command(context_settings={"show_default": True})
 @click.option("--conc", metavar="N,N,...", help="Concurrencies of the closed-loop runs to plan for.")
-@click.option("--isl", type=int, default=1024, help="Longest prompt.")
-@click.option("--osl", type=int, default=1024, help="Longest answer.")
+@options.isl("Longest prompt.", default=1024)
+@options.osl("Longest answer.", default=1024)
 @click.option("--range-ratio", type=float, default=1.0, help="Lengths are drawn from [ratio x longest, longest].")
 @click.option("--prompts", type=int, default=0, help="Requests per run; 0: 10 per client.")
 @click.option("--tokens-per-step", type=float, default=1.0, help="Tokens a request gains per decode step (speculation).")
@@ -40,7 +41,7 @@ FILE = click.Path(path_type=str, dir_okay=False)
 @click.option("--compile-gain", type=float, default=0.0, help="Share of a step that a compiled size saves; 0: compile none.")
 @click.option("--compile-seconds", type=float, default=10.0, help="Start-up per compiled size: an assumption, give your server's.")
 @click.option("--cover", type=int, default=0, help="Requests that must find a graph, whether or not the workload has so many.")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON; TUNEFORK_CAPTURE_PLAN takes a file of it.")
+@options.as_json("Print the plan as JSON; TUNEFORK_CAPTURE_PLAN takes a file of it.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the file for `vllm serve --config`, and nothing else.")
 def plan_sizes(as_json: bool, as_yaml: bool, **given: Any) -> None:
     """Choose which CUDA graph sizes to capture for a workload: the exact optimum under a cost model. docs/capture-plan.md.
@@ -53,7 +54,7 @@ def plan_sizes(as_json: bool, as_yaml: bool, **given: Any) -> None:
     if as_json and as_yaml:
         raise BadInput("--json and --yaml print different documents", "one of them")
     try:
-        plan = make_plan(options(given))
+        plan = make_plan(asked(given))
     except OverrideError as error:
         raise BadInput(error.message, error.remedy) from error
     if as_json:
@@ -64,7 +65,7 @@ def plan_sizes(as_json: bool, as_yaml: bool, **given: Any) -> None:
         show(plan)
 
 
-def options(given: dict[str, Any]) -> Options:
+def asked(given: dict[str, Any]) -> Options:
     """The planner's options from the command line's."""
     names = ("max_num_seqs", "max_num_batched_tokens", "num_speculative_tokens")
     limits = Limits(**{name: given.pop(name) for name in names})

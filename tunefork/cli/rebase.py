@@ -6,6 +6,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say, table
 from tunefork.patchset.rebase.rebase import Rebased
 
@@ -16,10 +17,10 @@ from tunefork.patchset.rebase.rebase import Rebased
               "(PATH@REF for another than its HEAD) or an unpacked tree.")  # fmt: skip
 @click.option("--check", is_flag=True, help="Try every patch and change nothing; exit 1 when one conflicts.")
 @click.option("--commit", metavar="SHA", default="", help="The tag's commit, for a source distribution where git does not answer.")
-@click.option("--continue", "go_on", is_flag=True, help="Take the resolved files of work/UPSTREAM@rebase, and go on.")
-@click.option("--abort", is_flag=True, help="Forget a rebase that waits in work/UPSTREAM@rebase.")
+@options.go_on("Take the resolved files of work/UPSTREAM@rebase, and go on.")
+@options.abort("Forget a rebase that waits in work/UPSTREAM@rebase.")
 @click.option("--range-diff", "diffs", is_flag=True, help="Show how each patch that changed did.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json()
 def rebase(upstream: str, to: str | None, check: bool, commit: str, go_on: bool, abort: bool, diffs: bool, as_json: bool) -> int:
     """Move a series to another base: each patch is merged onto it, and dropped where upstream has it.
 

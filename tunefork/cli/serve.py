@@ -20,6 +20,7 @@ from tunefork.bench.profiles.profile import TINY, Profile
 from tunefork.bench.server import command, prepare
 from tunefork.bench.server.command import ServeCommand
 from tunefork.bench.server.server import Server
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say
 from tunefork.patchset.checkout.applied import applied_tree
 
@@ -28,21 +29,19 @@ EXAMPLE_PROMPT = "This is a story of"
 
 @click.command(epilog="Exit codes: 0 stopped by Ctrl-C or SIGTERM once it was ready, 2 bad profile or option, 9 the server did not "
                       "start, answer or stop, 130 stopped before it was ready.")
-@click.option("--profile", "name", default="smoke", show_default=True, metavar="P",
-              help=f"{', '.join(profiles.names())}, or a TOML file of the same form.")
-@click.option("--variant", metavar="V", help="Which patches; default: those that work/vllm holds.")
+@options.profile(f"{', '.join(profiles.names())}, or a TOML file of the same form.", "name")
+@options.variant()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(0, 65535), envvar="TUNEFORK_PORT", show_envvar=True,
-              help="Default: the profile's; 0: any free one.")
-@click.option("--tp", type=int, help="Tensor-parallel size, instead of the profile's.")
-@click.option("--model", metavar="ID|PATH", help="Serve these weights instead of the profile's.")
-@click.option("--ready-timeout", type=click.FloatRange(min=1), metavar="SECONDS", help="Default: the profile's.")
-@click.option("--dry-run", is_flag=True, help="Print the command and its environment; needs no vLLM and no GPU.")
-@click.option("--json", "as_json", is_flag=True, help="Print what is served (or the dry run) as JSON.")
-@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- VLLM_ARGUMENT...]")
+@options.port(envvar="TUNEFORK_PORT", show_envvar=True)
+@options.tp()
+@options.model("Serve these weights instead of the profile's.")
+@options.ready_timeout()
+@options.dry_run("Print the command and its environment; needs no vLLM and no GPU.")
+@options.as_json("Print what is served (or the dry run) as JSON.")
+@options.vllm_arguments()
 def serve(
     name: str, variant: str | None, host: str, port: int | None, tp: int | None, model: str | None,
-    ready_timeout: float | None, dry_run: bool, as_json: bool, extra: tuple[str, ...],
+    ready_timeout_s: float | None, dry_run: bool, as_json: bool, extra: tuple[str, ...],
 ) -> int:
     """Serve a profile's model with the installed vLLM, in the foreground, until Ctrl-C.
 
@@ -66,7 +65,7 @@ def serve(
         show(dry(layout, profile, variant, host=host, port=port, model=model, extra=extra), as_json=as_json)
         return 0
     return run(layout, profile, variant, host=host, port=port, model=model, extra=extra,
-               ready_timeout_s=ready_timeout or profile.ready_timeout_s, as_json=as_json)
+               ready_timeout_s=ready_timeout_s or profile.ready_timeout_s, as_json=as_json)
 
 
 def run(layout: Layout, profile: Profile, variant: str | None, *, ready_timeout_s: float, as_json: bool, **options: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, table
 from tunefork.patchset.checkout.apply import pin_of
 from tunefork.patchset.checkout.status import UpstreamStatus
@@ -13,8 +14,8 @@ from tunefork.patchset.sources import pins
 
 
 @click.command()
-@click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.upstreams()
+@options.as_json()
 def status(upstreams: tuple[str, ...], as_json: bool) -> None:
     """Show per upstream the pin, the source, the variant, every patch, work in progress and drift from the lock. Writes nothing."""
     layout = Layout.here()

@@ -8,10 +8,12 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say, table
 from tunefork.patchset.series.series import Series, patch_name
 from tunefork.patchset.sources import pins
-from tunefork.patchset.upstream.submission import Submission, abort, go_on, message, standing, submit
+from tunefork.patchset.upstream import submission
+from tunefork.patchset.upstream.submission import Submission, message, standing
 
 
 @click.command()
@@ -19,12 +21,12 @@ from tunefork.patchset.upstream.submission import Submission, abort, go_on, mess
 @click.option("--onto", metavar="BASE", help="The upstream's newer tree: a tag or branch, a version (0.33.0), or a path, as in rebase --to.")
 @click.option("--of", default="vllm", show_default=True, metavar="UPSTREAM", help="With status: the upstream that --onto is a base of.")
 @click.option("--no-verify", is_flag=True, help="Do not run the patch's Verified-by commands on the branch; the text then says so.")
-@click.option("--continue", "resume", is_flag=True, help="Take the resolved files of work/UPSTREAM@upstream-PATCH, and go on.")
-@click.option("--abort", "forget", is_flag=True, help="Forget a conflict that waits there; what you did there stays under a backup ref.")
+@options.go_on("Take the resolved files of work/UPSTREAM@upstream-PATCH, and go on.")
+@options.abort("Forget a conflict that waits there; what you did there stays under a backup ref.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where the text goes (default: work/upstream-PATCH.md).")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json()
 def upstream(
-    name: str, onto: str | None, of: str, no_verify: bool, resume: bool, forget: bool, out: Path | None, as_json: bool
+    name: str, onto: str | None, of: str, no_verify: bool, go_on: bool, abort: bool, out: Path | None, as_json: bool
 ) -> int:
     """Make the branch upstream/PATCH on the upstream's newer tree, run the patch's checks there, and write the pull request's text.
 
@@ -39,15 +41,15 @@ def upstream(
     layout = Layout.here()
     if name == "status":
         return status(layout, onto or "", of, as_json=as_json)
-    if resume + forget + bool(onto) != 1:
+    if go_on + abort + bool(onto) != 1:
         raise BadInput("upstream needs one of --onto (which tree the pull request is for), --continue and --abort",
                        f"python build.py upstream {name} --onto main")  # fmt: skip
-    if forget:
-        backup = abort(layout, name, say=say)
+    if abort:
+        backup = submission.abort(layout, name, say=say)
         if as_json:
             print_json({"patch": patch_name(name), "aborted": True, "backup": backup})
         return 0
-    done = submit(layout, name, onto, verify=not no_verify, say=say) if onto else go_on(layout, name, verify=not no_verify, say=say)
+    done = submission.submit(layout, name, onto, verify=not no_verify, say=say) if onto else submission.go_on(layout, name, verify=not no_verify, say=say)
     if done.path is None:
         say(f"{done.patch}: {done.onto} has it: {'; '.join(row.why for row in done.patches)}")
         if as_json:

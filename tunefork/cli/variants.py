@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say
 from tunefork.patchset.sources import pins
 
@@ -12,9 +13,9 @@ from tunefork.patchset.sources import pins
 @click.command()
 @click.argument("left", metavar="A")
 @click.argument("right", metavar="B")
-@click.option("--upstream", metavar="NAME", help="Of this upstream only (default: all that are checked out).")
+@options.upstream("Of this upstream only (default: all that are checked out).")
 @click.option("--name-only", is_flag=True, help="Name the patches and files, without the diff.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json()
 def diff(left: str, right: str, upstream: str | None, name_only: bool, as_json: bool) -> None:
     """Show what variant B changes against variant A: patches, then the trees' diff. No checkout is moved.
 

@@ -10,6 +10,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.extras import require
 from tunefork.cli.output import print_json, say, table
 
@@ -35,25 +36,25 @@ if TYPE_CHECKING:
 @click.option("--client", type=click.Choice(["vllm", "builtin"]), default="vllm", show_default=True,
               help="`vllm bench serve`, or our own streaming client, which needs no vLLM.")
 @click.option("--accuracy", is_flag=True, help="Also compare the accuracy: the profile's task, once per arm, question by question.")
-@click.option("--profile", default="smoke", show_default=True, metavar="P", help="Profile, by name or as a TOML file.")
+@options.profile()
 @click.option("--spread", "over", metavar="local|ray|ADDRESS", help="Pairs beside each other: each on GPUs of its own, of this machine or a Ray cluster's.")
 @click.option("--pairs", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pairs of trials; even numbers cancel drift.")
-@click.option("--isl", type=int, help="Only this input length; goes with --osl.")
-@click.option("--osl", type=int, help="Only this output length.")
+@options.isl("Only this input length; goes with --osl.")
+@options.osl("Only this output length.")
 @click.option("--conc", type=int, multiple=True, help="Only these concurrencies.")
 @click.option("--num-prompts", type=int, help="Requests per configuration; default: the profile's.")
-@click.option("--tp", type=int, help="Tensor-parallel size, instead of the profile's.")
-@click.option("--model", metavar="ID|PATH", help="Other weights than the profile's.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Default: the profile's; 0: any free one.")
-@click.option("--gpus", type=int, help="GPUs that a server of --base-url or --server-cmd uses.")
-@click.option("--ready-timeout", "ready_timeout_s", type=float, metavar="SECONDS", help="Default: the profile's.")
-@click.option("--client-timeout", "client_timeout_s", type=float, metavar="SECONDS", help="Default: from the load.")
+@options.tp()
+@options.model()
+@options.port()
+@options.gpus("GPUs that a server of --base-url or --server-cmd uses.")
+@options.ready_timeout()
+@options.client_timeout("Default: from the load.")
 @click.option("--metric", default="total_token_throughput", show_default=True, help="What decides; the others are judged beside it.")
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Least relative difference that matters.")
 @click.option("--seed", type=int, help="Of the plan; default: drawn.")
 @click.option("--name", help="Name of the experiment; the same name again resumes it, or adds pairs.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- VLLM_ARGUMENT...]")
+@options.as_json("Print the outcome as JSON.")
+@options.vllm_arguments()
 @click.pass_context
 def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | None, client: str, accuracy: bool, pairs: int, metric: str, threshold: float,
        seed: int | None, name: str | None, as_json: bool, **options: Any) -> int:

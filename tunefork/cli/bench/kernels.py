@@ -19,6 +19,7 @@ import click
 
 from tunefork.base.errors import MissingTool
 from tunefork.base.layout import Layout, user_cache
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say, table
 
 QUICK_TPS, QUICK_ROUNDS = (8, 1), 8
@@ -26,11 +27,11 @@ QUICK_TPS, QUICK_ROUNDS = (8, 1), 8
 
 @click.command("kernels")
 @click.option("--quick", is_flag=True, help="M = 1, 8, 64 at TP 8 and 1, few rounds.")
-@click.option("--tp", "tps", type=click.Choice(["8", "4", "2", "1"]), multiple=True, help="Tensor-parallel sizes.")
+@options.tps()
 @click.option("--tokens", type=click.IntRange(1, 16384), multiple=True, help="Numbers of tokens M.")
 @click.option("--no-peers", is_flag=True, help="Only ours and the floor.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the record and the plots (default: work/kernels).")
-@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@options.out_folder("Folder of the record and the plots (default: work/kernels).")
+@options.as_json("Print the rows as JSON.")
 def kernels(quick: bool, tps: tuple[str, ...], tokens: tuple[int, ...], no_peers: bool, out: Path | None, as_json: bool) -> int:
     """Time the MoE layer against its peers and the floor; without a GPU, check that it is right."""
     try:

@@ -12,6 +12,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say, table
 
 if TYPE_CHECKING:
@@ -26,18 +27,18 @@ LONGEST_HEAD = 20
 @click.option("--b", "b", metavar="V", help="A second variant, beside the first.")
 @click.option("--from", "traces", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True, metavar="TRACE",
               help="Read a trace that is there (vLLM's .pt.trace.json.gz, rocprofv3's _kernel_trace.csv) and start nothing; two stand beside each other.")
-@click.option("--profile", default="smoke", show_default=True, metavar="P", help="Profile, by name or as a TOML file.")
-@click.option("--isl", type=int, help="Prompt tokens; default: the profile's first load.")
+@options.profile()
+@options.isl("Prompt tokens; default: the profile's first load.")
 @click.option("--conc", type=int, help="Streams that decode together; default: that load's first.")
 @click.option("--steps", type=click.IntRange(1, 1000), help="Decode steps to profile.  [default: 10; with --from all]")
 @click.option("--kernels", "count", type=click.IntRange(0), default=10, show_default=True, help="How many of the largest kernels to name.")
-@click.option("--tp", type=int, help="Tensor-parallel size, instead of the profile's.")
-@click.option("--model", metavar="ID|PATH", help="Other weights than the profile's.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: any free one.")
-@click.option("--ready-timeout", "ready_timeout_s", type=float, metavar="SECONDS", help="Default: the profile's.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where traces go. Default: work/profiles/<time>.")
-@click.option("--json", "as_json", is_flag=True, help="Print the profiles as JSON.")
-@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- VLLM_ARGUMENT...]")
+@options.tp()
+@options.model()
+@options.port("0: any free one.", default=0, show_default=True)
+@options.ready_timeout()
+@options.out_folder("Where traces go. Default: work/profiles/<time>.")
+@options.as_json("Print the profiles as JSON.")
+@options.vllm_arguments()
 def profile(a: str | None, b: str | None, traces: tuple[Path, ...], steps: int | None, count: int, out: Path | None, as_json: bool,
             **options: Any) -> int:
     """Time of a decode step by kernel class (MoE, attention, GEMM, norm, all-reduce, sampling, gaps), of one variant or of two side by side.

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, table
 
 
 @click.command()
 @click.option("--sql", required=True, help="One SELECT.")
 @click.option("--records", type=click.Path(path_type=Path, file_okay=False), help="Default: work/records.")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
+@options.as_json("Print a list of objects.")
 def query(sql: str, records: Path | None, as_json: bool) -> int:
     """Ask the records in SQL (sqlite). Tables: records, patches, submissions, requests, damaged.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.extras import require
 from tunefork.cli.output import print_json, say, table
 
@@ -18,7 +19,7 @@ from tunefork.cli.output import print_json, say, table
 @click.option("--profile", metavar="P", help="Only records of this profile.")
 @click.option("--png", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Also write the charts as PNG.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the pull request's table.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+@options.as_json("Print what was written as JSON.")
 def report(out: Path, names: tuple[str, ...], profile: str | None, png: Path | None, markdown: Path | None, as_json: bool) -> int:
     """One self-contained HTML file of the records: summary, charts, effects, noise, environment, every record.
 
@@ -42,7 +43,7 @@ def report(out: Path, names: tuple[str, ...], profile: str | None, png: Path | N
 @click.command()
 @click.argument("first", metavar="R1")
 @click.argument("second", metavar="R2")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@options.as_json("Print as JSON.")
 def compare(first: str, second: str, as_json: bool) -> int:
     """Two records side by side: every number, their ratio, and everything else in which they differ.
 

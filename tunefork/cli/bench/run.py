@@ -13,6 +13,7 @@ import click
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.bench.profiles import profile as profiles
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say
 from tunefork.cli.serve import on_signal, stop_like_ctrl_c
 
@@ -25,33 +26,31 @@ if TYPE_CHECKING:
                       "11 the accuracy could not be measured; 12 some configurations failed; 13 all failed; 14 a result may not be "
                       "submitted; 15 the leaderboard did not take one; 16 it is not known whether it did; 17 a record could not be "
                       "written; 130 stopped.")
-@click.option("--profile", "profile", default="smoke", show_default=True, metavar="P",
-              help=f"{', '.join(profiles.names())}, or a TOML file.")
+@options.profile(f"{', '.join(profiles.names())}, or a TOML file.")
 @click.option("--mode", type=click.Choice(["acc", "perf", "submit"]), default="perf", show_default=True,
               help="acc: the gate only; perf: the gate, then the load; submit: also send the results.")
-@click.option("--isl", type=int, help="Input tokens per request; with --osl. Default: all of the profile's pairs.")
-@click.option("--osl", type=int, help="Output tokens per request.")
+@options.isl("Input tokens per request; with --osl. Default: all of the profile's pairs.")
+@options.osl("Output tokens per request.")
 @click.option("--conc", type=int, multiple=True, help="Concurrent requests; may be given several times. Default: the profile's.")
-@click.option("--variant", metavar="V", help="Which patches; default: those that work/vllm holds.")
-@click.option("--tp", type=int, help="Tensor-parallel size, instead of the profile's.")
-@click.option("--model", metavar="ID|PATH", help="Serve these weights instead of the profile's.")
-@click.option("--port", type=int, envvar="TUNEFORK_PORT", show_envvar=True, help="Default: the profile's; 0: any free one.")
+@options.variant()
+@options.tp()
+@options.model("Serve these weights instead of the profile's.")
+@options.port(envvar="TUNEFORK_PORT", show_envvar=True)
 @click.option("--base-url", metavar="URL", help="Measure a server that runs already; nothing is started.")
-@click.option("--gpus", type=int, help="With --base-url: how many GPUs that server uses.")
+@options.gpus("With --base-url: how many GPUs that server uses.")
 @click.option("--seed-divisor", is_flag=True, help="Divide throughput by 8 GPUs whatever is used, as the seed's harness does (labelled).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the prompts.")
-@click.option("--ready-timeout", "ready_timeout_s", type=float, metavar="SECONDS", help="Default: the profile's.")
-@click.option("--client-timeout", "client_timeout_s", type=float, metavar="SECONDS",
-              help="For one configuration. Default: what five tokens a second per request would take.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where batch directories go. Default: work/bench.")
+@options.ready_timeout()
+@options.client_timeout("For one configuration. Default: what five tokens a second per request would take.")
+@options.out_folder("Where batch directories go. Default: work/bench.")
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), multiple=True, metavar="BATCH",
               help="Go on with this batch, verifying what it has; its own settings hold.")
-@click.option("--team", metavar="NAME", help="For --mode submit.")
-@click.option("--yes", is_flag=True, help="Submit without asking.")
-@click.option("--no-baseline", is_flag=True, help="Submit configurations without a baseline too, with empty ratios.")
-@click.option("--url", metavar="URL", help="Submit there instead of to the profile's leaderboard.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- VLLM_ARGUMENT...]")
+@options.team("For --mode submit.")
+@options.yes("Submit without asking.")
+@options.no_baseline("Submit configurations without a baseline too, with empty ratios.")
+@options.leaderboard("Submit there instead of to the profile's leaderboard.")
+@options.as_json()
+@options.vllm_arguments()
 @click.pass_context
 def run(ctx: click.Context, /, out: Path | None, resume: tuple[Path, ...], team: str | None, yes: bool, no_baseline: bool, url: str | None,
         as_json: bool, **options: Any) -> int:

@@ -15,20 +15,21 @@ from tunefork.base.layout import Layout
 from tunefork.bench.profiles.rules import Rules
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store, default_store
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say
 
 
 @click.command(epilog="Exit codes: 0 the leaderboard took everything; 14 something may not be sent; 15 it did not take something; 16 it is "
                       "not known whether it did (the same command asks again); 17 a record is damaged.")
 @click.argument("what", nargs=-1, required=True, metavar="BATCH|RECORD...")
-@click.option("--team", required=True, metavar="NAME")
-@click.option("--dry-run", is_flag=True, help="Check, show what would be sent, send nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--no-baseline", is_flag=True, help="Also what has no baseline, with empty ratios.")
+@options.team(required=True)
+@options.dry_run("Check, show what would be sent, send nothing.")
+@options.yes("Do not ask.")
+@options.no_baseline("Also what has no baseline, with empty ratios.")
 @click.option("--again", is_flag=True, help="Send although it is not known whether an earlier attempt arrived.")
 @click.option("--max-age", type=click.FloatRange(min=0), default=24.0, show_default=True, metavar="HOURS", help="Of a measurement.")
-@click.option("--url", metavar="URL", help="Instead of the profile's leaderboard.")
-@click.option("--json", "as_json", is_flag=True)
+@options.leaderboard("Instead of the profile's leaderboard.")
+@options.as_json()
 def submit(what: tuple[str, ...], team: str, dry_run: bool, yes: bool, no_baseline: bool, again: bool, max_age: float, url: str | None,
            as_json: bool) -> int:
     """Submit the passed configurations of batches, or single records.

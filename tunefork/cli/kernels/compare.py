@@ -17,6 +17,7 @@ import click
 
 from tunefork.base.errors import BadInput, MissingTool, SourceError, TuneforkError
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.extras import require_kernels
 from tunefork.cli.output import print_json, say, table
 from tunefork.patchset.sources import pins
@@ -39,9 +40,9 @@ def pinned(into: Path) -> Path:
 
 @click.command("compare")
 @click.option("--tree", type=click.Path(exists=True, file_okay=False, path_type=Path), help="An AITER checkout (default: the pinned commit).")
-@click.option("--tp", "tps", type=click.Choice(["8", "4", "2", "1"]), multiple=True, default=("8", "1"), show_default=True, help="Tensor-parallel sizes.")
+@options.tps(default=("8", "1"), show_default=True)
 @click.option("--tokens", type=click.IntRange(1, 16), default=16, show_default=True, help="M; AITER's block is 16 rows up to here.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.as_json("Print JSON.")
 def compare(tree: Path | None, tps: tuple[str, ...], tokens: int, as_json: bool) -> int:
     """Modelled cycles per weight byte, ours beside AITER's Triton kernel; exit 1 where the ratio is above 0.7."""
     require_kernels()

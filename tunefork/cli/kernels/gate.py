@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tunefork.base.errors import BadInput, TuneforkError
+from tunefork.cli import options
 from tunefork.cli.extras import require_kernels
 from tunefork.cli.output import print_json, say, table
 
@@ -35,8 +36,8 @@ def entries(only: str | None) -> list[Shipped]:
 
 
 @click.command("list")
-@click.option("--only", help="Only kernels whose name, configuration or shape contains this.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.only_kernels()
+@options.as_json("Print JSON.")
 def list_kernels(only: str | None, as_json: bool) -> None:
     """List every shipped kernel, configuration and shape class."""
     rows = entries(only)
@@ -52,11 +53,11 @@ def list_kernels(only: str | None, as_json: bool) -> None:
 
 
 @click.command("gate")
-@click.option("--only", help="Only kernels whose name, configuration or shape contains this.")
+@options.only_kernels()
 @click.option("--static", is_flag=True, help="Compile and count only; execute nothing.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one per core).")
+@options.workers()
 @click.option("--record", is_flag=True, help="Write what passes as the last good values of the budgets.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.as_json("Print JSON.")
 def gate_kernels(only: str | None, static: bool, workers: int | None, record: bool, as_json: bool) -> int:
     """Compile the shipped kernels for gfx950, check their budgets, execute them on the CPU.
 

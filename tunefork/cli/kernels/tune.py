@@ -16,22 +16,21 @@ import click
 
 from tunefork.base.errors import BadInput, MissingTool
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say, table
 from tunefork.kernels.arch import GFX950
 
-TPS = (8, 4, 2, 1)
-
 
 @click.command("tune")
-@click.option("--tp", "tps", type=click.Choice([str(tp) for tp in TPS]), multiple=True, help="Tensor-parallel sizes (default: 8, 4, 2 and 1).")
+@options.tps("Tensor-parallel sizes (default: 8, 4, 2 and 1).")
 @click.option("--tokens", type=int, multiple=True, help="Upper ends of the buckets of M (default: those of the shipped table).")
 @click.option("--static", is_flag=True, help="Estimate for gfx950 from compiled code; nothing is timed and rows say so.")
 @click.option("--gpus", help="GPUs to use, as in 0,1,2 (default: all that are visible).")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes with --static (default: one per core).")
+@options.workers("Processes with --static (default: one per core).")
 @click.option("--ray", "ray_address", help='Spread over a Ray cluster: its address, or "auto" (needs the extra `ray`).')
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the journals and of the table (default: work/tune).")
+@options.out_folder("Folder of the journals and of the table (default: work/tune).")
 @click.option("--take", "take_it", is_flag=True, help="Put the chosen rows into the shipped table.")
-@click.option("--json", "as_json", is_flag=True, help="Print the chosen rows as JSON.")
+@options.as_json("Print the chosen rows as JSON.")
 def tune(
     tps: tuple[str, ...], tokens: tuple[int, ...], static: bool, gpus: str | None, workers: int | None, ray_address: str | None,
     out: Path | None, take_it: bool, as_json: bool,
@@ -55,7 +54,7 @@ def tune(
 
         arch = target().arch
     here = Layout.here()
-    sizes = tuple(cases.INTERMEDIATE // int(tp) for tp in (tps or map(str, TPS)))
+    sizes = tuple(cases.INTERMEDIATE // int(tp) for tp in (tps or options.TPS))
     asked = sweep.Sweep(arch, sizes, tokens or sweep.BUCKETS, (out or here.work / "tune").resolve(), static)
     if ray_address:
         place: Local | Ray = Ray(ray_address)

@@ -11,6 +11,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import work
@@ -29,15 +30,12 @@ Why: the problem, what changes, what it brings.
 # Lines that begin with '#' are left out. patches/README.md says what the trailers mean. An empty message stops the command.
 """
 
-upstream_option = click.option("--upstream", metavar="NAME", help="The upstream, where the patch's name does not tell.")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing; say what would change.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 message_option = click.option("-m", "--message", "words", multiple=True, metavar="TEXT", help="The message; each -m is a paragraph, the first the subject.")
 
 
-def options(command: Command) -> Command:
+def usual(command: Command) -> Command:
     """What every one of these commands takes."""
-    return upstream_option(dry_run_option(json_option(command)))
+    return options.upstream()(options.dry_run()(options.as_json()(command)))
 
 
 def owner(layout: Layout, names: tuple[str, ...], upstream: str | None) -> str:
@@ -65,7 +63,7 @@ def changed_one(layout: Layout, upstream: str | None) -> str:
 @click.option("--after", metavar="PATCH", default="", help="Its place in the series (default: the end).")
 @message_option
 @click.option("-F", "--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the message from a file.")
-@options
+@usual
 def new(name: str, after: str, words: tuple[str, ...], file: Path | None, upstream: str | None, dry_run: bool, as_json: bool) -> None:
     """Make the checkout's uncommitted changes a new patch called NAME. Without a message, the editor opens with the trailers to fill in.
 
@@ -95,10 +93,10 @@ def asked(name: str, author: bytes) -> bytes:
 
 @click.command()
 @click.argument("name", metavar="[PATCH]", required=False)
-@click.option("--continue", "go_on", is_flag=True, help="Take what work/UPSTREAM@edit holds, and carry the later patches over it.")
-@click.option("--abort", is_flag=True, help="Leave the series as it is; the worktree's work stays under a backup ref.")
-@upstream_option
-@json_option
+@options.go_on("Take what work/UPSTREAM@edit holds, and carry the later patches over it.")
+@options.abort("Leave the series as it is; the worktree's work stays under a backup ref.")
+@options.upstream()
+@options.as_json()
 def edit(name: str | None, go_on: bool, abort: bool, upstream: str | None, as_json: bool) -> None:
     """Stop at PATCH: work/UPSTREAM@edit, on branch edit/PATCH whose last commit it is.
 
@@ -144,7 +142,7 @@ def waiting(layout: Layout, upstream: str | None) -> str:
 
 @click.command()
 @click.argument("name", metavar="[PATCH]", required=False)
-@options
+@usual
 def refresh(name: str | None, upstream: str | None, dry_run: bool, as_json: bool) -> int:
     """Fold the checkout's uncommitted changes into the patches that own their lines (by blame), or all of them into PATCH.
 
@@ -177,7 +175,7 @@ def refresh(name: str | None, upstream: str | None, dry_run: bool, as_json: bool
 @click.option("--after", metavar="PATCH", default="", help="Put them right after this one.")
 @click.option("--first", is_flag=True, help="Put them at the beginning.")
 @click.option("--last", is_flag=True, help="Put them at the end.")
-@options
+@usual
 def reorder(
     names: tuple[str, ...], before: str, after: str, first: bool, last: bool, upstream: str | None, dry_run: bool, as_json: bool
 ) -> None:
@@ -196,7 +194,7 @@ def reorder(
 @click.argument("new_name", metavar="NEW")
 @click.argument("parts", nargs=-1, required=True, metavar="PATH[:HUNK,...]...")
 @message_option
-@options
+@usual
 def split(
     name: str, new_name: str, parts: tuple[str, ...], words: tuple[str, ...], upstream: str | None, dry_run: bool, as_json: bool
 ) -> None:
@@ -211,7 +209,7 @@ def split(
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="PATCH PATCH...")
 @message_option
-@options
+@usual
 def squash(names: tuple[str, ...], words: tuple[str, ...], upstream: str | None, dry_run: bool, as_json: bool) -> None:
     """Join patches into the first one named, at its place. Without -m its subject stays and the other messages follow its body."""
     from tunefork.patchset.author import reshape
@@ -223,7 +221,7 @@ def squash(names: tuple[str, ...], words: tuple[str, ...], upstream: str | None,
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="PATCH...")
-@options
+@usual
 def drop(names: tuple[str, ...], upstream: str | None, dry_run: bool, as_json: bool) -> None:
     """Take patches out of the series, with their files. Each stays under a ref of the checkout's repository; how to have it back is said."""
     from tunefork.patchset.author import reshape
@@ -235,7 +233,7 @@ def drop(names: tuple[str, ...], upstream: str | None, dry_run: bool, as_json: b
 @click.command()
 @click.argument("old")
 @click.argument("new_name", metavar="NEW")
-@options
+@usual
 def rename(old: str, new_name: str, upstream: str | None, dry_run: bool, as_json: bool) -> None:
     """Give a patch another name: its file, its line in the series, and the `Depends-On` of others."""
     from tunefork.patchset.author import reshape

@@ -8,6 +8,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say
 from tunefork.patchset.checkout.export import Exported
 from tunefork.patchset.series import diff
@@ -16,10 +17,10 @@ from tunefork.patchset.sources import pins
 
 
 @click.command()
-@click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
-@click.option("--variant", "spec", metavar="V", help="Export from the checkout that holds this variant (default: the primary).")
-@click.option("--dry-run", is_flag=True, help="Change nothing; exit 1 when the files are not what the commits say.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.upstreams()
+@options.variant("Export from the checkout that holds this variant (default: the primary).", "spec")
+@options.dry_run("Change nothing; exit 1 when the files are not what the commits say.")
+@options.as_json()
 def export(upstreams: tuple[str, ...], spec: str | None, dry_run: bool, as_json: bool) -> int:
     """Turn the commits on a variant's branch back into canonical patch files; updates series and series.lock.
 
@@ -35,7 +36,7 @@ def export(upstreams: tuple[str, ...], spec: str | None, dry_run: bool, as_json:
 @click.command()
 @click.argument("upstream")
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 when a file would change.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json()
 def lock(upstream: str, check: bool, as_json: bool) -> int:
     """Take the patch files and the series order as they are (after an edit by hand) into series.lock, in canonical form.
 
@@ -50,8 +51,8 @@ def lock(upstream: str, check: bool, as_json: bool) -> int:
 
 
 @click.command()
-@click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@options.upstreams()
+@options.as_json("Print the findings as JSON.")
 def lint(upstreams: tuple[str, ...], as_json: bool) -> int:
     """Check that every patch says what patches/README.md asks, and that it is true. Exit 1 on an error; warnings are for the author."""
     from tunefork.patchset.checkout.apply import pin_of
@@ -73,7 +74,7 @@ def lint(upstreams: tuple[str, ...], as_json: bool) -> int:
 
 @click.command("show")
 @click.argument("name", metavar="PATCH")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json()
 def show_patch(name: str, as_json: bool) -> None:
     """Show a patch: its upstream, its place in the series, what it touches, and the file itself."""
     layout = Layout.here()
@@ -98,9 +99,9 @@ def show_patch(name: str, as_json: bool) -> None:
 
 @click.command("log")
 @click.argument("name", metavar="PATCH")
-@click.option("--upstream", metavar="NAME", help="The upstream whose patch it is or was (default: the one whose series has it).")
+@options.upstream("The upstream whose patch it is or was (default: the one whose series has it).")
 @click.option("--stat", "brief", is_flag=True, help="One line per version, without the range-diffs.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json()
 def show_log(name: str, upstream: str | None, brief: bool, as_json: bool) -> None:
     """Show how a patch evolved: each commit of this repository that changed its file, with the range-diff against the version before."""
     from tunefork.patchset.inspect.versions import versions
@@ -136,8 +137,8 @@ def obtained(layout: Layout, series: Series) -> Series:
 
 
 @click.command("graph")
-@click.argument("upstreams", nargs=-1, metavar="[UPSTREAM]...")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.upstreams()
+@options.as_json()
 @click.option("--svg", "svg_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw one upstream's graph.")
 def show_graph(upstreams: tuple[str, ...], as_json: bool, svg_file: Path | None) -> None:
     """Show which patch needs which, found by leaving patches out and applying the rest; and where `Depends-On` says otherwise."""

@@ -7,16 +7,17 @@ from pathlib import Path
 import click
 
 from tunefork.base.layout import Layout
+from tunefork.cli import options
 from tunefork.cli.output import print_json, say
 
 
 @click.command("import")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--upstream", required=True, metavar="NAME", help="Whose series they become: one of pins.toml, or a new name.")
+@options.upstream("Whose series they become: one of pins.toml, or a new name.", required=True)
 @click.option("--base", metavar="REV", default="", help="The tag, branch or commit that they go onto (default: the pin of a known upstream).")
 @click.option("--repo", "repository", metavar="REPO", default="", help="A new upstream's git repository: a folder or a URL.")
-@click.option("--dry-run", is_flag=True, help="Try every patch and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.dry_run("Try every patch and change nothing.")
+@options.as_json()
 def import_patches(folder: Path, upstream: str, base: str, repository: str, dry_run: bool, as_json: bool) -> None:
     """Take a folder of mail-format patches (git format-patch) or a quilt series onto any git base, canonical and locked.
 
