@@ -12,7 +12,6 @@ next call makes it again. Exit codes: docs/commands.md.
 
 import hashlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -41,6 +40,8 @@ def ready_mark() -> str:
 
 def step(line: str, argv: "list[str]") -> None:
     """Say a step in one line and run it; its output is shown only when it fails."""
+    import subprocess
+
     print(line, file=sys.stderr, flush=True)
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import click
 import pytest
@@ -74,3 +76,11 @@ def test_each_kind_of_error_has_its_exit_code(
     assert json.loads(shown.out)["error"] == {"kind": error.__name__, "message": "it came out wrong", "remedy": "type this instead"}
     with pytest.raises(error):
         main(["-v", "status"])
+
+
+def test_what_an_apply_with_nothing_to_do_does_not_import() -> None:
+    """It begins every command's day: GitPython, mail, merging and tables are imported when something is to be done."""
+    code = "import sys, tunefork.cli.apply; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    late = {"git", "subprocess", "tempfile", "email.utils", "rich", "difflib", "tunefork.patchset.series.materialise", "tunefork.patchset.sources.sources"}
+    assert "tunefork.patchset.checkout.apply" in loaded and not late & set(loaded)

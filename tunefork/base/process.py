@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +34,8 @@ def run(
     Every line is appended to ``log`` as it comes and handed to ``on_line``. A non-zero exit raises ``error`` with the
     last lines in its message and the log's path as the remedy.
     """
+    import subprocess  # whoever only names Say does not pay for it
+
     words = [str(word) for word in argv]
     log.parent.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from pathlib import Path
@@ -60,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def usage_remedy(error: click.UsageError, args: list[str]) -> str:
     """What to type after a usage error: the closest command, or the help of the one that was meant."""
+    import difflib
+
     typed = next((word for word in args if not word.startswith("-")), "")
     if typed and typed not in (known := registry.of(registry.ROOT)) and (close := difflib.get_close_matches(typed, known, 1)):
         return f"python build.py {close[0]}"

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from tunefork.base.errors import MissingTool, TuneforkError
 
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git gets our message, not an import error
+if TYPE_CHECKING:
+    from git.cmd import Git as GitPython
 
-from git.cmd import Git as GitPython
-from git.exc import GitCommandNotFound
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git gets our message, not an import error
 
 # What `git rev-parse --local-env-vars` lists, and what else would change the objects or the answers.
 REPOSITORY_VARIABLES = (
@@ -122,7 +122,13 @@ class Git:
         self.environment = {"GIT_TERMINAL_PROMPT": "0"} if user_config else dict(HERMETIC_ENVIRONMENT)
         if index is not None:
             self.environment["GIT_INDEX_FILE"] = str(index)
-        self._git = GitPython(str(directory))
+
+    @cached_property
+    def _git(self) -> GitPython:
+        """Imported by the first command: GitPython takes longer to load than an `apply` with nothing to do takes."""
+        from git.cmd import Git as GitPython
+
+        return GitPython(str(self.directory))
 
     def command(self, args: tuple[str, ...]) -> list[str]:
         """The argument vector: GitPython always passes our environment on, so what must not reach git is unset before it."""
@@ -139,6 +145,10 @@ class Git:
 
     def run(self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Outcome:
         """Run a command to its end, whatever its exit code."""
+        import tempfile
+
+        from git.exc import GitCommandNotFound
+
         self.check_directory()
         environment = {**self.environment, **(env or {})}
         with tempfile.TemporaryFile() as source:

@@ -15,6 +15,7 @@ from tunefork.base.process import Say
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import repin, switch, work
+from tunefork.patchset.checkout.bring import compose
 from tunefork.patchset.checkout.checkout import Checkout
 from tunefork.patchset.checkout.state import AppliedPatch, State
 from tunefork.patchset.git import Git
@@ -128,7 +129,7 @@ def opened(layout: Layout, upstream: str, say: Say) -> Iterator[Stack]:
         switch.recover(first, say)
         series = picks.obtained(Series.load(upstream, layout.series_dir(upstream)), pin, first.git, say=say)
         lock = applying.checked_lock(series, pin, held)
-        patches = applying.compose(layout, first.git, series, variant.choose("all", series), lock, held)
+        patches = compose(layout, first.git, series, variant.choose("all", series), lock, held)
         yield Stack(layout, pin, series, lock, first, held, patches)
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunefork.base import mutex
 from tunefork.base.errors import TuneforkError, WorkAtRisk
@@ -19,7 +20,9 @@ from tunefork.patchset.checkout import state
 from tunefork.patchset.checkout.state import State
 from tunefork.patchset.git import NAME, Git
 from tunefork.patchset.sources.pins import Pin
-from tunefork.patchset.sources.sources import Source
+
+if TYPE_CHECKING:
+    from tunefork.patchset.sources.sources import Source
 
 PRIMARY = "primary"
 PIN_REF = "refs/tunefork/pin"

@@ -9,6 +9,7 @@ from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
+from tunefork.patchset.checkout.bring import compose
 from tunefork.patchset.series import variant
 from tunefork.patchset.series.series import Series
 
@@ -37,7 +38,7 @@ def variants(layout: Layout, upstream: str, left: str, right: str, *, say: Say =
         base = applying.state_of_primary(layout, upstream)
         lock = applying.checked_lock(series, pin, base)
         sides = [variant.choose(spec, series) for spec in (left, right)]
-        made = [applying.compose(layout, first.git, series, side, lock, base) for side in sides]
+        made = [compose(layout, first.git, series, side, lock, base) for side in sides]
         trees = [patches[-1].tree if patches else base.base_tree for patches in made]
         names = first.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", *trees).decode("utf-8", "surrogateescape").split("\0")[:-1]
         text = first.git("diff", "--no-color", "--no-ext-diff", "--full-index", *trees).decode("utf-8", "replace")

@@ -15,6 +15,7 @@ from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
+from tunefork.patchset.checkout.bring import compose
 from tunefork.patchset.series import diff, picks, scope, variant
 from tunefork.patchset.series.diff import FileChange
 from tunefork.patchset.series.lock import Lock
@@ -175,7 +176,7 @@ def tried(layout: Layout, series: Series, name: str) -> Iterator[tuple[str, str,
         if late := [need for need in needs if series.names.index(need) > series.names.index(name)]:
             yield "error", f"depends on {late[0]}, which comes later", "swap their lines in the series file"
         lock = Lock.load(series.directory) or Lock(base.base, ())
-        applying.compose(layout, git, series, variant.choose(f"only:{name}", series), lock, base)
+        compose(layout, git, series, variant.choose(f"only:{name}", series), lock, base)
     except (BadInput, LockMismatch, PatchConflict) as error:
         yield "error", error.message, error.remedy or relock
         return

@@ -24,6 +24,7 @@ from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import export as exporting
 from tunefork.patchset.checkout import repin, switch, work
+from tunefork.patchset.checkout.bring import unexported_tip
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import newbase, newpin
 from tunefork.patchset.rebase.attempt import Attempt, PatchOutcome, attempt_on, step
@@ -195,7 +196,7 @@ def refuse_work(layout: Layout, upstream: str) -> None:
                              f"python build.py patch export {upstream}, or commit or stash it in {checkout.path}, then rebase")
         listed = checkout.git.text("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/tunefork/", "refs/heads/beside/")
         for branch in listed.splitlines():
-            if applying.unexported_tip(checkout.git, branch):
+            if unexported_tip(checkout.git, branch):
                 raise WorkAtRisk(f"{upstream}: branch {branch} holds commits that are in no patch file",
                                  f"`git checkout {branch}` in {checkout.path}, then python build.py patch export {upstream}")
 

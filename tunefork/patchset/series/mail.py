@@ -8,9 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from email.errors import HeaderParseError
-from email.header import decode_header
-from email.utils import mktime_tz, parsedate_tz
 
 from tunefork.base.errors import BadInput
 
@@ -57,6 +54,8 @@ class PatchFile:
 
 def read(name: str, data: bytes) -> PatchFile:
     """Read a patch file's bytes; BadInput says what is missing or ambiguous in it."""
+    from email.utils import parsedate_tz  # here and below: what only hashes a patch's bytes does not pay for it
+
     if data.partition(b"\n")[0].endswith(b"\r"):
         raise BadInput(f"{name}.patch has CRLF line ends: a tool or git's core.autocrlf rewrote it",
                        "`git checkout -- patches/` with core.autocrlf=false brings it back")
@@ -118,6 +117,9 @@ def decoded(value: bytes) -> str:
     text = value.decode("utf-8", "surrogateescape")
     if "=?" not in text:
         return text
+    from email.errors import HeaderParseError
+    from email.header import decode_header
+
     try:
         return "".join(part.decode(charset or "raw-unicode-escape", "replace") if isinstance(part, bytes) else part
                        for part, charset in decode_header(text))  # fmt: skip
@@ -127,6 +129,8 @@ def decoded(value: bytes) -> str:
 
 def commit_date(moment: _Moment) -> bytes:
     """A parsed RFC 2822 date as ``<seconds since the epoch> <+hhmm>``."""
+    from email.utils import mktime_tz
+
     offset = moment[9] or 0
     sign = "-" if offset < 0 else "+"
     minutes = abs(offset) // 60

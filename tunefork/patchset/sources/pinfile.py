@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from pathlib import Path
 
 from tunefork.base.errors import BadInput
@@ -46,6 +45,8 @@ def repinned(text: str, pin: Pin) -> str:
 
 def read(text: str) -> dict[str, Pin]:
     """The pins that a text holds."""
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="tunefork-pins-") as folder:
         layout = Layout(Path(folder), Path(folder))
         layout.pins.write_text(text, encoding="utf-8")

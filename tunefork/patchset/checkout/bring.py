@@ -1,0 +1,144 @@
+"""Bring a checkout to a variant: its patches as commits, then one move. Nothing that only the checkout holds is lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tunefork.base.errors import PatchConflict, WorkAtRisk
+from tunefork.base.layout import Layout
+from tunefork.base.process import Say, quiet
+from tunefork.patchset.checkout import checkout as checkouts
+from tunefork.patchset.checkout import state, switch, work
+from tunefork.patchset.checkout.apply import fingerprint, pin_of, state_of_primary
+from tunefork.patchset.checkout.checkout import Checkout, applied_ref
+from tunefork.patchset.checkout.state import AppliedPatch, State
+from tunefork.patchset.git import Git
+from tunefork.patchset.series import picks, variant
+from tunefork.patchset.series.lock import Lock
+from tunefork.patchset.series.mail import PatchFile
+from tunefork.patchset.series.materialise import Made, Mismatch, materialise, merge_file
+from tunefork.patchset.series.series import Series
+from tunefork.patchset.series.variant import Variant
+from tunefork.patchset.sources.pins import Pin
+
+
+def bring(
+    layout: Layout, pin: Pin, series: Series, chosen: Variant, lock: Lock, checkout: Checkout, *, discard: bool, say: Say
+) -> tuple[State, int]:
+    """Materialise a variant and move its checkout there. Returns the new state and how many files changed."""
+    base = state_of_primary(layout, pin.name)
+    git = checkouts.primary(layout, pin.name).git
+    patches = compose(layout, git, series, chosen, lock, base, say=say)
+    commit = patches[-1].commit if patches else base.base
+    branch = checkout.branch(chosen.slug)
+    if not checkout.whole():
+        guard_branch(git, checkout, branch, discard=discard, say=say)
+        checkouts.create_beside(layout, checkout, base, commit, say)
+    if discard:
+        keep_tip(git, checkout, branch, say)
+        if work.find(checkout) or switch.collisions(checkout, switch.difference(git, checkout.head()[1], commit)):
+            switch.discard(checkout, commit, say)
+    else:
+        refuse_unexported(checkout, branch)
+    changed = switch.move(checkout, commit, branch, say)
+    after = State(chosen.spec, branch, base.source, base.base, base.base_tree, chosen.exact, tuple(patches))
+    state.save(checkout.state_file, after)
+    return after, changed
+
+
+def compose(
+    layout: Layout, git: Git, series: Series, chosen: Variant, lock: Lock, base: State, *, say: Say = quiet
+) -> list[AppliedPatch]:
+    """The variant's patches as commits: what any checkout already holds is reused, the rest is made and verified."""
+    wanted = fingerprint(series, chosen, lock)
+    kept = reusable(layout, git, series.upstream, base.base, wanted, exact=chosen.exact)
+    missing = [name for name, _, _ in wanted[len(kept) :]]
+    series = picks.obtained(series, pin_of(layout, series.upstream), git, missing, say=say)
+    rest = [series.patches[name] for name in missing]
+    start = kept[-1].commit if kept else base.base
+    if chosen.exact:
+        made = materialise(git, start, rest)
+        for each in made:
+            lock.check_touches(each.name, each.touches)
+    else:
+        if rest:  # the blobs that the merge starts from exist once the whole series does
+            compose(layout, git, series, variant.choose("all", series), lock, base, say=say)
+        made = merged(git, start, rest, chosen)
+    sums = {name: (sha256, locked) for name, sha256, locked in wanted}
+    return [*kept, *(AppliedPatch(each.name, sums[each.name][0], each.commit, each.tree, sums[each.name][1]) for each in made)]
+
+
+def merged(git: Git, start: str, rest: Sequence[PatchFile], chosen: Variant) -> list[Made]:
+    """Patches taken out of their order, merged three-way; a conflict is a dependency that nobody declared."""
+    try:
+        return materialise(git, start, rest, merge_file(git))
+    except Mismatch as mismatch:
+        raise PatchConflict(
+            f"{chosen.spec}: {mismatch.message}; {mismatch.patch.name} needs a patch that this variant leaves out",
+            f"declare it in {mismatch.patch.name}.patch (`Depends-On: <patch>`), or use upto:{mismatch.patch.name}",
+        ) from None
+
+
+def reusable(
+    layout: Layout, git: Git, upstream: str, base: str, wanted: list[tuple[str, str, str]], *, exact: bool
+) -> list[AppliedPatch]:
+    """The longest beginning of ``wanted`` that a checkout of this upstream already holds as commits."""
+    best: list[AppliedPatch] = []
+    for checkout in checkouts.all_checkouts(layout, upstream):
+        held = checkout.state()
+        if held is None or held.base != base or held.exact != exact:
+            continue
+        same = 0
+        while same < min(len(held.patches), len(wanted)) and key(held.patches[same]) == wanted[same]:
+            same += 1
+        if not exact and same != len(wanted):  # a merged commit is what it is only in its own list
+            same = 0
+        if same > len(best) and git.answer("cat-file", "-e", f"{held.patches[same - 1].commit}^{{commit}}") is not None:
+            best = list(held.patches[:same])
+    return best
+
+
+def key(patch: AppliedPatch) -> tuple[str, str, str]:
+    return patch.name, patch.sha256, patch.locked
+
+
+def refuse_unexported(checkout: Checkout, branch: str) -> None:
+    """Refuse to move a checkout away from commits that only its branch holds, or from a git operation in progress."""
+    found = work.find(checkout, files=False)
+    name = checkout.upstream
+    if found.operation:
+        raise WorkAtRisk(f"{checkout.path.name}: a {found.operation} is in progress",
+                         f"finish or abort it in {checkout.path}, or add --discard, which keeps a backup ref")
+    if found.unexported:
+        raise work.refuse(checkout, "unexported commits", found.unexported,
+                          f"python build.py patch export {name}; or add --discard, which keeps a backup ref")
+    if found.elsewhere.startswith("detached"):
+        raise WorkAtRisk(f"{checkout.path.name} is {found.elsewhere}, a commit that no branch need hold",
+                         f"`git branch my-work` in {checkout.path} keeps it, then `git checkout` a branch; or add --discard")
+    if branch != checkout.head()[0] and (tip := unexported_tip(checkout.git, branch)):  # HEAD's own branch was looked at above
+        raise work.refuse(checkout, f"unexported commits on {branch}", [tip[:12]],
+                          f"`git checkout {branch}` in {checkout.path}, then python build.py patch export {name}; or add --discard")
+
+
+def unexported_tip(git: Git, branch: str) -> str | None:
+    """The tip of a variant's branch where it holds commits that no patch file does; None otherwise."""
+    tip = git.answer("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
+    return tip if tip and tip != git.answer("rev-parse", "--verify", "--quiet", applied_ref(branch)) else None
+
+
+def keep_tip(git: Git, checkout: Checkout, branch: str, say: Say) -> None:
+    """Before --discard moves a branch that HEAD is not on: its unexported commits under a backup ref."""
+    tip = unexported_tip(git, branch)
+    if tip and not (checkout.exists() and tip == checkout.head()[1]):
+        ref = work.keep(git, tip)
+        say(f"{checkout.path.name}: discarded the commits of {branch}; to have them back: git -C {git.directory} checkout {ref}")
+
+
+def guard_branch(git: Git, checkout: Checkout, branch: str, *, discard: bool, say: Say) -> None:
+    """A worktree that was deleted by hand is made anew, but not over the commits of its branch."""
+    if discard:
+        keep_tip(git, checkout, branch, say)
+    elif tip := unexported_tip(git, branch):
+        raise WorkAtRisk(f"{checkout.path.name} is gone, and its branch {branch} holds unexported commits ({tip[:12]})",
+                         f"`git -C {git.directory} worktree add -f {checkout.path} {branch}` brings it back; "
+                         "or add --discard, which keeps a backup ref")
