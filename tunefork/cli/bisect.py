@@ -14,6 +14,7 @@ import click
 
 from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.base.layout import Layout
+from tunefork.base.process import no_survivor
 from tunefork.cli import options
 from tunefork.cli.output import print_json, say, table
 from tunefork.patchset.checkout import apply as applying
@@ -126,8 +127,9 @@ def ran(layout: Layout, upstream: str, spec: str, command: str, *, move: bool) -
     begin = time.monotonic()
     with log.open("wb") as sink:
         words = ["bash", "-c", command.replace(PLACE, shlex.quote(spec))]
-        code = subprocess.run(words, cwd=layout.checkout(upstream) if move else layout.root, env=environment,
-                              stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, check=False).returncode  # fmt: skip
+        with no_survivor(words, cwd=layout.checkout(upstream) if move else layout.root, env=environment,
+                         stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT) as child:  # fmt: skip
+            code = child.wait()
     if code < 0 or code >= STOP_CODE:
         raise TuneforkError(f"the command ended with {code} on {spec}, which stops the bisection; what it printed: {log}",
                             f"mend it, then python build.py bisect {upstream} --continue")  # fmt: skip
@@ -141,8 +143,9 @@ def judged(layout: Layout, spec: str, profile: str) -> Verdict:
         return Verdict(spec, GOOD, None, 0.0, why="it is what the others are compared with")
     begin = time.monotonic()
     words = [sys.executable, str(layout.root / "build.py"), "--no-venv", "bench", "ab", "--a", "base", "--b", spec, "--profile", profile, "--json"]
-    done = subprocess.run(words, cwd=layout.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
-    return Verdict(spec, *of_outcome(done.returncode, done.stdout), round(time.monotonic() - begin, 1))
+    with no_survivor(words, cwd=layout.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
+        out, _ = child.communicate()
+    return Verdict(spec, *of_outcome(child.returncode, out), round(time.monotonic() - begin, 1))
 
 
 def of_outcome(code: int, out: bytes) -> tuple[str, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tunefork.base.files import write_atomically
+from tunefork.base.process import ask
 
 # Asks a fresh interpreter, because this one started before anything was installed. -P: the current folder is not searched.
 FIND = (
@@ -80,7 +80,7 @@ def unmet(pins: Mapping[str, str], present: Mapping[str, Distribution]) -> list[
 def import_paths(*packages: str, env: Mapping[str, str] | None = None) -> dict[str, Path | None]:
     """The file each package would be imported from by a fresh interpreter, without importing it."""
     command = [sys.executable, "-P", "-c", FIND, *packages]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=dict(env) if env else None)
+    done = ask(command, cwd=Path("/"), env=env or None)
     if done.returncode:
         return dict.fromkeys(packages)
     origins = json.loads(done.stdout.splitlines()[-1])

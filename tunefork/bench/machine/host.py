@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from tunefork.base import process
 from tunefork.bench.records.schema import Host, Tree
 from tunefork.patchset.checkout.applied import AppliedTree
 
@@ -43,7 +44,7 @@ def ask(*argv: str) -> str:
     if shutil.which(argv[0]) is None:
         return ""
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=ASK_S, check=False, stdin=subprocess.DEVNULL)
+        done = process.ask(argv, timeout=ASK_S)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""

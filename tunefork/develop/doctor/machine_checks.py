@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tunefork.base.process import ask
 from tunefork.develop import targets
 from tunefork.develop.doctor.check import Check, Patient, skipped
 from tunefork.develop.installed import read_mark
@@ -119,14 +120,14 @@ def mec_versions_from_smi() -> list[int]:
     """The same through rocm-smi, where it is installed."""
     if shutil.which("rocm-smi") is None:
         return []
-    done = subprocess.run(["rocm-smi", "--showfw"], capture_output=True, text=True, check=False, timeout=60)
+    done = ask(["rocm-smi", "--showfw"], timeout=60)
     return [int(number) for number in re.findall(r"MEC firmware version:\s*(\d+)", done.stdout)]
 
 
 def first_line(argv: list[str]) -> str | None:
     """The first line that a program prints; None where it does not run."""
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
+        done = ask(argv, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.splitlines()[0] if done.returncode == 0 and done.stdout else None

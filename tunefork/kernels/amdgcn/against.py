@@ -8,13 +8,13 @@ Modelled by llvm-mca: it knows no caches, no HBM, no other waves. It compares tw
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.process import ask
 from tunefork.kernels.amdgcn import aiter_kernel
 from tunefork.kernels.amdgcn.assembly import parse
 from tunefork.kernels.amdgcn.compile import compile_all
@@ -103,7 +103,7 @@ def aiter_cases(n: int, k: int, gate_up: bool, tokens: int, native_only: bool) -
 
 def aiters(tree: Path, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Compile AITER's kernel in a process of its own. Errors: Gfx950Error with its last lines."""
-    done = subprocess.run([sys.executable, "-m", aiter_kernel.__name__, str(tree)], input=json.dumps(cases), capture_output=True, text=True, check=False)
+    done = ask([sys.executable, "-m", aiter_kernel.__name__, tree], words=json.dumps(cases))
     if done.returncode:
         raise Gfx950Error(f"AITER's kernel in {tree} does not compile: {done.stderr.strip()[-800:]}")
     return list(json.loads(done.stdout))

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.base.process import ask
 from tunefork.kernels.amdgcn.assembly import Instruction, Program
 from tunefork.kernels.amdgcn.errors import Gfx950Error
 from tunefork.kernels.amdgcn.facts import LOAD, hot_loop, loop_facts
@@ -47,7 +47,7 @@ def find_tool() -> Path | None:
         if found := shutil.which(f"llvm-mca-{version}"):
             return Path(found)
     if plain := shutil.which("llvm-mca"):
-        shown = subprocess.run([plain, "--version"], capture_output=True, text=True, check=False).stdout
+        shown = ask([plain, "--version"]).stdout
         version_found = re.search(r"version (\d+)", shown)
         if version_found and int(version_found[1]) >= OLDEST:
             return Path(plain)
@@ -63,7 +63,7 @@ def analyse(body: Sequence[Instruction], tool: Path, *, iterations: int = ITERAT
     """Cycles and resource pressure per iteration; with one iteration, latencies included. Errors: Gfx950Error with llvm-mca's message."""
     text = "\n".join(item.text for item in body if not NOT_MODELLED.match(item.mnemonic)) + "\n"
     options = ["-mtriple=amdgcn-amd-amdhsa", f"-mcpu={GFX950.name}", f"-iterations={iterations}", "-json", "-"]
-    done = subprocess.run([str(tool), *options], input=text, capture_output=True, text=True, check=False)
+    done = ask([tool, *options], words=text)
     if done.returncode or not done.stdout.strip():
         raise Gfx950Error(f"{tool.name} failed: {done.stderr.strip()[:400]}")
     report = json.loads(done.stdout)

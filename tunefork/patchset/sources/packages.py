@@ -24,7 +24,7 @@ from typing import IO, Literal
 from tunefork.base.errors import MissingTool, SourceError
 from tunefork.base.files import replace_content
 from tunefork.base.mutex import locked
-from tunefork.base.process import Say
+from tunefork.base.process import Say, ask, no_survivor
 from tunefork.patchset.sources.transfer import bound
 
 Kind = Literal["wheel", "sdist"]
@@ -127,7 +127,7 @@ def available(name: str, version: str, kind: Kind, timeout: float) -> tuple[bool
     """Whether pip's index has a version, and a line that says so. timeout: seconds that pip may take. Downloads nothing."""
     argv = [*_pip(), "index", "versions", name, *_only(kind)]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
+        done = ask(argv, timeout=timeout)
     except subprocess.TimeoutExpired:
         return False, f"pip's index does not answer within {timeout:.0f} s"
     versions = re.findall(r"[0-9][\w.!+]*", done.stdout.partition("Available versions:")[2].partition("\n")[0])
@@ -217,8 +217,9 @@ def _watch(argv: Sequence[str], environment: dict[str, str]) -> tuple[int, list[
     """Run pip with its progress on the terminal, if there is one; its exit code and its error lines."""
     terminal = sys.stderr if sys.stderr.isatty() else None
     lines: list[str] = []
-    with subprocess.Popen(
+    with no_survivor(
         bound(argv),
+        gently=False,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=terminal or subprocess.DEVNULL,
@@ -229,23 +230,19 @@ def _watch(argv: Sequence[str], environment: dict[str, str]) -> tuple[int, list[
         assert child.stderr is not None
         reader = threading.Thread(target=_tee, args=(child.stderr, lines, terminal), daemon=True)
         reader.start()
-        try:
-            child.wait()
-        except BaseException:
-            child.kill()
-            raise
-        finally:
-            reader.join(timeout=5)
+        child.wait()
+        reader.join(timeout=5)
     return child.returncode, lines
 
 
 def _tee(source: IO[str], lines: list[str], terminal: IO[str] | None) -> None:
     """Collect pip's error lines; its warnings (retries of a slow network) show at once."""
-    for line in source:
-        lines.append(line.rstrip())
-        if terminal is not None and line.startswith("WARNING"):
-            terminal.write(line)
-            terminal.flush()
+    with contextlib.suppress(ValueError):  # closed by the waiter, who has been interrupted
+        for line in source:
+            lines.append(line.rstrip())
+            if terminal is not None and line.startswith("WARNING"):
+                terminal.write(line)
+                terminal.flush()
 
 
 def _last(lines: Sequence[str], count: int) -> list[str]:

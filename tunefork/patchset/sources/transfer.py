@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from contextlib import suppress
 from typing import IO
 
 from tunefork.base.errors import MissingTool
+from tunefork.base.process import end_session, no_survivor
 from tunefork.patchset.git import Git, Outcome
 
 TAIL_BYTES = 16_384
@@ -53,29 +53,23 @@ def converse(git: Git, *args: str, feed: Feed | None = None, timeout: float | No
         raise MissingTool("git is not installed", "install git 2.34 or newer")
     environment = {**PATIENCE, **os.environ, **git.environment, **ENVIRONMENT}
     with tempfile.TemporaryFile() as out:
-        # A session of its own: ssh finds no terminal to prompt on, and the whole group can be stopped.
-        child = subprocess.Popen(
+        # In a session of its own ssh finds no terminal to prompt on.
+        with no_survivor(
             bound(git.command(args)),
+            gently=False,
             cwd=git.directory,
             env=environment,
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        tail = bytearray()
-        assert child.stderr is not None
-        echo = progress and sys.stderr.isatty()
-        reader = threading.Thread(target=_collect, args=(child.stderr, tail, echo), daemon=True)
-        reader.start()
-        try:
+        ) as child:
+            tail = bytearray()
+            assert child.stderr is not None
+            echo = progress and sys.stderr.isatty()
+            reader = threading.Thread(target=_collect, args=(child.stderr, tail, echo), daemon=True)
+            reader.start()
             code = _finish(child, feed, timeout)
-        except BaseException:
-            _stop(child)
-            raise
-        finally:
             reader.join(timeout=5)
-            child.stderr.close()
         out.seek(0)
         return Outcome(code, out.read(), tail.decode("utf-8", "replace"))
 
@@ -90,19 +84,13 @@ def _finish(child: subprocess.Popen[bytes], feed: Feed | None, timeout: float | 
     try:
         return child.wait(timeout)
     except subprocess.TimeoutExpired:
-        _stop(child)
+        end_session(child, gently=False)
         return TIMED_OUT
-
-
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
 
 
 def _collect(source: IO[bytes], tail: bytearray, echo: bool) -> None:
     """Keep the end of what git says, and show it while it says it."""
-    with suppress(ValueError):  # closed by the waiter, who has what he needs
+    with suppress(ValueError, OSError):  # closed by the waiter, who has what he needs
         while chunk := os.read(source.fileno(), 4096):
             tail += chunk
             del tail[:-TAIL_BYTES]

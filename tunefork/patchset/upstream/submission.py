@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import Any, NoReturn
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
-from tunefork.base.process import Say, quiet
+from tunefork.base.process import Say, ask, quiet
 from tunefork.patchset.author import stop
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import park, work
@@ -274,8 +273,8 @@ def checked(layout: Layout, upstream: str, command: str, tree: Path, say: Say) -
     say(f"{upstream}: {command}")
     words = re.sub(r"^python3? ", f"{sys.executable} -P ", command)
     environment = {**os.environ, f"TUNEFORK_TREE_{upstream.upper()}": str(tree)}
-    done = subprocess.run(["bash", "-c", words], cwd=layout.root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    out, err = ([line for line in text.decode("utf-8", "replace").splitlines() if line.strip()] for text in (done.stdout, done.stderr))
+    done = ask(["bash", "-c", words], cwd=layout.root, env=environment)
+    out, err = ([line for line in text.splitlines() if line.strip()] for text in (done.stdout, done.stderr))
     return Check(command, done.returncode == 0 and not skipped(out), "\n".join([*out, *err][-SHOWN_LINES:]))
 
 
