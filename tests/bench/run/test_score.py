@@ -14,9 +14,10 @@ import pytest
 from tunefork.bench.load.checks import metrics
 from tunefork.bench.profiles import rules
 from tunefork.bench.profiles.rules import Rules
+from tunefork.bench.records.ranking import weighted
 from tunefork.bench.records.schema import Accuracy, Limit, Record
 from tunefork.bench.run.result import result
-from tunefork.bench.run.score import score, weighted
+from tunefork.bench.run.score import score
 
 # ISL, OSL, CONC: median E2E ms, interactivity, tokens/s/GPU of the B200.
 B200 = {(1024, 1024, 4): (2162, 434.57, 413.779), (1024, 1024, 8): (2646, 364.58, 690.565),

@@ -18,9 +18,9 @@ from typing import Any
 
 from tunefork.base.errors import BadInput
 from tunefork.bench.errors import RecordError
+from tunefork.bench.records.ranking import weighted
 from tunefork.bench.records.schema import Record, Submission
 from tunefork.bench.records.store import CLIENT, Store
-from tunefork.bench.run.score import weighted
 
 SCALAR = (str, int, float, bool, type(None))
 READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}

@@ -12,10 +12,10 @@ from tunefork.bench.ab import power
 from tunefork.bench.ab.accuracy import AccuracyDifference
 from tunefork.bench.ab.outcome import DECIDES, Outcome, interval, ratio, rows
 from tunefork.bench.ab.pairs import chip
+from tunefork.bench.records.ranking import weighted
 from tunefork.bench.records.schema import Record
 from tunefork.bench.report import charts
 from tunefork.bench.report.points import Panel, variant
-from tunefork.bench.run.score import weighted
 
 HERE = Path(__file__).parent
 UNFOLDED = 6  # more experiments than this are shown as one line each

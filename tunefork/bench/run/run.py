@@ -23,6 +23,7 @@ from tunefork.bench.machine import devices, host
 from tunefork.bench.profiles import rules
 from tunefork.bench.profiles.profile import Profile
 from tunefork.bench.profiles.rules import Rules
+from tunefork.bench.records.ranking import weighted
 from tunefork.bench.records.schema import Accuracy, Record
 from tunefork.bench.records.store import Store, default_store
 from tunefork.bench.run import settings as configure
@@ -30,7 +31,6 @@ from tunefork.bench.run.batch import Batch
 from tunefork.bench.run.measure import Interrupted, Measurement, measure
 from tunefork.bench.run.result import result
 from tunefork.bench.run.resume import believe, load_batches, require_same_subject
-from tunefork.bench.run.score import weighted
 from tunefork.bench.run.session import Subject, session, subject
 from tunefork.bench.run.settings import Settings
 from tunefork.bench.run.summary import summary

@@ -20,8 +20,9 @@ from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import export as exporting
 from tunefork.patchset.checkout import repin, switch, work
 from tunefork.patchset.git import Git
-from tunefork.patchset.rebase.resolve import commit_as, resolved_tree
+from tunefork.patchset.rebase.resolve import resolved_tree
 from tunefork.patchset.series import canonical, mail, replay
+from tunefork.patchset.series.commit import commit_as
 from tunefork.patchset.series.materialise import Made, Tree
 
 

@@ -22,8 +22,8 @@ from tunefork.patchset.checkout.apply import Applied
 from tunefork.patchset.checkout.export import Exported
 from tunefork.patchset.checkout.proposal import propose, put
 from tunefork.patchset.git import Git
-from tunefork.patchset.rebase.resolve import commit_as
 from tunefork.patchset.series import canonical, diff
+from tunefork.patchset.series.commit import commit_as
 from tunefork.patchset.series.mail import PatchFile
 from tunefork.patchset.series.materialise import Mismatch, Tree
 from tunefork.patchset.series.series import SUFFIX, Series, picked_commit

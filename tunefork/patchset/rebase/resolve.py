@@ -9,9 +9,10 @@ from pathlib import Path
 from tunefork.base.errors import PatchConflict
 from tunefork.base.layout import Layout
 from tunefork.patchset.checkout.proposal import propose, put
-from tunefork.patchset.git import EMAIL, NAME, Git
+from tunefork.patchset.git import Git
 from tunefork.patchset.rebase.attempt import Attempt, message, range_diff
 from tunefork.patchset.series import diff
+from tunefork.patchset.series.commit import commit_as
 from tunefork.patchset.series.mail import PatchFile
 from tunefork.patchset.series.materialise import Tree
 from tunefork.patchset.series.replay import CONFLICT, UPSTREAM
@@ -75,12 +76,3 @@ def resolved_tree(path: Path) -> str:
                             f"in {path}: git checkout --ours (the tree's) or --theirs (the patch's), git add; then --continue")
     git("add", "--all", ".")
     return git.text("write-tree")
-
-
-def commit_as(git: Git, tree: str, parent: str, patch: PatchFile, words: bytes, *, committed: str = "") -> str:
-    """A commit of a tree by a patch's author, as materialise would make it. words: its message.  committed: another date than the author's."""
-    author, _, address = patch.author.decode("utf-8", "surrogateescape").rpartition(" <")
-    date = patch.date.decode()
-    people = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": address.rstrip(">"), "GIT_AUTHOR_DATE": date,
-              "GIT_COMMITTER_NAME": NAME, "GIT_COMMITTER_EMAIL": EMAIL, "GIT_COMMITTER_DATE": committed or date}  # fmt: skip
-    return git("commit-tree", tree, "-p", parent, "-F", "-", stdin=words, env=people).decode().strip()

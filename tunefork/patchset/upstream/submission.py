@@ -28,8 +28,9 @@ from tunefork.patchset.git import EMAIL, EPOCH, Git
 from tunefork.patchset.rebase import newbase, rebase
 from tunefork.patchset.rebase.attempt import Attempt, PatchOutcome, attempt_on, step
 from tunefork.patchset.rebase.history import UpstreamCommit
-from tunefork.patchset.rebase.resolve import commit_as, fill, resolved_tree
+from tunefork.patchset.rebase.resolve import fill, resolved_tree
 from tunefork.patchset.series import picks, variant
+from tunefork.patchset.series.commit import commit_as
 from tunefork.patchset.series.mail import PatchFile
 from tunefork.patchset.series.materialise import Tree
 from tunefork.patchset.series.replay import CONFLICT, EMPTY, UPSTREAM
