@@ -47,9 +47,9 @@ def digest_of(request: Request) -> str:
 
 def lines() -> list[str]:
     """``hash  kernel [configuration] shape`` of every shipped row, sorted."""
-    from tunefork.kernels.amdgcn.gate import shipped_entries
+    from tunefork.kernels import registry
 
-    rows = shipped_entries()
+    rows = registry.shipped()
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")) as pool:
         hashes = pool.map(digest_of, [Request.of(row) for row in rows])
         return sorted(f"{found}  {row.label}" for found, row in zip(hashes, rows, strict=True))

@@ -1,12 +1,13 @@
-"""Every kernel variant we ship: which Triton function, compiled how, for which configuration and shape. The gate compiles this list."""
+"""Every kernel that we ship: which Triton function, compiled how, for which configuration and shape. The gate compiles this list."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+from tunefork.kernels.amdgcn.shipped import Shipped
 from tunefork.kernels.arch import GFX950
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
@@ -17,33 +18,6 @@ if TYPE_CHECKING:
     import torch
 
 _ALIGNED_INTS = ("x_stride", "out_stride", "logits_stride")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One compilation. signature, constexprs, attrs: as triton.compiler.ASTSource takes them; options: compile options; check: runs the
-    whole layer in this configuration and returns its relative error against the reference.
-
-    least_groups: work-groups at the smallest M of the row's bucket (slot order; the grids of sorted order are upper limits). weights, tail_loads, trips,
-    wave_weights: as in kernels/amdgcn/shipped.py.
-    """
-
-    op: str
-    kernel: str
-    config: str
-    shape: str
-    function: Any
-    signature: dict[str, str]
-    constexprs: dict[str, Any]
-    attrs: dict[tuple[int, ...], list[list[Any]]]
-    options: dict[str, Any]
-    grid: tuple[int, ...]
-    check: Callable[[], float]
-    least_groups: int | None = None
-    weights: tuple[str, ...] = ()
-    tail_loads: int = 0
-    trips: int = 0
-    wave_weights: float = 0.0
 
 
 def _depth(parts: int, gemm: GemmConfig, real: int) -> int:
@@ -87,7 +61,7 @@ def _wave(constants: dict[str, Any]) -> tuple[int, int, float]:
     return -(-(k % 128) // 32) * r, -(-chunks // max(min(constants["UNROLL"], chunks), 1)) - 1, 16 * r * k / parts / 2
 
 
-def _variant(step: Step, row: Row, arch: str, part: str, least_groups: int | None) -> Variant:
+def _entry(step: Step, row: Row, arch: str, part: str, least_groups: int | None) -> Shipped:
     function = step.kernel
     signature: dict[str, str] = {}
     attrs: dict[tuple[int, ...], list[list[Any]]] = {}
@@ -107,15 +81,19 @@ def _variant(step: Step, row: Row, arch: str, part: str, least_groups: int | Non
             if key in _ALIGNED_INTS:
                 attrs[(place,)] = [["tt.divisibility", 16]]
     options = {"num_warps": step.warps, "num_stages": 1, **step.options}
-    label = f"i{row.intermediate}-m{row.tokens}"
     weights = ("w_ptr",) if arch == GFX950.name and "w_ptr" in signature else ()
     tail, trips, wave_weights = _wave(constants) if weights else (0, 0, 0.0)
-    return Variant("moe_a16w4", function.__name__, label, f"H{MODEL.hidden} I{row.intermediate} E{MODEL.experts} M{row.tokens}", function, signature, constants,
-                   attrs, options, step.grid, partial(relative_error, row, arch), least_groups, weights, tail, trips, wave_weights)
+    x, y, z = (*step.grid, 1, 1)[:3]
+    return Shipped(
+        kernel=f"moe_a16w4.{function.__name__}", fn=function, config=f"i{row.intermediate}-m{row.tokens}",
+        shape=f"H{MODEL.hidden} I{row.intermediate} E{MODEL.experts} M{row.tokens}", signature=signature, constexprs=constants, options=options,
+        attrs=attrs, grid=(x, y, z), least_groups=least_groups, weights=weights, tail_loads=tail, trips=trips, wave_weights=wave_weights,
+        check=partial(relative_error, row, arch),
+    )  # fmt: skip
 
 
-def variants(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Variant]:
-    """The variants of these rows (default: the shipped table), each distinct compilation once."""
+def entries(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Shipped]:
+    """What these rows of a table (default: all that ship) compile to, each distinct compilation once."""
     seen, below = set(), dict[int, int]()
     for row in rows if rows is not None else table(arch):
         least = below.get(row.intermediate, 0) + 1
@@ -124,13 +102,13 @@ def variants(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Variant
         assert illegal(row.config, case.shape, row.tokens, arch) is None, row
         fewest = [step.grid[0] for step in plan(replace(case, tokens=least), row.config)] if row.config.order == "slot" else []
         for at, step in enumerate(plan(case, row.config)):
-            found = _variant(step, row, arch, "*bf16" if row.config.partial == "bf16" else "*fp32", fewest[at] if fewest else None)
+            found = _entry(step, row, arch, "*bf16" if row.config.partial == "bf16" else "*fp32", fewest[at] if fewest else None)
             key = (found.kernel, tuple(sorted(found.signature.items())), repr(sorted(found.constexprs.items(), key=str)), repr(sorted(found.options.items())))
             if key not in seen:
                 seen.add(key)
                 yield found
 
 
-def shipped(arch: str = GFX950.name) -> list[Variant]:
+def shipped(arch: str = GFX950.name) -> list[Shipped]:
     """What the gate must pass."""
-    return list(variants(arch))
+    return list(entries(arch))

@@ -16,8 +16,8 @@ import triton.language as tl
 from click.testing import CliRunner
 
 from tunefork.cli.kernels import group as command
+from tunefork.kernels import registry
 from tunefork.kernels.amdgcn import compile as compiling
-from tunefork.kernels.amdgcn import gate as room
 from tunefork.kernels.amdgcn.budget import Budget, Limit, failures, wide_share, without_kernel
 from tunefork.kernels.amdgcn.compile import Compiled, CompileFailed, Request, compile_all, content_key
 from tunefork.kernels.amdgcn.errors import BadBudget
@@ -64,7 +64,7 @@ def entry(config: str = "plain", **changes: Any) -> Shipped:
 def test_cache_is_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = compile_all([entry()], cache=tmp_path, workers=1)[0]
     assert isinstance(first, Compiled) and first.name == "scale_kernel" and first.num_warps == 4
-    monkeypatch.setattr(compiling, "_compile", lambda *_: pytest.fail("compiled again"))
+    monkeypatch.setattr(compiling, "build", lambda *_: pytest.fail("compiled again"))
     assert compile_all([entry()], cache=tmp_path, workers=1) == [first]
     keys = {
         content_key(Request.of(changed))
@@ -153,7 +153,7 @@ def test_a_limit_on_a_fact_that_is_not_there_fails() -> None:
 
 def test_command_prints_json_and_fails_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path))
-    monkeypatch.setattr(room, "shipped_entries", lambda: [entry(), entry("wrong", check=wrong)])
+    monkeypatch.setattr(registry, "shipped", lambda: [entry(), entry("wrong", check=wrong)])
     listed = CliRunner().invoke(command.kernels, ["list", "--json"], standalone_mode=False)
     assert [row["config"] for row in json.loads(listed.stdout)] == ["plain", "wrong"]
     done = CliRunner().invoke(command.kernels, ["gate", "--json", "--workers", "1", "--only", "scale"], standalone_mode=False)

@@ -54,13 +54,12 @@ def estimate_one(candidate: Candidate, intermediate: int, tokens: int, tool: Pat
     from tunefork.kernels.amdgcn.compile import compile_all
     from tunefork.kernels.amdgcn.errors import CompileFailed
     from tunefork.kernels.amdgcn.facts import facts_of
-    from tunefork.kernels.amdgcn.gate import as_shipped
     from tunefork.kernels.amdgcn.model import main_part
-    from tunefork.kernels.registry import variants
+    from tunefork.kernels.registry import entries
 
     shape = shape_of(intermediate)
     row = Row(intermediate, tokens, candidate.layer(shape.topk), "")
-    entry = next(as_shipped(found) for found in variants(GFX950.name, (row,)) if found.kernel.startswith(candidate.part))
+    entry = next(entry for entry in entries(GFX950.name, (row,)) if entry.fn.__name__.startswith(candidate.part))
     (code,) = compile_all([entry], workers=1)
     if isinstance(code, CompileFailed):
         return {"refused": code.message[:200]}

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 def entries(only: str | None) -> list[Shipped]:
     """The shipped kernels whose label contains ``only``, described without torch or triton. Errors: BadInput where nothing matches."""
-    from tunefork.kernels.amdgcn.gate import shipped_entries
+    from tunefork.kernels import registry
 
-    chosen = [entry for entry in shipped_entries() if only is None or only in entry.label]
+    chosen = [entry for entry in registry.shipped() if only is None or only in entry.label]
     if not chosen:
         raise BadInput(f"no shipped kernel's name contains {only!r}", "python build.py kernels list")
     return chosen

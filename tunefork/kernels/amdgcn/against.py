@@ -19,7 +19,6 @@ from tunefork.kernels.amdgcn import aiter_kernel
 from tunefork.kernels.amdgcn.assembly import parse
 from tunefork.kernels.amdgcn.compile import compile_all
 from tunefork.kernels.amdgcn.errors import CompileFailed, Gfx950Error
-from tunefork.kernels.amdgcn.gate import as_shipped
 from tunefork.kernels.amdgcn.model import MainPart, main_part
 from tunefork.kernels.amdgcn.shipped import Shipped
 from tunefork.kernels.arch import GFX950
@@ -83,7 +82,7 @@ def our_rows(tp: int, tokens: int) -> list[Shipped]:
 
     inter = MODEL.intermediate // tp
     row = next(row for row in table(GFX950.name) if row.intermediate == inter and row.tokens >= tokens)
-    return [as_shipped(found) for found in registry.variants(GFX950.name, (row,)) if found.weights]
+    return [entry for entry in registry.entries(GFX950.name, (row,)) if entry.weights]
 
 
 def ours(entry: Shipped, tool: Path, cache: Path | None) -> Modelled:

@@ -197,34 +197,3 @@ def record(rows: Iterable[GateRow], folder: Path = BUDGETS) -> int:
     for kernel, values in by_kernel.items():
         Budget.read(kernel, folder).record(values)
     return sum(len(values) for values in by_kernel.values())
-
-
-def shipped_entries() -> list[Shipped]:
-    """Every kernel that Tunefork ships."""
-    from tunefork.kernels import registry
-
-    return [as_shipped(row) for row in registry.shipped()]
-
-
-def as_shipped(row: Any) -> Shipped:
-    """A registry row as the gate reads it: a Shipped, or a row with the same content under Triton's names."""
-    if isinstance(row, Shipped):
-        return row
-    grid = (*row.grid, 1, 1, 1)[:3]
-    return Shipped(
-        kernel=f"{row.op}.{row.kernel}",
-        fn=row.function,
-        config=row.config,
-        shape=row.shape,
-        signature=row.signature,
-        constexprs=row.constexprs,
-        options=row.options,
-        attrs=row.attrs,
-        grid=grid,
-        least_groups=getattr(row, "least_groups", None),
-        weights=getattr(row, "weights", ()),
-        tail_loads=getattr(row, "tail_loads", 0),
-        trips=getattr(row, "trips", 0),
-        wave_weights=getattr(row, "wave_weights", 0.0),
-        check=getattr(row, "check", None),
-    )
