@@ -1,25 +1,83 @@
-"""What every test may count on: the environment of the process is the one that pytest was started with."""
+"""What every test may count on: the environment of the process is the one that pytest was started with.
+
+Here too: what `--quick` leaves out, what `--long` draws more of, and which tests share one worker when several run.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 STARTED_WITH = dict(os.environ)
+HERE = Path(__file__).resolve().parent
+
+
+def module(name: str, path: Path, *folders: str) -> ModuleType:
+    """A module by its file, importable by that name from then on. folders: those of a package, which is not executed."""
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=list(folders) or None)
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = made = importlib.util.module_from_spec(spec)
+    if not folders:
+        spec.loader.exec_module(made)
+    return made
+
 
 # studies and tools are importable without the root on the path, where the link `kernels` would shadow the library of that name.
 for name in ("studies", "tools"):
-    folder = Path(__file__).resolve().parents[1] / name
-    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
-    assert spec is not None and spec.loader is not None
-    sys.modules[name] = importlib.util.module_from_spec(spec)
+    module(name, HERE.parent / name / "__init__.py", str(HERE.parent / name))
+budgets, workers = (module(name, HERE / f"{name}.py") for name in ("budgets", "workers"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("tunefork")
+    group.addoption("--quick", action="store_true", help="no test that is slow or drives the real vLLM, and few examples of each property")
+    group.addoption("--long", action="store_true", help="the full number of examples of each property")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test module is imported, and before xdist starts its workers."""
+    quick, long = config.getoption("quick"), config.getoption("long")
+    if quick and long:
+        raise pytest.UsageError("--quick draws few examples and --long all of them: give one of the two")
+    budgets.choose(long=long, quick=quick)
+    config.option.loadscopereorder = False  # pytest_collection_modifyitems puts the longest first; xdist would the most numerous
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `--quick` leaves out; in a worker, the longest files first, so that none begins when the others are done."""
+    if config.getoption("quick"):
+        left_out = [item for item in items if item.get_closest_marker("e2e") or item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+    if not hasattr(config, "workerinput"):
+        return
+    sizes: Counter[str] = Counter()
+    for item in items:
+        sizes[workers.group(item.nodeid)] += 10 if item.get_closest_marker("slow") else 1
+    items.sort(key=lambda item: ((name := workers.group(item.nodeid)) != "alone", -sizes[name]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `-n` without `--dist`. Not xdist's loadgroup: xdist 3.8 groups nothing, without a word, under pytest 9.2."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return str(workers.group(nodeid))
+
+    return Groups(config, log)
 
 
 def restore() -> None:

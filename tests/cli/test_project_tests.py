@@ -1,13 +1,18 @@
-"""`build.py test`: which steps come before pytest, and what an environment with a ROCm torch (a stand-in) gets instead."""
+"""`build.py test`: which steps come before pytest, and what an environment with a ROCm torch (a stand-in) gets instead; what `--quick` and
+`--long` ask for, and which tests share a worker."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import workers
 
 from tunefork.cli import test as command
 from tunefork.cli.main import main
@@ -26,6 +31,7 @@ class Started:
         self.steps: list[str] = []
         self.codes: dict[str, int] = {}
         self.ready: str | None = "pytest was not started"
+        self.words: list[str] = []
 
     def run(self, argv: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
         if "pytest" in argv:
@@ -33,6 +39,7 @@ class Started:
             assert isinstance(environment, dict)
             self.ready = environment.get("TUNEFORK_E2E_READY")
             self.steps.append("pytest")
+            self.words = argv[argv.index("-c") + 2 :]
             return subprocess.CompletedProcess(argv, 0)
         self.steps.append(" ".join(argv[argv.index("--no-venv") + 1 :]))
         return subprocess.CompletedProcess(argv, self.codes.get(self.steps[-1], 0))
@@ -46,6 +53,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     monkeypatch.setattr(machine, "installed_torch", lambda: CPU)
     monkeypatch.setattr(installed, "read_mark", lambda: None)
     monkeypatch.delenv("TUNEFORK_E2E_READY", raising=False)
+    monkeypatch.setattr(command.os, "sched_getaffinity", lambda _process: {0, 1, 2})
     return made
 
 
@@ -70,6 +78,106 @@ def test_a_gpu_environment_is_taken_as_it_is(
     assert (started.steps, started.ready) == (["pytest"], None)
     line, = capsys.readouterr().err.splitlines()
     assert why in line and "nothing is applied or developed" in line and "tests/e2e, which needs target cpu, skips" in line
+
+
+def test_quick_starts_pytest_at_once(started: Started, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", "--quick", "tests/base"]) == 0
+    assert (started.steps, started.ready, started.words) == (["pytest"], None, ["-n", "3", "--quick", "tests/base"])
+    assert "nothing is applied or developed" in capsys.readouterr().err
+
+
+def test_long_brings_everything_first(started: Started) -> None:
+    assert main(["test", "--long"]) == 0
+    assert started.steps[-2:] == ["develop --target cpu", "pytest"] and started.words == ["-n", "3", "--long"]
+
+
+def test_quick_and_long_together_are_refused(started: Started) -> None:
+    assert main(["test", "--quick", "--long"]) == 2 and started.steps == []
+
+
+@pytest.mark.parametrize("words", [["-n", "0"], ["-n4"], ["--pdb"], ["-s"], ["tests/base/test_ports.py::test_free_port_can_be_had"]])
+def test_what_wants_one_process_or_says_how_many_decides(started: Started, words: list[str]) -> None:
+    assert main(["test", "--no-develop", *words]) == 0
+    assert started.words == words
+
+
+def test_one_core_is_one_process_and_many_are_eight(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, words in ((1, []), (128, ["-n", "8"])):
+        monkeypatch.setattr(command.os, "sched_getaffinity", lambda _process, cores=cores: set(range(cores)))
+        assert main(["test", "--no-develop"]) == 0
+        assert started.words == words
+
+
+FILES = {
+    "e2e/test_server.py": "import pytest\npytestmark = pytest.mark.e2e\ndef test_one(where): where('server')\ndef test_two(where): where('server')\n",
+    "bench/server/test_processes.py": "def test_one(where): where('server')\n",
+    "studies/test_speed.py": "def test_one(where): where('server')\n",
+    "room/test_other.py": "def test_one(where): where('other')\n",
+    "room/test_slow.py": "import pytest\n@pytest.mark.slow\ndef test_slow(where): where('slow')\ndef test_fast(where): where('slow')\n",
+    "room/test_not_here.py": "import pytest\npytest.skip('NOT TESTED: no such thing here', allow_module_level=True)\n",
+    "room/test_drawn.py": "from budgets import examples\ndef test_drawn(where): where(f'drawn {examples(300)} {examples(1)}')\n",
+    "room/conftest.py": """
+import os, pytest
+@pytest.fixture
+def where():
+    def write(what):
+        with open(os.environ["FOUND"], "a") as file:
+            file.write(f"{what}: {os.environ.get('PYTEST_XDIST_WORKER')}\\n")
+    return write
+""",
+}
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> Callable[..., tuple[str, dict[str, list[str]]]]:
+    """rooms(words...): pytest on a few small files below this project's own conftest; what it says, and which workers ran each group."""
+    tests = tmp_path / "tests"
+    for name, text in FILES.items():
+        (tests / name).parent.mkdir(parents=True, exist_ok=True)
+        (tests / name).write_text(text)
+    for name in ("conftest.py", "budgets.py", "workers.py"):
+        shutil.copy(ROOT / "tests" / name, tests / name)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("e2e", "bench/server", "studies"):
+        shutil.copy(tests / "room" / "conftest.py", tests / name / "conftest.py")
+    for name in ("studies", "tools"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+
+    def run(*words: str) -> tuple[str, dict[str, list[str]]]:
+        found = tmp_path / "found"
+        found.unlink(missing_ok=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TUNEFORK_EXAMPLES"))}
+        done = subprocess.run([sys.executable, "-P", "-m", "pytest", "-q", *words], env={**environment, "FOUND": str(found)}, cwd=tmp_path,
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = [line.split(": ") for line in found.read_text().splitlines()]
+        return done.stdout, {what: sorted(worker for other, worker in lines if other == what) for what, _ in lines}
+
+    return run
+
+
+@pytest.mark.parametrize("words", [("-n", "3"), ("-n", "0")])
+def test_what_must_be_alone_shares_a_worker_and_a_file_is_not_split(rooms: Callable[..., tuple[str, dict[str, list[str]]]], words: tuple[str, ...]) -> None:
+    pytest.importorskip("xdist", reason="NOT TESTED: pytest-xdist is not installed")
+    said, ran = rooms(*words)
+    assert {what: len(workers) for what, workers in ran.items()} == {"server": 4, "other": 1, "slow": 2, "drawn 75 1": 1}
+    assert len(set(ran["server"])) == len(set(ran["slow"])) == 1
+    assert (ran["server"][0] != ran["slow"][0]) == (words == ("-n", "3"))
+    assert "8 passed, 1 skipped" in said and "room/test_not_here.py:2: NOT TESTED: no such thing here" in said
+
+
+def test_what_needs_a_server_or_a_gpu_is_alone() -> None:
+    marked = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")
+              if re.search(r"^(@|pytestmark = ).*mark\.(e2e|gpu)\b", path.read_text(), re.MULTILINE)]
+    assert len(marked) >= 9 and [path for path in marked if workers.group(path) != "alone"] == [], "belongs into ALONE in tests/workers.py"
+
+
+def test_quick_leaves_out_servers_and_what_is_slow_and_long_draws_all(rooms: Callable[..., tuple[str, dict[str, list[str]]]]) -> None:
+    said, ran = rooms("--quick")
+    assert {what: len(workers) for what, workers in ran.items()} == {"server": 2, "other": 1, "slow": 1, "drawn 15 1": 1}
+    assert "5 passed, 1 skipped, 3 deselected" in said
+    assert set(rooms("--long")[1]) == {"server", "other", "slow", "drawn 300 1"}
 
 
 def test_the_real_command_beside_a_rocm_torch(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python build.py develop`)")
-pytest.importorskip("vllm", reason="NOT TESTED: needs vLLM's dependencies (`python build.py develop`)")
+for needed in ("torch", "vllm"):  # the programs beside this file import them; here that would cost every run five seconds
+    if importlib.util.find_spec(needed) is None:
+        pytest.skip(f"NOT TESTED: needs {needed} and vLLM's dependencies (`python build.py develop`)", allow_module_level=True)
 
 pytestmark = [pytest.mark.slow]
 

@@ -1,6 +1,6 @@
 """The manager's promises, on generated repositories and series: renames, modes, binary, CRLF, odd names, no newline at the end, not UTF-8.
 
-100 series in CI; TUNEFORK_PROPERTY_EXAMPLES=1000 is the full run. Every series goes through export, apply and one of the rest.
+100 series with `--long`, as in CI; TUNEFORK_EXAMPLES=1000 soaks. Every series goes through export, apply and one of the rest.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from budgets import examples
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from trees import Tree, commit, contents, edited, modes, paths, place, run
@@ -32,7 +33,7 @@ from tunefork.patchset.series.lock import Lock
 from tunefork.patchset.sources.pins import Pin
 from tunefork.patchset.sources.sources import Source
 
-EXAMPLES = int(os.environ.get("TUNEFORK_PROPERTY_EXAMPLES", "100"))
+EXAMPLES = examples(100)
 PROPERTY = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES <= 100, database=None, print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

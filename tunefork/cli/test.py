@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -13,28 +14,42 @@ from tunefork.base.errors import MissingTool
 from tunefork.base.layout import Layout
 from tunefork.cli.output import say
 
+MOST_WORKERS = 8  # the longest group alone takes longer than an eighth of the whole
+# Each of these wants the tests in pytest's own process, or says how many workers there are.
+IN_ONE_PROCESS = ("-n", "--numprocesses", "-s", "--capture=no", "--pdb", "--trace", "--co", "--collect-only", "--fixtures", "--markers", "--setup-plan")
+
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]})
 @click.option("--no-develop", is_flag=True, help="Do not apply and develop first; tests that need vLLM then skip, and say so.")
+@click.option("--quick", is_flag=True, help="Every room, in about two minutes: no server, no gate, few examples of each property. Implies --no-develop.")
+@click.option("--long", "long_", is_flag=True, help="Each property on its full number of examples, as CI does.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGS]...")
-def test(no_develop: bool, pytest_args: tuple[str, ...]) -> int:
+def test(no_develop: bool, quick: bool, long_: bool, pytest_args: tuple[str, ...]) -> int:
     """Run the tests: first `apply` and `develop --target cpu` (a no-op when done), then pytest with what you add.
 
     \b
     python build.py test                             everything that this machine can run
-    python build.py test -m "not e2e and not slow"   without the real server
+    python build.py test --quick                     while you work: every room, no server
+    python build.py test --long                      everything, and the full number of examples of each property
     python build.py test tests/patchset -k lock
+
+    The tests run in one process per core, eight at most; `-n 0` runs them in one. Those with a server, and those that watch the clock
+    or this machine's processes, stay together in one of them.
 
     With a ROCm torch, which target cpu would replace, nothing is applied or developed: the tests take the environment as it is, and the
     end-to-end tests, which state what target cpu serves, skip. There, `apply` and `develop` come first, by hand.
 
     What cannot run here (no GPU, AITER not reachable) is listed with its reason at the end. Exit code: pytest's.
     """
+    if quick and long_:
+        raise click.UsageError("--quick draws few examples of each property and --long all of them: give one of the two")
     layout = Layout.here()
     if importlib.util.find_spec("pytest") is None:
         raise MissingTool("the tests need pytest, not installed here", f"{sys.executable} -m pip install 'tunefork[test]'")
     environment = dict(os.environ)
-    if not no_develop and (why := as_it_is()):
+    if quick:
+        say("--quick: nothing is applied or developed; what is slow or needs a server is left out")
+    elif not no_develop and (why := as_it_is()):
         say(f"{why}: nothing is applied or developed; the tests take it as it is, and tests/e2e, which needs target cpu, skips")
     elif not no_develop:
         for step in (["apply", "--variant", "all"], ["develop", "--target", "cpu"]):
@@ -43,8 +58,19 @@ def test(no_develop: bool, pytest_args: tuple[str, ...]) -> int:
             if done.returncode:
                 return done.returncode
         environment["TUNEFORK_E2E_READY"] = "1"
-    command = [sys.executable, "-P", "-m", "pytest", "--rootdir", str(layout.root), "-c", str(layout.root / "pyproject.toml"), *pytest_args]
+    budget = ["--quick"] * quick + ["--long"] * long_
+    command = [sys.executable, "-P", "-m", "pytest", "--rootdir", str(layout.root), "-c", str(layout.root / "pyproject.toml"),
+               *workers(pytest_args), *budget, *pytest_args]  # fmt: skip
     return subprocess.run(command, cwd=layout.root, env=environment, check=False).returncode
+
+
+def workers(pytest_args: Sequence[str]) -> list[str]:
+    """What spreads the tests over the cores; nothing where that cannot be or where the caller decides."""
+    cores = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    decided = any("::" in word or word.startswith(IN_ONE_PROCESS) for word in pytest_args)
+    if cores < 2 or decided or importlib.util.find_spec("xdist") is None:
+        return []
+    return ["-n", str(cores)]
 
 
 def as_it_is() -> str:

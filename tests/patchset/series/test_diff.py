@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
+from budgets import examples
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from trees import Tree, commit, edits, run
@@ -16,9 +16,8 @@ from tunefork.patchset.series import diff, mail
 from tunefork.patchset.series.diff import HunkMismatch
 from tunefork.patchset.series.materialise import Mismatch, materialise
 
-# TUNEFORK_EXAMPLES=1000 is the long run.
 EXAMPLES = settings(
-    max_examples=int(os.environ.get("TUNEFORK_EXAMPLES", "100")),
+    max_examples=examples(100),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
@@ -60,7 +59,7 @@ def test_what_git_tells_becomes_what_git_has(repository: Path, pair: tuple[Tree,
         assert touch.old_mode == before.get(touch.path, ("000000",))[0] and touch.new_mode == after.get(touch.path, ("000000",))[0]
 
 
-@settings(EXAMPLES, max_examples=EXAMPLES.max_examples // 4)
+@settings(EXAMPLES, max_examples=examples(25))
 @given(pair=edits(), more=st.binary(min_size=1, max_size=3))
 def test_a_file_that_changed_since_is_refused(pair: tuple[Tree, Tree], more: bytes, repository: Path) -> None:
     """Whatever the edit: when a path it changes holds anything else than it was made from, nothing is applied."""

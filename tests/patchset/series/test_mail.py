@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from budgets import examples
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from trees import run
@@ -117,7 +118,7 @@ dates = st.tuples(st.integers(100_000, 4_000_000_000), st.sampled_from(["+0000",
 
 
 @settings(
-    max_examples=int(os.environ.get("TUNEFORK_EXAMPLES", "100")) // 2,
+    max_examples=examples(50),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
