@@ -19,6 +19,8 @@ from tunefork.base.errors import BadInput, MissingTool
 from tunefork.bench.machine import devices
 from tunefork.bench.machine.spread import Ended, Local, Ray, Task, spread
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__)
 JOB = """
 import json, os, sys, time

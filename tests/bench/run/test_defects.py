@@ -16,6 +16,8 @@ from tunefork.bench.run.score import score
 from tunefork.bench.server import command
 from tunefork.bench.submit.submit import prepare
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = {"total_token_throughput": 800.0, "median_e2el_ms": 1000.0, "median_tpot_ms": 2.0}
 
 

@@ -28,6 +28,8 @@ import pytest
 
 from tunefork.bench.machine import devices
 
+pytestmark = pytest.mark.slow
+
 SMOKE = ("--profile", "smoke")
 
 

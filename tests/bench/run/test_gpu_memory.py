@@ -11,6 +11,8 @@ import pytest
 
 from tunefork.bench.machine.gpu_memory import Memory, mib, read_amd, read_nvidia, read_rocm
 
+pytestmark = pytest.mark.slow
+
 SMI = Path(__file__).with_name("fake_smi.py")
 LOAD = ("--profile", "seed", "--isl", "1024", "--osl", "1024", "--conc", "4", "--conc", "8", "--tp", "1")
 

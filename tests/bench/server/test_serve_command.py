@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FAKE = Path(__file__).with_name("fake_server.py")
 
 # Runs the command with an installed variant that is the fake server, whatever this machine has installed.

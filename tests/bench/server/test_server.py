@@ -23,6 +23,8 @@ from tunefork.bench.server import server as server_module
 from tunefork.bench.server.command import ServeCommand
 from tunefork.bench.server.server import Server
 
+pytestmark = pytest.mark.slow
+
 Fake = Callable[[str], ServeCommand]
 
 

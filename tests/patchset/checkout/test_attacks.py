@@ -23,6 +23,8 @@ from tunefork.patchset.checkout.export import export
 from tunefork.patchset.checkout.status import status
 from tunefork.patchset.git import Git
 
+pytestmark = pytest.mark.slow
+
 KILLER = Path(__file__).parents[1] / "killer.py"
 
 

@@ -19,6 +19,8 @@ from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.export import export
 from tunefork.patchset.git import Git
 
+pytestmark = pytest.mark.slow
+
 KILLER = Path(__file__).parents[1] / "killer.py"
 NEVER = 10_000
 

@@ -19,6 +19,8 @@ from tunefork.patchset.checkout.export import export
 from tunefork.patchset.checkout.status import status
 from tunefork.patchset.series.lock import Lock
 
+pytestmark = pytest.mark.slow
+
 LINES = FILES["a.py"].splitlines(keepends=True)
 
 
