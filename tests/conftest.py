@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     sizes: Counter[str] = Counter()
     for item in items:
         sizes[workers.group(item.nodeid)] += 10 if item.get_closest_marker("slow") else 1
-    items.sort(key=lambda item: ((name := workers.group(item.nodeid)) != "alone", -sizes[name]))
+    items.sort(key=lambda item: ((name := workers.group(item.nodeid)) != workers.VLLM, -sizes[name], name, workers.place(item.nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -110,7 +110,8 @@ def test_one_core_is_one_process_and_many_are_eight(started: Started, monkeypatc
 
 FILES = {
     "e2e/test_server.py": "import pytest\npytestmark = pytest.mark.e2e\ndef test_one(where): where('server')\ndef test_two(where): where('server')\n",
-    "bench/server/test_processes.py": "def test_one(where): where('server')\n",
+    "bench/server/test_processes.py": "def test_one(where): where('stand-in')\n",
+    "bench/ab/test_processes.py": "def test_one(where): where('stand-in')\n",
     "studies/test_speed.py": "def test_one(where): where('server')\n",
     "room/test_other.py": "def test_one(where): where('other')\n",
     "room/test_slow.py": "import pytest\n@pytest.mark.slow\ndef test_slow(where): where('slow')\ndef test_fast(where): where('slow')\n",
@@ -138,7 +139,7 @@ def rooms(tmp_path: Path) -> Callable[..., tuple[str, dict[str, list[str]]]]:
     for name in ("conftest.py", "budgets.py", "workers.py"):
         shutil.copy(ROOT / "tests" / name, tests / name)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for name in ("e2e", "bench/server", "studies"):
+    for name in ("e2e", "bench/ab", "bench/server", "studies"):
         shutil.copy(tests / "room" / "conftest.py", tests / name / "conftest.py")
     for name in ("studies", "tools"):
         (tmp_path / name).mkdir()
@@ -158,26 +159,26 @@ def rooms(tmp_path: Path) -> Callable[..., tuple[str, dict[str, list[str]]]]:
 
 
 @pytest.mark.parametrize("words", [("-n", "3"), ("-n", "0")])
-def test_what_must_be_alone_shares_a_worker_and_a_file_is_not_split(rooms: Callable[..., tuple[str, dict[str, list[str]]]], words: tuple[str, ...]) -> None:
+def test_a_group_shares_a_worker_and_a_file_is_not_split(rooms: Callable[..., tuple[str, dict[str, list[str]]]], words: tuple[str, ...]) -> None:
     pytest.importorskip("xdist", reason="NOT TESTED: pytest-xdist is not installed")
     said, ran = rooms(*words)
-    assert {what: len(workers) for what, workers in ran.items()} == {"server": 4, "other": 1, "slow": 2, "drawn 75 1": 1}
-    assert len(set(ran["server"])) == len(set(ran["slow"])) == 1
+    assert {what: len(workers) for what, workers in ran.items()} == {"server": 3, "stand-in": 2, "other": 1, "slow": 2, "drawn 75 1": 1}
+    assert len(set(ran["server"])) == len(set(ran["slow"])) == len(set(ran["stand-in"])) == 1
     assert (ran["server"][0] != ran["slow"][0]) == (words == ("-n", "3"))
-    assert "8 passed, 1 skipped" in said and "room/test_not_here.py:2: NOT TESTED: no such thing here" in said
+    assert "9 passed, 1 skipped" in said and "room/test_not_here.py:2: NOT TESTED: no such thing here" in said
 
 
-def test_what_needs_a_server_or_a_gpu_is_alone() -> None:
+def test_what_drives_vllm_or_a_gpu_is_one_group() -> None:
     marked = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")
               if re.search(r"^(@|pytestmark = ).*mark\.(e2e|gpu)\b", path.read_text(), re.MULTILINE)]
-    assert len(marked) >= 9 and [path for path in marked if workers.group(path) != "alone"] == [], "belongs into ALONE in tests/workers.py"
+    assert len(marked) >= 9 and [path for path in marked if workers.group(path) != workers.VLLM] == [], "belongs into tests/workers.py"
 
 
 def test_quick_leaves_out_servers_and_what_is_slow_and_long_draws_all(rooms: Callable[..., tuple[str, dict[str, list[str]]]]) -> None:
     said, ran = rooms("--quick")
-    assert {what: len(workers) for what, workers in ran.items()} == {"server": 2, "other": 1, "slow": 1, "drawn 15 1": 1}
-    assert "5 passed, 1 skipped, 3 deselected" in said
-    assert set(rooms("--long")[1]) == {"server", "other", "slow", "drawn 300 1"}
+    assert {what: len(workers) for what, workers in ran.items()} == {"server": 1, "stand-in": 2, "other": 1, "slow": 1, "drawn 15 1": 1}
+    assert "6 passed, 1 skipped, 3 deselected" in said
+    assert set(rooms("--long")[1]) == {"server", "stand-in", "other", "slow", "drawn 300 1"}
 
 
 def test_the_real_command_beside_a_rocm_torch(tmp_path: Path) -> None:

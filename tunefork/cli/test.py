@@ -33,8 +33,8 @@ def test(no_develop: bool, quick: bool, long_: bool, pytest_args: tuple[str, ...
     python build.py test --long                      everything, and the full number of examples of each property
     python build.py test tests/patchset -k lock
 
-    The tests run in one process per core, eight at most; `-n 0` runs them in one. Those with a server, and those that watch the clock
-    or this machine's processes, stay together in one of them.
+    The tests run in one process per core, eight at most; `-n 0` runs them in one. Those of the installed vLLM or the GPU stay together
+    in one of them.
 
     With a ROCm torch, which target cpu would replace, nothing is applied or developed: the tests take the environment as it is, and the
     end-to-end tests, which state what target cpu serves, skip. There, `apply` and `develop` come first, by hand.
