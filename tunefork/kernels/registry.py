@@ -28,7 +28,8 @@ def _depth(parts: int, gemm: GemmConfig, real: int) -> int:
 
 @lru_cache(maxsize=64)
 def relative_error(row: Row, arch: str) -> float:
-    """The row's configuration on CPU tensors, through whatever driver is active, at the smallest sizes that run all of its code."""
+    """|y - reference| / |reference| (2-norms, no unit) of the whole layer in the row's configuration, on CPU tensors, through whatever driver is active,
+    at the smallest sizes that run all of its code."""
     import torch
 
     from tunefork.kernels.moe_a16w4 import fused_moe, prepare_weights

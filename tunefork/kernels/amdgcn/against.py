@@ -57,10 +57,12 @@ class Beside:
 
     @property
     def ratio_main(self) -> float:
+        """Ours over AITER's, of the main parts."""
         return self.ours.main_part / self.aiter.main_part
 
     @property
     def ok(self) -> bool:
+        """Whether the ratio is within LIMIT."""
         return self.ratio <= LIMIT
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,6 +88,7 @@ def our_rows(tp: int, tokens: int) -> list[Shipped]:
 
 
 def ours(entry: Shipped, tool: Path, cache: Path | None) -> Modelled:
+    """One of our rows, compiled or out of the cache, in modelled cycles per KiB of weights. Errors: CompileFailed, Gfx950Error."""
     (code,) = compile_all([entry], cache=cache, workers=1)
     if isinstance(code, CompileFailed):
         raise code
@@ -109,6 +112,7 @@ def aiters(tree: Path, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def aiter_modelled(found: dict[str, Any], tool: Path) -> Modelled:
+    """One of `aiters`' results in modelled cycles per KiB of weights that the matrix has. Errors: Gfx950Error."""
     config = found["config"]
     trips = -(-found["k"] // config["block_k"]) - (found["k"] % config["block_k"] > 0)
     useful = config["block_n"] * found["true_k"] / 2 / config["num_warps"]

@@ -80,6 +80,7 @@ def compile_case(kernel: Any, case: dict[str, Any], config: dict[str, Any]) -> d
 
 
 def main() -> None:
+    """Cases from standard input, codes to standard output, both JSON."""
     tree = Path(sys.argv[1])
     kernel = load_kernel(tree)
     json.dump([compile_case(kernel, case, configuration(tree, case)) for case in json.load(sys.stdin)], sys.stdout)

@@ -45,6 +45,7 @@ class Instruction:
 
     @property
     def where(self) -> str:
+        """The instruction as errors quote it, with its source line where that is known."""
         return f"`{self.text}` ({self.source})" if self.source else f"`{self.text}`"
 
 
@@ -136,6 +137,7 @@ class Program:
         ]
 
     def body(self, loop: Loop) -> tuple[Instruction, ...]:
+        """The instructions of a loop, the branch back included."""
         return self.instructions[loop.first : loop.last + 1]
 
 

@@ -26,6 +26,7 @@ class Limit:
     most: float | None = None
 
     def allows(self, value: float) -> bool:
+        """Whether a value keeps both bounds, which are included."""
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
     def __str__(self) -> str:
@@ -145,6 +146,7 @@ class Budget:
         return {**DEFAULT_LIMITS, **self.limits.get("default", {}), **self.limits.get(config, {})}
 
     def last(self, config: str, shape: str, fact: str) -> float | None:
+        """The last good value of a fact; None where none was recorded."""
         return self.last_good.get(f"{config} | {shape}", {}).get(fact)
 
     def record(self, rows: Mapping[str, Mapping[str, float]]) -> None:

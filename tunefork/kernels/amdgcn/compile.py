@@ -55,6 +55,7 @@ class Request:
 
     @classmethod
     def of(cls, entry: Shipped) -> Request:
+        """Of a row whose kernel is a function at the top of a module."""
         function = entry.fn.fn
         file = str(Path(function.__code__.co_filename).resolve())
         names = (function.__module__, file, function.__qualname__)

@@ -23,6 +23,7 @@ SAME = 0.02  # modelled cycles within this are the same
 
 
 def by_label(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a file that `kernels gate --json` wrote, by kernel and configuration."""
     return {f"{row['kernel']} [{row['config']}]": row for row in json.loads(path.read_text())}
 
 
@@ -38,12 +39,14 @@ def changed(old: Mapping[str, float], new: Mapping[str, float]) -> dict[str, tup
 
 
 def cell(name: str, pair: tuple[float | None, float | None] | None) -> str:
+    """A changed fact as the table shows it: "old -> new", modelled cycles per KiB; empty where nothing changed."""
     if pair is None:
         return ""
     return " -> ".join("none" if value is None else format(1024 * value if name in KIB else value, ".3g") for value in pair)
 
 
 def main(old_path: Path, new_path: Path) -> int:
+    """Print the table; -> 1 where a row passes in one file and not in the other."""
     old, new = by_label(old_path), by_label(new_path)
     both = [label for label in old if label in new]
     rows = {label: changed(old[label]["measures"], new[label]["measures"]) for label in both}

@@ -79,6 +79,7 @@ class Device:
     executables: dict[str, Executable] = field(default_factory=dict)
 
     def executable(self, path: Path) -> Executable:
+        """The program of an amdgcn text, decoded once for each content. Errors: BadAssembly, UnknownInstruction."""
         text = path.read_text()
         if self.program_filter is not None:
             text = self.program_filter(text)

@@ -42,6 +42,7 @@ class LoopFacts:
 
     @property
     def mfma_total(self) -> int:
+        """Matrix instructions of every kind."""
         return sum(self.mfma.values())
 
 
@@ -72,10 +73,12 @@ class Facts:
 
     @property
     def spills(self) -> int:
+        """Registers of either kind that were spilled."""
         return self.vgpr_spills + self.sgpr_spills
 
 
 def round_up(value: int, granule: int) -> int:
+    """The least multiple of ``granule`` that is not less than ``value``."""
     return -(-value // granule) * granule
 
 
@@ -120,6 +123,7 @@ def written(instruction: Instruction) -> set[str]:
 
 
 def registers(text: str) -> set[str]:
+    """The vector registers of an operand, one by one: "v[2:3]" -> {"v2", "v3"}; empty for any other operand."""
     found = re.match(r"([va])(?:(\d+)|\[(\d+):(\d+)\])$", text)
     if not found:
         return set()
@@ -158,6 +162,7 @@ def hot_loop(program: Program) -> Loop | None:
 
 
 def loop_facts(body: Sequence[Instruction]) -> LoopFacts:
+    """The facts of one pass of one wave through these instructions."""
     names = Counter(item.mnemonic for item in body)
 
     def total(pattern: str) -> int:

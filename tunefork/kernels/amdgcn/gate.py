@@ -55,6 +55,7 @@ class GateRow:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.failures
 
     def as_dict(self) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def entry_state(program: Program, words: Mapping[int, frozenset[str]]) -> State:
 
 
 def held(state: State, operands: Iterable[str]) -> frozenset[str]:
+    """The arguments from which any register of these operands derives."""
     return frozenset().union(*(state.get(name, NOTHING) for operand in operands for name in registers(operand)))
 
 

@@ -22,7 +22,7 @@ class Target:
 
 
 def target() -> Target:
-    """What the active Triton driver compiles for."""
+    """What the active Triton driver compiles for. Errors: BadInput for a GPU whose instructions cannot decode MXFP4 as the kernels do."""
     if isinstance(kernel.up_kernel, InterpretedFunction):
         return Target(SM90.name, asm=False)
     active = triton.runtime.driver.active.get_current_target()

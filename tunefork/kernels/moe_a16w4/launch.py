@@ -56,7 +56,7 @@ class Workspace:
         return found
 
     def views(self, sizes: dict[str, tuple[int, str]]) -> dict[str, torch.Tensor]:
-        """Carve the named buffers."""
+        """The named buffers, each (elements, torch dtype name), one-dimensional, at multiples of 256 bytes. Errors: BadInput where memory is too small."""
         found, at = {}, 0
         for name, (count, dtype) in sizes.items():
             kind = getattr(torch, dtype)
@@ -70,12 +70,13 @@ class Workspace:
 
 
 def workspace_size(sizes: dict[str, tuple[int, str]]) -> int:
-    """Bytes for these buffers."""
+    """Bytes for these buffers, each (elements, torch dtype name), every one rounded up to 256."""
     return sum(-(-count * getattr(torch, dtype).itemsize // _ALIGN) * _ALIGN for count, dtype in sizes.values())
 
 
 def make_workspace(weights: Weights, max_tokens: int, *, experts: int | None = None, topk: int = 4, config: LayerConfig | None = None) -> Workspace:
-    """A workspace for any M up to `max_tokens` (on the weights' device). experts: the router's width, if not all are local."""
+    """A workspace for any M up to `max_tokens`, on the weights' device; its size is the largest that some M needs. experts: the router's width, if
+    not all are local. config: what fused_moe will be given (None: the table's). Errors: BadInput where the table has nothing for some M."""
     sizes = [1 << bit for bit in range(max_tokens.bit_length())] + [max_tokens]
     shape = MoeShape(weights.hidden, weights.intermediate, weights.experts, topk)
     need = 0
@@ -133,8 +134,12 @@ def fused_moe(
 ) -> torch.Tensor:
     """sum_k softmax(top-k logits)_k * (w2_k SwiGLU(w13_k x + b13_k) + b2_k) -> (M, H) bf16.
 
+    SwiGLU-OAI as openai/gpt-oss defines it: gate, up interleaved; g = min(gate, limit), (clamp(up, -limit, limit) + 1) * g * sigmoid(alpha * g).
     Accumulates in float32; the result does not depend on scheduling (every sum has a fixed order), so there is no other, faster mode. Pass
-    `workspace` (make_workspace) and `out` under graph capture. With an expert map, `out` holds this rank's part only.
+    `workspace` (make_workspace) and `out` under graph capture. With an expert map, `out` holds this rank's part only. M is 1 to 16384.
+
+    Errors: BadInput for a shape, dtype, stride or alignment that the kernels cannot read, a workspace that is too small, a configuration that cannot
+    run this M, and a GPU without the instructions. What values the tensors hold is not looked at.
     """
     out = torch.empty_like(x) if out is None else out
     _check(x, router_logits, weights, out)

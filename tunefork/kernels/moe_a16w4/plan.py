@@ -60,7 +60,7 @@ def padded(count: int) -> int:
 
 
 def tiles(rows: int, config: GemmConfig) -> int:
-    """Programs along N."""
+    """Programs along N, of which a GEMM has `rows`; each has wn * r strips of 16."""
     return -(-(rows // 16) // (config.wn * config.r))
 
 
@@ -196,12 +196,12 @@ def _down(case: Case, config: LayerConfig) -> list[Step]:
 
 
 def plan(case: Case, config: LayerConfig) -> list[Step]:
-    """The launches of one layer, in order."""
+    """The launches of one layer, in order; `config` must be legal for the case (config.illegal), which is not asked again."""
     return [*_route(case, config), *_interleave(case, config), _up(case, config), *_down(case, config)]
 
 
 def buffers(case: Case, config: LayerConfig) -> dict[str, tuple[int, str]]:
-    """Workspace: name -> (elements, torch dtype name). What a kernel reads, an earlier one of the same layer wrote."""
+    """Workspace: name -> (elements, torch dtype name), for exactly this number of tokens. What a kernel reads, an earlier one of the same layer wrote."""
     pairs = case.tokens * case.shape.topk
     inter = held(case.shape.intermediate) if interleaved(case, config.down) else case.shape.intermediate
     sizes = {"h": (pairs * inter, "bfloat16"), "ids": (pairs, "int32"), "gates": (pairs, "float32")}

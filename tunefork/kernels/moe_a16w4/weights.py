@@ -87,6 +87,6 @@ def prepare_weights(
 
 
 def restore_weights(weights: Weights) -> tuple[torch.Tensor, ...]:
-    """Exact inverse of `prepare_weights`: (w13, s13, b13, w2, s2, b2) in plain form."""
+    """Exact inverse of `prepare_weights`: (w13, s13, b13, w2, s2, b2) in plain form, shapes and dtypes as it takes them."""
     return (*unpack_matrix(weights.w13, weights.s13, weights.layout13), weights.b13,
             *unpack_matrix(weights.w2, weights.s2, weights.layout2), weights.b2)

@@ -20,17 +20,17 @@ def groups(k: int) -> int:
 
 
 def nibbles(values: torch.Tensor) -> torch.Tensor:
-    """``[..., K / 2]`` bytes -> ``[..., K]`` uint8 codes 0..15."""
+    """``[..., K / 2]`` uint8 -> ``[..., K]`` uint8 codes 0..15, even k from the low nibble."""
     return torch.stack((values & 15, values >> 4), -1).flatten(-2)
 
 
 def from_nibbles(codes: torch.Tensor) -> torch.Tensor:
-    """``[..., K]`` codes 0..15 -> ``[..., K / 2]`` bytes."""
+    """``[..., K]`` uint8 codes 0..15, K even -> ``[..., K / 2]`` uint8. Inverse of `nibbles`."""
     return codes[..., 0::2] | (codes[..., 1::2] << 4)
 
 
 def exponent_value(scale: torch.Tensor) -> torch.Tensor:
-    """e8m0 bytes -> float32 2**(byte - 127), exact also at 0 (a float32 subnormal); 255 is NaN."""
+    """e8m0 bytes, uint8 of any shape -> float32 2**(byte - 127), exact also at 0 (a float32 subnormal); 255 is NaN. Source: OCP MX v1.0, 5.4.1."""
     bits = scale.to(torch.int32) << 23
     bits = torch.where(scale == 0, 0x00400000, bits)
     bits = torch.where(scale == E8M0_NAN, 0x7FC00000, bits)

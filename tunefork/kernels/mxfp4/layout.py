@@ -31,7 +31,7 @@ SCALE_BIAS = 126
 
 @dataclass(frozen=True)
 class FragmentLayout:
-    """How one [N, K] matrix of each expert is stored.
+    """How one [N, K] matrix of each expert is stored. Errors: BadInput for an unknown arch, or rows and cols that are no such multiples.
 
     arch: a name of kernels/arch.py. rows, cols: N (a multiple of 16) and K (a multiple of 8). interleaved: rows are gate, up, gate, up;
     a strip then holds its 8 gates before its 8 ups. wide: the scales need the two-multiply decode (`nvidia` only).
@@ -171,7 +171,7 @@ def _strips(table: torch.Tensor, layout: FragmentLayout) -> torch.Tensor:
 
 def pack_matrix(values: torch.Tensor, scales: torch.Tensor, layout: FragmentLayout) -> tuple[torch.Tensor, torch.Tensor]:
     """Plain ``[E, N, K / 2]``, ``[E, N, ceil(K / 32)]`` uint8 -> words ``[E, strips * strip_words]`` int32, scales ``[E, strips * strip_scales]``
-    uint8, one expert at a time (the peak is one expert's nibbles)."""
+    uint8, one expert at a time (the peak is one expert's nibbles). Errors: BadInput for a scale that is NaN."""
     if bool((scales == E8M0_NAN).any()):
         raise BadInput("an e8m0 scale is 255, which is NaN", "repair the checkpoint: no finite weight has that scale")
     order = _value_order(layout.fragment, layout.cols).to(values.device)
@@ -188,7 +188,7 @@ def pack_matrix(values: torch.Tensor, scales: torch.Tensor, layout: FragmentLayo
 
 
 def unpack_matrix(words: torch.Tensor, packed: torch.Tensor, layout: FragmentLayout) -> tuple[torch.Tensor, torch.Tensor]:
-    """Exact inverse of `pack_matrix`."""
+    """Exact inverse of `pack_matrix`: words ``[E, strips * strip_words]`` int32 and scales -> ``[E, N, K / 2]``, ``[E, N, ceil(K / 32)]`` uint8."""
     order = _value_order(layout.fragment, layout.cols).to(words.device)
     scale_order = _scale_order(layout.fragment, layout.cols).to(words.device)
     rows = row_order(layout).to(words.device)
