@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from tunefork.kernels.amdgcn.shipped import Shipped
 from tunefork.kernels.arch import GFX950
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
 from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
 from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
+from tunefork.kernels.shipped import Shipped
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from tunefork.kernels.amdgcn.compile import Compiled, compile_all
 from tunefork.kernels.amdgcn.errors import Gfx950Error
 from tunefork.kernels.amdgcn.facts import Facts, facts_of, loads_by_width, redundant_mfma, waves_by_lds, waves_by_registers
 from tunefork.kernels.amdgcn.model import absent, analyse, find_tool, model
-from tunefork.kernels.amdgcn.shipped import Shipped
+from tunefork.kernels.shipped import Shipped
 
 
 @triton.jit

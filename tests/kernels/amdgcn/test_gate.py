@@ -22,7 +22,7 @@ from tunefork.kernels.amdgcn.budget import Budget, Limit, failures, wide_share, 
 from tunefork.kernels.amdgcn.compile import Compiled, CompileFailed, Request, compile_all, content_key
 from tunefork.kernels.amdgcn.errors import BadBudget
 from tunefork.kernels.amdgcn.gate import GateRow, gate, record, run_checks
-from tunefork.kernels.amdgcn.shipped import Shipped
+from tunefork.kernels.shipped import Shipped
 
 
 @triton.jit

@@ -11,7 +11,7 @@ from tunefork.kernels.amdgcn.budget import DEFAULT_LIMITS, failures, weight_load
 from tunefork.kernels.amdgcn.compile import Compiled, compile_all
 from tunefork.kernels.amdgcn.errors import BadAssembly
 from tunefork.kernels.amdgcn.provenance import address_operands, registers, sources_of_loads, widths_by_argument
-from tunefork.kernels.amdgcn.shipped import Shipped
+from tunefork.kernels.shipped import Shipped
 
 
 @triton.jit

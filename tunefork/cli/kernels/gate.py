@@ -22,7 +22,7 @@ from tunefork.cli.output import print_json, say, table
 
 if TYPE_CHECKING:
     from tunefork.kernels.amdgcn.gate import GateRow
-    from tunefork.kernels.amdgcn.shipped import Shipped
+    from tunefork.kernels.shipped import Shipped
 
 
 def entries(only: str | None) -> list[Shipped]:

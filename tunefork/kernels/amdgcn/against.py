@@ -20,9 +20,9 @@ from tunefork.kernels.amdgcn.assembly import parse
 from tunefork.kernels.amdgcn.compile import compile_all
 from tunefork.kernels.amdgcn.errors import CompileFailed, Gfx950Error
 from tunefork.kernels.amdgcn.model import MainPart, main_part
-from tunefork.kernels.amdgcn.shipped import Shipped
 from tunefork.kernels.arch import GFX950
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
+from tunefork.kernels.shipped import Shipped
 
 LIMIT = 0.7
 TOKENS = 16

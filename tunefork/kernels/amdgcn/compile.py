@@ -22,8 +22,8 @@ from typing import Any
 
 from tunefork.base.layout import user_cache
 from tunefork.kernels.amdgcn.errors import CompileFailed
-from tunefork.kernels.amdgcn.shipped import Shipped
 from tunefork.kernels.arch import GFX950
+from tunefork.kernels.shipped import Shipped
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tunefork.kernels.amdgcn.errors import CompileFailed
 from tunefork.kernels.amdgcn.facts import Facts, facts_of
 from tunefork.kernels.amdgcn.model import LoopModel, find_tool, model
 from tunefork.kernels.amdgcn.provenance import widths_by_argument
-from tunefork.kernels.amdgcn.shipped import Shipped
+from tunefork.kernels.shipped import Shipped
 
 Say = Callable[[str], None]
 
