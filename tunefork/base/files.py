@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from tunefork.base.errors import TuneforkError
 
@@ -23,7 +24,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 def replace_content(path: Path, data: bytes, fresh: Path | None = None) -> None:
     """``write_atomically`` for callers that say themselves what an OSError means. fresh: as in ``replacing``."""
     with replacing(path, fresh) as made:
-        write_synced(made, data)
+        _write(made, data, "wb")  # over what a killed process that had this one's number left
 
 
 @contextmanager
@@ -35,7 +36,6 @@ def replacing(path: Path, fresh: Path | None = None) -> Iterator[Path]:
     fresh = fresh or path.with_name(f"{path.name}.tmp{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)  # of a process that had this one's number
         yield fresh
         os.replace(fresh, path)
     except BaseException:
@@ -46,7 +46,11 @@ def replacing(path: Path, fresh: Path | None = None) -> Iterator[Path]:
 
 def write_synced(path: Path, data: bytes) -> None:
     """A new file, on the disk when this returns. FileExistsError where there is one: of two that write it, one does."""
-    with path.open("xb") as file:
+    _write(path, data, "xb")
+
+
+def _write(path: Path, data: bytes, mode: Literal["wb", "xb"]) -> None:
+    with path.open(mode) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
