@@ -91,6 +91,7 @@ def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_pa
     assert "failed: arm C on GPU 37" in tables(rows) and "(one start)" in tables(rows)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_ready_in_time_is_stopped_before_the_next_one_starts(site: Path, tmp_path: Path) -> None:
     out = measured(site, tmp_path, "G,A", "1:1", "1", "6")
     assert (tmp_path / "stuck").is_file()

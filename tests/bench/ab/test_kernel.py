@@ -85,12 +85,14 @@ def test_an_arm_has_room_for_its_own_configuration() -> None:
     assert call.keywords["workspace"].memory.numel() >= needed  # type: ignore[attr-defined] # a partial
 
 
+@pytest.mark.slow
 @needs_torch
 def test_what_a_process_says_before_it_fails_is_told(tmp_path: Path) -> None:
     done = bench(tmp_path, "--cpu-timer", "--tokens", "1", "--pairs", "1")
     assert (done.returncode, "our kernels run on a GPU" in done.stderr) == (13, True), done.stderr
 
 
+@pytest.mark.slow
 @needs_torch
 def test_without_a_gpu_it_refuses(tmp_path: Path) -> None:
     import torch

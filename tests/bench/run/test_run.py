@@ -89,6 +89,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 def test_failed_concs_are_marked_and_the_rest_goes_on(world) -> None:
     world.fake = {"client": {str(conc): fault for conc, (fault, _) in FAULTS.items()}}
     done = world.run(*SMOKE, *(word for conc in range(1, 10) for word in ("--conc", str(conc))))
@@ -111,6 +112,7 @@ def test_all_failed_is_13(world) -> None:
     assert done.json["error"]["kind"] == "NothingMeasured"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "says"), [("nan", "bits_per_byte,none is nan"), ("crashes", "exit code 1: ConnectionError")])
 def test_an_accuracy_that_is_not_known_ends_the_run_with_11(world, fault: str, says: str) -> None:
     world.fake = {"lm_eval": fault}
@@ -202,6 +204,7 @@ def test_a_folder_that_cannot_be_written_is_2(world) -> None:
     assert "cannot make /proc/nowhere/batch_isl64_osl32_" in done.err
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_while_measuring_is_17(world) -> None:
     """The client fills the results folder: here, by taking the place of the next configuration's folder."""
     world.fake = {"client": {"1": "blocks"}}

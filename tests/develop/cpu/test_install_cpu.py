@@ -193,6 +193,7 @@ POINTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "count"), POINTS)
 def test_killed_anywhere_the_next_develop_recovers(workshop, place, count):
     driver = KILLED.format(here=str(Path(__file__).parents[1]))

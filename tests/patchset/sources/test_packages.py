@@ -288,6 +288,7 @@ def drive(sha256: str, tmp_path: Path, point: str = "", **more: object) -> subpr
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)  # type: ignore[call-overload,no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["_download", "_fetch", "_watch", "_sha256", "_record"])
 def test_killed_at_any_step_the_next_run_recovers(index: Path, tmp_path: Path, said: list[str], point: str) -> None:
     made = make_sdist(index, tmp_path / "trace")
@@ -298,6 +299,7 @@ def test_killed_at_any_step_the_next_run_recovers(index: Path, tmp_path: Path, s
     assert rubbish(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_killed_while_pip_downloads_the_next_run_recovers(served: Path, tmp_path: Path, said: list[str]) -> None:
     made = make_sdist(served, tmp_path / "trace")
     publish(served, made)
@@ -312,6 +314,7 @@ def test_killed_while_pip_downloads_the_next_run_recovers(served: Path, tmp_path
     assert rubbish(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_of_two_at_once_one_downloads(index: Path, tmp_path: Path) -> None:
     made = make_sdist(index, tmp_path / "trace")
     both = [drive(sha(made), tmp_path) for _ in range(2)]
@@ -323,6 +326,7 @@ def test_of_two_at_once_one_downloads(index: Path, tmp_path: Path) -> None:
     assert rubbish(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_nothing_of_it_is_trusted(index: Path, tmp_path: Path, said: list[str]) -> None:
     made = make_sdist(index, tmp_path / "trace", size=400_000)
     # A limit on file size gives the same errors as a full disk, also where nothing may be mounted.

@@ -209,6 +209,7 @@ def test_a_forced_kind_does_not_fall_back(world: World) -> None:
         world.obtain("sdist", sdist=None)
 
 
+@pytest.mark.slow
 def test_when_nothing_answers_each_source_is_listed_with_its_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.map(None)
     monkeypatch.setenv("PIP_FIND_LINKS", str(world.tmp_path / "nothing"))
@@ -429,6 +430,7 @@ SDIST_STEPS = [("_from_sdist", 1), ("download", 1), ("_fetch", 1), ("_record", 1
                ("_quoted", 10), ("text", 1), ("_keep", 1), ("__call__", 3)]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "point", "nth"), [("git", *step) for step in GIT_STEPS] + [("sdist", *step) for step in SDIST_STEPS])
 def test_killed_at_any_step_the_next_run_recovers(world: World, kind: sources.Kind, point: str, nth: int) -> None:
     killed = drive(world, kind, point, nth)
@@ -437,6 +439,7 @@ def test_killed_at_any_step_the_next_run_recovers(world: World, kind: sources.Ki
     world.check(world.obtain(kind))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_in_the_middle_of_a_transfer_git_does_not_live_on(world: World, how: signal.Signals) -> None:
     # The remote's side never says a word, so that git waits for it when the process dies.
@@ -463,6 +466,7 @@ def test_stopped_in_the_middle_of_a_transfer_git_does_not_live_on(world: World, 
     world.check(world.obtain("git"))
 
 
+@pytest.mark.slow
 def test_half_written_packs_and_stale_locks_are_removed(world: World) -> None:
     world.obtain("git")
     names = ("objects/pack/tmp_pack_x", "objects/pack/tmp_idx_x", "objects/ab/tmp_obj_x", "objects/tmp_objdir-x/pack/y", "shallow.lock",
@@ -476,6 +480,7 @@ def test_half_written_packs_and_stale_locks_are_removed(world: World) -> None:
     world.check(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["git", "sdist"])
 def test_of_two_at_once_one_fetches(world: World, kind: str) -> None:
     both = [drive(world, kind) for _ in range(2)]
@@ -513,6 +518,7 @@ def small_disk(world: World) -> Iterator[Path]:
 BIG = [("big.bin", False, os.urandom(400_000))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["git", "sdist"])
 def test_a_full_disk_is_said_and_nothing_of_it_is_trusted(world: World, small_disk: Path, kind: sources.Kind) -> None:
     grown = grow(world)
@@ -524,6 +530,7 @@ def test_a_full_disk_is_said_and_nothing_of_it_is_trusted(world: World, small_di
     world.check(world.obtain(kind))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["git", "sdist"])
 def test_a_limit_on_file_size_leaves_nothing_that_is_trusted(world: World, kind: sources.Kind) -> None:
     world.pin = grow(world)
