@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Tunefork's one command. With bare Python it first makes its own environment, then it runs the command there.
 
-    python build.py apply && python build.py develop     fetch, patch, build and install vLLM (and AITER)
-    python build.py serve --profile smoke                a server that answers
-    python build.py test                                 the tests
-    python build.py --help                               everything else
+    python3 build.py apply && python3 build.py develop    fetch, patch, build and install vLLM (and AITER)
+    python3 build.py serve --profile smoke                a server that answers
+    python3 build.py test                                 the tests
+    python3 build.py --help                               everything else
 
 `--no-venv` (first argument) uses the running interpreter as it is. The environment is `.venv` in this folder; delete it and the
 next call makes it again. Exit codes: docs/commands.md.

@@ -30,7 +30,7 @@ def resolve(layout: Layout, python: str) -> list[str]:
     if uv is None:
         raise MissingTool("resolving needs uv", f"{sys.executable} -m pip install uv")
     if not common.is_file():
-        raise MissingTool(f"{common} is not there", "python build.py apply vllm")
+        raise MissingTool(f"{common} is not there", "python3 build.py apply vllm")
     ours = tomllib.loads((layout.root / "pyproject.toml").read_text())["project"]["dependencies"]
     inputs = [str(REQUIREMENTS.with_suffix(".in")), str(common), "-"]
     options = ["--python-version", python, "--python-platform", PLATFORM, "--no-header", "--no-annotate", "--quiet", "--upgrade"]

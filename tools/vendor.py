@@ -1,4 +1,4 @@
-"""Our MoE kernel as a patch that adds it to AITER, made from kernels/: ``python -m tools.vendor [--check]``.
+"""Our MoE kernel as a patch that adds it to AITER, made from kernels/: ``.venv/bin/python3 -m tools.vendor [--check]``.
 
 Writes patches/aiter/tunefork-moe.patch: kernels/arch.py and the modules of kernels/moe_a16w4 and kernels/mxfp4 as they are, except that
 their imports name the package's place in AITER, and a line that says where to edit. Then `python build.py patch lock aiter` records it. ``--check`` writes
@@ -89,12 +89,12 @@ def main() -> int:
         print(f"{NAME}: is what kernels/ gives")
         return 0
     if "--check" in sys.argv[1:]:
-        print(f"error: {patch} is not what kernels/ gives\n  try: python -m tools.vendor, "
-              "then python build.py patch lock aiter", file=sys.stderr)  # fmt: skip
+        print(f"error: {patch} is not what kernels/ gives\n  try: .venv/bin/python3 -m tools.vendor, "
+              "then python3 build.py patch lock aiter", file=sys.stderr)  # fmt: skip
         return 1
     head = patch.read_text().split("\ndiff --git ", 1)[0]
     patch.write_text(head + "\n" + "".join(added(path, files[path]) for path in sorted(files)))
-    print(f"{NAME}: written; now run python build.py patch lock aiter")
+    print(f"{NAME}: written; now run python3 build.py patch lock aiter")
     return 0
 
 

@@ -40,7 +40,7 @@ def commits(checkout: Path) -> dict[str, str]:
     wanted = {name: read(name, (folder / f"{name}.patch").read_bytes()).subject for name in PATCHES}
     missing = [name for name, subject in wanted.items() if subject not in subjects]
     if missing:
-        sys.exit(f"error: {checkout} does not hold {', '.join(missing)}\n  try: python build.py apply aiter")
+        sys.exit(f"error: {checkout} does not hold {', '.join(missing)}\n  try: python3 build.py apply aiter")
     return {name: subjects[subject] for name, subject in wanted.items()}
 
 

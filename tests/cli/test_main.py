@@ -19,10 +19,10 @@ from tunefork.cli.registry import ROOT, TABLE, Row
 @pytest.mark.parametrize(
     ("words", "said", "remedy"),
     [
-        (["aply"], "No such command 'aply'", "try: python build.py apply"),
-        (["zzz"], "No such command 'zzz'", "try: python build.py -h"),
-        (["status", "--jsno"], "No such option", "try: python build.py status -h"),
-        (["patch", "lock"], "Missing argument 'UPSTREAM'", "try: python build.py patch lock -h"),
+        (["aply"], "No such command 'aply'", "try: python3 build.py apply"),
+        (["zzz"], "No such command 'zzz'", "try: python3 build.py -h"),
+        (["status", "--jsno"], "No such option", "try: python3 build.py status -h"),
+        (["patch", "lock"], "Missing argument 'UPSTREAM'", "try: python3 build.py patch lock -h"),
     ],
 )
 def test_a_typing_mistake(words: list[str], said: str, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,7 +94,7 @@ MISTAKES = {
     "an unknown patch": (nothing, ["apply", "up", "--variant", "only:three"], 2, "up has no patch 'three'; its series: one, two", "build.py status"),
     "two patches after upto": (nothing, ["apply", "--variant", "upto:one,two"], 2, "upto takes one patch", "upto:P"),
     "uncommitted work": (write("a.py", b"mine\n"), ["apply", "--variant", "base"], 3, "up has uncommitted changes that this would overwrite: a.py",
-                         "python build.py patch export up"),
+                         "python3 build.py patch export up"),
     "an untracked file in the way": (
         lambda world: (world.commit({"new.py": b"1\n"}, "New"), main(["patch", "export"]), main(["apply", "--variant", "base"]),
                        write("new.py", b"mine\n")(world)),
@@ -114,17 +114,17 @@ MISTAKES = {
     "an edited lock": (lambda world: (edit("series.lock", b":100644 100644", b":100644 100755")(world), main(["apply", "--variant", "base"])),
                        ["apply"], 8, "one makes of a.py something else than series.lock records", "git checkout -- patches/"),
     "a damaged lock": (edit("series.lock", b"patch one", b"<<<<<<< one"), ["apply"], 8, "is not a line of a lock", "git checkout"),
-    "no lock": (lambda world: (world.series / "series.lock").unlink(), ["apply"], 8, "has patches and no series.lock", "python build.py patch lock up"),
+    "no lock": (lambda world: (world.series / "series.lock").unlink(), ["apply"], 8, "has patches and no series.lock", "python3 build.py patch lock up"),
     "a line without a file": (edit("series", b"two.patch", b"zwei.patch"), ["apply"], 2, "series:2: names zwei.patch, and there is no file", "delete the line"),
     "a line twice": (edit("series", b"two.patch", b"one.patch"), ["status"], 2, "is named twice", "delete one"),
     "a parked patch": (park, ["apply"], 7, "up: a patch is parked in", "--continue"),
     "markers left": (park, ["apply", "--continue"], 7, "conflict markers are left in b.py", "resolve them in"),
-    "nothing to continue": (nothing, ["apply", "--continue"], 2, "no patch is parked", "python build.py status"),
-    "nothing to abort": (nothing, ["apply", "--abort"], 2, "no patch is parked", "python build.py status"),
+    "nothing to continue": (nothing, ["apply", "--continue"], 2, "no patch is parked", "python3 build.py status"),
+    "nothing to abort": (nothing, ["apply", "--abort"], 2, "no patch is parked", "python3 build.py status"),
     "an empty commit": (run_git("commit", "-q", "--allow-empty", "-m", "Nothing"), ["patch", "export"], 2, "(Nothing) changes nothing", "git rebase -i"),
     "a message with a diff in it": (lambda world: world.commit({"c.py": b"x\n"}, "Trap", "Why.\n---\nMore."), ["patch", "export"], 2,
                                     "(Trap) would not survive as mail", "git commit --amend"),
-    "no such checkout": (nothing, ["patch", "export", "up", "--variant", "base"], 2, "no checkout of up holds base", "python build.py apply up --variant base"),
+    "no such checkout": (nothing, ["patch", "export", "up", "--variant", "base"], 2, "no checkout of up holds base", "python3 build.py apply up --variant base"),
 }  # fmt: skip
 
 

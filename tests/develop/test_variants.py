@@ -43,7 +43,7 @@ def served(environment):
 def test_not_developed(workshop):
     with pytest.raises(MissingTool, match="vLLM is not installed here") as caught:
         variants.environment(workshop.layout, None, print)
-    assert caught.value.remedy == "python build.py apply && python build.py develop"
+    assert caught.value.remedy == "python3 build.py apply && python3 build.py develop"
 
 
 def test_developed_from_another_clone(workshop):
@@ -105,7 +105,7 @@ def test_missing_operators_are_noticed(two_variants):
     (two_variants.vllm / "vllm" / "_C_AVX2.abi3.so").unlink()
     with pytest.raises(MissingTool, match="missing or were changed") as caught:
         variants.environment(two_variants.layout, None, print)
-    assert caught.value.remedy == "python build.py develop"
+    assert caught.value.remedy == "python3 build.py develop"
 
 
 def test_gfx950_variants_share_a_build_and_refuse_another_one(two_variants, monkeypatch):
@@ -120,4 +120,4 @@ def test_gfx950_variants_share_a_build_and_refuse_another_one(two_variants, monk
     (two_variants.beside / "csrc" / "op.cu").write_text("void other() {}\n")
     with pytest.raises(BuildError, match="variant base has other compiled sources") as caught:
         variants.environment(two_variants.layout, "base", print)
-    assert caught.value.remedy == "python build.py apply --variant base && python build.py develop"
+    assert caught.value.remedy == "python3 build.py apply --variant base && python3 build.py develop"

@@ -21,12 +21,12 @@ Build = Callable[..., "subprocess.CompletedProcess[str]"]
 def target_cpu() -> None:
     """These tests state what target cpu serves; an environment for a GPU is neither replaced nor built for an hour on their behalf."""
     if why := as_it_is():
-        pytest.skip(f"NOT TESTED: {why}, and the end-to-end tests need target cpu; `python build.py bench run --profile smoke` goes that way here")
+        pytest.skip(f"NOT TESTED: {why}, and the end-to-end tests need target cpu; `python3 build.py bench run --profile smoke` goes that way here")
 
 
 @pytest.fixture(scope="session")
 def build() -> Build:
-    """build(arguments..., root=): `python build.py ...` on the project in ``root``; its output shows where it fails."""
+    """build(arguments..., root=): `python3 build.py ...` on the project in ``root``; its output shows where it fails."""
 
     def run(*arguments: str, root: Path = ROOT, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
         done = subprocess.run([sys.executable, str(ROOT / "build.py"), *arguments], env={**os.environ, "TUNEFORK_ROOT": str(root)},

@@ -75,7 +75,7 @@ def checkout(upstream: str) -> Path:
     named = os.environ.get(f"TUNEFORK_TREE_{upstream.upper()}")
     tree = Path(named) if named else Layout.here().checkout(upstream)
     if not (tree / ".git").exists():
-        pytest.skip(f"NOT TESTED: {tree} holds no patched {upstream}; run `python build.py apply` first")
+        pytest.skip(f"NOT TESTED: {tree} holds no patched {upstream}; run `python3 build.py apply` first")
     return tree
 
 

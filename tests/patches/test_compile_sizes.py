@@ -126,7 +126,7 @@ def test_says_what_is_compiled_but_padded_away(method: str, method_before: str) 
 @pytest.mark.e2e
 def test_through_vllms_own_configuration(patched: Any) -> None:
     tree = patched("vllm/compile-sizes").tree
-    vllm = pytest.importorskip("vllm", reason="NOT TESTED: vLLM is not installed (`python build.py develop`)")
+    vllm = pytest.importorskip("vllm", reason="NOT TESTED: vLLM is not installed (`python3 build.py develop`)")
     if tree.resolve() not in Path(vllm.__file__).resolve().parents:
         pytest.skip(f"NOT TESTED: the vLLM installed is {vllm.__file__}, not {tree}")
     from vllm.config import CompilationConfig, SchedulerConfig, VllmConfig

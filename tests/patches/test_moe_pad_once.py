@@ -20,7 +20,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python build.py develop`)")
+torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python3 build.py develop`)")
 
 PATCH = "vllm/moe-pad-once"
 PATH = "vllm/model_executor/layers/fused_moe/experts/rocm_aiter_moe.py"

@@ -12,7 +12,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python build.py develop`)")
+torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python3 build.py develop`)")
 
 PATCHES = Path(__file__).resolve().parents[2] / "patches"
 PATCH = "vllm/moe-skip-padding"

@@ -99,7 +99,7 @@ print("RESULT " + json.dumps(found))
 def test_the_flag_takes_a_registered_name_and_refuses_others(patched: Any) -> None:
     """Through vLLM's own parser and configuration, of the patched tree."""
     tree = patched(NAME).tree
-    pytest.importorskip("vllm", reason="NOT TESTED: vLLM is not installed (`python build.py develop`)")
+    pytest.importorskip("vllm", reason="NOT TESTED: vLLM is not installed (`python3 build.py develop`)")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TUNEFORK_", "VLLM_"))}
     done = subprocess.run([sys.executable, "-P", "-c", ENGINE, "after"], env=inherited | {"PYTHONPATH": str(tree), "VLLM_PLUGINS": ""}, capture_output=True,
                           text=True, timeout=300, check=False)  # fmt: skip

@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python build.py develop`)")
+torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python3 build.py develop`)")
 
 PATH = "vllm/model_executor/layers/utils.py"
 ROW = {"libtype": "flydsl", "solidx": 1079, "us": 4.1}

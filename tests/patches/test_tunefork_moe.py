@@ -40,7 +40,7 @@ assert device.launches
 
 
 def test_the_patch_is_what_kernels_give() -> None:
-    """Every file, letter by letter. Where it fails: python -m tools.vendor, then python build.py patch lock aiter."""
+    """Every file, letter by letter. Where it fails: python -m tools.vendor, then python3 build.py patch lock aiter."""
     layout = Layout.here()
     patch, files = layout.series_dir("aiter") / f"{NAME}.patch", vendored(layout.root / "tunefork/kernels")
     assert held(patch) == files

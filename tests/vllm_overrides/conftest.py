@@ -47,7 +47,7 @@ class Source:
 @pytest.fixture(scope="session")
 def source() -> Source:
     if not (TREE / "vllm" / "config" / "vllm.py").is_file():
-        pytest.skip(f"NOT TESTED: no vLLM source at {TREE} (`python build.py apply vllm`, or TUNEFORK_TREE_VLLM)")
+        pytest.skip(f"NOT TESTED: no vLLM source at {TREE} (`python3 build.py apply vllm`, or TUNEFORK_TREE_VLLM)")
     return Source(TREE)
 
 

@@ -12,7 +12,7 @@ from vllm_overrides import moe_a16w4
 from vllm_overrides.errors import OverrideError
 from vllm_overrides.moe_a16w4 import BACKEND, HOOK, QUANTIZATION, coverage
 
-torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python build.py develop`)")
+torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python3 build.py develop`)")
 pytest.importorskip("triton", reason="NOT TESTED: needs triton, which the kernels are written in")
 
 

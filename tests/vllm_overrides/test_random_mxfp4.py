@@ -8,7 +8,7 @@ import pytest
 
 from vllm_overrides.random_mxfp4 import SCALES, fill
 
-torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python build.py develop`)")
+torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python3 build.py develop`)")
 
 LAYER = "model.layers.3.mlp.experts.routed_experts."
 

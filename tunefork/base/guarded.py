@@ -64,7 +64,7 @@ class Guarded:
             self.listen(0.2)
         self.listen(0.0)
         if "failed" in self._said:
-            raise ServeError(f"cannot start {program}: {self._said['failed']['why']}", "python build.py develop")
+            raise ServeError(f"cannot start {program}: {self._said['failed']['why']}", "python3 build.py develop")
         if "started" not in self._said:
             raise ServeError(f"the guardian of {program} said nothing for {START_SECONDS:.0f} s", f"read {log}")
         return int(self._said["started"]["pid"])

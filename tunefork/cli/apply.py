@@ -38,15 +38,15 @@ def apply(
     need it. Nothing of yours is overwritten: uncommitted, untracked or unexported work makes apply stop and say how to keep it.
 
     \b
-    python build.py apply                            every patch
-    python build.py apply --variant base             the unpatched pin
-    python build.py apply vllm --variant without:tuned-gemm-first --beside
+    python3 build.py apply                            every patch
+    python3 build.py apply --variant base             the unpatched pin
+    python3 build.py apply vllm --variant without:tuned-gemm-first --beside
     """
     layout = Layout.here()
     if go_on or abort:
         if (go_on and abort) or beside or discard or spec != "all":
             raise BadInput("--continue and --abort exclude each other, and take no other option than --json",
-                           "python build.py apply --continue takes the resolved patch; python build.py apply --abort drops it")
+                           "python3 build.py apply --continue takes the resolved patch; python3 build.py apply --abort drops it")
         settle_parked(layout, upstreams, abort=abort, as_json=as_json)
         return
     results = [one(layout, name, spec, named=bool(upstreams), beside=beside, discard=discard)
@@ -60,7 +60,7 @@ def one(layout: Layout, upstream: str, spec: str, *, named: bool, beside: bool, 
     optional = not named and upstream != NEEDED_BY_EVERY_TARGET
     silent = layout.cache / "unreachable" / upstream
     if optional and not layout.checkout(upstream).exists() and recently(silent):
-        return leave_out(layout, upstream, wanted, f"no source answered lately; `python build.py apply {upstream}` asks again")
+        return leave_out(layout, upstream, wanted, f"no source answered lately; `python3 build.py apply {upstream}` asks again")
     try:
         return applying.apply(layout, upstream, wanted, beside=beside, discard=discard, say=say)
     except SourceError as error:
@@ -99,7 +99,7 @@ def settle_parked(layout: Layout, upstreams: tuple[str, ...], *, abort: bool, as
 
     waiting = [name for name in upstreams or pins.load(layout) if park.find(layout, name)]
     if not waiting:
-        raise BadInput("no patch is parked", "python build.py status")
+        raise BadInput("no patch is parked", "python3 build.py status")
     if abort:
         for name in waiting:
             park.abort(layout, name, say=say)

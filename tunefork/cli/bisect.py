@@ -49,15 +49,15 @@ def bisect(
     Exit 1 where skipped variants leave several candidates.
 
     \b
-    python build.py bisect vllm --run "python -m pytest tests/x.py"
-    python build.py bisect vllm --run 'python -c "import vllm"'
-    python build.py bisect vllm --ab smoke --subsets
+    python3 build.py bisect vllm --run "python -m pytest tests/x.py"
+    python3 build.py bisect vllm --run 'python -c "import vllm"'
+    python3 build.py bisect vllm --ab smoke --subsets
     """
     layout = Layout.here()
     applying.pin_of(layout, upstream)
     file = Journal.at(layout, upstream)
     if reset + go_on + bool(command) + bool(profile) != 1:
-        raise BadInput("bisect needs one of --run, --ab, --continue and --reset", f'python build.py bisect {upstream} --run "<command>"')
+        raise BadInput("bisect needs one of --run, --ab, --continue and --reset", f'python3 build.py bisect {upstream} --run "<command>"')
     if reset:
         file.unlink(missing_ok=True)
         say(f"{upstream}: no bisection waits")
@@ -77,7 +77,7 @@ def begun(file: Path, series: Series, asked: dict[str, Any]) -> Journal:
     """A fresh journal, unless one waits."""
     if Journal.load(file) is not None:
         raise BadInput(f"a bisection of {series.upstream} waits in {file}",
-                       f"python build.py bisect {series.upstream} --continue; or --reset, which forgets what it found")  # fmt: skip
+                       f"python3 build.py bisect {series.upstream} --continue; or --reset, which forgets what it found")  # fmt: skip
     journal = Journal(file, digest(series), asked, [])
     journal.save()
     return journal
@@ -87,10 +87,10 @@ def resumed(file: Path, series: Series) -> Journal:
     """The journal that waits, if the series is still the one it speaks of."""
     journal = Journal.load(file)
     if journal is None:
-        raise BadInput(f"no bisection of {series.upstream} waits", f'python build.py bisect {series.upstream} --run "<command>"')
+        raise BadInput(f"no bisection of {series.upstream} waits", f'python3 build.py bisect {series.upstream} --run "<command>"')
     if journal.series != digest(series):
         raise BadInput(f"the series of {series.upstream} changed since the bisection began",
-                       f"python build.py bisect {series.upstream} --reset, then begin again")  # fmt: skip
+                       f"python3 build.py bisect {series.upstream} --reset, then begin again")  # fmt: skip
     return journal
 
 
@@ -132,7 +132,7 @@ def ran(layout: Layout, upstream: str, spec: str, command: str, *, move: bool) -
             code = child.wait()
     if code < 0 or code >= STOP_CODE:
         raise TuneforkError(f"the command ended with {code} on {spec}, which stops the bisection; what it printed: {log}",
-                            f"mend it, then python build.py bisect {upstream} --continue")  # fmt: skip
+                            f"mend it, then python3 build.py bisect {upstream} --continue")  # fmt: skip
     verdict = GOOD if code == 0 else SKIP if code == SKIP_CODE else BAD
     return Verdict(spec, verdict, code, round(time.monotonic() - begin, 1), str(log))
 

@@ -20,8 +20,8 @@ def clean(cache: bool, dry_run: bool, as_json: bool) -> None:
     Only what git ignores goes: checkouts, patches, edits and untracked files stay.
 
     \b
-    python build.py clean --dry-run
-    python build.py clean --cache
+    python3 build.py clean --dry-run
+    python3 build.py clean --cache
     """
     removed = cleaning.clean(Layout.here(), cache=cache, dry_run=dry_run)
     if as_json:

@@ -29,9 +29,9 @@ def container(
     (separated by spaces) set the image and further mounts for good.
 
     \b
-    python build.py container
-    python build.py container --run
-    python build.py container --run --mount /data/models:/models -- python3 build.py develop
+    python3 build.py container
+    python3 build.py container --run
+    python3 build.py container --run --mount /data/models:/models -- python3 build.py develop
     """
     layout = Layout.here()
     name = containers.required_engine(engine) if run else containers.engine(engine) or engine or containers.ENGINES[0]

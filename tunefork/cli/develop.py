@@ -28,9 +28,9 @@ def develop(
     against the machine's ROCm torch. Only what is missing is done; a second call does nothing. Edits of Python files need no develop.
 
     \b
-    python build.py develop
-    python build.py develop --target gfx950 --dry-run
-    python build.py develop --target gfx950 --arch gfx942 --arch gfx950
+    python3 build.py develop
+    python3 build.py develop --target gfx950 --dry-run
+    python3 build.py develop --target gfx950 --arch gfx942 --arch gfx950
     """
     layout = Layout.here()
     if everything and not dry_run:

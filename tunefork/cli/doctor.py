@@ -19,8 +19,8 @@ def doctor(as_json: bool) -> None:
     """Check Python, tools, room, ROCm, GPU, firmware, torch, VLLM_* variables, what shadows the install, and the pins.
 
     \b
-    python build.py doctor
-    python build.py doctor --json
+    python3 build.py doctor
+    python3 build.py doctor --json
     """
     checks = examine(Layout.here())
     if as_json:

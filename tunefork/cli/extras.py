@@ -21,4 +21,4 @@ def require_kernels() -> None:
     """MissingTool where what compiles or runs a kernel is not installed."""
     missing = [name for name in ("torch", "triton") if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingTool(f"the kernels need {', '.join(missing)}, which this Python lacks", "python build.py develop")
+        raise MissingTool(f"the kernels need {', '.join(missing)}, which this Python lacks", "python3 build.py develop")

@@ -19,7 +19,7 @@ from tunefork.cli.registry import Commands
 def tunefork(verbose: bool) -> None:
     """Patch series, kernels and measurements for GPT-OSS-120B on AMD MI355X.
 
-    The main job is two commands: `python build.py apply && python build.py develop`; then `python build.py serve
+    The main job is two commands: `python3 build.py apply && python3 build.py develop`; then `python3 build.py serve
     --profile smoke` has a server that answers. Exit codes are listed in docs/commands.md.
     """
 
@@ -31,7 +31,7 @@ def program() -> str:
 
 def as_typed(remedy: str) -> str:
     """A remedy in the user's own words: an installed wheel's user may have no build.py at hand."""
-    return remedy.replace("python build.py", "tunefork") if program() == "tunefork" else remedy
+    return remedy.replace("python3 build.py", "tunefork") if program() == "tunefork" else remedy
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,9 +63,9 @@ def usage_remedy(error: click.UsageError, args: list[str]) -> str:
 
     typed = next((word for word in args if not word.startswith("-")), "")
     if typed and typed not in (known := registry.of(registry.ROOT)) and (close := difflib.get_close_matches(typed, known, 1)):
-        return f"python build.py {close[0]}"
+        return f"python3 build.py {close[0]}"
     path = error.ctx.command_path if error.ctx else program()
-    return f"python build.py {path.partition(' ')[2]}".rstrip() + " -h"
+    return f"python3 build.py {path.partition(' ')[2]}".rstrip() + " -h"
 
 
 def report(error: TuneforkError, *, as_json: bool) -> int:

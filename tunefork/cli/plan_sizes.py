@@ -47,9 +47,9 @@ def plan_sizes(as_json: bool, as_yaml: bool, **given: Any) -> None:
     """Choose which CUDA graph sizes to capture for a workload: the exact optimum under a cost model. docs/capture-plan.md.
 
     \b
-    python build.py plan-sizes --conc 4,8,16
-    python build.py plan-sizes --conc 4,8,16 --max-num-seqs 16 --yaml > sizes.yaml && vllm serve ... --config sizes.yaml
-    python build.py plan-sizes --trace server.log --cost steps.json --max-graphs 12 --json
+    python3 build.py plan-sizes --conc 4,8,16
+    python3 build.py plan-sizes --conc 4,8,16 --max-num-seqs 16 --yaml > sizes.yaml && vllm serve ... --config sizes.yaml
+    python3 build.py plan-sizes --trace server.log --cost steps.json --max-graphs 12 --json
     """
     if as_json and as_yaml:
         raise BadInput("--json and --yaml print different documents", "one of them")

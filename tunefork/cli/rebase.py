@@ -28,15 +28,15 @@ def rebase(upstream: str, to: str | None, check: bool, commit: str, go_on: bool,
     backup ref. A patch that conflicts waits in work/UPSTREAM@rebase.
 
     \b
-    python build.py rebase vllm --to 0.33.0 --check        what would become of each patch
-    python build.py rebase aiter --to v0.1.20.post1
+    python3 build.py rebase vllm --to 0.33.0 --check        what would become of each patch
+    python3 build.py rebase aiter --to v0.1.20.post1
     """
     from tunefork.patchset.rebase import rebase as rebasing
 
     layout = Layout.here()
     if go_on + abort + (to is not None) != 1 or (check and to is None):
         raise BadInput("rebase needs one of --to, --continue and --abort; --check goes with --to",
-                       f"python build.py rebase {upstream} --to <tag, version or path> --check")  # fmt: skip
+                       f"python3 build.py rebase {upstream} --to <tag, version or path> --check")  # fmt: skip
     if abort:
         rebasing.abort(layout, upstream, say=say)
         return 0
@@ -70,4 +70,4 @@ def show(done: Rebased, *, diffs: bool) -> None:
     for line in filter(None, lines):
         click.echo(f"  {line}")
     if not done.checked:
-        click.echo("  next: python build.py develop and test; then commit pins.toml and patches/")
+        click.echo("  next: python3 build.py develop and test; then commit pins.toml and patches/")

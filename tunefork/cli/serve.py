@@ -50,10 +50,10 @@ def serve(
     in work/logs/serve/.
 
     \b
-    python build.py serve                                    a server that answers, on any machine
-    python build.py serve --variant base --port 8001         the unpatched vLLM beside it
-    python build.py serve --profile stage2 --tp 4 --dry-run  the MI355X command, to read or to paste
-    python build.py serve -- --max-num-seqs 4                further vLLM arguments
+    python3 build.py serve                                    a server that answers, on any machine
+    python3 build.py serve --variant base --port 8001         the unpatched vLLM beside it
+    python3 build.py serve --profile stage2 --tp 4 --dry-run  the MI355X command, to read or to paste
+    python3 build.py serve -- --max-num-seqs 4                further vLLM arguments
     """
     layout = Layout.here()
     profile = profiles.load(name)

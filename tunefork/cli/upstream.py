@@ -35,15 +35,15 @@ def upstream(
     failed or could not run. `upstream status` lists what is submitted; with --onto also what is merged there, and what does not apply any more.
 
     \b
-    python build.py upstream wvsplitkrc-strided --onto 0.33.0
-    python build.py upstream status --onto 0.33.0
+    python3 build.py upstream wvsplitkrc-strided --onto 0.33.0
+    python3 build.py upstream status --onto 0.33.0
     """
     layout = Layout.here()
     if name == "status":
         return status(layout, onto or "", of, as_json=as_json)
     if go_on + abort + bool(onto) != 1:
         raise BadInput("upstream needs one of --onto (which tree the pull request is for), --continue and --abort",
-                       f"python build.py upstream {name} --onto main")  # fmt: skip
+                       f"python3 build.py upstream {name} --onto main")  # fmt: skip
     if abort:
         backup = submission.abort(layout, name, say=say)
         if as_json:

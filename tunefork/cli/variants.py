@@ -20,7 +20,7 @@ def diff(left: str, right: str, upstream: str | None, name_only: bool, as_json: 
     """Show what variant B changes against variant A: patches, then the trees' diff. No checkout is moved.
 
     \b
-    python build.py variants diff base all --upstream vllm
+    python3 build.py variants diff base all --upstream vllm
     """
     from tunefork.cli.apply import spec_for
     from tunefork.patchset.inspect import compare

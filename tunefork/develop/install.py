@@ -126,7 +126,7 @@ def applied_vllm(layout: Layout) -> AppliedTree:
     """The primary checkout of vLLM; MissingTool where nothing is applied."""
     tree = applied_tree(layout, "vllm")
     if tree is None or not (tree.path / "vllm").is_dir():
-        raise MissingTool(f"vLLM is not applied in {layout.checkout('vllm')}", "python build.py apply")
+        raise MissingTool(f"vLLM is not applied in {layout.checkout('vllm')}", "python3 build.py apply")
     return tree
 
 

@@ -137,6 +137,6 @@ def store_error(error: OSError, where: Path) -> BuildError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return BuildError(
             f"no room to write compiled files below {where}: {error.strerror}",
-            "make room (`python build.py clean --cache` drops what can be made again), or set TUNEFORK_CACHE to a larger disk",
+            "make room (`python3 build.py clean --cache` drops what can be made again), or set TUNEFORK_CACHE to a larger disk",
         )
     return BuildError(f"cannot write below {where}: {error}", "make it writable, or set TUNEFORK_CACHE to a folder that is")

@@ -86,6 +86,6 @@ def check_gfx950(machine: Machine) -> None:
         has = f"torch {machine.torch.version} ({machine.torch.kind})" if machine.torch else "no torch"
         raise MissingTool(
             f"target gfx950 is built against a ROCm torch; this Python has {has}",
-            "`python build.py container` prints the ROCm container's command; --dry-run shows the plan on any machine; "
+            "`python3 build.py container` prints the ROCm container's command; --dry-run shows the plan on any machine; "
             "--target cpu needs no GPU",
         )

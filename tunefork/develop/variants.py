@@ -22,7 +22,7 @@ from tunefork.patchset.series.scope import NATIVE_PATHS
 from tunefork.patchset.series.series import Series
 from tunefork.patchset.sources import pins
 
-DEVELOP = "python build.py apply && python build.py develop"
+DEVELOP = "python3 build.py apply && python3 build.py develop"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def environment(layout: Layout, variant: str | None, say: Say) -> VariantEnviron
     if mark is None or Path(mark.path) != primary.path:
         raise MissingTool("vLLM is not installed here", DEVELOP)
     if compiled.digest_in(primary.path) != mark.compiled["vllm"]:
-        raise MissingTool("vLLM's compiled files are missing or were changed", "python build.py develop")
+        raise MissingTool("vLLM's compiled files are missing or were changed", "python3 build.py develop")
     wanted = None if variant is None else canonical(layout, variant)
     if wanted in (None, primary.variant):
         tree, env = primary, {}
@@ -81,7 +81,7 @@ def check_native(primary: AppliedTree, tree: AppliedTree, mark: Mark) -> None:
     if inputs(tree.path, NATIVE_PATHS["vllm"]) != inputs(primary.path, NATIVE_PATHS["vllm"]):
         raise BuildError(
             f"variant {tree.variant} has other compiled sources than what is installed ({primary.variant})",
-            f"python build.py apply --variant {tree.variant} && python build.py develop",
+            f"python3 build.py apply --variant {tree.variant} && python3 build.py develop",
         )
 
 
@@ -96,6 +96,6 @@ def furnish(layout: Layout, tree: AppliedTree, mark: Mark, say: Say) -> None:
         return
     kept = store.find(layout, digest)
     if kept is None:
-        remedy = "python build.py clean && python build.py develop"
+        remedy = "python3 build.py clean && python3 build.py develop"
         raise BuildError("the installed build's compiled files are no longer in the store", remedy)
     compiled.place(kept, tree.path)

@@ -50,16 +50,16 @@ def verify(expected: Expected, *, log: Path) -> None:
     if expected.checkout not in path.parents:
         raise BuildError(
             f"vllm is imported from {path.parent}, not from {expected.checkout}",
-            "unset PYTHONPATH or uninstall the other vLLM (`python build.py doctor` lists what shadows), then develop again",
+            "unset PYTHONPATH or uninstall the other vLLM (`python3 build.py doctor` lists what shadows), then develop again",
         )
     if found["version"] != expected.version:
         raise BuildError(f"vllm.__version__ is {found['version']}, not {expected.version}", "run develop again")
     if expected.device and found["device"] != expected.device:
         raise BuildError(
             f"vLLM chose the platform {found['device']}, not {expected.device}",
-            "unset VLLM_TARGET_DEVICE and VLLM_PLUGINS (`python build.py doctor` names them), then develop again",
+            "unset VLLM_TARGET_DEVICE and VLLM_PLUGINS (`python3 build.py doctor` names them), then develop again",
         )
     if not found.get("operators", True):
         raise BuildError(
-            "vLLM's compiled operators were not loaded", f"read {log}; `python build.py clean` and develop place them again"
+            "vLLM's compiled operators were not loaded", f"read {log}; `python3 build.py clean` and develop place them again"
         )

@@ -148,7 +148,7 @@ def test_nothing_applied(workshop, monkeypatch):
     monkeypatch.setattr(install, "applied_tree", lambda *_args: None)
     with pytest.raises(MissingTool) as caught:
         develop(workshop)
-    assert caught.value.remedy == "python build.py apply"
+    assert caught.value.remedy == "python3 build.py apply"
 
 
 def test_a_rocm_torch_is_not_replaced(workshop):

@@ -191,4 +191,4 @@ def test_without_aiter(workshop, monkeypatch):
     monkeypatch.setattr("tunefork.develop.gfx950.rocm.applied_tree", lambda layout, name: None if name == "aiter" else real(layout, name))
     with pytest.raises(MissingTool, match="aiter is not applied") as caught:
         develop(workshop)
-    assert caught.value.remedy == "python build.py apply aiter"
+    assert caught.value.remedy == "python3 build.py apply aiter"

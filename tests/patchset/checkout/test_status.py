@@ -118,11 +118,11 @@ def test_a_checkout_older_than_its_patch_is_stale(world: World, command: Any, ca
     older_checkout(world)
     (found,) = command("status")["upstreams"]
     assert [(patch["name"], patch["state"]) for patch in found["patches"]] == [("one", "stale"), ("two", "applied")]
-    assert found["drift"] == ["up holds another version of one than patches/, as after a pull; `python build.py apply up` repairs it"]
+    assert found["drift"] == ["up holds another version of one than patches/, as after a pull; `python3 build.py apply up` repairs it"]
     assert found["patches"][0]["tree"], "the tree that the older version made"
     assert main(["status"]) == 0
     out = capsys.readouterr().out
-    assert "stale" in out and "changed" not in out and "drift: up holds another version of one than patches/, as after a pull; `python build.py apply up` repairs it" in out
+    assert "stale" in out and "changed" not in out and "drift: up holds another version of one than patches/, as after a pull; `python3 build.py apply up` repairs it" in out
     command("apply", "up")
     (found,) = command("status")["upstreams"]
     assert {patch["state"] for patch in found["patches"]} == {"applied"} and found["drift"] == []
@@ -132,7 +132,7 @@ def test_a_checkout_older_than_its_patch_is_stale(world: World, command: Any, ca
 def test_a_stale_checkout_of_a_variant_beside_is_told_its_own_command(world: World) -> None:
     older_checkout(world, "upto:one")
     assert status(world.layout, "up").drift == (
-        "up@upto-one holds another version of one than patches/, as after a pull; `python build.py apply up --variant upto:one --beside` repairs it",)
+        "up@upto-one holds another version of one than patches/, as after a pull; `python3 build.py apply up --variant upto:one --beside` repairs it",)
     apply(world.layout, "up", "upto:one", beside=True)
     assert status(world.layout, "up").drift == ()
 
@@ -150,11 +150,11 @@ def test_an_export_from_a_stale_checkout_claims_nothing_and_keeps_the_newer_file
     newer = older_checkout(world)
     before = {path: path.read_bytes() for path in world.series.iterdir()}
     (said,) = command("patch", "export", "--dry-run", code=1)["upstreams"]
-    assert (said["pulled"], said["remedy"], said["changed"]) == (["one.patch"], "python build.py apply up", [])
+    assert (said["pulled"], said["remedy"], said["changed"]) == (["one.patch"], "python3 build.py apply up", [])
     assert main(["patch", "export", "--dry-run"]) == 1
     line = capsys.readouterr().out
     assert "files are what the commits say" not in line
-    assert "one.patch changed in patches/ since the checkout was applied, and stays as it is; `python build.py apply up`" in line
+    assert "one.patch changed in patches/ since the checkout was applied, and stays as it is; `python3 build.py apply up`" in line
     assert command("patch", "export")["same"] is False, "a real export leaves both where they are"
     assert before == {path: path.read_bytes() for path in world.series.iterdir()}
     assert status(world.layout, "up").patches[0].state == "stale"

@@ -98,7 +98,7 @@ def each_patch(series: Series) -> tuple[Comparison, ...]:
             seen.add(sets)
             found.append(one)
     if not found:
-        raise BadInput("--each-patch: the series has no patch", "python build.py patch export vllm")
+        raise BadInput("--each-patch: the series has no patch", "python3 build.py patch export vllm")
     return tuple(found)
 
 

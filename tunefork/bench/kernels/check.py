@@ -28,7 +28,7 @@ def check(tps: Iterable[int], tokens: Iterable[int]) -> list[Row]:
         with on_gfx950():
             error = relative_error(row, GFX950.name)
         if not error <= TOLERANCE:
-            raise TuneforkError(f"the layer is wrong at {problem}: relative error {error:.2e}, at most {TOLERANCE:.0e}", "python build.py kernels gate")
+            raise TuneforkError(f"the layer is wrong at {problem}: relative error {error:.2e}, at most {TOLERANCE:.0e}", "python3 build.py kernels gate")
         hit = cases.EXPERTS * (1 - (1 - cases.TOPK / cases.EXPERTS) ** problem.tokens)
         rows.append(Row("moe_a16w4", problem.tp, problem.tokens, "ours", None, None, None, cases.hit_bytes(problem, hit), None, CHIP, error))
     return rows

@@ -52,7 +52,7 @@ class Store:
     def path(self, record_id: str) -> Path:
         """A record's directory; RecordError where there is none."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", record_id) or not (self.folder / record_id).is_dir():
-            raise RecordError(f"no record {record_id!r} in {self.folder}", "python build.py bench query --sql 'SELECT id FROM records'")
+            raise RecordError(f"no record {record_id!r} in {self.folder}", "python3 build.py bench query --sql 'SELECT id FROM records'")
         return self.folder / record_id
 
     def write(self, record: Record, files: Mapping[str, bytes]) -> Path:
@@ -75,7 +75,7 @@ class Store:
             sync_folder(self.folder)
         except OSError as error:
             raise RecordError(f"cannot write record {record.id} to {self.folder}: {error.strerror or error}",
-                              "free space or make the folder writable, then `python build.py bench run --resume` its batch") from error
+                              "free space or make the folder writable, then `python3 build.py bench run --resume` its batch") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return final
@@ -130,7 +130,7 @@ class Store:
                               self._remedy(record_id)) from error
 
     def _remedy(self, record_id: str) -> str:
-        return f"move {self.folder / record_id} away and measure again: `python build.py bench run --resume` its batch"
+        return f"move {self.folder / record_id} away and measure again: `python3 build.py bench run --resume` its batch"
 
     def ids(self) -> list[str]:
         """The records there are, oldest first."""

@@ -158,7 +158,7 @@ def gate(run: Run, target: Target, parent: Path) -> Evaluation | None:
         worst = missed[0]
         bound = f"at most {worst.at_most:.4f}" if worst.at_most is not None else f"at least {worst.at_least}"
         raise AccuracyMissed(f"accuracy: {worst.name} is {worst.value:.4f}, must be {bound}; nothing was timed",
-                             "find the patch that changes the numbers: python build.py bench run --mode acc --variant only:P")
+                             "find the patch that changes the numbers: python3 build.py bench run --mode acc --variant only:P")
     run.say("accuracy: passed, " + ", ".join(f"{each.name} {each.value:.4f}" for each in evaluation.accuracy.limits))
     return evaluation
 
@@ -197,7 +197,7 @@ def one(run: Run, target: Target, batch: Batch, conc: int, evaluation: Evaluatio
 def unwritable(error: OSError) -> RecordError:
     """A disk that is full, or a folder that may not be written."""
     return RecordError(f"cannot write {error.filename or 'the results'}: {error.strerror or error}",
-                       "free space or make it writable, then `python build.py bench run --resume` the batch")
+                       "free space or make it writable, then `python3 build.py bench run --resume` the batch")
 
 
 def said(record: Record) -> str:
@@ -240,7 +240,7 @@ def verdict(run: Run) -> TuneforkError | None:
         return None
     first = failed[0].problem or failed[0].status
     # Only the failed ones are measured again.
-    remedy = "python build.py bench run " + " ".join(f"--resume {batch.folder}" for batch in run.batches)
+    remedy = "python3 build.py bench run " + " ".join(f"--resume {batch.folder}" for batch in run.batches)
     if len(failed) == len(entries):
         return NothingMeasured(f"every configuration failed ({len(entries)}); the first: {first}", remedy)
     return ConfigurationsFailed(f"{len(failed)} of {len(entries)} configurations failed; the first: {first}", remedy)

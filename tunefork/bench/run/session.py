@@ -61,7 +61,7 @@ def subject(layout: Layout, settings: Settings, say: Say) -> Subject:
 def require_client() -> None:
     """MissingTool where the client is not installed."""
     if "vllm" not in host.versions():
-        raise MissingTool("the client `vllm bench serve` is not installed here", "python build.py apply && python build.py develop")
+        raise MissingTool("the client `vllm bench serve` is not installed here", "python3 build.py apply && python3 build.py develop")
 
 
 def interpreter() -> Path:

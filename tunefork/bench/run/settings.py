@@ -73,7 +73,7 @@ def settings(options: Mapping[str, Any], environment: Mapping[str, str]) -> tupl
     try:
         made = Settings(**typed)
     except ValidationError as error:
-        raise BadInput(first_fault(error), "python build.py bench run --help") from None
+        raise BadInput(first_fault(error), "python3 build.py bench run --help") from None
     check(made)
     return made, taken
 

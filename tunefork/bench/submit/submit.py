@@ -77,7 +77,7 @@ def refuse_early(rules: Rules, profile: Profile, team: str | None, *, url: str |
 
 def refuse_unless_passed(record: Record, name: str) -> None:
     """The gate and every check must have passed."""
-    again = "python build.py bench run measures it again"
+    again = "python3 build.py bench run measures it again"
     if record.status != "passed" or record.score is None:
         raise SubmitRefused(f"{name} did not pass: {record.problems[0].message}", again)
     if record.accuracy is None:

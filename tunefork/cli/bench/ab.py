@@ -64,11 +64,11 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
     the same --name goes on. Which test, which threshold, and what the verdicts are worth: docs/statistics.md.
 
     \b
-    python build.py bench ab --a base --b only:moe-pad-once --profile stage2       one patch
-    python build.py bench ab --a base --b base                                     A/A: how much noise there is
-    python build.py bench ab --each-patch --pairs 4                                the whole series
-    python build.py bench ab --kernel moe_a16w4 --b mine.json --tp 8               a kernel's configuration against the shipped one
-    python build.py bench ab --base-url-a http://h:8000 --base-url-b http://h:8001 --client builtin
+    python3 build.py bench ab --a base --b only:moe-pad-once --profile stage2       one patch
+    python3 build.py bench ab --a base --b base                                     A/A: how much noise there is
+    python3 build.py bench ab --each-patch --pairs 4                                the whole series
+    python3 build.py bench ab --kernel moe_a16w4 --b mine.json --tp 8               a kernel's configuration against the shipped one
+    python3 build.py bench ab --base-url-a http://h:8000 --base-url-b http://h:8001 --client builtin
     """
     require("ab")
     from tunefork.bench.ab import answers, arms, experiment, run

@@ -34,7 +34,7 @@ def kernel_ab(op: str, a: str, b: str, *, tp: int | None, tokens: tuple[int, ...
     missing = [word for word in ("torch", "triton") if importlib.util.find_spec(word) is None]
     if missing:
         raise MissingTool(f"bench ab --kernel needs {', '.join(missing)}, not installed here",
-                          f"python build.py develop, and {sys.executable} -m pip install 'tunefork[kernels]'")
+                          f"python3 build.py develop, and {sys.executable} -m pip install 'tunefork[kernels]'")
     import torch
 
     if not cpu_timer and not torch.cuda.is_available():

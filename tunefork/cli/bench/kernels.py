@@ -1,8 +1,8 @@
 """`bench kernels`: the MoE layer against its peers and the read floor, on the GPU at hand.
 
-    python build.py bench kernels                every TP and M; table, record and plots
-    python build.py bench kernels --quick        M = 1, 8, 64 at TP 8 and 1, few rounds: minutes
-    python build.py bench kernels --json
+    python3 build.py bench kernels                every TP and M; table, record and plots
+    python3 build.py bench kernels --quick        M = 1, 8, 64 at TP 8 and 1, few rounds: minutes
+    python3 build.py bench kernels --json
 
 Without a GPU the correctness part runs (gfx950 machine code executed on the CPU), every row says "timed": false, and so does a line on stderr.
 Exit code 1: an implementation of ours is wrong; nothing is timed then.
@@ -42,7 +42,7 @@ def kernels(quick: bool, tps: tuple[str, ...], tokens: tuple[int, ...], no_peers
         from tunefork.bench.kernels.timing import ROUNDS
         from tunefork.bench.machine import devices
     except ModuleNotFoundError as error:
-        raise MissingTool(f"the kernels need {error.name}, which this Python lacks", "python build.py develop") from error
+        raise MissingTool(f"the kernels need {error.name}, which this Python lacks", "python3 build.py develop") from error
     sizes = tuple(int(tp) for tp in tps) or (QUICK_TPS if quick else measure.TPS)
     counts = tokens or (measure.QUICK_TOKENS if quick else measure.TOKENS)
     timed = torch.cuda.is_available()

@@ -47,8 +47,8 @@ def profile(a: str | None, b: str | None, traces: tuple[Path, ...], steps: int |
     a variant is faster is `bench ab`'s question, without the profiler's cost.
 
     \b
-    python build.py bench profile --a base --b all --profile stage2 --conc 4
-    rocprofv3 --kernel-trace --output-format csv -- ...; python build.py bench profile --from out_kernel_trace.csv --steps 64
+    python3 build.py bench profile --a base --b all --profile stage2 --conc 4
+    rocprofv3 --kernel-trace --output-format csv -- ...; python3 build.py bench profile --from out_kernel_trace.csv --steps 64
     """
     from tunefork.bench.trace import summary
     from tunefork.bench.trace.trace import read

@@ -19,8 +19,8 @@ def query(sql: str, records: Path | None, as_json: bool) -> int:
     """Ask the records in SQL (sqlite). Tables: records, patches, submissions, requests, damaged.
 
     \b
-    python build.py bench query --sql "SELECT variant, scenario_conc, max(score_interactivity) FROM records GROUP BY 1, 2"
-    python build.py bench query --sql "SELECT * FROM damaged"
+    python3 build.py bench query --sql "SELECT variant, scenario_conc, max(score_interactivity) FROM records GROUP BY 1, 2"
+    python3 build.py bench query --sql "SELECT * FROM damaged"
     """
     from tunefork.bench.records.query import query as ask
     from tunefork.bench.records.store import Store, default_store

@@ -60,10 +60,10 @@ def run(ctx: click.Context, /, out: Path | None, resume: tuple[Path, ...], team:
     BLOCK_SIZE are read where the option is not given; each one that takes effect is named.
 
     \b
-    python build.py bench run --profile smoke                          the whole loop, on any machine
-    python build.py bench run --profile seed --isl 1024 --osl 1024     one pair of the competition's
-    python build.py bench run --profile stage2 --mode submit --team "us"
-    python build.py bench run --resume work/bench/batch_isl1024_osl1024_20261122_101500
+    python3 build.py bench run --profile smoke                          the whole loop, on any machine
+    python3 build.py bench run --profile seed --isl 1024 --osl 1024     one pair of the competition's
+    python3 build.py bench run --profile stage2 --mode submit --team "us"
+    python3 build.py bench run --resume work/bench/batch_isl1024_osl1024_20261122_101500
     """
     from tunefork.bench.run import run as runs
     from tunefork.bench.run.settings import settings

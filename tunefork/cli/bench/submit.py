@@ -66,7 +66,7 @@ def records(store: Store, word: str) -> list[tuple[Record, str | None]]:
     bad = [entry for entry in batch.state.entries if entry.record is None or entry.status != "passed"]
     if bad:
         raise BadInput(f"{word}: CONC {bad[0].conc} {bad[0].status}: {bad[0].problem}",
-                       f"python build.py bench run --resume {word}, or name single records")
+                       f"python3 build.py bench run --resume {word}, or name single records")
     return [(store.verify(entry.record), batch.state.settings.profile) for entry in batch.state.entries if entry.record]
 
 

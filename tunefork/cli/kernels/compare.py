@@ -1,7 +1,7 @@
 """`kernels compare`: our GEMMs beside AITER's own Triton A16W4 kernel, both compiled for gfx950 by the same Triton in the same run.
 
-    python build.py kernels compare              AITER at the pinned commit, out of work/aiter
-    python build.py kernels compare --tree DIR   another AITER checkout, as it lies there (patched or not)
+    python3 build.py kernels compare              AITER at the pinned commit, out of work/aiter
+    python3 build.py kernels compare --tree DIR   another AITER checkout, as it lies there (patched or not)
 
 Exit code 1 where ours takes more than 0.7 of AITER's modelled cycles per weight byte. Modelled by llvm-mca, never measured on an MI355X.
 """
@@ -30,10 +30,10 @@ def pinned(into: Path) -> Path:
     layout = Layout.here()
     tree, commit = layout.checkout("aiter"), pins.load(layout)["aiter"].commit
     if not (tree / ".git").exists():
-        raise SourceError(f"{tree} holds no AITER", "python build.py apply (needs AITER's git repository), or give --tree")
+        raise SourceError(f"{tree} holds no AITER", "python3 build.py apply (needs AITER's git repository), or give --tree")
     archive = subprocess.run(["git", "-c", f"safe.directory={tree}", "-C", str(tree), "archive", commit, FOLDER], capture_output=True, check=False)
     if archive.returncode:
-        raise SourceError(f"{tree} lacks AITER's pinned commit {commit[:12]}: {archive.stderr.decode().strip()}", "python build.py apply, or give --tree")
+        raise SourceError(f"{tree} lacks AITER's pinned commit {commit[:12]}: {archive.stderr.decode().strip()}", "python3 build.py apply, or give --tree")
     subprocess.run(["tar", "-x", "-C", str(into)], input=archive.stdout, check=True)
     return into
 

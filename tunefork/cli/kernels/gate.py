@@ -1,8 +1,8 @@
 """`kernels list` and `kernels gate`: the shipped kernels, and the gfx950 gate over them without a GPU.
 
-    python build.py kernels list
-    python build.py kernels gate                 compile, count, model, execute; exit code 1 where a budget does not hold
-    python build.py kernels gate --only gemm1 --static
+    python3 build.py kernels list
+    python3 build.py kernels gate                 compile, count, model, execute; exit code 1 where a budget does not hold
+    python3 build.py kernels gate --only gemm1 --static
 
 The gate verifies gfx950 machine code instruction by instruction in an executor on the CPU. It is not validated on an MI355X, and
 modelled cycles are no time.
@@ -31,7 +31,7 @@ def entries(only: str | None) -> list[Shipped]:
 
     chosen = [entry for entry in registry.shipped() if only is None or only in entry.label]
     if not chosen:
-        raise BadInput(f"no shipped kernel's name contains {only!r}", "python build.py kernels list")
+        raise BadInput(f"no shipped kernel's name contains {only!r}", "python3 build.py kernels list")
     return chosen
 
 

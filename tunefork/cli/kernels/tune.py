@@ -1,8 +1,8 @@
 """`kernels tune`: choose configurations by measuring on the GPUs at hand, or by the static model for gfx950 where there is none.
 
-    python build.py kernels tune                        on the MI355X machine: measures every size and bucket on all its GPUs
-    python build.py kernels tune --static --tp 8        without a GPU: compiles for gfx950 and estimates
-    python build.py kernels tune --take                 puts what was tuned into kernels/moe_a16w4/configs/<arch>.json
+    python3 build.py kernels tune                        on the MI355X machine: measures every size and bucket on all its GPUs
+    python3 build.py kernels tune --static --tp 8        without a GPU: compiles for gfx950 and estimates
+    python3 build.py kernels tune --take                 puts what was tuned into kernels/moe_a16w4/configs/<arch>.json
 
 Resumable: every result is on disk before the next begins; the same command goes on after a crash or a kill.
 """
@@ -43,9 +43,9 @@ def tune(
         from tunefork.bench.machine import devices
         from tunefork.bench.machine.spread import Local, Ray
     except ModuleNotFoundError as error:
-        raise MissingTool(f"tuning needs {error.name}, which this Python lacks", "python build.py develop") from error
+        raise MissingTool(f"tuning needs {error.name}, which this Python lacks", "python3 build.py develop") from error
     if not static and ray_address is None and not torch.cuda.is_available():
-        raise MissingTool("no GPU: nothing can be measured here", "python build.py kernels tune --static (estimates for gfx950), or run it on the GPU machine")
+        raise MissingTool("no GPU: nothing can be measured here", "python3 build.py kernels tune --static (estimates for gfx950), or run it on the GPU machine")
     if any(count < 1 or count > 16384 for count in tokens):
         raise BadInput(f"--tokens {', '.join(map(str, tokens))}: M goes from 1 to 16384", "leave --tokens out for the shipped buckets")
     arch = GFX950.name

@@ -68,7 +68,7 @@ def new(name: str, after: str, words: tuple[str, ...], file: Path | None, upstre
     """Make the checkout's uncommitted changes a new patch called NAME. Without a message, the editor opens with the trailers to fill in.
 
     \b
-    python build.py patch new wider-tiles -m "[ROCm] Widen the tiles" -m "Why ..."
+    python3 build.py patch new wider-tiles -m "[ROCm] Widen the tiles" -m "Why ..."
     """
     from tunefork.patchset.author import refresh as refreshing
 
@@ -76,7 +76,7 @@ def new(name: str, after: str, words: tuple[str, ...], file: Path | None, upstre
     where = owner(layout, (after,), upstream) if after else changed_one(layout, upstream)
     checkout = checkouts.primary(layout, where)
     if not checkout.exists():
-        raise BadInput(f"{where} has no checkout to take changes from", f"python build.py apply {where}")
+        raise BadInput(f"{where} has no checkout to take changes from", f"python3 build.py apply {where}")
     person = refreshing.author(checkout.git)
     text = file.read_bytes() if file else "\n\n".join(words).encode("utf-8", "surrogateescape") if words else asked(name, person[0])
     show(refreshing.new(layout, where, name, text, person, after=after, dry_run=dry_run, say=say), as_json=as_json)
@@ -85,7 +85,7 @@ def new(name: str, after: str, words: tuple[str, ...], file: Path | None, upstre
 def asked(name: str, author: bytes) -> bytes:
     """The message as the author writes it in the editor."""
     if not sys.stdin.isatty():
-        raise BadInput("a new patch needs a message, and there is no terminal to ask for it", f'python build.py patch new {name} -m "Subject" -m "Why ..."')
+        raise BadInput("a new patch needs a message, and there is no terminal to ask for it", f'python3 build.py patch new {name} -m "Subject" -m "Why ..."')
     written = click.edit(TEMPLATE.format(trailers=TRAILERS.format(author=author.decode("utf-8", "replace"))), require_save=True)
     lines = [line for line in (written or "").splitlines() if not line.startswith("#")]
     return "\n".join(lines).encode()
@@ -108,7 +108,7 @@ def edit(name: str | None, go_on: bool, abort: bool, upstream: str | None, as_js
 
     layout = Layout.here()
     if go_on + abort + (name is not None) != 1:
-        raise BadInput("patch edit takes one of PATCH, --continue and --abort", "python build.py patch edit PATCH")
+        raise BadInput("patch edit takes one of PATCH, --continue and --abort", "python3 build.py patch edit PATCH")
     if go_on or abort:
         where = waiting(layout, upstream)
         if abort:
@@ -123,7 +123,7 @@ def edit(name: str | None, go_on: bool, abort: bool, upstream: str | None, as_js
         print_json(stopped)
         return
     click.echo(f"{stopped.patch} is open in {stopped.path}, on branch {stopped.branch}; change it there")
-    click.echo("  then: python build.py patch edit --continue; or --abort")
+    click.echo("  then: python3 build.py patch edit --continue; or --abort")
 
 
 def waiting(layout: Layout, upstream: str | None) -> str:
@@ -134,7 +134,7 @@ def waiting(layout: Layout, upstream: str | None) -> str:
     known = [upstream] if upstream else list(pins.load(layout))
     found = [each for each in known if progress_file(layout, each).is_file() or repin.journal(layout, each).is_file()]
     if not found:
-        raise BadInput("no edit waits", "python build.py patch edit PATCH begins one")
+        raise BadInput("no edit waits", "python3 build.py patch edit PATCH begins one")
     if len(found) > 1:
         raise BadInput(f"edits of {' and '.join(found)} wait", f"add --upstream {found[0]}")
     return found[0]
@@ -183,7 +183,7 @@ def reorder(
     from tunefork.patchset.author import reshape
 
     if bool(before) + bool(after) + first + last != 1:
-        raise BadInput("reorder needs one of --before, --after, --first and --last", f"python build.py patch reorder {' '.join(names)} --first")
+        raise BadInput("reorder needs one of --before, --after, --first and --last", f"python3 build.py patch reorder {' '.join(names)} --first")
     layout = Layout.here()
     where = owner(layout, tuple(filter(None, (*names, before, after))), upstream)
     show(reshape.reorder(layout, where, names, before=before, after=after, first=first, dry_run=dry_run, say=say), as_json=as_json)
@@ -253,4 +253,5 @@ def show(done: Authored, *, as_json: bool) -> None:
     for note in done.notes:
         click.echo(f"  {note}")
     for ref in done.backups:
-        click.echo(f"  to have {ref.rpartition('/')[2]} back: git -C work/{done.upstream} cherry-pick {ref}, then python build.py patch export {done.upstream}")
+        click.echo(f"  to have {ref.rpartition('/')[2]} back: git -C work/{done.upstream} cherry-pick {ref}, "
+                   f"then python3 build.py patch export {done.upstream}")

@@ -81,7 +81,7 @@ def show_patch(name: str, as_json: bool) -> None:
     found = [series for series in (Series.load(each, layout.series_dir(each)) for each in pins.load(layout))
              if patch_name(name) in series.files]  # fmt: skip
     if not found:
-        raise BadInput(f"no series has a patch {name!r}", "`python build.py status` lists them")
+        raise BadInput(f"no series has a patch {name!r}", "`python3 build.py status` lists them")
     series, key = found[0], patch_name(name)
     if key in series.picks:
         series = obtained(layout, series)
@@ -114,7 +114,7 @@ def show_log(name: str, upstream: str | None, brief: bool, as_json: bool) -> Non
         raise BadInput(f"no upstream {where!r} in pins.toml", f"use one of: {', '.join(known)}")
     if patch_name(name) in (picks := Series.load(where, layout.series_dir(where)).picks):
         raise BadInput(f"{name} picks upstream's commit {picks[patch_name(name)][:12]}: it has no file, and no versions here",
-                       f"python build.py patch show {name}")
+                       f"python3 build.py patch show {name}")
     found = versions(layout, where, patch_name(name))
     if as_json:
         print_json({"upstream": where, "patch": patch_name(name), "versions": found})
@@ -132,7 +132,7 @@ def obtained(layout: Layout, series: Series) -> Series:
 
     if not (first := checkout.primary(layout, series.upstream)).exists():
         raise BadInput(f"{series.upstream} is not checked out, and only its repository holds what a pick names",
-                       f"python build.py apply {series.upstream}")  # fmt: skip
+                       f"python3 build.py apply {series.upstream}")  # fmt: skip
     return picks.obtained(series, pins.load(layout)[series.upstream], first.git, say=say)
 
 
@@ -151,7 +151,7 @@ def show_graph(upstreams: tuple[str, ...], as_json: bool, svg_file: Path | None)
         from tunefork.patchset.inspect.drawing import svg
 
         if len(found) != 1:
-            raise BadInput(f"--svg draws one upstream, here are {len(found)}", f"python build.py patch graph vllm --svg {svg_file}")
+            raise BadInput(f"--svg draws one upstream, here are {len(found)}", f"python3 build.py patch graph vllm --svg {svg_file}")
         svg_file.parent.mkdir(parents=True, exist_ok=True)
         svg_file.write_text("".join(svg(f"{name}: what needs what", nodes) for name, nodes in found.items()), encoding="utf-8")
         say(f"drawn in {svg_file}")

@@ -25,8 +25,8 @@ def import_patches(folder: Path, upstream: str, base: str, repository: str, dry_
     places, stops the import, and then nothing was changed. A new upstream gets its table in pins.toml, its folder in patches/ and its checkout.
 
     \b
-    python build.py patch import ~/outgoing --upstream vllm
-    python build.py patch import debian/patches --upstream zlib --repo ~/src/zlib --base v1.3.1
+    python3 build.py patch import ~/outgoing --upstream vllm
+    python3 build.py patch import debian/patches --upstream zlib --repo ~/src/zlib --base v1.3.1
     """
     from tunefork.patchset.author.importing import import_folder
 

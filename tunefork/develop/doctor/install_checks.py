@@ -44,7 +44,7 @@ def shadowing(patient: Patient) -> Check:
     origins = import_paths(*names)
     wrong = {name: origin for name, origin in origins.items() if origin is None or ours[name] not in origin.parents}
     found = "; ".join(f"{name}: {origin or 'not found'}" for name, origin in (wrong or origins).items())
-    remedy = "unset PYTHONPATH, `pip uninstall` the other one, then `python build.py develop`" if wrong else ""
+    remedy = "unset PYTHONPATH, `pip uninstall` the other one, then `python3 build.py develop`" if wrong else ""
     return Check("shadowing", not wrong, found, wanted, remedy)
 
 

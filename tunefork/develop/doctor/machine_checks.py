@@ -76,7 +76,7 @@ def rocm(patient: Patient) -> Check:
     found = patient.machine.rocm
     major = re.match(r"\d+", found or "")
     ok = major is not None and int(major[0]) >= MINIMUM_ROCM
-    remedy = "" if ok else "`python build.py container` prints a container that has it"
+    remedy = "" if ok else "`python3 build.py container` prints a container that has it"
     return Check("rocm", ok, found or "none in /opt/rocm", wanted, remedy)
 
 

@@ -97,7 +97,7 @@ class Work:
         for upstream, tree in (("vllm", self.vllm), ("aiter", self.aiter)):
             if tree is None:
                 where = self.layout.checkout(upstream)
-                raise MissingTool(f"{upstream} is not applied in {where}, and target gfx950 needs it", f"python build.py apply {upstream}")
+                raise MissingTool(f"{upstream} is not applied in {where}, and target gfx950 needs it", f"python3 build.py apply {upstream}")
         assert self.vllm is not None and self.aiter is not None
         return self.vllm, self.aiter
 
@@ -150,7 +150,7 @@ class Work:
         if origin != aiter.path / "aiter" / "__init__.py":
             raise BuildError(
                 f"aiter is imported from {origin}, not from {aiter.path}",
-                "unset PYTHONPATH or uninstall the other AITER (`python build.py doctor` lists what shadows), then develop again",
+                "unset PYTHONPATH or uninstall the other AITER (`python3 build.py doctor` lists what shadows), then develop again",
             )
 
 

@@ -1,6 +1,6 @@
 """What two runs of the gate differ in, for example under two releases of Triton.
 
-    python build.py kernels gate --static --json > old.json        (in each environment)
+    python3 build.py kernels gate --static --json > old.json        (in each environment)
     python -m tunefork.kernels.amdgcn.differ old.json new.json
 
 Prints a Markdown table of the rows that differ, and how many do not. Exit code 1 where a row passes in one run and fails in the other.

@@ -188,7 +188,7 @@ def check_movable(stack: Stack, tip: str | None) -> None:
     """Refuse before anything changes where the checkout's files cannot follow. tip: None where only an apply finds out what they become."""
     path = stack.checkout.path
     advice = (f"`git stash` in {path} (`git stash pop` afterwards), or take them into a patch: "
-              f"python build.py patch refresh --upstream {stack.upstream}")  # fmt: skip
+              f"python3 build.py patch refresh --upstream {stack.upstream}")  # fmt: skip
     if tip is None:
         if modified := work.find(stack.checkout).modified:
             raise work.refuse(stack.checkout, "uncommitted changes", modified, advice)

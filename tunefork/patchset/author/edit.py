@@ -79,7 +79,7 @@ def stopped_words(stack: Stack, progress: Progress, stopped: Stopped) -> PatchCo
     path = stop.park_in(stack, progress, stopped)
     if stopped.empty:
         return PatchConflict(f"{progress.action}: {stopped}",
-                             f"`python build.py patch edit --upstream {stack.upstream} --continue` once more drops it; or change it in {path} first")
+                             f"`python3 build.py patch edit --upstream {stack.upstream} --continue` once more drops it; or change it in {path} first")
     return PatchConflict(f"{progress.action}: {stopped}; it waits in {path}", stop.way_on(stack.upstream))
 
 
@@ -92,7 +92,8 @@ def edited(stack: Stack, progress: Progress) -> Progress:
         commit, parent = left
         made = [*made[:-1], mail.read(commit, canonical.files(git, parent, commit)[0][1])]
     if not made:
-        raise BadInput(f"nothing is left of {name}", f"python build.py patch edit --upstream {stack.upstream} --abort, then: python build.py patch drop {name}")
+        raise BadInput(f"nothing is left of {name}",
+                       f"python3 build.py patch edit --upstream {stack.upstream} --abort, then: python3 build.py patch drop {name}")
     old = stack.series.patches[name]
     place = next((at for at, each in enumerate(made) if each.name == stack.commit(name)), None)
     if place is None:
@@ -131,7 +132,7 @@ def folded(stack: Stack, git: Git, progress: Progress, made: Sequence[mail.Patch
     head = made[0] if made else stack.series.patches[progress.patch]
     if tree == git.text("rev-parse", f"{progress.below}^{{tree}}"):
         raise BadInput(f"nothing is left of {progress.patch}",
-                       f"python build.py patch edit --upstream {stack.upstream} --abort, then: python build.py patch drop {progress.patch}")
+                       f"python3 build.py patch edit --upstream {stack.upstream} --abort, then: python3 build.py patch drop {progress.patch}")
     return commit_as(git, tree, progress.below, head, head.message), progress.below
 
 

@@ -86,7 +86,7 @@ def base_of(layout: Layout, upstream: str, pin: Pin | None, base: str, repositor
             raise BadInput(f"{upstream} is in pins.toml already, with another repository: {pin.url}", "take another --upstream name")
         if base and base not in (pin.tag, pin.version, pin.commit) and not (len(base) >= 7 and pin.commit.startswith(base)):
             raise BadInput(f"--base {base}: {upstream} is pinned to {pin.tag} ({pin.commit[:12]})",
-                           f"leave --base out and rebase afterwards (python build.py rebase {upstream} --to {base}), or take another --upstream name")
+                           f"leave --base out and rebase afterwards (python3 build.py rebase {upstream} --to {base}), or take another --upstream name")
         with opened(layout, upstream, say) as stack:
             refuse_edit(layout, upstream)
             refuse_unexported(stack)

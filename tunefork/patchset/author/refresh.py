@@ -107,7 +107,7 @@ def changes(stack: Stack, say: Say) -> Changes:
     head = stack.checkout.head()[1]
     if stack.held.variant != "all" or head != stack.tip:
         raise WorkAtRisk(f"{path.name} holds {stack.held.variant}, not the whole series as it is now",
-                         f"`git stash` in {path}, python build.py apply {stack.upstream}, `git stash pop`; then this again")
+                         f"`git stash` in {path}, python3 build.py apply {stack.upstream}, `git stash pop`; then this again")
     after = work_tree(stack.checkout)
     changed = switch.difference(stack.git, head, after)
     untracked = work.changed_paths(stack.checkout)[1]
@@ -137,10 +137,10 @@ def refuse_unowned(stack: Stack, found: Sequence[Part]) -> None:
         return
     lines = [f"{part.shown} ({near(part)})" for part in lost]
     likely = next((name for part in lost for name in part.likely), None)
-    name = f"python build.py patch refresh {likely} (or another)" if likely else "python build.py patch refresh PATCH"
+    name = f"python3 build.py patch refresh {likely} (or another)" if likely else "python3 build.py patch refresh PATCH"
     listed = "; ".join(lines[: work.SHOWN]) + (f"; and {len(lines) - work.SHOWN} more" if len(lines) > work.SHOWN else "")
     raise BadInput(f"{stack.checkout.path.name}: no single patch owns {listed}",
-                   f"{name} takes all of the changes into one patch; python build.py patch new NAME --upstream {stack.upstream} makes a new one")
+                   f"{name} takes all of the changes into one patch; python3 build.py patch new NAME --upstream {stack.upstream} makes a new one")
 
 
 def near(part: Part) -> str:
@@ -158,14 +158,14 @@ def finish(stack: Stack, action: str, drafts: Sequence[Draft], mine: Changes, *,
         name = stopped.draft.name
         if stopped.commit not in stack.by_commit:  # the change itself does not go down to its owner
             raise PatchConflict(f"{action}: your change does not go into {name} alone: {stopped.why}; a later patch renames or rewrites what it touches",
-                                f"stop at the patch and change it there: python build.py patch edit {name}") from None
+                                f"stop at the patch and change it there: python3 build.py patch edit {name}") from None
         raise PatchConflict(f"{action}: {stopped}; your change touches them too",
-                            f"python build.py patch refresh {name}, or stop at the patch: python build.py patch edit P") from None
+                            f"python3 build.py patch refresh {name}, or stop at the patch: python3 build.py patch edit P") from None
     tree = made[-1].tree
     if tree != mine.after:
         odd = ", ".join(path.decode("utf-8", "replace") for path in switch.difference(stack.git, mine.after, tree))
         raise PatchConflict(f"{action}: with it, the series would not make what the checkout holds in {odd}: a later patch writes at the same place",
-                            f"python build.py patch refresh {drafts[-1].name}, or stop at the patch: python build.py patch edit P")
+                            f"python3 build.py patch refresh {drafts[-1].name}, or stop at the patch: python3 build.py patch edit P")
     plan = concluding.planned(stack, action, drafts, made, dry_run=dry_run)
     if not dry_run:
         concluding.conclude(stack, plan, made, say, follow=True)

@@ -70,14 +70,14 @@ def check_tree(stack: Stack, wanted: Shape, made: Sequence[Made]) -> None:
     before = stack.patches[-1].tree if stack.patches else stack.held.base_tree
     if wanted.same_tree and made and made[-1].tree != before:
         raise PatchConflict(f"{wanted.action}: every patch merges, but the series would make tree {made[-1].tree[:12]} instead of {before[:12]}",
-                            "two of the patches write at the same place; change one of them first: python build.py patch edit P")
+                            "two of the patches write at the same place; change one of them first: python3 build.py patch edit P")
 
 
 def stopped_words(stack: Stack, wanted: Shape, stopped: Stopped, *, dry_run: bool, say: Say) -> PatchConflict:
     """The error for a patch that does not go; parked where that helps."""
     name, upstream = stopped.draft.name, stack.upstream
     if stopped.empty:
-        return PatchConflict(f"{wanted.action}: {name}.patch would change nothing any more", f"drop it too: python build.py patch drop {name}")
+        return PatchConflict(f"{wanted.action}: {name}.patch would change nothing any more", f"drop it too: python3 build.py patch drop {name}")
     if dry_run:
         return PatchConflict(f"{wanted.action}: {stopped}", "without --dry-run it waits in a worktree, to be resolved there")
     path = stop.park_draft(stack, wanted.action, wanted.drafts, stopped, drops=wanted.drops, moved=moved_by(stack, wanted.drops))
@@ -101,7 +101,7 @@ def fresh(series: Series, name: str) -> str:
     if len(plain) > LONGEST:
         raise BadInput(f"a patch's name of {len(plain)} characters; at most {LONGEST}, for it becomes part of branches and files", "take a shorter one")
     if plain in series.files:
-        raise BadInput(f"{series.upstream} has a patch {plain} already", f"take another name, or change that one: python build.py patch edit {plain}")
+        raise BadInput(f"{series.upstream} has a patch {plain} already", f"take another name, or change that one: python3 build.py patch edit {plain}")
     return plain
 
 
@@ -122,7 +122,7 @@ def reorder(
         for place, name in enumerate(order):
             if late := [each for each in stack.series.depends_on(name) if each in order[place:]]:
                 raise BadInput(f"{name} declares that it depends on {late[0]}, which would come after it",
-                               f"move both: python build.py patch reorder {late[0]} {name} ...")
+                               f"move both: python3 build.py patch reorder {late[0]} {name} ...")
         return Shape(f"reorder {' '.join(moving)}", [stack.drafts[stack.place(name)] for name in order])
 
     return change(layout, upstream, shape, dry_run=dry_run, say=say)
@@ -134,7 +134,7 @@ def squash(layout: Layout, upstream: str, names: Sequence[str], *, words: bytes 
     def shape(stack: Stack) -> Shape:
         joined = resolved(stack, names)
         if len(joined) < 2:
-            raise BadInput("squash joins at least two patches", f"python build.py patch squash {joined[0]} ANOTHER")
+            raise BadInput("squash joins at least two patches", f"python3 build.py patch squash {joined[0]} ANOTHER")
         into, others = joined[0], joined[1:]
         inside = sorted(joined, key=stack.place)
         heads = {name: stack.series.patches[name] for name in joined}
@@ -152,7 +152,7 @@ def squash(layout: Layout, upstream: str, names: Sequence[str], *, words: bytes 
             needed = [patch_name(word) for value in draft.head.trailers("Depends-On") for word in value.replace(",", " ").split()]
             if late := {each.name for each in drafts[at:]} & set(needed):
                 raise BadInput(f"{draft.name} would come before {late.pop()}, on which it declares that it depends",
-                               f"name the earliest first: python build.py patch squash {' '.join(inside)}")
+                               f"name the earliest first: python3 build.py patch squash {' '.join(inside)}")
         return Shape(f"squash {' '.join(joined)}", drafts)
 
     return change(layout, upstream, shape, dry_run=dry_run, say=say)
@@ -167,8 +167,8 @@ def drop(layout: Layout, upstream: str, names: Sequence[str], *, dry_run: bool =
         for draft in drafts:
             if needed := [each for each in stack.series.depends_on(draft.name) if each in gone]:
                 raise BadInput(f"{draft.name} declares that it depends on {needed[0]}",
-                               f"drop both: python build.py patch drop {needed[0]} {draft.name}; or take the `Depends-On` out of it first: "
-                               f"python build.py patch edit {draft.name}")
+                               f"drop both: python3 build.py patch drop {needed[0]} {draft.name}; or take the `Depends-On` out of it first: "
+                               f"python3 build.py patch edit {draft.name}")
         return Shape(f"drop {' '.join(gone)}", drafts, drops=tuple(gone), same_tree=False)
 
     return change(layout, upstream, shape, dry_run=dry_run, say=say)
@@ -181,7 +181,7 @@ def rename(layout: Layout, upstream: str, old: str, new: str, *, dry_run: bool =
         name, other = stack.series.resolve(old), fresh(stack.series, new)
         if name in stack.series.picks:
             raise BadInput(f"{name} picks an upstream commit: its name stands in its line of {stack.series.directory / 'series'}",
-                           f"write `pick {stack.series.picks[name]} {other}` there, then: python build.py patch lock {upstream}")
+                           f"write `pick {stack.series.picks[name]} {other}` there, then: python3 build.py patch lock {upstream}")
         drafts = [replace(draft, name=other if draft.name == name else draft.name, message=message.renamed(draft.message, name, other))
                   for draft in stack.drafts]  # fmt: skip
         return Shape(f"rename {name} {other}", drafts)
@@ -220,12 +220,12 @@ def cut(stack: Stack, name: str, parts: Sequence[str]) -> dict[bytes, list[int]]
         numbers = [int(word) if word.isdigit() else 0 for word in listed.split(",")] if colon else []
         if colon and not set(numbers) <= set(range(1, len(files[key].hunks) + 1)):
             raise BadInput(f"{part}: {diff.shown(key)} has hunks 1 to {len(files[key].hunks)} in {name}.patch",
-                           f"`python build.py patch show {name}` shows them")
+                           f"`python3 build.py patch show {name}` shows them")
         if not colon or len(set(numbers)) == len(files[key].hunks):
             numbers = []
         taken[key] = sorted(set(numbers))
     if not any(path not in taken or taken[path] for path in files):
-        raise BadInput(f"that is all of {name}.patch: nothing would stay in it", f"python build.py patch rename {name} ANOTHER; or name fewer parts")
+        raise BadInput(f"that is all of {name}.patch: nothing would stay in it", f"python3 build.py patch rename {name} ANOTHER; or name fewer parts")
     return taken
 
 

@@ -137,14 +137,14 @@ def refuse_rebase(layout: Layout, upstream: str) -> None:
     """While a rebase waits, the series it began with must stay."""
     if (repin.folder(layout, upstream) / "progress.json").is_file():
         raise PatchConflict(f"{upstream}: a rebase waits in {layout.checkout(upstream, 'rebase')}",
-                            f"finish it first: python build.py rebase {upstream} --continue; or --abort")
+                            f"finish it first: python3 build.py rebase {upstream} --continue; or --abort")
 
 
 def refuse_edit(layout: Layout, upstream: str) -> None:
     """While a patch is being edited, the series it was taken from must stay."""
     if progress_file(layout, upstream).is_file():
         raise PatchConflict(f"{upstream}: a patch is being edited in {layout.checkout(upstream, EDIT)}",
-                            f"finish it first: python build.py patch edit --upstream {upstream} --continue; or --abort")
+                            f"finish it first: python3 build.py patch edit --upstream {upstream} --continue; or --abort")
 
 
 def progress_file(layout: Layout, upstream: str) -> Path:
@@ -161,7 +161,7 @@ def refuse_unexported(stack: Stack) -> None:
         raise WorkAtRisk(f"{path.name} has {what}; the series is changed from {stack.held.branch}",
                          f"{'finish or abort it, then ' if found.operation else ''}`git checkout {stack.held.branch}` in {path}")
     if found.unexported:
-        raise work.refuse(stack.checkout, "unexported commits", found.unexported, f"first: python build.py patch export {stack.upstream}")
+        raise work.refuse(stack.checkout, "unexported commits", found.unexported, f"first: python3 build.py patch export {stack.upstream}")
 
 
 def owner(layout: Layout, names: Sequence[str], upstream: str | None = None) -> str:
@@ -180,4 +180,4 @@ def owner(layout: Layout, names: Sequence[str], upstream: str | None = None) -> 
     if not odd:
         raise BadInput(f"{', '.join(names)} are patches of different upstreams", "name patches of one upstream at a time")
     near = difflib.get_close_matches(patch_name(odd[0]), every, 1)
-    raise BadInput(f"no series has a patch {odd[0]!r}", "".join(f"did you mean {each}? " for each in near) + "`python build.py status` lists them")
+    raise BadInput(f"no series has a patch {odd[0]!r}", "".join(f"did you mean {each}? " for each in near) + "`python3 build.py status` lists them")

@@ -50,7 +50,7 @@ def worktree(layout: Layout, upstream: str) -> Checkout:
 
 
 def way_on(upstream: str) -> str:
-    return (f"resolve the markers there, then `python build.py patch edit --upstream {upstream} --continue`; `--abort` leaves the series as it is")
+    return (f"resolve the markers there, then `python3 build.py patch edit --upstream {upstream} --continue`; `--abort` leaves the series as it is")
 
 
 def save(stack: Stack, progress: Progress) -> None:
@@ -74,7 +74,7 @@ def load(layout: Layout, upstream: str) -> Progress:
     """The notes of the edit that waits; BadInput where none does."""
     file = progress_file(layout, upstream)
     if not file.is_file():
-        raise BadInput(f"{upstream}: no edit waits", "python build.py patch edit PATCH begins one")
+        raise BadInput(f"{upstream}: no edit waits", "python3 build.py patch edit PATCH begins one")
     data = json.loads(file.read_bytes())
     drafts = tuple(Draft(each["name"], each["author"].encode("latin-1"), each["date"].encode("latin-1"), each["message"].encode("latin-1"),
                          tuple(each["commits"])) for each in data.pop("drafts"))  # fmt: skip
@@ -182,7 +182,7 @@ def check_same(stack: Stack, progress: Progress) -> None:
         return  # the patch and what is below it are as they were: what came above is carried
     if progress.digest != rebase.digest(stack.series):
         raise PatchConflict(f"{stack.upstream}: the series changed since `patch {progress.action}` began",
-                            f"`git checkout -- patches/` brings it back; or python build.py patch edit --upstream {stack.upstream} --abort, "
+                            f"`git checkout -- patches/` brings it back; or python3 build.py patch edit --upstream {stack.upstream} --abort, "
                             "which keeps your work under a backup ref")
 
 
@@ -191,5 +191,5 @@ def git_here(stack: Stack) -> Git:
     here = worktree(stack.layout, stack.upstream)
     checkouts.mend_links(stack.checkout, here.path)
     if not here.exists():
-        raise PatchConflict(f"{here.path} is gone, and an edit waited there", f"python build.py patch edit --upstream {stack.upstream} --abort")
+        raise PatchConflict(f"{here.path} is gone, and an edit waited there", f"python3 build.py patch edit --upstream {stack.upstream} --abort")
     return here.git

@@ -137,7 +137,7 @@ def refuse_parked(layout: Layout, upstream: str) -> None:
     """While a patch is parked nothing else is applied: the series is being changed."""
     if (layout.checkout(upstream) / ".git" / "tunefork" / PARKED).is_file():
         raise PatchConflict(f"{upstream}: a patch is parked in {layout.checkout(upstream, 'parked')}",
-                            f"resolve it there, then `python build.py apply {upstream} --continue`; or `--abort`")
+                            f"resolve it there, then `python3 build.py apply {upstream} --continue`; or `--abort`")
 
 
 def checked_lock(series: Series, pin: Pin, held: State) -> Lock:
@@ -148,7 +148,7 @@ def checked_lock(series: Series, pin: Pin, held: State) -> Lock:
                            f"move work/{series.upstream} away (export your commits first), then apply again")
     if lock is None:
         if series.files:
-            raise LockMismatch(f"{series.directory} has patches and no series.lock", f"python build.py patch lock {series.upstream}")
+            raise LockMismatch(f"{series.directory} has patches and no series.lock", f"python3 build.py patch lock {series.upstream}")
         return Lock(pin.commit, ())
     lock.check_files(series, pin.commit, [hashlib.sha256(data).hexdigest() for data in series.files.values()])
     return lock

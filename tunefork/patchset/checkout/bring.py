@@ -111,13 +111,13 @@ def refuse_unexported(checkout: Checkout, branch: str) -> None:
                          f"finish or abort it in {checkout.path}, or add --discard, which keeps a backup ref")
     if found.unexported:
         raise work.refuse(checkout, "unexported commits", found.unexported,
-                          f"python build.py patch export {name}; or add --discard, which keeps a backup ref")
+                          f"python3 build.py patch export {name}; or add --discard, which keeps a backup ref")
     if found.elsewhere.startswith("detached"):
         raise WorkAtRisk(f"{checkout.path.name} is {found.elsewhere}, a commit that no branch need hold",
                          f"`git branch my-work` in {checkout.path} keeps it, then `git checkout` a branch; or add --discard")
     if branch != checkout.head()[0] and (tip := unexported_tip(checkout.git, branch)):  # HEAD's own branch was looked at above
         raise work.refuse(checkout, f"unexported commits on {branch}", [tip[:12]],
-                          f"`git checkout {branch}` in {checkout.path}, then python build.py patch export {name}; or add --discard")
+                          f"`git checkout {branch}` in {checkout.path}, then python3 build.py patch export {name}; or add --discard")
 
 
 def unexported_tip(git: Git, branch: str) -> str | None:

@@ -74,7 +74,7 @@ class Checkout:
     def apply_command(self, variant: str) -> str:
         """What to type so that this checkout holds a variant of the series as it is now."""
         options = ("" if variant == "all" else f" --variant {variant}") + ("" if self.key == PRIMARY else " --beside")
-        return f"python build.py apply {self.upstream}{options}"
+        return f"python3 build.py apply {self.upstream}{options}"
 
     def branch(self, slug: str) -> str:
         """The branch that a variant is on here; git allows a branch in one worktree only."""

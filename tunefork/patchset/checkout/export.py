@@ -92,7 +92,7 @@ def meant(layout: Layout, upstream: str, spec: str | None) -> tuple[Checkout, St
         held = checkout.state()
         if held is not None and spec in (None, held.variant):
             return checkout, held
-    raise BadInput(f"no checkout of {upstream} holds {spec or 'a variant'}", f"python build.py apply {upstream} --variant {spec or 'all'}")
+    raise BadInput(f"no checkout of {upstream} holds {spec or 'a variant'}", f"python3 build.py apply {upstream} --variant {spec or 'all'}")
 
 
 def check_ready(checkout: Checkout, held: State, say: Say) -> None:
@@ -193,7 +193,7 @@ def weave(
         made = materialise(git, held.base, patches, merge_file(git))
     except Mismatch as mismatch:
         raise PatchConflict(f"after this change {mismatch.message}",
-                            "make the change on the whole series instead: python build.py apply --variant all") from None
+                            "make the change on the whole series instead: python3 build.py apply --variant all") from None
     files = canonical.files(git, held.base, made[-1].commit) if made else []
     return [(each.name, patch.data if patch.picked else data) for each, patch, (_, data) in zip(made, patches, files, strict=True)]
 

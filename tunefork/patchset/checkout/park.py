@@ -69,14 +69,14 @@ def lock_or_park(layout: Layout, upstream: str, *, say: Say = quiet) -> Exported
             sha = picked_commit(mismatch.patch.data)
             raise PatchConflict(f"pick {sha[:12]} does not go onto the pin: {mismatch}",
                                 f"make it a patch: `git cherry-pick -x {sha}` in work/{upstream}, resolve, and delete the pick's line; "
-                                f"then python build.py patch export {upstream}") from None  # fmt: skip
+                                f"then python3 build.py patch export {upstream}") from None  # fmt: skip
         with checkouts.locked(layout, upstream, say):
             base = applying.state_of_primary(layout, upstream).base
             onto = mismatch.made[-1].commit if mismatch.made else base
             parked = park(layout, upstream, mismatch.patch, onto)
         raise PatchConflict(
             f"{mismatch.message}; it waits in {parked.path}",
-            f"resolve the markers there, then `python build.py apply {upstream} --continue`; `--abort` drops the attempt",
+            f"resolve the markers there, then `python3 build.py apply {upstream} --continue`; `--abort` drops the attempt",
         ) from None
 
 
@@ -97,13 +97,13 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Applied:
     """Take the resolved worktree as the parked patch's new content, lock the series and apply it."""
     parked = find(layout, upstream)
     if parked is None:
-        raise BadInput(f"{upstream}: no patch is parked", f"python build.py apply {upstream}")
+        raise BadInput(f"{upstream}: no patch is parked", f"python3 build.py apply {upstream}")
     with checkouts.locked(layout, upstream, say):
         series = Series.load(upstream, layout.series_dir(upstream))
         patch = series.patches[series.resolve(parked.patch)]
         if not (parked.path / ".git").exists():
             raise PatchConflict(f"{upstream}: {parked.path} is gone, and {parked.patch} was parked there",
-                                f"python build.py apply {upstream} --abort, then python build.py patch lock {upstream}")
+                                f"python3 build.py apply {upstream} --abort, then python3 build.py patch lock {upstream}")
         data = resolved(parked, patch)
         write_atomically(series.directory / (patch.name + SUFFIX), data)
         say(f"{upstream}: {patch.name}.patch rewritten from the resolved tree")
@@ -127,7 +127,7 @@ def resolved(parked: Parked, patch: PatchFile) -> bytes:
     tree = git.text("write-tree")
     if tree == git.text("rev-parse", f"{parked.onto}^{{tree}}"):
         raise PatchConflict(f"{patch.name}: the resolved tree equals the one before the patch: nothing is left of it",
-                            f"--abort, then delete its line in the series file and run `python build.py patch lock {parked.upstream}`")
+                            f"--abort, then delete its line in the series file and run `python3 build.py patch lock {parked.upstream}`")
     return canonical.files(git, parked.onto, commit_as(git, tree, parked.onto, patch, patch.message))[0][1]
 
 
@@ -135,7 +135,7 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> None:
     """Remove the parked worktree and forget it. The patch files are as the user left them."""
     parked = find(layout, upstream)
     if parked is None:
-        raise BadInput(f"{upstream}: no patch is parked, nothing to abort", f"python build.py status {upstream}")
+        raise BadInput(f"{upstream}: no patch is parked, nothing to abort", f"python3 build.py status {upstream}")
     with checkouts.locked(layout, upstream, say):
         remove(layout, upstream)
     say(f"{upstream}: {parked.patch} is no longer parked; the patch files are as you left them")

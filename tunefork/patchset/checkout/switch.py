@@ -88,7 +88,7 @@ def check_paths(checkout: Checkout, staging: Git, paths: dict[bytes, tuple[Entry
     """
     modified = modified_of(staging, paths)
     ways_out = (
-        f"commit and export it (`git commit`, then `python build.py patch export {checkout.upstream}`), stash it (`git stash` in "
+        f"commit and export it (`git commit`, then `python3 build.py patch export {checkout.upstream}`), stash it (`git stash` in "
         f"{checkout.path}), or add --discard, which keeps a backup ref"
     )
     if at_risk := [path.decode("utf-8", "surrogateescape") for path in modified if path in paths]:

@@ -74,7 +74,7 @@ class Journal:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} is damaged: {error}", f"python build.py bisect {path.stem} --reset, then begin again") from None
+            raise BadInput(f"{path} is damaged: {error}", f"python3 build.py bisect {path.stem} --reset, then begin again") from None
 
     def save(self) -> None:
         text = json.dumps({"series": self.series, "asked": self.asked, "verdicts": [asdict(each) for each in self.verdicts]}, indent=1)

@@ -32,7 +32,7 @@ def variants(layout: Layout, upstream: str, left: str, right: str, *, say: Say =
     pin = applying.pin_of(layout, upstream)
     first = checkouts.primary(layout, upstream)
     if not first.exists():
-        raise BadInput(f"{upstream} is not checked out", f"python build.py apply {upstream}")
+        raise BadInput(f"{upstream} is not checked out", f"python3 build.py apply {upstream}")
     with checkouts.locked(layout, upstream, say):
         series = Series.load(upstream, layout.series_dir(upstream))
         base = applying.state_of_primary(layout, upstream)

@@ -158,7 +158,7 @@ def dependencies(layout: Layout, series: Series, say: Say) -> list[Finding]:
     upstream = series.upstream
     if series.files and not checkouts.primary(layout, upstream).exists():
         why = f"{upstream} is not checked out, so what depends on what was not tried"
-        return [Finding(upstream, name, "depends-on", "skipped", why, f"python build.py apply {upstream}") for name in series.names]
+        return [Finding(upstream, name, "depends-on", "skipped", why, f"python3 build.py apply {upstream}") for name in series.names]
     if series.files:
         git = checkouts.primary(layout, upstream).git
         series = picks.obtained(series, applying.pin_of(layout, upstream), git, say=say)
@@ -170,7 +170,7 @@ def tried(layout: Layout, series: Series, name: str) -> Iterator[tuple[str, str,
     """Apply one patch with what it declares, and again without each declared need."""
     git = checkouts.primary(layout, series.upstream).git
     base = applying.state_of_primary(layout, series.upstream)
-    relock = f"python build.py patch lock {series.upstream}"
+    relock = f"python3 build.py patch lock {series.upstream}"
     try:
         needs = series.depends_on(name)
         if late := [need for need in needs if series.names.index(need) > series.names.index(name)]:

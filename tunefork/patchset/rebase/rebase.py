@@ -111,16 +111,16 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Rebased:
     begin = time.monotonic()
     if repin.recover(layout, upstream, say):
         settle(layout, upstream, say)
-        raise BadInput(f"{upstream}: the rebase was done but for its last step, which is done now", f"python build.py status {upstream}")
+        raise BadInput(f"{upstream}: the rebase was done but for its last step, which is done now", f"python3 build.py status {upstream}")
     notes_file = progress(layout, upstream)
     if not notes_file.is_file():
-        raise BadInput(f"{upstream}: no rebase waits", f"python build.py rebase {upstream} --to <tag, version or folder>")
+        raise BadInput(f"{upstream}: no rebase waits", f"python3 build.py rebase {upstream} --to <tag, version or folder>")
     pin, series = inputs(layout, upstream, say)
     refuse_work(layout, upstream)
     saved = json.loads(notes_file.read_bytes())
     if saved["series"] != digest(series) or saved["old"] != pin.commit:
         raise BadInput(f"{upstream}: the series or the pin changed since the rebase began",
-                       f"python build.py rebase {upstream} --abort, then begin again")
+                       f"python3 build.py rebase {upstream} --abort, then begin again")
     with checkouts.locked(layout, upstream, say):
         git = Git(repin.folder(layout, upstream) / "repo.git")
         series = picks.obtained(series, pin, git, say=say)
@@ -143,7 +143,7 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> None:
         raise BadInput(f"{upstream}: the rebase was final already and has been completed",
                        "`git checkout -- pins.toml patches/` takes it back")
     if not repin.folder(layout, upstream).exists():
-        raise BadInput(f"{upstream}: no rebase waits, nothing to abort", f"python build.py status {upstream}")
+        raise BadInput(f"{upstream}: no rebase waits, nothing to abort", f"python3 build.py status {upstream}")
     with checkouts.locked(layout, upstream, say):
         forget(layout, upstream)
     say(f"{upstream}: the rebase is forgotten; pin, patches and checkout are as they were")
@@ -161,7 +161,7 @@ def inputs(layout: Layout, upstream: str, say: Say) -> tuple[Pin, Series]:
     elif lock is not None:
         lock.check_files(series, pin.commit, [hashlib.sha256(data).hexdigest() for data in series.files.values()])
     elif series.files:
-        raise LockMismatch(f"{series.directory} has patches and no series.lock", f"python build.py patch lock {upstream}")
+        raise LockMismatch(f"{series.directory} has patches and no series.lock", f"python3 build.py patch lock {upstream}")
     return pin, series
 
 
@@ -180,10 +180,10 @@ def refuse_unfinished(layout: Layout, upstream: str) -> None:
     applying.refuse_parked(layout, upstream)
     if progress(layout, upstream).is_file():
         raise PatchConflict(f"{upstream}: a rebase waits in {layout.checkout(upstream, SLUG)}",
-                            f"resolve it there, then `python build.py rebase {upstream} --continue`; or `--abort`")
+                            f"resolve it there, then `python3 build.py rebase {upstream} --continue`; or `--abort`")
     if (repin.edits(layout, upstream) / "progress.json").is_file():
         raise PatchConflict(f"{upstream}: a patch is being edited in {layout.checkout(upstream, 'edit')}",
-                            f"finish it first: python build.py patch edit --upstream {upstream} --continue; or --abort")
+                            f"finish it first: python3 build.py patch edit --upstream {upstream} --continue; or --abort")
 
 
 def refuse_work(layout: Layout, upstream: str) -> None:
@@ -193,12 +193,12 @@ def refuse_work(layout: Layout, upstream: str) -> None:
         found = work.find(checkout)
         if found.modified or found.unexported or found.operation or found.elsewhere:
             raise WorkAtRisk(f"{checkout.path.name} holds work that is in no patch file ({found.summary()})",
-                             f"python build.py patch export {upstream}, or commit or stash it in {checkout.path}, then rebase")
+                             f"python3 build.py patch export {upstream}, or commit or stash it in {checkout.path}, then rebase")
         listed = checkout.git.text("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/tunefork/", "refs/heads/beside/")
         for branch in listed.splitlines():
             if unexported_tip(checkout.git, branch):
                 raise WorkAtRisk(f"{upstream}: branch {branch} holds commits that are in no patch file",
-                                 f"`git checkout {branch}` in {checkout.path}, then python build.py patch export {upstream}")
+                                 f"`git checkout {branch}` in {checkout.path}, then python3 build.py patch export {upstream}")
 
 
 def prepare(git: Git, layout: Layout, pin: Pin, series: Series, to: str, say: Say) -> Attempt:
@@ -224,7 +224,7 @@ def onward(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attemp
                      "tip": attempt.tip, "rows": [asdict(each) for each in attempt.rows]}  # fmt: skip
             write_atomically(progress(layout, upstream), json.dumps(saved).encode())
             raise PatchConflict(f"{row.name}.patch conflicts on {attempt.base.label}: {row.why}; it waits in {path}",
-                                f"resolve the markers, then `python build.py rebase {upstream} --continue`; or `--abort`")
+                                f"resolve the markers, then `python3 build.py rebase {upstream} --continue`; or `--abort`")
 
 
 def finish(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attempt, begin: float, say: Say) -> Rebased:

@@ -48,7 +48,7 @@ def take_resolved(layout: Layout, attempt: Attempt) -> None:
     path = layout.checkout(upstream, SLUG)
     if not (path / ".git").exists():
         raise PatchConflict(f"{upstream}: {path} is gone, and {row.name} was parked there",
-                            f"python build.py rebase {upstream} --abort, then begin again")
+                            f"python3 build.py rebase {upstream} --abort, then begin again")
     git = Git(path)
     tree = resolved_tree(path)
     if tree == git.text("rev-parse", f"{attempt.tip}^{{tree}}"):

@@ -19,7 +19,7 @@ HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 INDEX = re.compile(rb"^index ([0-9a-f]+)\.\.([0-9a-f]+)(?: ([0-7]{6}))?$")
 ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
 NO_BLOB = "0" * 40
-AGAIN = "export the patch again from its commit (`python build.py patch export`)"
+AGAIN = "export the patch again from its commit (`python3 build.py patch export`)"
 
 
 class HunkMismatch(Exception):

@@ -20,7 +20,7 @@ from tunefork.patchset.series.diff import quote, shown, unquote
 from tunefork.patchset.series.series import Series
 
 FILE = "series.lock"
-TITLE = "# series.lock 1 - written by `python build.py patch export` and `patch lock`; read, never edited"
+TITLE = "# series.lock 1 - written by `python3 build.py patch export` and `patch lock`; read, never edited"
 PATCH = re.compile(r"^patch (\S+) sha256 ([0-9a-f]{64})$")
 PATH = re.compile(r"^:([0-7]{6}) ([0-7]{6}) ([0-9a-f]{40}) ([0-9a-f]{40}) (.+)$")
 
@@ -123,9 +123,9 @@ class Lock:
 
 def accept(upstream: str) -> str:
     """The remedy for files that differ from the lock."""
-    return (f"`git checkout -- patches/` takes the change back; if it is meant, `python build.py patch lock {upstream}` "
+    return (f"`git checkout -- patches/` takes the change back; if it is meant, `python3 build.py patch lock {upstream}` "
             "checks it on the pin and records it")
 
 
 def restore(directory: Path) -> str:
-    return f"`git checkout -- {directory / FILE}` brings it back; `python build.py patch lock` makes it anew"
+    return f"`git checkout -- {directory / FILE}` brings it back; `python3 build.py patch lock` makes it anew"

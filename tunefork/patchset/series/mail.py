@@ -89,7 +89,7 @@ def read_headers(name: str, head: bytes) -> dict[bytes, bytes]:
         raise BadInput(f"{name}.patch is not in mail format: no {', '.join(missing)} header", export_remedy(name))
     if (coding := headers.get(b"content-transfer-encoding", b"8bit").lower()) not in (b"7bit", b"8bit", b"binary"):
         raise BadInput(f"{name}.patch is mail in {coding.decode('ascii', 'replace')} encoding, not plain bytes",
-                       "`git am` it in the checkout, then `python build.py patch export`")
+                       "`git am` it in the checkout, then `python3 build.py patch export`")
     return headers
 
 
@@ -138,4 +138,4 @@ def commit_date(moment: _Moment) -> bytes:
 
 
 def export_remedy(name: str) -> str:
-    return f"make {name}.patch with `git commit` in the checkout and `python build.py patch export`"
+    return f"make {name}.patch with `git commit` in the checkout and `python3 build.py patch export`"

@@ -55,7 +55,7 @@ def fetch(git: Git, pin: Pin, name: str, sha: str, say: Say) -> None:
                     "--progress", pin.url, f"+{sha}:{ref(sha)}", timeout=FETCH_SECONDS, progress=True)  # fmt: skip
     if done.code:
         raise SourceError(f"{pin.name}: {name} picks commit {sha[:12]}, which cannot be fetched from {pin.url} ({reason(done, FETCH_SECONDS)})",
-                          f"check the hash and the network; without it: python build.py apply {pin.name} --variant without:{name}")  # fmt: skip
+                          f"check the hash and the network; without it: python3 build.py apply {pin.name} --variant without:{name}")  # fmt: skip
 
 
 def ref(sha: str) -> str:

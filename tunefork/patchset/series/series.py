@@ -76,7 +76,7 @@ class Series:
         if name not in self.files:
             known = ", ".join(self.files) or "none"
             raise BadInput(f"{self.upstream} has no patch {entry!r}; its series: {known}",
-                           "use one of these names (`python build.py status` lists them)")
+                           "use one of these names (`python3 build.py status` lists them)")
         return name
 
     def depends_on(self, name: str) -> list[str]:

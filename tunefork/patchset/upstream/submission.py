@@ -80,10 +80,10 @@ def submit(layout: Layout, name: str, onto: str, *, verify: bool = True, say: Sa
     """
     upstream = owner(layout, name)
     if patch_name(name) in Series.load(upstream, layout.series_dir(upstream)).picks:
-        raise BadInput(f"{name} picks a commit of {upstream}'s own: there is nothing to hand on", "name a patch of ours: python build.py upstream status")
+        raise BadInput(f"{name} picks a commit of {upstream}'s own: there is nothing to hand on", "name a patch of ours: python3 build.py upstream status")
     if notes(layout, upstream, patch_name(name)).is_file():
         raise PatchConflict(f"{name} waits to be resolved in {place_of(layout, upstream, patch_name(name))}",
-                            f"python build.py upstream {name} --continue; or --abort")  # fmt: skip
+                            f"python3 build.py upstream {name} --continue; or --abort")  # fmt: skip
     return onward(layout, upstream, patch_name(name), onto, None, verify=verify, say=say)
 
 
@@ -92,11 +92,11 @@ def go_on(layout: Layout, name: str, *, verify: bool = True, say: Say = quiet) -
     upstream = owner(layout, name)
     file = notes(layout, upstream, patch_name(name))
     if not file.is_file():
-        raise BadInput(f"no conflict of {name} waits", f"python build.py upstream {name} --onto main")
+        raise BadInput(f"no conflict of {name} waits", f"python3 build.py upstream {name} --onto main")
     saved = json.loads(file.read_bytes())
     if saved["series"] != rebase.digest(upto(Series.load(upstream, layout.series_dir(upstream)), patch_name(name))):
         raise BadInput(f"the series of {upstream} changed since {name} came to wait",
-                       f"python build.py upstream {name} --abort, which keeps what you resolved under a backup ref; then begin again")
+                       f"python3 build.py upstream {name} --abort, which keeps what you resolved under a backup ref; then begin again")
     return onward(layout, upstream, patch_name(name), saved["onto"], saved, verify=verify, say=say)
 
 
@@ -105,7 +105,7 @@ def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
     upstream = owner(layout, name)
     file = notes(layout, upstream, patch_name(name))
     if not file.is_file():
-        raise BadInput(f"no conflict of {name} waits, nothing to abort", "python build.py upstream status")
+        raise BadInput(f"no conflict of {name} waits, nothing to abort", "python3 build.py upstream status")
     git, here = checkouts.primary(layout, upstream).git, worktree(layout, upstream, patch_name(name))
     saved, ref = json.loads(file.read_bytes()), ""
     with checkouts.locked(layout, upstream, say):
@@ -124,7 +124,7 @@ def onward(layout: Layout, upstream: str, name: str, onto: str, saved: dict[str,
     """Take the patches that are left onto the base, then check the branch. saved: what was noted of a conflict that is resolved now."""
     pin, series = rebase.inputs(layout, upstream, say)
     if not checkouts.primary(layout, upstream).exists():
-        raise BadInput(f"{upstream} is not checked out", f"python build.py apply {upstream}")
+        raise BadInput(f"{upstream} is not checked out", f"python3 build.py apply {upstream}")
     wanted = variant.choose(f"only:{name}", series).names
     (layout.cache / "rebase").mkdir(parents=True, exist_ok=True)
     with checkouts.locked(layout, upstream, say), tempfile.TemporaryDirectory(prefix=f"{upstream}-", dir=layout.cache / "rebase") as directory:
@@ -159,7 +159,7 @@ def leave(layout: Layout, name: str, attempt: Attempt, onto: str) -> NoReturn:
              "tip": tip, "left": stop.snapshot(worktree(layout, upstream, name))}  # fmt: skip
     write_atomically(notes(layout, upstream, name), json.dumps(saved).encode())
     raise PatchConflict(f"{row.name} does not go onto {attempt.base.label}: {row.why}; it waits in {path}",
-                        f"resolve the markers there, then python build.py upstream {name} --continue; --abort forgets it")  # fmt: skip
+                        f"resolve the markers there, then python3 build.py upstream {name} --continue; --abort forgets it")  # fmt: skip
 
 
 def revived(git: Git, layout: Layout, pin: Pin, series: Series, saved: dict[str, Any], say: Say) -> Attempt:
@@ -173,7 +173,7 @@ def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any])
     """Take up where ``leave`` left: the rows, and the worktree's tree as the patch that conflicted."""
     path = place_of(layout, attempt.series.upstream, name)
     if not (path / ".git").exists():
-        raise PatchConflict(f"{path} is gone, and the conflict waited there", f"python build.py upstream {name} --abort, then begin again")
+        raise PatchConflict(f"{path} is gone, and the conflict waited there", f"python3 build.py upstream {name} --abort, then begin again")
     git = Git(path)
     stop.refuse_untracked(worktree(layout, attempt.series.upstream, name), saved["left"])
     tree = resolved_tree(path)
