@@ -1,7 +1,7 @@
 """Our MoE kernel as a patch that adds it to AITER, made from kernels/: ``.venv/bin/python3 -m tools.vendor [--check]``.
 
 Writes patches/aiter/tunefork-moe.patch: kernels/arch.py and the modules of kernels/moe_a16w4 and kernels/mxfp4 as they are, except that
-their imports name the package's place in AITER, and a line that says where to edit. Then `python build.py patch lock aiter` records it. ``--check`` writes
+their imports name the package's place in AITER, and a line that says where to edit. Then `python3 build.py patch lock aiter` records it. ``--check`` writes
 nothing and ends with 1 where the patch holds something else; tests/patches/test_tunefork_moe.py does the same.
 """
 

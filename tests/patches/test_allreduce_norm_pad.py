@@ -14,7 +14,7 @@ import pytest
 
 for needed in ("torch", "vllm"):  # the programs beside this file import them; here that would cost every run five seconds
     if importlib.util.find_spec(needed) is None:
-        pytest.skip(f"NOT TESTED: needs {needed} and vLLM's dependencies (`python build.py develop`)", allow_module_level=True)
+        pytest.skip(f"NOT TESTED: needs {needed} and vLLM's dependencies (`python3 build.py develop`)", allow_module_level=True)
 
 pytestmark = [pytest.mark.slow]
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 if importlib.util.find_spec("vllm") is None:  # importing it here would cost every run that collects this file five seconds
-    pytest.skip("NOT TESTED: vLLM is not installed (`python build.py develop`)", allow_module_level=True)
+    pytest.skip("NOT TESTED: vLLM is not installed (`python3 build.py develop`)", allow_module_level=True)
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -28,10 +28,10 @@ def test(no_develop: bool, quick: bool, long_: bool, pytest_args: tuple[str, ...
     """Run the tests: first `apply` and `develop --target cpu` (a no-op when done), then pytest with what you add.
 
     \b
-    python build.py test                             everything that this machine can run
-    python build.py test --quick                     while you work: every room, no server
-    python build.py test --long                      everything, and the full number of examples of each property
-    python build.py test tests/patchset -k lock
+    python3 build.py test                             everything that this machine can run
+    python3 build.py test --quick                     while you work: every room, no server
+    python3 build.py test --long                      everything, and the full number of examples of each property
+    python3 build.py test tests/patchset -k lock
 
     The tests run in one process per core, eight at most; `-n 0` runs them in one. Those of the installed vLLM or the GPU stay together
     in one of them.
