@@ -32,8 +32,14 @@ def test_another_plan_under_the_same_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text("{")
-    with pytest.raises(BadInput, match="not an experiment"):
+    begin(tmp_path, PLAN)
+    plan = json.loads((tmp_path / FILE).read_bytes())
+    for text in ("{", json.dumps({**plan, "pairs": "4"}), json.dumps({**plan, "more": 1}), json.dumps({**plan, "comparisons": [{"name": ""}]})):
+        (tmp_path / FILE).write_text(text)
+        with pytest.raises(BadInput, match="not an experiment"):
+            read(tmp_path / FILE)
+    (tmp_path / FILE).unlink()
+    with pytest.raises(BadInput, match="not an experiment: No such file"):
         read(tmp_path / FILE)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.checked import CHECKED, from_json
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
@@ -21,6 +22,8 @@ FILE = "experiment.json"
 class Comparison:
     """Two arms. name: "" for the only one, else such as "alone:<patch>"."""
 
+    __pydantic_config__ = CHECKED
+
     name: str
     a: str
     b: str
@@ -29,6 +32,8 @@ class Comparison:
 @dataclass(frozen=True)
 class Experiment:
     """What was planned. fixed: everything else that must not change between the trials (load, client, server arguments)."""
+
+    __pydantic_config__ = CHECKED
 
     name: str
     profile: str
@@ -76,11 +81,12 @@ def begin(where: Path, wanted: Experiment) -> Experiment:
 
 def read(path: Path) -> Experiment:
     """A plan from its file."""
+    remedy = f"move {path.parent} away"
     try:
-        data = json.loads(path.read_bytes())
-        return Experiment(**{**data, "comparisons": tuple(Comparison(**one) for one in data["comparisons"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BadInput(f"{path}: not an experiment ({type(error).__name__}: {error})", f"move {path.parent} away") from None
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: not an experiment: {error.strerror}", remedy) from None
+    return from_json(Experiment, data, f"{path}: not an experiment", remedy)
 
 
 def write(path: Path, plan: Experiment) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from tunefork.base.checked import CHECKED, from_json
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
@@ -45,6 +46,8 @@ NOTES: dict[str, str] = {
 @dataclass(frozen=True)
 class KernelPlan:
     """What is compared. a, b: arms (a configuration file's contents stand in place of its path).  tokens: M of each problem."""
+
+    __pydantic_config__ = CHECKED
 
     name: str
     op: str
@@ -89,11 +92,7 @@ def begin(where: Path, wanted: KernelPlan) -> KernelPlan:
     """Write the plan, or take up the same one."""
     path = where / FILE
     if path.is_file():
-        try:
-            data = json.loads(path.read_bytes())
-            planned = KernelPlan(**{**data, "tokens": tuple(data["tokens"])})
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} is damaged: {type(error).__name__}: {error}", "another --name, or remove the experiment's folder") from None
+        planned = from_json(KernelPlan, path.read_bytes(), f"{path} is damaged", "another --name, or remove the experiment's folder")
         differing = [name for name, value in asdict(planned).items() if name != "seed" and value != asdict(wanted)[name]]
         if differing:
             raise BadInput(f"experiment {planned.name} was planned otherwise: {', '.join(differing)} differ from {path}", "another --name")

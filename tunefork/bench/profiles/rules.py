@@ -11,12 +11,12 @@ import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from tunefork.base.checked import from_json
 from tunefork.base.errors import BadInput
 from tunefork.bench.profiles.profile import PROFILES, Profile
 from tunefork.bench.records.schema import Model
-from tunefork.bench.records.store import first_fault
 
 GATES = Path(__file__).with_name("gates")
 ResultKeys = Literal["seed", "stage2", "chat"]
@@ -130,8 +130,7 @@ def read(path: Path) -> Rules:
     """One rules file."""
     try:
         # Through JSON, whose arrays may become tuples; TOML's own lists may not, under strict checking.
-        return Rules.model_validate_json(json.dumps(tomllib.loads(path.read_text(encoding="utf-8"))))
-    except ValidationError as error:
-        raise BadInput(f"{path}: {first_fault(error)}", f"see {GATES / 'seed.toml'}") from None
+        text = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None
+    return from_json(Rules, text, str(path), f"see {GATES / 'seed.toml'}")

@@ -8,7 +8,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, Field, model_validator
+
+from tunefork.base.checked import CHECKED
 
 Status = Literal["passed", "failed", "interrupted"]
 
@@ -16,7 +18,7 @@ Status = Literal["passed", "failed", "interrupted"]
 class Model(BaseModel):
     """The manners of every part."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+    model_config = CHECKED
 
 
 class Scenario(Model):

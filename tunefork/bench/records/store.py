@@ -21,8 +21,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
-from pydantic import ValidationError
 
+from tunefork.base.checked import from_json
 from tunefork.base.files import sync_folder, write_synced
 from tunefork.base.layout import Layout
 from tunefork.bench.errors import RecordError
@@ -91,10 +91,7 @@ class Store:
         """A record, checked against its manifest and the schema; raw files are checked when they are used (``raw``)."""
         remedy = self._remedy(record_id)
         data = self.raw(record_id, RECORD)
-        try:
-            record = Record.model_validate_json(data)
-        except ValidationError as error:
-            raise RecordError(f"record {record_id} is damaged: {first_fault(error)}", remedy) from error
+        record = from_json(Record, data, f"record {record_id} is damaged", remedy, RecordError)
         if record.id != record_id:
             raise RecordError(f"record {record_id} is damaged: it says it is {record.id}", remedy)
         return record
@@ -145,10 +142,3 @@ class Store:
                 yield self.read(record_id)
             except RecordError as error:
                 yield error
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first thing that a schema found, in one line."""
-    fault = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "the whole"
-    return f"{where}: {fault['msg']}"

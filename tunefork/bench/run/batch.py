@@ -16,12 +16,10 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
+from tunefork.base.checked import from_json
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
 from tunefork.bench.records.schema import Model
-from tunefork.bench.records.store import first_fault
 from tunefork.bench.run.settings import Settings
 
 STATE = "batch.json"
@@ -81,11 +79,10 @@ class Batch:
         """A batch that is there; a CONC that was running when its tool died is called interrupted."""
         path = folder / STATE
         try:
-            state = State.model_validate_json(path.read_bytes())
+            data = path.read_bytes()
         except OSError as error:
             raise BadInput(f"{folder} is no batch: {error.strerror}", f"a directory with a {STATE}") from None
-        except ValidationError as error:
-            raise BadInput(f"{path} is damaged: {first_fault(error)}", "start a new batch; its records are still in the store") from None
+        state = from_json(State, data, f"{path} is damaged", "start a new batch; its records are still in the store")
         entries = tuple(entry.model_copy(update={"status": "interrupted", "problem": "the tool ended while it ran"})
                         if entry.status == "running" else entry for entry in state.entries)
         return cls(folder, state.model_copy(update={"entries": entries}))

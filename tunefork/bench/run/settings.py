@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from tunefork.base.checked import first_fault
 from tunefork.base.errors import BadInput
 from tunefork.bench.profiles import profile as profiles
 from tunefork.bench.profiles.profile import PARALLEL, Profile, Scenario
 from tunefork.bench.records.schema import Model
-from tunefork.bench.records.store import first_fault
 
 Mode = Literal["acc", "perf", "submit"]
 # The guide's variables for one configuration, and what each sets here.

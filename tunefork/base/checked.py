@@ -1,0 +1,35 @@
+"""Data from a file, checked against its type as it is read; what is wrong is said in one line.
+
+Only pins.toml is read without pydantic (patchset/sources/pins.py): a no-op apply imports no more than it must.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from tunefork.base.errors import BadInput, TuneforkError
+
+Kind = TypeVar("Kind")
+
+CHECKED = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+"""Unknown keys, missing keys, NaN, infinities and values of another type are refused."""
+
+
+def from_json(kind: type[Kind], data: bytes | str, what: str, remedy: str, error: type[TuneforkError] = BadInput) -> Kind:
+    """The value that a JSON text holds. what: begins the message of ``error`` where it holds none.
+
+    A dataclass says ``__pydantic_config__ = CHECKED``, a model ``model_config = CHECKED``.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(data)
+    except ValidationError as found:
+        raise error(f"{what}: {first_fault(found)}", remedy) from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that a schema found, in one line."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "the whole"
+    return f"{where}: {fault['msg']}"
