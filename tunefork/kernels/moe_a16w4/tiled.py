@@ -89,6 +89,19 @@ def _tail_tile_operand(
 
 
 @triton.jit
+def _settled(acc, LAYOUT: tl.constexpr, ASM: tl.constexpr):
+    """The same sums, behind a point where every product is complete (nvidia).
+
+    Left alone, Triton carries up to seven wgmma over the end of an iteration and forgets the registers that they still read as the left operand:
+    ptxas gives them to the next iteration's decoding, and a warp group that has to wait for the matrix unit then multiplies by half-made weights.
+    """
+    if ASM and LAYOUT == "nvidia":
+        return tl.inline_asm_elementwise("", "=r,0", [acc], dtype=tl.float32, is_pure=True, pack=1)
+    else:
+        return acc
+
+
+@triton.jit
 def contract_tiled(
     w_ptr,
     s_ptr,
@@ -141,7 +154,7 @@ def contract_tiled(
         words = tl.load(w_ptr + w_off + step * 256, mask=w_ok, other=0, cache_modifier=CACHE)
         scales = tl.load(s32_ptr + s_off + step * 16, mask=s_ok, other=0)
         x = tl.load(x_ptr + x_off + step * 128, mask=x_ok, other=0.0)
-        acc = dot(_tile_operand(words, scales, G, R, LAYOUT, ASM, WIDE), tl.trans(x), acc, ASM)
+        acc = _settled(dot(_tile_operand(words, scales, G, R, LAYOUT, ASM, WIDE), tl.trans(x), acc, ASM), LAYOUT, ASM)
     if TAIL > 0:
         t_x = tl.load(t_at, mask=x_ok & (column < HELD), other=0.0)
         acc = dot(_tail_tile_operand(t_words, t_scales, GROUPS, G, R, LAYOUT, ASM, WIDE), tl.trans(t_x), acc, ASM)
