@@ -243,9 +243,13 @@ def contract(
             PER_PART, UNROLL, AHEAD, G, R, BM, LAYOUT, ASM, WIDE, CACHE,
         )  # fmt: skip
     elif CHUNKS > 0 and CHUNKS % PARTS == 0 and LAYOUT == "nvidia":
-        w_at = w_ptr + tl.where(w_ok, w_strip * STRIP_WORDS + w_part * (PER_PART * 256) + w_lane, 0) + vec
-        s_at = s32_ptr + tl.where(s_ok, s_strip * (STRIP_SCALES // 4) + s_part * (PER_PART * 16), 0) + s_lane
-        x_at = x_ptr + tl.where(x_ok, x_row + x_part * (PER_PART * 128), 0) + x_lane + vec8
+        # Triton >= 3.8 no longer sees contiguity behind tl.where: without the hints a 16-byte load becomes four.
+        w_off = tl.where(w_ok, w_strip * STRIP_WORDS + w_part * (PER_PART * 256) + w_lane, 0) + vec
+        s_off = tl.where(s_ok, s_strip * (STRIP_SCALES // 4) + s_part * (PER_PART * 16), 0) + s_lane
+        x_off = tl.where(x_ok, x_row + x_part * (PER_PART * 128), 0) + x_lane + vec8
+        w_at = w_ptr + tl.multiple_of(tl.max_contiguous(w_off, [1, 4]), [1, 4])
+        s_at = s32_ptr + tl.multiple_of(tl.max_contiguous(s_off, [1, 2]), [1, 2])
+        x_at = x_ptr + tl.multiple_of(tl.max_contiguous(x_off, [1, 8]), [1, 8])
         acc = _stream(w_at, s_at, x_at, acc, PER_PART, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, WAIT)
     elif CHUNKS > 0:
         w_off = w_strip * STRIP_WORDS + w_part * (PER_PART * 256) + w_lane + vec
