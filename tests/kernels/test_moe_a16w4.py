@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tunefork.base.errors import BadInput
-from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, MoeShape, illegal, pick, table
+from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, MoeShape, ends, illegal, is_tuned, pick, table
 from tunefork.kernels.moe_a16w4.launch import fused_moe
 from tunefork.kernels.moe_a16w4.plan import Case, buffers, plan
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference, route, swiglu_oai
@@ -137,6 +137,59 @@ def test_the_table_covers_every_size_legally_and_small_m_takes_three_launches(ar
             launches = len(plan(Case(arch, shape, tokens, 128, has_map=mapped), config))
             assert launches <= (3 if tokens <= 64 and not mapped else 6 if arch == "sm90" else 5)
             assert all(count > 0 for count, _ in buffers(Case(arch, shape, tokens, 128), config).values())
+
+
+TUNED_AT = {"sm90": (192, 700, 1152, 2048, 4096, 16384), "gfx950": (64, 256, 1024, 16384)}
+
+
+@pytest.mark.parametrize("arch", ["sm90", "gfx950"])
+@pytest.mark.parametrize(("experts", "topk"), [(32, 4), (128, 8), (256, 8), (8, 2), (16, 1), (64, 6)])
+def test_other_layers_take_the_row_of_as_many_pairs_per_expert(arch: str, experts: int, topk: int) -> None:
+    """And not the row of as many tokens: at E = 32, M = 128 that one took 1.4 times the time."""
+    tuned, other = MoeShape(2880, 2880, 128), MoeShape(2880, 2880, experts, topk)
+    assert is_tuned(arch, tuned) and not is_tuned(arch, other)
+    for tokens in TUNED_AT[arch]:
+        same = tokens * 4 * experts // (128 * topk)
+        if same * topk > 64 and same > 64:
+            assert pick(arch, other, same) == pick(arch, tuned, tokens), (tokens, same)
+
+
+@pytest.mark.parametrize(("experts", "topk", "tokens"), [(32, 4, 1), (32, 4, 8), (8, 2, 2), (8, 2, 8), (256, 8, 2), (16, 1, 8)])
+def test_few_pairs_take_the_row_of_as_many_pairs(experts: int, topk: int, tokens: int) -> None:
+    """At E = 32, M = 4 (TP8) the row of as many pairs per expert took 1.43 times the time."""
+    shape = MoeShape(2880, 360, experts, topk)
+    chosen = pick("sm90", shape, tokens)
+    rows = [row.config for row in table("sm90") if row.intermediate == 360 and row.tokens >= tokens * topk / 4]
+    assert chosen == next(row for row in rows if illegal(row, shape, tokens, "sm90") is None)
+
+
+@pytest.mark.parametrize("arch", ["sm90", "gfx950"])
+@pytest.mark.parametrize("shape", [MoeShape(4096, 1536, 128, 8), MoeShape(2880, 2880, 32), MoeShape(4096, 14336, 8, 2), MoeShape(2048, 768, 16, 1),
+                                   MoeShape(7168, 2048, 256, 8), MoeShape(2048, 1408, 64, 6), MoeShape(256, 64, 2, 2)], ids=str)  # fmt: skip
+def test_any_layer_gets_a_legal_configuration_and_buckets_in_order(arch: str, shape: MoeShape) -> None:
+    limits = [limit for limit, _ in ends(arch, shape)]
+    assert limits == sorted(limits)
+    for tokens in (1, 2, 3, 5, 8, 9, 16, 17, 64, 65, 100, 300, 1000, 4096, 16384):
+        for mapped in (False, True):
+            assert illegal(pick(arch, shape, tokens, mapped), shape, tokens, arch, mapped) is None
+
+
+def test_expert_parallel_ranks_count_the_experts_of_the_router() -> None:
+    """64 of 128 experts are local: a token's pairs are spread over 128."""
+    local, whole = MoeShape(2880, 2880, 64), MoeShape(2880, 2880, 128)
+    assert is_tuned("sm90", local, 128)
+    assert pick("sm90", local, 700, True, 128) == pick("sm90", whole, 700, True)
+    assert pick("sm90", local, 700) != pick("sm90", local, 700, False, 128)
+
+
+@pytest.mark.parametrize("experts", [1, 4, 8, 16, 32, 128])
+@pytest.mark.parametrize("tokens", [1, 2, 7, 64])
+def test_one_program_sorts_at_least_128_cells(experts: int, tokens: int) -> None:
+    """Triton 3.6 fails on fewer ("PassManager::run failed"): E = 8, M = 4 could not run at all."""
+    config = LayerConfig("sorted", GemmConfig(2, 1, 1, 16), GemmConfig(2, 1, 1, 16))
+    route = plan(Case("sm90", MoeShape(2880, 360, experts, 1), tokens, experts), config)[0]
+    assert route.constants["BT"] * route.constants["E_PAD"] >= 128
+    assert route.constants["BT"] >= tokens and route.grid == (1,)
 
 
 def test_gfx950_fills_the_chip_at_one_token() -> None:

@@ -1,12 +1,15 @@
 """Configurations of the MXFP4 MoE layer: what can be chosen, what is legal, and a pure pick by (architecture, shape, tokens).
 
-The tables are configs/<arch>.json. A row says where it comes from: measured (chip, date) or modelled.
+The tables are configs/<arch>.json. A row says where it comes from: measured (chip, date) or modelled. All rows are of GPT-OSS-120B's layer (`TUNED`);
+`pick` takes them as they are for that layer and by a rule for every other one.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from tunefork.kernels.arch import ARCHES, SM90
 
 TABLES = Path(__file__).with_name("configs")
 SINGLE_PROGRAM_TOKENS = 64
+FEW_TOKENS = 8
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class MoeShape:
     intermediate: int
     experts: int
     topk: int = 4
+
+
+TUNED = MoeShape(hidden=2880, intermediate=2880, experts=128, topk=4)  # at any of the tables' intermediate sizes
 
 
 @dataclass(frozen=True)
@@ -153,14 +160,56 @@ def write_table(arch: str, rows: list[Row], path: Path | None = None) -> None:
     (path or TABLES / f"{arch}.json").write_text(json.dumps(data, indent=1) + "\n")
 
 
+def is_tuned(arch: str, shape: MoeShape, routed: int = 0) -> bool:
+    """Whether the table's rows are of this very layer. routed: experts that the router chooses from, if not all are local."""
+    experts = routed or shape.experts
+    return shape.intermediate in sizes(arch) and (shape.hidden, experts, shape.topk) == (TUNED.hidden, TUNED.experts, TUNED.topk)
+
+
+@lru_cache(maxsize=8)
+def sizes(arch: str) -> tuple[int, ...]:
+    """Intermediate sizes of a table."""
+    return tuple(sorted({row.intermediate for row in table(arch)}))
+
+
+def _nearest(arch: str, shape: MoeShape) -> int:
+    """The table's size whose experts have, by ratio, the most nearly equal weights."""
+    def apart(size: int) -> float:
+        return abs(math.log(shape.hidden * shape.intermediate / (TUNED.hidden * size)))
+
+    return min(sizes(arch), key=lambda size: (apart(size), size))
+
+
+@lru_cache(maxsize=256)
+def ends(arch: str, shape: MoeShape, routed: int = 0) -> tuple[tuple[int, LayerConfig], ...]:
+    """(tokens, configuration), ascending: each is for up to that many tokens of this layer, from where the one before it ends."""
+    if is_tuned(arch, shape, routed):
+        return tuple((row.tokens, row.config) for row in table(arch) if row.intermediate == shape.intermediate)
+    rows = [row for row in table(arch) if row.intermediate == _nearest(arch, shape)]
+    pairs = Fraction(TUNED.topk, shape.topk)
+    load = pairs * Fraction(routed or shape.experts, TUNED.experts)
+    few = [(int(row.tokens * pairs), row.config) for row in rows if row.tokens <= FEW_TOKENS]
+    last = int(FEW_TOKENS * pairs)
+    many = [(int(row.tokens * load), row.config) for row in rows]
+    return tuple(end for end in (*few, *(end for end in many if end[0] > last)) if end[0] >= 1)
+
+
 @lru_cache(maxsize=1024)
-def pick(arch: str, shape: MoeShape, tokens: int, mapped: bool = False) -> LayerConfig:
-    """The table's configuration for the nearest intermediate size and the smallest bucket that holds `tokens` (else the largest)."""
-    rows = table(arch)
-    nearest = min({row.intermediate for row in rows}, key=lambda size: abs(size - shape.intermediate))
-    rows = tuple(row for row in rows if row.intermediate == nearest)
-    for row in (*(row for row in rows if row.tokens >= tokens), *reversed(rows)):
-        config = row.config if not mapped else replace(row.config, fused=False)
+def pick(arch: str, shape: MoeShape, tokens: int, mapped: bool = False, routed: int = 0) -> LayerConfig:
+    """The configuration of `tokens` tokens of this layer. routed: experts that the router chooses from, if not all are local.
+
+    The tuned layer (GPT-OSS-120B at the table's sizes) takes the smallest bucket that holds the tokens, else the largest. Every other layer takes a
+    rule. Of the size whose experts have the most nearly equal weights (that decides how a GEMM fills the chip) it takes the row that was tuned for
+
+    - as many (token, choice) pairs, M * topk, up to those of `FEW_TOKENS` tuned tokens: nearly every pair then reads an expert of its own;
+    - as many pairs per expert, M * topk / E, above: that decides how often a weight is used, so the order, the block and the operands' path.
+
+    Where that row is illegal for the layer, the next larger one that is legal, else the next smaller. What the rule costs against the best of the
+    table's rows was measured on an H200 at E = 32, at hidden 4096 with topk 8 and at E = 8 with topk 2: bench/kernels/records/.
+    """
+    found = ends(arch, shape, routed)
+    for _, choice in (*(end for end in found if end[0] >= tokens), *reversed(found)):
+        config = choice if not mapped else replace(choice, fused=False)
         if illegal(config, shape, tokens, arch, mapped) is None:
             return config
     raise BadInput(f"no configuration of {arch} runs M={tokens} at {shape}", "add a row with `kernels tune`")

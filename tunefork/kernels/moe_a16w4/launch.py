@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from tunefork.base.errors import BadInput
-from tunefork.kernels.moe_a16w4.config import LayerConfig, MoeShape, illegal, pick
+from tunefork.kernels.moe_a16w4.config import LayerConfig, MoeShape, ends, illegal, pick
 from tunefork.kernels.moe_a16w4.device import target
 from tunefork.kernels.moe_a16w4.plan import SORT_TOKENS, Case, Step, buffers, plan
 from tunefork.kernels.moe_a16w4.weights import Weights
@@ -33,7 +33,7 @@ class Prepared:
 def prepare(case: Case, config: LayerConfig | None) -> Prepared:
     """Made once for each case and configuration (None: the table's); the least recently used beyond PREPARED are forgotten. Errors: BadInput for a
     configuration that cannot run the case."""
-    config = config or pick(case.arch, case.shape, case.tokens, case.has_map)
+    config = config or pick(case.arch, case.shape, case.tokens, case.has_map, case.experts)
     reason = illegal(config, case.shape, case.tokens, case.arch, case.has_map)
     if reason:
         raise BadInput(f"this configuration cannot run M={case.tokens}: {reason}", "leave config out to use the table")
@@ -77,13 +77,13 @@ def workspace_size(sizes: dict[str, tuple[int, str]]) -> int:
 def make_workspace(weights: Weights, max_tokens: int, *, experts: int | None = None, topk: int = 4, config: LayerConfig | None = None) -> Workspace:
     """A workspace for any M up to `max_tokens`, on the weights' device; its size is the largest that some M needs. experts: the router's width, if
     not all are local. config: what fused_moe will be given (None: the table's). Errors: BadInput where the table has nothing for some M."""
-    sizes = [1 << bit for bit in range(max_tokens.bit_length())] + [max_tokens]
-    shape = MoeShape(weights.hidden, weights.intermediate, weights.experts, topk)
+    shape, routed, arch = MoeShape(weights.hidden, weights.intermediate, weights.experts, topk), experts or weights.experts, weights.layout13.arch
+    # Buffers grow with M while the configuration stays; a row may be illegal up to some M, so powers of two are asked for as well.
+    sizes = {min(tokens, max_tokens) for tokens in (*(end for end, _ in ends(arch, shape, routed)), *(1 << bit for bit in range(max_tokens.bit_length() + 1)))}
     need = 0
     for tokens in sizes:
-        case = Case(weights.layout13.arch, shape, tokens, experts or weights.experts)
-        chosen = config or pick(case.arch, shape, tokens)
-        # The next bucket's configuration may begin anywhere between two powers of two; sizes grow with M, so twice M covers it.
+        case = Case(arch, shape, tokens, routed)
+        chosen = config or pick(arch, shape, tokens, routed != weights.experts, routed)
         need = max(need, workspace_size(buffers(case, chosen)))
     return Workspace(torch.empty(need, dtype=torch.uint8, device=weights.w13.device))
 

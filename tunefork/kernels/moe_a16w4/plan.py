@@ -17,6 +17,7 @@ kernel, routing, tiled, tiled_kernel = (Deferred(f"{__package__}.{name}") for na
 
 COMBINE_COLUMNS = 1024
 SORT_TOKENS = 16
+SORT_CELLS = 128
 HIST_ROWS = {GFX950.name: 32, SM90.name: 128}
 
 POINTERS = {
@@ -120,7 +121,9 @@ def interleaved(case: Case, config: GemmConfig) -> bool:
 def _route(case: Case, config: LayerConfig) -> list[Step]:
     many = case.tokens > SINGLE_PROGRAM_TOKENS
     sort = "none" if config.order == "slot" else "count" if many else "here"
-    tokens = SORT_TOKENS if many else padded(case.tokens)
+    # Triton 3.6 cannot compile the sort of fewer than 128 cells (few tokens of few experts): "PassManager::run failed".
+    least = SORT_CELLS // padded(case.experts) if sort == "here" else 1
+    tokens = SORT_TOKENS if many else max(padded(case.tokens), least)
     programs = -(-case.tokens // tokens)
     common = {"E_PAD": padded(case.experts), "TOPK": case.shape.topk, "BT": tokens, "BM": config.up.bm}
     overlap = _overlap(case, config)

@@ -20,7 +20,8 @@ from tunefork.patchset.series.diff import quote, shown, unquote
 from tunefork.patchset.series.series import Series
 
 FILE = "series.lock"
-TITLE = "# series.lock 1 - written by `python3 build.py patch export` and `patch lock`; read, never edited"
+# The title is the format's own first line: it stays as it was written first.
+TITLE = "# series.lock 1 - written by `python build.py patch export` and `patch lock`; read, never edited"
 PATCH = re.compile(r"^patch (\S+) sha256 ([0-9a-f]{64})$")
 PATH = re.compile(r"^:([0-7]{6}) ([0-7]{6}) ([0-9a-f]{40}) ([0-9a-f]{40}) (.+)$")
 
