@@ -10,19 +10,19 @@
 next call makes it again. Exit codes: docs/commands.md.
 """
 
-import hashlib
 import os
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent
-VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
+# os.path, not pathlib: this file runs twice before every command, and pathlib would be half of what the first run imports.
+ROOT = os.path.dirname(os.path.realpath(__file__))
+VENV = os.path.join(ROOT, ".venv")
+PYTHON = os.path.join(VENV, "bin", "python")
 
 
 def rocm_torch() -> bool:
     """Whether the running interpreter has a torch built for ROCm (read from its version file, which costs no import)."""
     import importlib.util
+    from pathlib import Path
 
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
@@ -35,7 +35,16 @@ def rocm_torch() -> bool:
 
 def ready_mark() -> str:
     """What the environment must have been made from: this folder and this pyproject.toml."""
-    return hashlib.sha256(str(ROOT).encode() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    return f"{ROOT}\n" + text(os.path.join(ROOT, "pyproject.toml"))
+
+
+def text(file: str) -> str:
+    """A file's text; "" where there is none."""
+    try:
+        with open(file, encoding="utf-8") as lines:
+            return lines.read()
+    except OSError:
+        return ""
 
 
 def step(line: str, argv: "list[str]") -> None:
@@ -52,23 +61,23 @@ def step(line: str, argv: "list[str]") -> None:
 
 def bootstrap() -> None:
     """Make .venv and install the project there, editable; a mark tells a finished environment from a broken one."""
-    mark = VENV / "tunefork-ready"
-    if mark.is_file() and mark.read_text() == ready_mark():
+    mark = os.path.join(VENV, "tunefork-ready")
+    if text(mark) == ready_mark():
         return
     site = ["--system-site-packages"] if rocm_torch() else []
     step(f"making {VENV}" + (" over this interpreter's ROCm torch" if site else ""),
-         [sys.executable, "-m", "venv", *site, str(VENV)])
+         [sys.executable, "-m", "venv", *site, VENV])
     step("installing Tunefork there, editable, with what its tests need",
-         [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", f"{ROOT}[test]"])
-    mark.write_text(ready_mark())
+         [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", f"{ROOT}[test]"])
+    with open(mark, "w", encoding="utf-8") as done:
+        done.write(ready_mark())
 
 
 def holds_project() -> bool:
     """Whether the running interpreter, other than .venv's, has this very checkout installed."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("tunefork")
-    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == ROOT / "tunefork/__init__.py"
+    # What importlib.util.find_spec does, without importing that: this runs before every command.
+    spec = next((found for finder in sys.meta_path if (found := finder.find_spec("tunefork", None))), None)
+    return spec is not None and spec.origin is not None and os.path.realpath(spec.origin) == os.path.join(ROOT, "tunefork", "__init__.py")
 
 
 def packaging_tool() -> None:
@@ -77,7 +86,7 @@ def packaging_tool() -> None:
     import importlib.util
     import runpy
 
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != ROOT]
     if importlib.util.find_spec("build") is None:
         sys.exit(f"error: this Python lacks the packaging tool `build`\n  try: {sys.executable} -m pip install build")
     if __name__ == "__main__":
@@ -93,21 +102,23 @@ def main() -> int:
         sys.exit(f"error: Tunefork needs Python 3.11 or newer, this is {sys.version.split()[0]}\n"
                  f"  try: python3.11 {' '.join(sys.argv)}")
     # Our folders must not shadow libraries of the same name (transformers imports a top-level `kernels`).
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != ROOT]
     args = sys.argv[1:]
-    in_venv = Path(sys.prefix).resolve() == VENV.resolve()
+    in_venv = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
     if args[:1] == ["--no-venv"]:
         args = args[1:]
     elif in_venv or not holds_project():
         bootstrap()
         if not in_venv:
-            os.execv(PYTHON, [str(PYTHON), str(Path(__file__).resolve()), *args])
+            os.execv(PYTHON, [PYTHON, os.path.join(ROOT, "build.py"), *args])
     try:
+        from pathlib import Path
+
         from tunefork.base import layout
         from tunefork.cli.main import main as command
     except ModuleNotFoundError as error:
         sys.exit(f"error: this Python lacks {error.name}\n  try: {sys.executable} -m pip install -e '{ROOT}[test]'")
-    layout.BUILD_PY[:] = [ROOT]
+    layout.BUILD_PY[:] = [Path(ROOT)]
     return command(args)
 
 

@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import git.cmd  # before a workshop hides the packages of this environment
+
 from tunefork.base.layout import Layout
 from tunefork.develop import install, variants
 from tunefork.develop.cpu import operators
