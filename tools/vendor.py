@@ -1,6 +1,6 @@
 """Our MoE kernel as a patch that adds it to AITER, made from kernels/: ``.venv/bin/python3 -m tools.vendor [--check]``.
 
-Writes patches/aiter/tunefork-moe.patch: kernels/arch.py and the modules of kernels/moe_a16w4 and kernels/mxfp4 as they are, except that
+Writes patches/aiter/tunefork-moe.patch: kernels/{arch,deferred,model}.py and the modules of kernels/moe_a16w4 and kernels/mxfp4 as they are, except that
 their imports name the package's place in AITER, and a line that says where to edit. Then `python3 build.py patch lock aiter` records it. ``--check`` writes
 nothing and ends with 1 where the patch holds something else; tests/patches/test_tunefork_moe.py does the same.
 """
@@ -20,7 +20,7 @@ from tunefork.patchset.series.mail import read
 NAME = "tunefork-moe"
 PACKAGE = "aiter/ops/triton/moe/tunefork"
 LEFT_OUT = {"moe_a16w4": {"reference"}, "mxfp4": set[str]()}
-ALONE = ("arch", "deferred")
+ALONE = ("arch", "deferred", "model")
 TABLE = "moe_a16w4/configs/gfx950.json"
 IMPORTS = {"tunefork.kernels": PACKAGE.replace("/", "."), "tunefork.base.errors": PACKAGE.replace("/", ".") + ".errors"}
 HEADER = "# SPDX-License-Identifier: Apache-2.0\n# Generated from Tunefork's kernels/{source}; edit it there.\n"

@@ -16,6 +16,7 @@ from typing import Any
 
 from tunefork.base.errors import BadInput
 from tunefork.kernels.arch import ARCHES, SM90
+from tunefork.kernels.model import GPT_OSS_120B
 
 TABLES = Path(__file__).with_name("configs")
 SINGLE_PROGRAM_TOKENS = 64
@@ -32,7 +33,7 @@ class MoeShape:
     topk: int = 4
 
 
-TUNED = MoeShape(hidden=2880, intermediate=2880, experts=128, topk=4)  # at any of the tables' intermediate sizes
+TUNED = MoeShape(GPT_OSS_120B.hidden, GPT_OSS_120B.intermediate, GPT_OSS_120B.experts, GPT_OSS_120B.topk)  # at any of the tables' intermediate sizes
 
 
 @dataclass(frozen=True)
