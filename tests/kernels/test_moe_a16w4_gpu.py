@@ -246,7 +246,7 @@ def test_the_whole_space_of_the_tuner_repeats_bit_for_bit(inter: int, count: int
 
 @pytest.mark.parametrize("count", [1024, 2048])
 def test_the_row_that_raced_repeats_bit_for_bit(count: int) -> None:
-    """Before each chunk's products were waited for, 24 to 99 % of its repeats differed at I = 360 (H200, Triton 3.6.0)."""
+    """Before each chunk's products were waited for, 24 to 100 % of its repeats differed from the first (H200, Triton 3.6.0)."""
     up = GemmConfig(4, 1, 2, 64, ahead=False, tiled=True, rest=32)
     config = LayerConfig("sorted", up, replace(up, wn=8, r=1), partial="bf16", overlap=True)
     _, weights = layer(8)

@@ -9,7 +9,8 @@ from tunefork.kernels.registry import entries
 from tunefork.kernels.shipped import Shipped
 from tunefork.kernels.sm90 import Overwrite, machine_code, overwritten
 
-# From the loop of `down` as it raced on an H200 (I = 360, wn 8, r 1, bm 64, stages 3, Triton 3.6.0): 40 to 99 % of repeats differed.
+# From the loop of `down` as it raced on an H200 (I = 360, wn 8, r 1, bm 64, stages 3, Triton 3.6.0): 24 to 100 % of
+# repeats differed from the first.
 RACED = """
         /*1100*/                   LDS.64 R80, [R80+0x10000] ;
         /*1d30*/                   HGMMA.64x64x16.F32.BF16 R24, R80, gdesc[UR20], R24, gsb0 ;

@@ -50,6 +50,7 @@ STREAM_SHAPES = ((1, 2, 1), (1, 4, 1), (1, 2, 2), (2, 2, 1), (2, 2, 2), (4, 1, 1
 PREFETCH = ((False, 1), (True, 1), (True, 2), (True, 4))
 # (wn, r, bm, stages) of tiled GEMMs, where rows per expert reuse weights.
 TILED_SHAPES = tuple(product((4, 8), (1, 2), (16, 32, 64, 128), (2, 3, 4)))
+RESTS = {16: (0,), 32: (0, 16), 64: (16, 32), 128: (32, 64)}
 TILED_FROM, STREAM_TO = 64, 256
 # gfx950: activations ahead or not, chunks in flight; (wn, wk, r) by order and GEMM.
 RING = ((True, 2), (True, 3), (True, 4), (False, 2))
@@ -91,7 +92,7 @@ def candidates(arch: str, shape: MoeShape, tokens: int) -> Iterator[Candidate]:
             low = 16 if tokens <= STREAM_TO else 32
             high = 32 if tokens <= STREAM_TO else 128
             found += [GemmConfig(wn, 1, r, bm, ahead=False, tiled=True, stages=stages, rest=rest) for wn, r, bm, stages in TILED_SHAPES if low <= bm <= high
-                      for rest in ((0,) if bm == 16 else (0, min(bm // 2, 32)))]
+                      for rest in RESTS[bm]]
         for gemm in dict.fromkeys(found):
             candidate = Candidate(order, part, gemm)
             if illegal(candidate.layer(shape.topk), shape, tokens, arch) is None:
