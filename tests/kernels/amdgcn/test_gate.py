@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from click.testing import CliRunner
 
-from tunefork.cli.kernels import group as command
+from tunefork.cli import groups as command
 from tunefork.kernels import registry
 from tunefork.kernels.amdgcn import compile as compiling
 from tunefork.kernels.amdgcn.budget import Budget, Limit, failures, wide_share, without_kernel
