@@ -116,6 +116,13 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
         archive.unpack(made, tmp_path / "out")
 
 
+def test_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    made = tar(tmp_path / "a.tar", member("top/link", kind=tarfile.SYMTYPE, link=""))
+    with pytest.raises(UnsafeArchive, match="is a link to nothing"):
+        archive.unpack(made, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 PARTS = st.lists(st.sampled_from(["..", ".", "a", "b", "c", ""]), min_size=1, max_size=4).map("/".join)
 KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE])
 MEMBERS = st.lists(st.tuples(PARTS, KINDS, PARTS), max_size=6)

@@ -80,6 +80,8 @@ def entries(archive: Path) -> Iterator[Entry]:
             elif member.kind == "file":
                 yield Entry(path, member.size, member.executable, None, _Content(archive, member.content))
     for path, target in links.items():
+        if not target:
+            raise seen.refusal(path, "is a link to nothing")
         if not _stays_inside(path, links):
             raise seen.refusal(path, f"is a link that leads out of the archive, to {_shown(target)}")
         yield Entry(path, len(target), link=target)
