@@ -6,6 +6,7 @@
 import sys
 from pathlib import Path
 
-# `-m` puts the root first on the path, where the link `kernels` would shadow the library of that name; this package has its own path.
+# `-m` puts the root first on the path, where the link `kernels` would shadow the library of that name. It goes last, not away: a process
+# that multiprocessing spawns imports this package again.
 if Path(sys.path[0] or ".").resolve() == Path(__file__).resolve().parents[1]:
-    del sys.path[0]
+    sys.path.append(sys.path.pop(0))
