@@ -1,6 +1,6 @@
 """The models: shapes as their config.json gives them. Another model is one more `Model`; what a rank holds of it follows from its sizes.
 
-A new model also needs rows of its sizes in moe_a16w4/configs/<arch>.json (`kernels tune`); CONTRIBUTING has the recipe.
+The tables of moe_a16w4/configs/ are GPT-OSS-120B's; other models take rows of it by a rule (`pick`). CONTRIBUTING has the recipe.
 """
 
 from __future__ import annotations
