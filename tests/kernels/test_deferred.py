@@ -35,7 +35,7 @@ def test_what_the_source_says_is_what_triton_sees() -> None:
     pytest.importorskip("triton", reason="NOT TESTED: needs triton (`pip install -e .[kernels]`)")
     from tunefork.kernels import registry
 
-    functions = {repr(row.function): row.function for arch in ("gfx950", "nvidia") for row in registry.shipped(arch)}
+    functions = {repr(row.fn): row.fn for arch in ("gfx950", "sm90") for row in registry.shipped(arch)}
     assert len(functions) > 5
     for name, function in functions.items():
         assert function.arg_names == list(function.function.arg_names), name

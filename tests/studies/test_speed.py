@@ -33,7 +33,7 @@ def test_each_case_does_what_its_name_says(tmp_path: Path, monkeypatch: pytest.M
         return materialise(git, start, patches, *more)
 
     monkeypatch.setattr(speed, "apply", noted)
-    monkeypatch.setattr("tunefork.patchset.checkout.apply.materialise", counted)
+    monkeypatch.setattr("tunefork.patchset.checkout.bring.materialise", counted)
     here = Layout.here()
     timings = speed.measure(here.cache, here.root, tmp_path, count=PATCHES, rounds=2)
     assert [(timing.case, len(timing.seconds)) for timing in timings] == [(case, 2) for case in ("git am -3", "whole", "last edited", "nothing")]
