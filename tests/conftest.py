@@ -34,7 +34,7 @@ def module(name: str, path: Path, *folders: str) -> ModuleType:
 # studies and tools are importable without the root on the path, where the link `kernels` would shadow the library of that name.
 for name in ("studies", "tools"):
     module(name, HERE.parent / name / "__init__.py", str(HERE.parent / name))
-budgets, workers = (module(name, HERE / f"{name}.py") for name in ("budgets", "workers"))
+budgets, workers, _ = (module(name, HERE / f"{name}.py") for name in ("budgets", "workers", "project"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

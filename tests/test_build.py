@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from project import ROOT, project
 
-ROOT = Path(__file__).resolve().parents[1]
 BARE = Path(sys.base_prefix) / "bin" / "python3"
-
-
-def project(folder: Path) -> Path:
-    """A copy of what git tracks: a fresh clone that includes uncommitted edits."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")[:-1]
-    for name in names:
-        source, target = ROOT / name, folder / name
-        if source.is_symlink() or source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
-    return folder
 
 
 def build(root: Path, *args: str, python: Path = BARE) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from test_build import ROOT, project
+from project import ROOT, project
 
 pytestmark = pytest.mark.slow
 
