@@ -167,7 +167,7 @@ def test_git_comes_first_with_one_commit_and_no_history(world: World) -> None:
 def test_a_second_time_costs_no_network_and_no_lock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first = world.obtain()
     world.map(None)
-    monkeypatch.setattr(sources, "held", lambda *args: pytest.fail("it locked"))
+    monkeypatch.setattr(sources, "locked", lambda *args: pytest.fail("it locked"))
     for name in ("_from_git", "_from_sdist"):
         monkeypatch.setattr(sources, name, lambda *args: pytest.fail("it fetched"))
     assert world.obtain() == first
