@@ -121,7 +121,7 @@ def interleaved(case: Case, config: GemmConfig) -> bool:
 def _route(case: Case, config: LayerConfig) -> list[Step]:
     many = case.tokens > SINGLE_PROGRAM_TOKENS
     sort = "none" if config.order == "slot" else "count" if many else "here"
-    # Triton 3.6 cannot compile the sort of fewer than 128 cells (few tokens of few experts): "PassManager::run failed".
+    # Triton 3.6.0 cannot compile route_kernel over fewer than 128 cells with topk > 1 (its sums of chosen experts); 3.7.1 can.
     least = SORT_CELLS // padded(case.experts) if sort == "here" else 1
     tokens = SORT_TOKENS if many else max(padded(case.tokens), least)
     programs = -(-case.tokens // tokens)
