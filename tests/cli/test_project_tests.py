@@ -136,8 +136,9 @@ def rooms(tmp_path: Path) -> Callable[..., tuple[str, dict[str, list[str]]]]:
     for name, text in FILES.items():
         (tests / name).parent.mkdir(parents=True, exist_ok=True)
         (tests / name).write_text(text)
-    for name in ("conftest.py", "budgets.py", "workers.py"):
-        shutil.copy(ROOT / "tests" / name, tests / name)
+    for path in (ROOT / "tests").glob("*.py"):
+        if not path.name.startswith("test_"):  # conftest.py and what it registers
+            shutil.copy(path, tests)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for name in ("e2e", "bench/ab", "bench/server", "studies"):
         shutil.copy(tests / "room" / "conftest.py", tests / name / "conftest.py")
