@@ -479,6 +479,40 @@ def test_a_source_distribution(world: World, tmp_path: Path, monkeypatch: pytest
     assert (world.checkout / "a.py").read_bytes() == lines(l5="five", l30="thirty")
 
 
+def test_a_source_distribution_that_names_its_commit(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where git does not answer, its abbreviation is the pin; another commit is refused; git completes it later."""
+    index = tmp_path / "index"
+    index.mkdir()
+    sdist_archive(index, "1.0.0", FILES)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    _, sha256 = packages.first_download("up", "1.0.0", kind="sdist", into=world.layout.cache / "downloads", say=lambda _line: None)
+    world.layout.pins.write_text(world.layout.pins.read_text().replace('"v1"', '"v1.0.0"').replace('"1.0"', '"1.0.0"') + (
+        f'\n[upstreams.up.sdist]\nname = "up"\nversion = "1.0.0"\nsha256 = "{sha256}"\ncommit = "{"0" * 40}"\n'
+        'added = ["PKG-INFO", "pyproject.toml", "up/_version.py"]\n'))  # fmt: skip
+    git(world.upstream, "tag", "v1.0.0", "v1")
+    series(world, ("Five", {"a.py": lines(l5="five")}))
+    commit = upstream(world, {"a.py": lines(l30="thirty")}, tag="v1.1.0")
+    named = f"__commit_id__ = commit_id = 'g{commit[:9]}'\n".encode()
+    sdist_archive(index, "1.1.0", {**FILES, "a.py": lines(l30="thirty"), "up/_version.py": named})
+    hidden = world.upstream.rename(tmp_path / "hidden")
+    with pytest.raises(BadInput, match=f"you say commit 000000000000, the source distribution says that it is of {commit[:9]}"):
+        rebase.start(world.layout, "up", "1.1.0", commit="0" * 40)
+    done = rebase.start(world.layout, "up", "1.1.0")
+    assert any(f"commit {commit[:9]}, as the source distribution abbreviates it" in note for note in done.notes)
+    assert pins.load(world.layout)["up"].commit == commit[:9]
+    assert (world.checkout / "a.py").read_bytes() == lines(l5="five", l30="thirty")
+    assert status(world.layout, "up").drift == ()
+    hidden.rename(world.upstream)
+    shutil.rmtree(world.layout.work)
+    shutil.rmtree(world.layout.cache)
+    assert apply(world.layout, "up").source == "git"  # by the tag, which must begin so
+    assert status(world.layout, "up").drift == ()
+    rebase.start(world.layout, "up", "v1.1.0")
+    assert pins.load(world.layout)["up"].commit == commit
+    consistent(world)
+
+
 @pytest.mark.parametrize("served", [True, False])
 def test_a_tag_takes_its_source_distribution_along(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: bool) -> None:
     """What the tag lacks is what packaging added; where the index has none, the table goes and the report says so."""

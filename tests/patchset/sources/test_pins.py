@@ -41,9 +41,9 @@ def test_the_cpu_operators_are_one_wheel() -> None:
     ("old", "new", "expected"),
     [
         ('commit = "98dff2a81d747d1dba01a47f939f48c3526d4206"', 'commit = "98dff2a"',
-         "upstreams.vllm.commit: expected 40 lower-case hex digits, got '98dff2a'"),
+         "upstreams.vllm.commit: expected 40 lower-case hex digits (beside a source distribution, 9 at least), got '98dff2a'"),
         ('commit = "98dff2a81d747d1dba01a47f939f48c3526d4206"', "",
-         "upstreams.vllm.commit: expected 40 lower-case hex digits, got nothing"),
+         "upstreams.vllm.commit: expected 40 lower-case hex digits (beside a source distribution, 9 at least), got nothing"),
         ('submodules = true', 'submodules = "yes"', "upstreams.aiter.submodules: expected true or false, got 'yes'"),
         ('tag = "v0.29.0"', 'tga = "v0.29.0"', "upstreams.vllm.tga: expected no such key; known are url, tag"),
         ('tag = "v0.29.0"', 'tag = "--upload-pack=x"', "upstreams.vllm.tag: expected a tag such as v0.29.0"),

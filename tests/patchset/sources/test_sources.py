@@ -237,6 +237,30 @@ def test_a_commit_that_the_remote_lacks_is_not_replaced_by_the_tag(world: World)
     assert not list(world.git_dir.glob("refs/tunefork/*/*"))
 
 
+@pytest.mark.parametrize("digits", [9, 20])
+def test_an_abbreviated_commit_is_found_by_its_tag_and_completed(world: World, digits: int) -> None:
+    """No server gives out an abbreviation: the tag is fetched, must begin so, and what it is in full is said."""
+    short = world.pin.commit[:digits]
+    source = world.obtain(commit=short)
+    world.check(source)
+    assert any(world.pin.commit in line and "rebase demo --to v1.0" in line for line in world.said)
+    world.said.clear()
+    world.map(None)
+    assert world.obtain(commit=short) == source and world.said == []  # from the cache
+
+
+def test_an_abbreviated_commit_that_the_tag_does_not_begin_with_is_refused(world: World) -> None:
+    with pytest.raises(SourceError, match="tag v1.0 is commit"):
+        world.obtain(commit="0" * 9)
+
+
+def test_the_commit_that_an_archive_names(tmp_path: Path) -> None:
+    """As setuptools-scm writes it, and its declarations are not taken for it."""
+    text = b"commit_id: str | None\n__commit_id__ = commit_id = 'g4ba787ec9'\n"
+    assert sdist.named_commit(make_sdist(tmp_path, [("demo/_version.py", False, text)])) == "4ba787ec9"
+    assert sdist.named_commit(make_sdist(tmp_path, ADDED)) == ""
+
+
 def test_a_server_that_gives_out_only_tags_is_asked_for_the_tag(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.map(world.remote, "[protocol]\n\tversion = 0\n")
     git(world.remote, "config", "uploadpack.allowAnySHA1InWant", "false")

@@ -143,7 +143,7 @@ def refuse_parked(layout: Layout, upstream: str) -> None:
 def checked_lock(series: Series, pin: Pin, held: State) -> Lock:
     """The series' lock, its files verified. An empty series needs none. The lock speaks of the pin's commit whatever the source."""
     lock = Lock.load(series.directory)
-    if (held.source == "git" and held.base != pin.commit) or (held.source == "sdist" and pin.sdist and held.base != pin.sdist.commit):
+    if (held.source == "git" and not held.base.startswith(pin.commit)) or (held.source == "sdist" and pin.sdist and held.base != pin.sdist.commit):
         raise LockMismatch(f"work/{series.upstream} is on {held.base[:12]}, pins.toml says {pin.commit[:12]}",
                            f"move work/{series.upstream} away (export your commits first), then apply again")
     if lock is None:

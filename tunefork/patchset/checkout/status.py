@@ -130,8 +130,8 @@ def drift(series: Series, lock: Lock | None, pin: Pin, found: list[tuple[Checkou
                   if name in sums and hashlib.sha256(data).hexdigest() != sums[name]]  # fmt: skip
     listed = {name + SUFFIX for name in series.names}
     lines += [f"{path.name} is in no line of the series" for path in sorted(series.directory.glob("*" + SUFFIX)) if path.name not in listed]
-    bases = {pin.commit, pin.sdist.commit if pin.sdist else pin.commit}
-    lines += [f"{checkout.path.name} is on {held.base[:12]}, not on the pin" for checkout, held in found if held.base not in bases]
+    bases = (pin.commit, pin.sdist.commit if pin.sdist else pin.commit)
+    lines += [f"{checkout.path.name} is on {held.base[:12]}, not on the pin" for checkout, held in found if not held.base.startswith(bases)]
     lines += [line for checkout, held in found if (line := staleness(series, lock, checkout, held))]
     return tuple(lines)
 

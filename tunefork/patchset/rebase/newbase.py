@@ -85,7 +85,7 @@ def old_base(git: Git, layout: Layout, pin: Pin, say: Say) -> str:
         commit = held.base
     elif (local := local_repository(pin.url)) and Git(local).run("cat-file", "-e", f"{pin.commit}^{{tree}}").code == 0:
         borrow(git, [local])
-        commit = pin.commit
+        commit = Git(local).text("rev-parse", f"{pin.commit}^{{commit}}")
     else:
         source = sources.obtain(pin, layout, say)
         borrow(git, [source.git_dir])

@@ -12,7 +12,7 @@ from tunefork.base.process import Say
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import newbase
 from tunefork.patchset.rebase.newbase import NewBase
-from tunefork.patchset.sources import mirror, pins
+from tunefork.patchset.sources import mirror, packages, pins, sdist
 from tunefork.patchset.sources.pins import Pin
 
 
@@ -27,24 +27,38 @@ def pin_for(git: Git, layout: Layout, pin: Pin, base: NewBase, commit: str, say:
     if base.kind == "git":
         if commit and commit != base.commit:
             raise BadInput(f"--commit {commit[:12]}: {base.label} is commit {base.commit[:12]}", "leave --commit out: git knows it")
-        if base.commit == pin.commit:
-            return replace(pin, tag=base.tag, version=base.version), []
+        if base.commit.startswith(pin.commit):
+            return replace(pin, tag=base.tag, version=base.version, commit=base.commit), []
         moved = replace(pin, tag=base.tag, version=base.version, commit=base.commit, sdist=None)
         return with_sdist(git, layout, pin, moved, say)
     assert base.sdist is not None
     if base.version == pin.version and base.sdist == pin.sdist:
         return pin, []
-    known = commit or tag_commit(pin, base.tag)
-    if known is None:
-        raise BadInput(f"a source distribution does not say which commit {base.tag} is, and git does not answer: {pin.url}",
+    named = sdist.named_commit(kept(layout, base.sdist, say))
+    known = commit or tag_commit(pin, base.tag) or (named if pins.ABBREVIATED[0](named) else "")
+    if not known:
+        raise BadInput(f"this source distribution does not say which commit {base.tag} is, and git does not answer: {pin.url}",
                        f"add --commit <40 digits>: where git answers, `git ls-remote {pin.url} '{base.tag}*'` prints them (of the line "
                        "that ends in ^{}, if there is one)")
-    if not newbase.COMMIT.fullmatch(known):
+    if commit and not newbase.COMMIT.fullmatch(known):
         raise BadInput(f"--commit {known}: expected 40 lower-case hex digits", f"`git ls-remote {pin.url} {base.tag}` prints them")
+    if not known.startswith(named):
+        whose = "you say" if commit else f"{pin.url} has"
+        raise BadInput(f"{base.tag}: {whose} commit {known[:12]}, the source distribution says that it is of {named}",
+                       "they are not of the same content: find out which one is meant before you pin either")
     notes = [trusted(base.sdist), *stays_behind(layout, pin)]
     if commit:
-        notes.append(f"that {base.tag} is commit {commit[:12]} is as you said; nothing here could check it")
+        checked = f"the source distribution says {named}, which agrees" if named else "nothing here could check it"
+        notes.append(f"that {base.tag} is commit {commit[:12]} is as you said; {checked}")
+    elif not newbase.COMMIT.fullmatch(known):
+        notes.append(f"commit {known}, as the source distribution abbreviates it: git did not answer. Where it does, "
+                     f"`python3 build.py rebase {pin.name} --to {base.tag}` writes all 40 digits")
     return replace(pin, tag=base.tag, version=base.version, commit=known, sdist=base.sdist), notes
+
+
+def kept(layout: Layout, table: pins.Sdist, say: Say) -> Path:
+    """The archive of a source distribution that was downloaded already."""
+    return packages.download(table.name, table.version, table.sha256, kind="sdist", into=layout.cache / "downloads", say=say)
 
 
 def with_sdist(git: Git, layout: Layout, pin: Pin, moved: Pin, say: Say) -> tuple[Pin, list[str]]:

@@ -39,7 +39,10 @@ class Sdist:
 
 @dataclass(frozen=True)
 class Pin:
-    """The exact commit of one upstream. commit: 40 hex digits.  submodules: whether a native build wants them."""
+    """The exact commit of one upstream. submodules: whether a native build wants them.
+
+    commit: 40 hex digits; or as few as a source distribution names its own commit by, where git did not answer when the pin was made.
+    """
 
     name: str
     url: str
@@ -67,6 +70,7 @@ def _relative_paths(value: Any) -> bool:
 
 # What a key must hold: the check, and how a message calls it. No value may start with "-": git and pip would take it for an option.
 COMMIT = (_matches(r"[0-9a-f]{40}"), "40 lower-case hex digits")
+ABBREVIATED = (_matches(r"[0-9a-f]{9,40}"), "40 lower-case hex digits (beside a source distribution, 9 at least)")
 SHA256 = (_matches(r"[0-9a-f]{64}"), "64 lower-case hex digits")
 PACKAGE = (_matches(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"), "a package name")
 VERSION = (_matches(r"[0-9][A-Za-z0-9.!+]*"), "a version such as 0.29.0")
@@ -116,7 +120,8 @@ def _pin(path: Path, name: str, table: Any) -> Pin:
     where = f"upstreams.{name}"
     if not UPSTREAM_NAME.fullmatch(name):
         raise BadInput(f"{path}: {where}: expected a name of lower-case letters, digits and dashes, got {name!r}", "rename it")
-    values = _table(path, where, table, PIN, optional=("sdist",))
+    beside = isinstance(table, dict) and "sdist" in table
+    values = _table(path, where, table, PIN | {"commit": ABBREVIATED} if beside else PIN, optional=("sdist",))
     sdist = values.pop("sdist", None)
     if sdist is not None:
         fields = _table(path, f"{where}.sdist", sdist, SDIST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import IO
@@ -10,6 +11,8 @@ from tunefork.base.errors import SourceError
 from tunefork.patchset.git import EMAIL, EPOCH, NAME, Git
 from tunefork.patchset.sources import archive, pins
 from tunefork.patchset.sources.transfer import converse
+
+VERSION_FILE_BYTES = 1 << 16
 
 
 def commit(git: Git, sdist: pins.Sdist, path: Path, ref: str) -> str:
@@ -29,6 +32,16 @@ def commit(git: Git, sdist: pins.Sdist, path: Path, ref: str) -> str:
         raise SourceError(f"{path.name} could not be stored in {git.directory}: {done.err.strip()}",
                           "free some space, or set TUNEFORK_CACHE to a folder on another disk")
     return git.text("rev-parse", "--verify", f"{ref}^{{commit}}")
+
+
+def named_commit(path: Path) -> str:
+    """The commit that an archive says it was made from, abbreviated as setuptools-scm writes it into ``_version.py``; "" where none."""
+    for entry in archive.entries(path):
+        if entry.link is None and entry.path.endswith(b"/_version.py") and entry.size < VERSION_FILE_BYTES:
+            text = entry.content.read().decode("utf-8", "replace")
+            if found := re.search(r"\bcommit_id = ['\"]g([0-9a-f]{7,40})['\"]", text):
+                return found[1]
+    return ""
 
 
 def _stream(sink: IO[bytes], sdist: pins.Sdist, path: Path, ref: str) -> None:

@@ -24,6 +24,7 @@ from tunefork.patchset.sources.transfer import converse, reason
 Kind = Literal["git", "sdist"]
 
 CHOSEN = "refs/tunefork/source"
+NO_COMMIT = "0" * 40
 
 @dataclass(frozen=True)
 class Source:
@@ -82,7 +83,7 @@ def submodules(pin: Pin, checkout: Path, say: Say, *, layout: Layout | None = No
 
 
 def _refs(pin: Pin) -> dict[Kind, str]:
-    """The refs that guard a pin's commits, by kind of source; each ends in the commit."""
+    """The refs that guard a pin's commits, by kind of source; each ends in the commit as the pin has it."""
     refs: dict[Kind, str] = {"git": f"refs/tunefork/git/{pin.commit}"}
     if pin.sdist:
         refs["sdist"] = f"refs/tunefork/sdist/{pin.sdist.commit}"
@@ -103,7 +104,7 @@ def _cached(pin: Pin, git_dir: Path, kind: Kind | None) -> Source | None:
         return None
     had = {ref: commit[0] for ref, commit, tree in zip(asked, lines[::2], lines[1::2], strict=True)
            if commit[1:2] == ["commit"] and tree[1:2] == ["tree"]}  # fmt: skip
-    commits = {name: commit for name, ref in refs.items() if (commit := had.get(ref)) == ref.rpartition("/")[2]}
+    commits = {name: commit for name, ref in refs.items() if (commit := had.get(ref, "")).startswith(ref.rpartition("/")[2])}
     order: Sequence[Kind] = (kind,) if kind else ("git", "sdist")
     found = sorted((name for name in order if name in commits), key=lambda name: commits[name] != had.get(CHOSEN))
     if not found or (kind and had.get(CHOSEN) != commits[kind]):
@@ -140,6 +141,8 @@ def _obtain(pin: Pin, layout: Layout, git_dir: Path, say: Say, kind: Kind | None
 def _from_git(pin: Pin, git_dir: Path, say: Say) -> Source:
     """Fetch exactly the pinned commit, without history."""
     git, hermetic = Git(git_dir, user_config=True), Git(git_dir)
+    if len(pin.commit) < len(NO_COMMIT):
+        return _from_tag(pin, git, hermetic, say)
     if not mirror.whole(hermetic, pin.commit):
         mirror.ask(git, pin.url)
         say(f"{pin.name}: fetching commit {pin.commit[:12]} from {pin.url}")
@@ -154,7 +157,22 @@ def _from_git(pin: Pin, git_dir: Path, say: Say) -> Source:
             raise _wrong_tag(pin, came)
         if not mirror.whole(hermetic, pin.commit):
             raise mirror.Unavailable(f"gave out commit {pin.commit[:12]} without some of its files")
-    return _keep(hermetic, Source("git", git_dir, pin.commit))
+    return _keep(hermetic, Source("git", git_dir, pin.commit), pin.commit)
+
+
+def _from_tag(pin: Pin, git: Git, hermetic: Git, say: Say) -> Source:
+    """Fetch the tag of a pin whose commit is abbreviated; no server gives out an abbreviation."""
+    mirror.ask(git, pin.url)
+    say(f"{pin.name}: fetching {pin.tag} from {pin.url}")
+    if (why := mirror.fetch(git, pin.url, f"refs/tags/{pin.tag}")) is not None:
+        raise mirror.Unavailable(f"does not give out {pin.tag} ({why})")
+    came = hermetic.text("rev-parse", f"{mirror.INCOMING}^{{commit}}")
+    if not came.startswith(pin.commit):
+        raise _wrong_tag(pin, came)
+    if not mirror.whole(hermetic, came):
+        raise mirror.Unavailable(f"gave out {pin.tag} without some of its files")
+    say(f"{pin.name}: {pin.tag} is commit {came}; `python3 build.py rebase {pin.name} --to {pin.tag}` writes it into pins.toml")
+    return _keep(hermetic, Source("git", git.directory, came), pin.commit)
 
 
 def _from_sdist(pin: Pin, layout: Layout, git_dir: Path, say: Say) -> Source:
@@ -171,12 +189,12 @@ def _from_sdist(pin: Pin, layout: Layout, git_dir: Path, say: Say) -> Source:
                               f"if upstreams.{pin.name}.sdist was changed on purpose, write the new commit there")
         if not mirror.whole(hermetic, what.commit):
             raise SourceError(f"{archive.name} was not stored whole in {git_dir}", "run the command again")
-    return _keep(hermetic, Source("sdist", git_dir, pin.sdist.commit))
+    return _keep(hermetic, Source("sdist", git_dir, pin.sdist.commit), pin.sdist.commit)
 
 
-def _keep(git: Git, source: Source) -> Source:
-    """Vouch for a commit, guard it from gc, and remember its kind."""
-    ref = f"refs/tunefork/{source.kind}/{source.commit}"
+def _keep(git: Git, source: Source, pinned: str) -> Source:
+    """Vouch for a commit, guard it from gc, and remember its kind. pinned: the commit as the pin has it."""
+    ref = f"refs/tunefork/{source.kind}/{pinned}"
     git("update-ref", ref, source.commit)
     git("symbolic-ref", CHOSEN, ref)
     git("update-ref", "-d", mirror.INCOMING)
