@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import logging
+import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
-ENVS, OPERATIONS = "vllm/envs.py", "vllm/_aiter_ops.py"
+ENVS, PLATFORM, OPERATIONS = "vllm/envs.py", "vllm/platforms/interface.py", "vllm/_aiter_ops.py"
 ORACLE = "vllm/model_executor/layers/fused_moe/oracle/mxfp4.py"
 PATCH, BOUND = "vllm/explain-environment", "AITER_BF16_FP8_MOE_BOUND"
 
@@ -28,15 +29,20 @@ DEAD = {
 
 
 @pytest.fixture
-def said(run_source: RunSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
-    """What ``validate_environ`` of a source logs where one variable is set; nothing else named VLLM_* is."""
+def said(
+    run_source: RunSource, extract: Extract, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Callable[..., str]:
+    """What the platform's ``validate_environ`` logs where one variable is set and nothing else named VLLM_* is; files: a side of the patch."""
 
-    def run(source: str, name: str, *, hard_fail: bool = False) -> str:
-        environ = {name: "1"}
-        monkeypatch.setattr("os.environ", environ)
+    def run(files: Callable[[str], str], name: str, *, hard_fail: bool = False) -> str:
+        vllm = ModuleType("vllm")
+        vars(vllm)["envs"] = run_source(files(ENVS), MagicMock(name="vllm"), ("vllm",))
+        monkeypatch.setitem(sys.modules, "vllm", vllm)
+        space: dict[str, Any] = {"os": SimpleNamespace(environ={name: "1"}), "logger": logging.getLogger("vllm.platforms")}
+        exec(extract(files(PLATFORM), "Platform.validate_environ"), space)
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            run_source(source, MagicMock(name="vllm"), ("vllm",)).validate_environ(hard_fail)
+            space["validate_environ"](object, hard_fail)
         return caplog.text
 
     return run
@@ -45,24 +51,24 @@ def said(run_source: RunSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.
 @pytest.mark.parametrize("name", DEAD)
 def test_a_dead_name_says_what_to_use(name: str, patched: Any, said: Callable[..., str]) -> None:
     patch = patched(PATCH)
-    text = said(patch.after(ENVS), name)
+    text = said(patch.after, name)
     assert name in text and DEAD[name] in text
-    assert DEAD[name] not in said(patch.before(ENVS), name)
+    assert DEAD[name] not in said(patch.before, name)
 
 
 def test_an_unknown_name_still_fails_where_asked(patched: Any, said: Callable[..., str]) -> None:
-    source = patched(PATCH).after(ENVS)
+    after = patched(PATCH).after
     with pytest.raises(ValueError, match="VLLM_ROCM_USE_AITER_FUSED_MOE_A16W4; AITER's MXFP4 MoE"):
-        said(source, "VLLM_ROCM_USE_AITER_FUSED_MOE_A16W4", hard_fail=True)
+        said(after, "VLLM_ROCM_USE_AITER_FUSED_MOE_A16W4", hard_fail=True)
 
 
 def test_a_name_that_vllm_defines_never_fails(patched: Any, said: Callable[..., str]) -> None:
-    assert "has no effect" in said(patched(PATCH).after(ENVS), "VLLM_ROCM_USE_AITER_UNIFIED_ATTENTION", hard_fail=True)
+    assert "has no effect" in said(patched(PATCH).after, "VLLM_ROCM_USE_AITER_UNIFIED_ATTENTION", hard_fail=True)
 
 
 @pytest.mark.parametrize("name", ["VLLM_ROCM_USE_AITER", "PATH", BOUND])
 def test_a_name_that_works_says_nothing(name: str, patched: Any, said: Callable[..., str]) -> None:
-    assert said(patched(PATCH).after(ENVS), name) == ""
+    assert said(patched(PATCH).after, name) == ""
 
 
 def test_the_dead_names_are_dead(patched: Any) -> None:

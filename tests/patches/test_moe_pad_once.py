@@ -86,8 +86,11 @@ def handed_over(run_source: RunSource, source: str, layer: Layer, activation: st
         tp_size=layer.tp,
         activation_situ_beta=None,
         activation_situ_linear_beta=None,
+        use_mxfp4_w4a4_dsv4=False,
+        swiglu_limit=None,
     )
-    quant = MagicMock(name="quant_config", per_act_token_quant=False, use_fp8_w8a8=False, use_mxfp4_w4a16=True)
+    kinds = {"per_act_token_quant": False, "use_fp8_w8a8": False, "use_mxfp4_w4a4": False, "use_mxfp4_w4a16": True}
+    quant = MagicMock(name="quant_config", **kinds)
     module.rocm_aiter_fused_experts(
         torch.zeros(ROWS, up(HIDDEN), dtype=torch.bfloat16),
         None,

