@@ -1,6 +1,6 @@
-"""The override `guards`: says at start which environment names do nothing in vLLM 0.29.0, and where AITER's MoE changes its numerics.
+"""The override `guards`: says at start which environment names do nothing in vLLM 0.33.0, and where AITER's MoE changes its numerics.
 
-It changes nothing. Names and behaviour were read in the sources of vLLM 0.29.0 and AITER 0.1.19.
+It changes nothing. Names and behaviour were read in the sources of vLLM 0.33.0 and AITER 0.1.19.
 
 Remove when: vLLM explains names that it once had, and AITER's bound is a flag of vLLM.
 """
@@ -16,12 +16,12 @@ from vllm_overrides.registry import Change, vllm_log
 
 UNIFIED = "the unified attention kernel is chosen by --attention-backend ROCM_AITER_UNIFIED_ATTN"
 
-# Names that guides set, and that have no effect in 0.29.0.
+# Names that guides set, and that have no effect in 0.33.0.
 DEAD = {
-    "VLLM_ROCM_USE_AITER_FUSED_MOE_A16W4": "not a variable of 0.29.0: AITER's MoE takes bf16 activations by itself, below the "
+    "VLLM_ROCM_USE_AITER_FUSED_MOE_A16W4": "not a variable of 0.33.0: AITER's MoE takes bf16 activations by itself, below the "
     "bound that is logged here",
-    "VLLM_USE_AITER_UNIFIED_ATTENTION": f"not a variable of 0.29.0: {UNIFIED}",
-    "VLLM_ROCM_USE_AITER_UNIFIED_ATTENTION": f"0.29.0 reads it, but nothing asks for the value: {UNIFIED}",
+    "VLLM_USE_AITER_UNIFIED_ATTENTION": f"not a variable of 0.33.0: {UNIFIED}",
+    "VLLM_ROCM_USE_AITER_UNIFIED_ATTENTION": f"0.33.0 reads it, but nothing asks for the value: {UNIFIED}",
 }
 
 BOUND = "AITER_BF16_FP8_MOE_BOUND"

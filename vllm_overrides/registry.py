@@ -19,8 +19,8 @@ OVERRIDES = {
     "random_mxfp4": "vllm_overrides.random_mxfp4",
 }
 
-# Releases whose source each override was written against; a local version (0.29.0+p1234.cpu) is the same release.
-TESTED = ("0.29.0",)
+# Releases whose source each override was written against; a local version (0.33.0+p1234.cpu) is the same release.
+TESTED = ("0.33.0",)
 
 
 @dataclass(frozen=True)

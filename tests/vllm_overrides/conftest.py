@@ -66,13 +66,13 @@ Hook.__module__ = "vllm.model_executor.models.config"
 
 
 class StubVllm:
-    """Modules in sys.modules that look like vLLM 0.29.0 to the plugin. `hooks`: MODELS_CONFIG_MAP."""
+    """Modules in sys.modules that look like vLLM 0.33.0 to the plugin. `hooks`: MODELS_CONFIG_MAP."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.monkeypatch = monkeypatch
         self.hooks: dict[str, Any] = {"GptOssForCausalLM": Hook}
         self.platform = SimpleNamespace(support_static_graph_mode=lambda: True, device_name="stub")
-        self.vllm = self.module("vllm", __version__="0.29.0+p0123.cpu")
+        self.vllm = self.module("vllm", __version__="0.33.0+p0123.cpu")
         self.module("vllm.logger", init_logger=logging.getLogger)
         self.module("vllm.envs", environment_variables={"VLLM_USE_V1": None, "VLLM_PLUGINS": None})
         self.vllm.envs = sys.modules["vllm.envs"]  # type: ignore[attr-defined]

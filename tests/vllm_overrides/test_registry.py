@@ -80,19 +80,19 @@ def test_two_of_one_target(two: dict[str, Counting]) -> None:
     assert not two["first"].applied and not two["second"].applied
 
 
-@pytest.mark.parametrize("version", ["0.29.1", "0.29.01", "0.30.0", "0.29.0rc1", "dev"])
+@pytest.mark.parametrize("version", ["0.29.1", "0.33.01", "0.30.0", "0.33.0rc1", "dev"])
 def test_another_vllm_is_refused_unless_told_otherwise(
     version: str, two: dict[str, Counting], vllm: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     vllm.vllm.__version__ = version
-    with pytest.raises(OverrideError, match=f"tested with vLLM 0.29.0, this is {version}") as caught:
+    with pytest.raises(OverrideError, match=f"tested with vLLM 0.33.0, this is {version}") as caught:
         apply_named("first", {})
     apply_named("first", {caught.value.remedy.split("=")[0]: "1"})
     assert len(two["first"].applied) == 1
     assert f"applied to {version} as asked" in caplog.text
 
 
-@pytest.mark.parametrize("version", ["0.29.0", "0.29.0+p557076fdd583.cpu", "0.29.0+rocm702"])
+@pytest.mark.parametrize("version", ["0.33.0", "0.33.0+p557076fdd583.cpu", "0.33.0+rocm702"])
 def test_local_versions_are_the_same_release(version: str, two: dict[str, Counting], vllm: Any) -> None:
     vllm.vllm.__version__ = version
     apply_named("first", {})

@@ -27,13 +27,11 @@ def vllm_sizes(source: Any, limits: Limits, *, sizes: list[int] | None = None, m
     space["logger"] = MagicMock()
     compilation = SimpleNamespace(
         cudagraph_mode=space["CUDAGraphMode"].FULL_AND_PIECEWISE, cudagraph_capture_sizes=sizes, max_cudagraph_capture_size=maximum,
-        pass_config=SimpleNamespace(enable_sp=config.get("sp", 1) > 1), post_init_cudagraph_sizes=lambda *args: None,
+        post_init_cudagraph_sizes=lambda *args: None,
     )  # fmt: skip
     this = SimpleNamespace(
         model_config=SimpleNamespace(enforce_eager=False), compilation_config=compilation, performance_mode=config.get("mode", "balanced"),
-        scheduler_config=limits, parallel_config=SimpleNamespace(tensor_parallel_size=config.get("sp", 1)),
-        uniform_decode_query_len=1, speculative_config=None,
-        update_sizes_for_sequence_parallelism=lambda possible: [size for size in possible if size % config["sp"] == 0],
+        scheduler_config=limits, uniform_decode_query_len=1, speculative_config=None,
     )  # fmt: skip
     space["_set_cudagraph_sizes"](this)
     found: list[int] = compilation.cudagraph_capture_sizes
@@ -59,17 +57,17 @@ def test_sizes_are_dropped_and_rejected_as_by_vllm(source: Any, vllm: Any) -> No
     pick = random.Random(3)
     for _ in range(200):
         sizes = [pick.randint(1, 40) for _ in range(pick.randint(1, 6))]
-        limits, sp = Limits(max_num_batched_tokens=pick.choice([10, 30, 64])), pick.choice([1, 1, 2])
+        limits = Limits(max_num_batched_tokens=pick.choice([10, 30, 64]))
         maximum = pick.choice([None, max(sizes), 8])
         try:
-            theirs: Any = vllm_sizes(source, limits, sizes=list(sizes), maximum=maximum, sp=sp)
+            theirs: Any = vllm_sizes(source, limits, sizes=list(sizes), maximum=maximum)
         except ValueError:
             theirs = []  # as where every size is dropped: that server would run without graphs, which we refuse
         try:
-            ours = list(settle(sizes, limits, maximum=maximum, sequence_parallel=sp).piecewise)
+            ours = list(settle(sizes, limits, maximum=maximum).piecewise)
         except OverrideError:
             ours = []
-        assert ours == theirs, (sizes, limits, maximum, sp)
+        assert ours == theirs, (sizes, limits, maximum)
 
 
 Dispatch = Callable[[int, bool], tuple[str, int]]  # rows, whether all decode -> mode, padded rows
@@ -112,14 +110,17 @@ def v2_dispatch(source: Any, sizes: list[int], limits: Limits) -> Dispatch:
         "enum": enum, "dataclass": dataclass, "defaultdict": defaultdict, "product": product, "groupby": groupby,
         "round_up": lambda number, multiple: -(-number // multiple) * multiple,
     }  # fmt: skip
-    names = ("BatchExecutionDescriptor", "_is_compatible", "CudaGraphManager._init_candidates", "CudaGraphManager.dispatch")
+    names = ("BatchExecutionDescriptor", "_is_compatible",
+             *(f"CudaGraphManager.{name}" for name in ("_maybe_ubatch_twin", "_init_candidates", "dispatch")))  # fmt: skip
     source.run(space, (COMPILATION, "CUDAGraphMode"), *((V2, name) for name in names))
     this = SimpleNamespace(
         compilation_config=SimpleNamespace(cudagraph_capture_sizes=sizes, max_cudagraph_capture_size=sizes[-1]),
         cudagraph_mode=space["CUDAGraphMode"].FULL_AND_PIECEWISE, max_num_reqs=limits.max_num_seqs, decode_query_len=limits.query_len,
-        varlen_decode=False, lora_capture_cases=[0], vllm_config=SimpleNamespace(speculative_config=None),
+        varlen_decode=False, lora_capture_cases=[0], ubatch_runner=None,
+        vllm_config=SimpleNamespace(speculative_config=None, cache_config=SimpleNamespace(use_kda_recoverssm=False)),
         _candidates={}, _capture_descs={}, _graphs_captured=True, _resolve_effective_loras=lambda number: number,
     )  # fmt: skip
+    this._maybe_ubatch_twin = lambda desc: space["_maybe_ubatch_twin"](this, desc)
     space["_init_candidates"](this)
 
     def dispatch(rows: int, decodes: bool) -> tuple[str, int]:

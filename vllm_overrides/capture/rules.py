@@ -1,4 +1,4 @@
-"""What vLLM 0.29.0 makes of capture sizes. File names below are of its source.
+"""What vLLM 0.33.0 makes of capture sizes. File names below are of its source.
 
 A size counts rows (tokens of a step), not requests: a decode step of n requests has n * (1 + speculative tokens) rows.
 """
@@ -51,7 +51,7 @@ class Settled:
     """A list of sizes as the server will have it.
 
     piecewise: sizes of the graphs for mixed steps, ascending.  full: sizes of the graphs for decode steps, ascending.
-    notes: one line per size, or kind of size, that 0.29.0 drops or does not use as given.
+    notes: one line per size, or kind of size, that 0.33.0 drops or does not use as given.
     """
 
     piecewise: tuple[int, ...]
@@ -84,13 +84,13 @@ def above(sizes: Sequence[int], rows: int) -> int | None:
     return sizes[at] if at < len(sizes) else None
 
 
-def settle(sizes: Iterable[int], limits: Limits, *, maximum: int | None = None, sequence_parallel: int = 1) -> Settled:
+def settle(sizes: Iterable[int], limits: Limits, *, maximum: int | None = None) -> Settled:
     """What becomes of ``cudagraph_capture_sizes`` under FULL_AND_PIECEWISE (config/vllm.py, ``_set_cudagraph_sizes``).
 
-    maximum: ``max_cudagraph_capture_size`` if it is given too.  sequence_parallel: the TP size if sequence parallelism is on.
+    maximum: ``max_cudagraph_capture_size`` if it is given too.
 
     Raises:
-        OverrideError: sizes that 0.29.0 rejects: none, none left, less than 1, or a maximum that is not the largest.
+        OverrideError: sizes that 0.33.0 rejects: none, none left, less than 1, or a maximum that is not the largest.
     """
     given = sorted(set(sizes))
     if not given or given[0] < 1:
@@ -99,16 +99,11 @@ def settle(sizes: Iterable[int], limits: Limits, *, maximum: int | None = None, 
     kept = [size for size in given if size <= limits.max_num_batched_tokens]
     if len(kept) < len(given):
         notes.append(f"dropped: {given[len(kept):]} exceed max_num_batched_tokens={limits.max_num_batched_tokens}")
-    if sequence_parallel > 1:
-        odd = [size for size in kept if size % sequence_parallel]
-        if odd:
-            notes.append(f"dropped: {odd} are no multiples of TP {sequence_parallel} (sequence parallelism)")
-        kept = [size for size in kept if size % sequence_parallel == 0]
     if not kept:
-        raise OverrideError(f"0.29.0 drops every size of {given}: {'; '.join(notes)}", "smaller sizes, or raise max_num_batched_tokens")
+        raise OverrideError(f"0.33.0 drops every size of {given}: {'; '.join(notes)}", "smaller sizes, or raise max_num_batched_tokens")
     if maximum is not None and maximum != kept[-1]:
         raise OverrideError(
-            f"0.29.0 rejects max_cudagraph_capture_size={maximum} beside sizes that end at {kept[-1]}",
+            f"0.33.0 rejects max_cudagraph_capture_size={maximum} beside sizes that end at {kept[-1]}",
             f"max_cudagraph_capture_size={kept[-1]}, or leave it out",
         )
     return Settled(tuple(kept), *decode_graphs(kept, limits, notes))
@@ -128,7 +123,7 @@ def decode_graphs(kept: Sequence[int], limits: Limits, notes: Sequence[str]) -> 
 
 
 def check_compile_sizes(compile_sizes: Iterable[int], settled: Settled) -> None:
-    """Refuse a compile size that no step can have: 0.29.0's V1 runner stops at it once the model is loaded, V2 compiles it unused."""
+    """Refuse a compile size that no step can have: 0.33.0's V1 runner stops at it once the model is loaded, V2 compiles it unused."""
     for size in compile_sizes:
         padded = settled.mixed(size)
         if padded is not None and padded != size:
@@ -138,7 +133,7 @@ def check_compile_sizes(compile_sizes: Iterable[int], settled: Settled) -> None:
 
 
 def default_sizes(limits: Limits, *, maximum: int = GPT_OSS_MAX, interactivity: bool = False) -> list[int]:
-    """The list that 0.29.0 captures for GPT-OSS where the user sets nothing; ``interactivity`` is its ``--performance-mode``."""
+    """The list that 0.33.0 captures for GPT-OSS where the user sets nothing; ``interactivity`` is its ``--performance-mode``."""
     top = min(maximum, limits.max_num_batched_tokens)
     sizes = set(range(1, min(top, 32) + 1)) if interactivity else {size for size in (1, 2, 4) if size <= top}
     sizes |= set(range(8, min(top + 1, 256), 8)) | set(range(256, top + 1, 16))

@@ -3,7 +3,7 @@
     TUNEFORK_OVERRIDES=moe_a16w4 vllm serve ...                             ours wherever it covers the layer, vLLM's own elsewhere
     TUNEFORK_OVERRIDES=moe_a16w4 vllm serve --moe-backend tunefork_a16w4    ours or a stop (a patched vLLM only)
 
-Two seams. A vLLM with our patch `mxfp4-backend-by-name` has a registry of MXFP4 MoE backends: ours is entered there. An unpatched 0.29.0 has
+Two seams. A vLLM with our patch `mxfp4-backend-by-name` has a registry of MXFP4 MoE backends: ours is entered there. An unpatched 0.33.0 has
 a registry of quantisation configurations: its ``gpt_oss_mxfp4`` is replaced by a subclass that differs in the choice of the MoE method alone.
 
 coverage.py   which layers the kernel serves, and why not the others
