@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from develop_workshop import CPU_MACHINE, GPU_MACHINE, git
+from develop_workshop import CPU_MACHINE, GPU_MACHINE, VLLM_VERSION, git
 
 from tunefork.base.errors import BuildError, MissingTool
 from tunefork.develop import compiled, install, variants
@@ -90,7 +90,7 @@ def test_a_switched_primary_needs_no_develop(two_variants):
     two_variants.calls()
     found = variants.environment(two_variants.layout, None, print)
     assert served(found) == [found.version, "3"]
-    assert found.version == f"0.29.0+p{two_variants.tree('vllm').series_hash}.cpu"
+    assert found.version == f"{VLLM_VERSION}+p{two_variants.tree('vllm').series_hash}.cpu"
     assert two_variants.calls() == []
 
 

@@ -26,9 +26,12 @@ from tunefork.develop.cpu import plan as cpu
 from tunefork.develop.gfx950 import rocm
 from tunefork.develop.machine import Machine, TorchBuild
 from tunefork.patchset.checkout.applied import AppliedTree
+from tunefork.patchset.sources import pins
 
 REAL = sys.executable
 PROJECT = Path(__file__).resolve().parents[2]
+VERSIONS = {name: pin.version for name, pin in pins.load(Layout(PROJECT, PROJECT)).items()}  # what the workshop's pins.toml says, too
+VLLM_VERSION = VERSIONS["vllm"]
 ROCM_TORCH = TorchBuild("2.13.0+rocm7.2", "7.2.0", None)
 CPU_MACHINE = Machine("x86_64", frozenset({"avx2"}), 4, 32 << 30, False, (), None, None)
 GPU_MACHINE = Machine("x86_64", frozenset({"avx2"}), 64, 512 << 30, True, ("gfx950",) * 8, "7.2.0", ROCM_TORCH)

@@ -11,7 +11,7 @@ from tunefork.base.errors import MissingTool
 from tunefork.base.layout import Layout
 from tunefork.base.mutex import locked
 from tunefork.base.process import Say, quiet
-from tunefork.develop import targets
+from tunefork.develop import operator_schemas, targets
 from tunefork.develop.cpu import plan as cpu
 from tunefork.develop.gfx950 import rocm
 from tunefork.develop.installed import Mark, mark_path, read_mark, write_mark
@@ -96,7 +96,12 @@ def finish(
     say("importing the installed vLLM")
     # Where only the tree's version is another, the operators are those that were proved already.
     only_version = not steps and known is not None and known.compiled == wanted.compiled and known.target == wanted.target
-    verify(Expected(tree.path, wanted.version, "" if only_version or work else choice.target), log=log)
+    changed = verify(Expected(tree.path, wanted.version, "" if only_version or work else choice.target), log=log)
+    if work is None and not only_version:
+        wheel = pins.cpu_operators(layout)
+        operator_schemas.record(tree.path, f"{wheel.name} {wheel.version}", changed)
+        if line := operator_schemas.note(f"{wheel.name} {wheel.version}", pins.load(layout)["vllm"].version, changed):
+            say(line)
     write_mark(wanted)
     return rebuilt
 

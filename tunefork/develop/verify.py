@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tunefork.base.errors import BuildError
 from tunefork.base.process import run
+from tunefork.develop.operator_schemas import CHANGED, declared
 
 IMPORT = """
 import json
@@ -17,14 +18,15 @@ import vllm
 print(json.dumps({"path": vllm.__file__, "version": vllm.__version__}))
 """
 # torch.ops raises or says no when the library was not loaded; vLLM itself would go on and fail at the first request.
-IMPORT_CPU = """
+IMPORT_CPU = CHANGED + """
 import json
+import sys
 import torch
 import vllm
 from vllm.platforms import current_platform
 current_platform.import_kernels()
 print(json.dumps({"path": vllm.__file__, "version": vllm.__version__, "device": current_platform.device_type,
-                  "operators": hasattr(torch.ops._C, "rms_norm")}))
+                  "operators": hasattr(torch.ops._C, "rms_norm"), "changed": changed(json.loads(sys.argv[1]))}))
 """
 
 
@@ -37,11 +39,15 @@ class Expected:
     device: str = ""
 
 
-def verify(expected: Expected, *, log: Path) -> None:
-    """Import vLLM for real; BuildError says what was expected and what came."""
+def verify(expected: Expected, *, log: Path) -> tuple[str, ...]:
+    """Import vLLM for real; BuildError says what was expected and what came.
+
+    Returns the CPU operators that take other arguments than this vLLM's source declares.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     code = IMPORT_CPU if expected.device == "cpu" else IMPORT
-    printed = run([sys.executable, "-P", "-c", code], log=log, cwd=Path("/"), env=environment)
+    schemas = json.dumps(declared(expected.checkout) if expected.device == "cpu" else [])
+    printed = run([sys.executable, "-P", "-c", code, schemas], log=log, cwd=Path("/"), env=environment)
     answers = [line for line in printed.splitlines() if line.startswith("{")]
     if not answers:
         raise BuildError("importing vLLM printed no answer", f"read {log}")
@@ -63,3 +69,4 @@ def verify(expected: Expected, *, log: Path) -> None:
         raise BuildError(
             "vLLM's compiled operators were not loaded", f"read {log}; `python3 build.py clean` and develop place them again"
         )
+    return tuple(found.get("changed", ()))

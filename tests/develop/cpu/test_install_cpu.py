@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from develop_workshop import CPU_MACHINE, GPU_MACHINE, REAL, git
+from develop_workshop import CPU_MACHINE, GPU_MACHINE, REAL, VLLM_VERSION, git
 
 from tunefork.base.errors import BuildError, MissingTool
 from tunefork.develop import install
@@ -21,7 +21,7 @@ def develop(workshop, say=lambda line: None):
 def test_first_develop_installs_places_and_verifies(workshop):
     done = develop(workshop)
     tree = workshop.tree("vllm")
-    assert done.version == f"0.29.0+p{tree.series_hash}.cpu"
+    assert done.version == f"{VLLM_VERSION}+p{tree.series_hash}.cpu"
     assert (done.rebuilt, done.path, done.series_hash) == (("vllm",), workshop.vllm, tree.series_hash)
     lock, editable = workshop.calls()
     assert lock["argv"][2:] == ["install", "--no-deps", "--no-compile", "--disable-pip-version-check", "-r", str(cpu.REQUIREMENTS)]
@@ -30,7 +30,7 @@ def test_first_develop_installs_places_and_verifies(workshop):
     ]  # fmt: skip
     assert editable["env"] == {
         "VLLM_TARGET_DEVICE": "cpu",
-        "VLLM_VERSION_OVERRIDE": "0.29.0+tunefork.cpu",
+        "VLLM_VERSION_OVERRIDE": f"{VLLM_VERSION}+tunefork.cpu",
         "VLLM_PRECOMPILED_WHEEL_LOCATION": str(workshop.layout.work / "develop" / "operators.whl"),
         "CARGO": "false",
     }
@@ -51,7 +51,7 @@ def test_another_revision_gets_its_own_version_and_no_reinstall(workshop):
     workshop.calls()
     workshop.commit_all(workshop.vllm, {"vllm/model.py": "SCALE = 2\n"}, "patch")
     second = develop(workshop)
-    assert second.version == f"0.29.0+p{workshop.tree('vllm').series_hash}.cpu" != first.version
+    assert second.version == f"{VLLM_VERSION}+p{workshop.tree('vllm').series_hash}.cpu" != first.version
     assert (second.rebuilt, workshop.calls()) == ((), [])
 
 
@@ -107,7 +107,7 @@ def test_a_failing_step_shows_the_last_lines_and_the_log(workshop):
     assert str(workshop.layout.logs / "develop-cpu.log") in caught.value.remedy
     assert read_mark() is None
     (workshop.folder / "refuse").unlink()
-    assert develop(workshop).version.startswith("0.29.0+p")
+    assert develop(workshop).version.startswith(f"{VLLM_VERSION}+p")
 
 
 def test_a_vllm_that_shadows_ours_is_named(workshop, monkeypatch, tmp_path):
@@ -202,7 +202,7 @@ def test_killed_anywhere_the_next_develop_recovers(workshop, place, count):
     assert done.returncode == -signal.SIGKILL
     assert not mark_path().exists()
     result = develop(workshop)
-    assert result.version == f"0.29.0+p{workshop.tree('vllm').series_hash}.cpu"
+    assert result.version == f"{VLLM_VERSION}+p{workshop.tree('vllm').series_hash}.cpu"
     assert (workshop.vllm / "vllm" / "_C_AVX2.abi3.so").read_bytes() == b"avx2 operators"
     workshop.calls()
     assert develop(workshop).rebuilt == ()

@@ -1,7 +1,7 @@
 """`develop` for the gfx950 target: the plan that --dry-run prints is what runs, here against stand-ins for pip and the compilers."""
 
 import pytest
-from develop_workshop import CPU_MACHINE, GPU_MACHINE
+from develop_workshop import CPU_MACHINE, GPU_MACHINE, VERSIONS, VLLM_VERSION
 
 from tunefork.base.errors import BuildError, MissingTool
 from tunefork.develop import compiled, install
@@ -44,7 +44,7 @@ def test_the_order_and_the_environment_of_a_first_build(workshop):
         "PREBUILD_KERNELS": "1",
         "MAX_JOBS": "64",
         "AITER_USE_SYSTEM_TRITON": "1",
-        "SETUPTOOLS_SCM_PRETEND_VERSION": "0.1.19+tunefork.gfx950",
+        "SETUPTOOLS_SCM_PRETEND_VERSION": f"{VERSIONS['aiter']}+tunefork.gfx950",
     }
     assert requirements["argv"] == [*pip, *constrained, "-r", str(workshop.vllm / "requirements" / "rocm.txt")]
     assert vllm["argv"] == [*editable, str(workshop.vllm)]
@@ -52,10 +52,10 @@ def test_the_order_and_the_environment_of_a_first_build(workshop):
         "VLLM_TARGET_DEVICE": "rocm",
         "PYTORCH_ROCM_ARCH": "gfx950",
         "MAX_JOBS": "64",
-        "VLLM_VERSION_OVERRIDE": "0.29.0+tunefork.gfx950",
+        "VLLM_VERSION_OVERRIDE": f"{VLLM_VERSION}+tunefork.gfx950",
     }
     assert done.rebuilt == ("aiter", "vllm")
-    assert done.version == f"0.29.0+p{workshop.tree('vllm').series_hash}.gfx950"
+    assert done.version == f"{VLLM_VERSION}+p{workshop.tree('vllm').series_hash}.gfx950"
 
 
 def test_pip_cannot_replace_the_machines_own(workshop):
@@ -95,7 +95,7 @@ def test_nothing_is_rebuilt_while_the_native_inputs_are_the_same(workshop):
     workshop.commit_all(workshop.aiter, {"aiter/ops.py": "STAGES = 2\n"}, "python")
     done = develop(workshop)
     assert (done.rebuilt, workshop.calls()) == ((), [])
-    assert done.version == f"0.29.0+p{workshop.tree('vllm').series_hash}.gfx950"
+    assert done.version == f"{VLLM_VERSION}+p{workshop.tree('vllm').series_hash}.gfx950"
     assert workshop.tree("aiter").series_hash in (workshop.aiter / "aiter" / "_version.py").read_text()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -40,6 +41,19 @@ def check_target(profile: Profile, target: str) -> None:
                        f"for {target}", "--profile smoke serves anywhere; --dry-run prints this profile's command")
 
 
+def check_operators(layout: Layout, target: str, model: str) -> None:
+    """Refuse a model on this disk that would call a CPU operator of another version than this vLLM's."""
+    from tunefork.develop import operator_schemas
+
+    config = Path(model) / "config.json"
+    wheel, changed = operator_schemas.recorded(layout.checkout("vllm"))
+    if target != "cpu" or not changed or not config.is_file():
+        return
+    if called := [name for name in operator_schemas.met(json.loads(config.read_bytes())) if name in changed]:
+        raise BadInput(f"{model} would call {' and '.join(called)}, which {'takes' if len(called) == 1 else 'take'} other arguments in {wheel} "
+                       "than this vLLM gives", "serve an unquantised model on target cpu, such as --profile smoke's")
+
+
 def serve_command(
     layout: Layout,
     profile: Profile,
@@ -62,6 +76,7 @@ def serve_command(
     model = model or profile.model
     if model == TINY:
         model = str(tiny_model(layout, environment.python, say))
+    check_operators(layout, environment.target, model)
     return command.build(profile, python=environment.python, variant_env=environment.env, model=model,
                          cwd=serve_logs(layout), host=host, port=port, extra=extra)  # fmt: skip
 
