@@ -72,6 +72,7 @@ class AiterPackage(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def pretend_mi355x(tree: Path) -> None:
     """Make `import vllm` from `tree` find eight gfx950 with AITER; must come before the import."""
     os.environ |= {"VLLM_ROCM_USE_AITER": "1", "VLLM_PLUGINS": "", "VLLM_LOGGING_LEVEL": "ERROR"}
+    os.environ["HIP_VISIBLE_DEVICES"] = ""  # as in a Ray actor: vLLM then takes Triton without asking for a driver
     smi = MagicMock(name="amdsmi", AmdSmiException=Exception)
     smi.amdsmi_get_processor_handles.return_value = list(range(8))
     smi.amdsmi_get_gpu_asic_info.return_value = {"target_graphics_version": "gfx950", "device_id": "0x75a0", "market_name": "MI355X"}
@@ -82,7 +83,7 @@ def pretend_mi355x(tree: Path) -> None:
     sys.path.insert(0, str(tree))
     installed = importlib.metadata.version
     # The CPU wheel's version says "cpu", which would make the platform ambiguous.
-    importlib.metadata.version = lambda name: "0.29.0" if name == "vllm" else installed(name)
+    importlib.metadata.version = lambda name: "0.33.0" if name == "vllm" else installed(name)
 
     from vllm.platforms.rocm import RocmPlatform
 
@@ -91,13 +92,22 @@ def pretend_mi355x(tree: Path) -> None:
     RocmPlatform.get_device_communicator_cls = classmethod(lambda cls: f"{__name__}.Communicator")
     RocmPlatform.logical_device_id_to_visible_device_id = classmethod(lambda cls, index: index)
 
+    from vllm.model_executor.layers import utils as gemms
+
+    def rocm_unquantized_gemm(layer: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+        import torch
+
+        return torch.ops.vllm.rocm_unquantized_gemm(x, weight, bias)
+
+    gemms.rocm_unquantized_gemm = rocm_unquantized_gemm  # vLLM's takes a tensor that is not on the GPU to torch instead
+
 
 def define_native_ops(tree: Path) -> Any:
     """Declare the operations of vLLM's ROCm extension that the passes name, by the schemas in its C++ source."""
     import torch
 
     library = torch.library.Library("_C", "FRAGMENT")
-    text = (tree / "csrc/libtorch_stable/torch_bindings.cpp").read_text().split("STABLE_TORCH_LIBRARY_IMPL(_C, CUDA")[0]
+    text = (tree / "csrc/torch_bindings.cpp").read_text().split("STABLE_TORCH_LIBRARY_IMPL(_C, CUDA")[0]
     text = re.sub(r"#ifndef USE_ROCM\n.*?#endif", "", text, flags=re.DOTALL)
     for body in re.findall(r'ops\.def\(((?:\s*"[^"]*")+)', text):
         schema = "".join(re.findall(r'"([^"]*)"', body))
