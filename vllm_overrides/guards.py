@@ -1,6 +1,6 @@
 """The override `guards`: says at start which environment names do nothing in vLLM 0.33.0, and where AITER's MoE changes its numerics.
 
-It changes nothing. Names and behaviour were read in the sources of vLLM 0.33.0 and AITER 0.1.19.
+It changes nothing. Names and behaviour were read in the sources of vLLM 0.33.0 and AITER 0.1.20.post1.
 
 Remove when: vLLM explains names that it once had, and AITER's bound is a flag of vLLM.
 """

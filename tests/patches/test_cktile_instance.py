@@ -46,7 +46,7 @@ def metadata(module: Any, names: tuple[Any, Any], tokens: int = TOKENS) -> Any:
     shape = (tokens, HIDDEN, INTER, EXPERTS, TOP_K)
     kinds = (types.bf16, types.bf16, types.fp4x2)
     row = {"block_m": 16, "ksplit": 0, "kernelName1": names[0], "kernelName2": names[1], "run_1stage": 0}
-    key = ("gfx950", 256, *shape, str(act), *map(str, kinds), str(quant), True, False)
+    key = ("gfx950", 256, *shape, act, *map(str, kinds), str(quant), True, False)
     module.cfg_2stages = ({key: row}, {})
     return module.get_2stage_cfgs(*shape, *kinds, quant, True, act, False, 0, 0, True, "interleave")
 

@@ -227,5 +227,5 @@ def test_aiters_arithmetic_is_the_references(patched: Any) -> None:
     for stage in (1, 2):
         kernels = tables[f"a16w4_gemm{stage}_kernels_list_gfx950"]
         assert {ast.literal_eval(call.args[4]) for call in kernels.values if isinstance(call, ast.Call)} == {K_BLOCK}
-    flydsl = (tree / "aiter/ops/flydsl/kernels/mixed_moe_gemm_2stage.py").read_text()
+    flydsl = (tree / "aiter/ops/flydsl/kernels/mixed_moe_gemm_2stage_common.py").read_text()
     assert "inter_dim_pad_total = arith.constant(2 * inter_dim_pad, index=True)" in flydsl

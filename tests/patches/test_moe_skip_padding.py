@@ -240,6 +240,6 @@ def test_aiter_sorts_that_many_rows(patched: Any) -> None:
     sort = (tree / "csrc/include/moe_sorting_opus.h").read_text()
     assert "return reinterpret_cast<const opus::index_t*>(kargs.p_local_tokens)[0];" in sort
     python = ast.parse((tree / "aiter/fused_moe.py").read_text())
-    fused = next(node for node in python.body if isinstance(node, ast.FunctionDef) and node.name == "fused_moe_")
+    fused = next(node for node in python.body if isinstance(node, ast.FunctionDef) and node.name == "_fused_moe_impl")
     sorts = [ast.unparse(node) for node in ast.walk(fused) if isinstance(node, ast.Call) and "moe_sorting" in ast.unparse(node.func)]
     assert any("num_local_tokens" in call for call in sorts)

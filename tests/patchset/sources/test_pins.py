@@ -23,7 +23,7 @@ def test_the_projects_pins_are_the_two_upstreams_at_their_commits() -> None:
     loaded = pins.load(REAL)
     assert {name: (pin.tag, pin.version, pin.commit, pin.submodules) for name, pin in loaded.items()} == {
         "vllm": ("v0.33.0", "0.33.0", "4ba787ec9", False),
-        "aiter": ("v0.1.19", "0.1.19", "31350226161346314b3d8882c8085bd31dce6a34", True),
+        "aiter": ("v0.1.20.post1", "0.1.20.post1", "de07f3885ee5f2030ba72b6cc5940d674fd457cf", True),
     }
     sdist = loaded["vllm"].sdist
     assert sdist is not None and loaded["aiter"].sdist is None
