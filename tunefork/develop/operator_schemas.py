@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunefork.patchset.checkout.state import write_atomically
+from tunefork.base.files import write_atomically
 
 SOURCE = "csrc/cpu/torch_bindings.cpp"
 RECORD = "build/tunefork-operators.json"  # vLLM ignores build/
