@@ -211,7 +211,7 @@ def test_a_mailbox_of_several_is_not_made_one_patch(world: World, tmp_path: Path
 def test_a_path_that_git_does_not_hold_changes_nothing(world: World, tmp_path: Path, path: str) -> None:
     apply(world.layout, "up")
     text = f"Subject\n\ndiff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+evil\n"
-    with pytest.raises(PatchConflict, match="a path that git does not check out"):
+    with pytest.raises(BadInput, match="a path that git does not check out"):
         import_folder(world.layout, quilt(tmp_path / "in", bad=text.encode()), "up")
     assert world.names() == [] and apply(world.layout, "up").changed == 0
 

@@ -232,6 +232,7 @@ def parse_plain(file: str, lines: list[bytes], at: int, strip: int) -> tuple[Fil
         change.kind = "add"
     elif names[1] is None:
         change.kind = "delete"
+    diff.check_paths(file.removesuffix(".patch"), change)
     return change, at
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from dataclasses import dataclass
@@ -101,12 +102,7 @@ def put(root: Path, file: Proposal, name: str) -> None:
         switch.remove(root, file.path)
         return
     git = Git(root)
-    whole = Path(os.fsdecode(os.fsencode(root) + b"/" + file.path))
-    try:
-        whole.parent.mkdir(parents=True, exist_ok=True)
-        whole.unlink(missing_ok=True)
-    except OSError:
-        whole = whole.with_name(f"{whole.name}~{name}") if whole.is_dir() else root / f"{os.fsdecode(file.path).replace('/', '-')}~{name}"
+    whole = place(root, file.path, name)
     if file.mode == GITLINK:
         whole.mkdir(exist_ok=True)  # an unpopulated submodule, which `git add --all` leaves alone
         git("update-index", "-z", "--index-info", stdin=b"%s %s\t%s\0" % (GITLINK.encode(), file.data, file.path))
@@ -118,6 +114,21 @@ def put(root: Path, file: Proposal, name: str) -> None:
         whole.chmod(0o755 if file.mode == "100755" else 0o644)
     if file.stages:
         git("update-index", "-z", "--index-info", stdin=b"0 %s\t%s\0" % (diff.NO_BLOB.encode(), file.path) + file.stages)
+
+
+def place(root: Path, path: bytes, name: str) -> Path:
+    """An empty place for a file, its folders made: its own, or one beside it where a folder, a file or a link is in the way."""
+    whole = root / os.fsdecode(path)
+    reached = switch.reached(root, path)
+    with contextlib.suppress(OSError):
+        if reached:
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            whole.unlink(missing_ok=True)
+            return whole
+    other = whole.with_name(f"{whole.name}~{name}") if reached and whole.is_dir() else root / f"{os.fsdecode(path).replace('/', '-')}~{name}"
+    while os.path.lexists(other):  # what another change of the patch put there, a link perhaps
+        other = other.with_name(f"{other.name}~")
+    return other
 
 
 def merge_with_markers(git: Git, base: bytes, ours: bytes, theirs: bytes, name: str) -> bytes:

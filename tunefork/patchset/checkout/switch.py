@@ -222,13 +222,20 @@ def rescue(checkout: Checkout, entries: dict[bytes, tuple[Entry, Entry]], say: S
 
 
 def remove(root: Path, path: bytes) -> None:
-    """Delete a file and the folders that it leaves empty."""
+    """Delete a file and the folders that it leaves empty. What is behind a link is another's."""
+    if not reached(root, path):
+        return
     file = Path(os.fsdecode(os.path.join(os.fsencode(root), path)))  # noqa: PTH118
     file.unlink(missing_ok=True)
     for folder in file.parents:
         if folder == root or not folder.is_dir() or any(folder.iterdir()):
             return
         folder.rmdir()
+
+
+def reached(root: Path, path: bytes) -> bool:
+    """Whether a path lies in ``root`` itself: no folder on the way to it is a link."""
+    return not any(folder.is_symlink() for folder in list((root / os.fsdecode(path)).parents)[: path.count(b"/")])
 
 
 def check_no_repository(path: Path) -> None:

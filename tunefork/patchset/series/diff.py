@@ -17,6 +17,8 @@ from tunefork.base.errors import BadInput
 
 HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 INDEX = re.compile(rb"^index ([0-9a-f]+)\.\.([0-9a-f]+)(?: ([0-7]{6}))?$")
+UNHOLDABLE = re.compile(rb"(|\.|\.\.|(\.git|git~1)[ .]*([\\:].*)?)", re.IGNORECASE | re.DOTALL)  # parts of a path that git checks out nowhere
+LINK = "120000"
 ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
 NO_BLOB = "0" * 40
 AGAIN = "export the patch again from its commit (`python3 build.py patch export`)"
@@ -122,7 +124,21 @@ def parse_file(name: str, lines: list[bytes], at: int) -> tuple[FileChange, int]
         change.hunks.append(hunk)
     if not change.new_path or not change.old_path:
         raise BadInput(f"{name}.patch: a `diff --git` line names no path with a/ and b/ before it", AGAIN)
+    check_paths(name, change)
     return change, at
+
+
+def check_paths(name: str, change: FileChange) -> None:
+    """Refuse a path that no tree can hold, before anybody makes a file or a folder of it: such a one can lie outside the checkout."""
+    for path in (change.old_path, change.new_path):
+        if not holdable(path) or (change.new_mode == LINK and path.rpartition(b"/")[2].lower() == b".gitmodules"):
+            raise BadInput(f"{name}.patch names {shown(path)!r}, a path that git does not check out",
+                           f"correct the path, or delete the line of {name}.patch from the series file")
+
+
+def holdable(path: bytes) -> bool:
+    """Whether git checks out such a path: relative, no empty part, no ``.``, ``..`` or ``.git`` in it."""
+    return b"\0" not in path and not any(UNHOLDABLE.fullmatch(part) for part in path.split(b"/"))
 
 
 def header_line(change: FileChange, line: bytes) -> bool:

@@ -6,7 +6,6 @@ the exact content the patch names. One ``git fast-import`` writes all of them.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ from tunefork.patchset.series.lock import Touch
 from tunefork.patchset.series.mail import PatchFile
 
 IMPORT_REF = "refs/tunefork/import"
-UNHOLDABLE = re.compile(rb"(|\.|\.\.|(\.git|git~1)[ .]*([\\:].*)?)", re.IGNORECASE | re.DOTALL)  # parts of a path that git checks out nowhere
 ABSENT = ("000000", diff.NO_BLOB)
 GITLINK = "160000"
 Merge = Callable[[bytes, bytes, bytes], bytes | None]
@@ -161,7 +159,7 @@ def change_tree(tree: Tree, changes: Sequence[FileChange], merge: Merge | None, 
 def check_free(tree: Tree, path: bytes) -> None:
     """A new file must not replace a file, nor stand where a folder or a file's child would be; and git must be able to hold it."""
     parts = path.split(b"/")
-    if any(UNHOLDABLE.fullmatch(part) for part in parts):
+    if not diff.holdable(path):  # a merge or a rename upstream can make one that no patch names
         raise HunkMismatch(f"it adds {shown(path)}, a path that git does not check out")
     taken = [b"/".join(parts[:end]) for end in range(1, len(parts) + 1) if b"/".join(parts[:end]) in tree.entries]
     if not taken and any(entry.startswith(path + b"/") for entry in tree.entries):
