@@ -23,6 +23,7 @@ from tunefork.patchset.inspect import bisection
 from tunefork.patchset.inspect.bisection import BAD, GOOD, SKIP, Bisected, Journal, Verdict
 from tunefork.patchset.rebase.rebase import digest
 from tunefork.patchset.series.series import Series
+from tunefork.patchset.sources.pins import pin_of
 
 SKIP_CODE, STOP_CODE = 125, 128  # as in `git bisect run`
 PLACE = "{variant}"
@@ -54,7 +55,7 @@ def bisect(
     python3 build.py bisect vllm --ab smoke --subsets
     """
     layout = Layout.here()
-    applying.pin_of(layout, upstream)
+    pin_of(layout, upstream)
     file = Journal.at(layout, upstream)
     if reset + go_on + bool(command) + bool(profile) != 1:
         raise BadInput("bisect needs one of --run, --ab, --continue and --reset", f'python3 build.py bisect {upstream} --run "<command>"')

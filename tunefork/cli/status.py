@@ -7,10 +7,10 @@ import click
 from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.output import print_json, table
-from tunefork.patchset.checkout.apply import pin_of
 from tunefork.patchset.checkout.status import UpstreamStatus
 from tunefork.patchset.checkout.status import status as look
 from tunefork.patchset.sources import pins
+from tunefork.patchset.sources.pins import pin_of
 
 
 @click.command()

@@ -130,6 +130,13 @@ def test_variants_stand_side_by_side(world: World) -> None:
     assert [each.variant for each in status(world.layout, "up").checkouts] == ["all", "base", "only:change-line-five"]
 
 
+def test_the_first_checkout_of_all_may_stand_beside(world: World) -> None:
+    """Nothing is there yet: the primary is made at the pin, and the unpatched variant beside it."""
+    aside = apply(world.layout, "up", "base", beside=True)
+    assert aside.path == world.layout.checkout("up", "base") and (aside.path / "a.py").read_bytes() == FILES["a.py"]
+    assert [each.variant for each in status(world.layout, "up").checkouts] == ["base", "base"]
+
+
 @pytest.mark.parametrize("spec", ["nonsense", "only:", "only:nobody", "upto:change-line-five,change-line-fifty"])
 def test_a_variant_that_cannot_be_understood(world: World, spec: str) -> None:
     three_patches(world)

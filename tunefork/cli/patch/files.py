@@ -55,8 +55,8 @@ def lock(upstream: str, check: bool, as_json: bool) -> int:
 @options.as_json("Print the findings as JSON.")
 def lint(upstreams: tuple[str, ...], as_json: bool) -> int:
     """Check that every patch says what patches/README.md asks, and that it is true. Exit 1 on an error; warnings are for the author."""
-    from tunefork.patchset.checkout.apply import pin_of
     from tunefork.patchset.inspect.lint import lint as run
+    from tunefork.patchset.sources.pins import pin_of
 
     layout = Layout.here()
     names = [pin_of(layout, name).name for name in upstreams or pins.load(layout)]

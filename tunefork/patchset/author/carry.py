@@ -43,7 +43,7 @@ def kept(stack: Stack, drafts: Sequence[Draft]) -> int:
 def carry(stack: Stack, drafts: Sequence[Draft], done: Sequence[Made] = (), moved: Moved | None = None, merge: Merge | None = None) -> list[Made]:
     """Commits of all drafts, in order. done: of the first ones, where they are made already. Raises Stopped."""
     made = list(done) or stack.made[: kept(stack, drafts)]
-    tip = made[-1].commit if made else stack.held.base
+    tip = made[-1].commit if made else stack.state.base
     if len(made) == len(drafts):
         return made
     tree = Tree.read(stack.git, tip)

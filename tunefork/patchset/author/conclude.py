@@ -16,6 +16,7 @@ from tunefork.patchset.checkout import export as exporting
 from tunefork.patchset.checkout import repin, state, switch, work
 from tunefork.patchset.checkout.repin import Follow, Move
 from tunefork.patchset.checkout.state import AppliedPatch, State
+from tunefork.patchset.checkout.workspace import entry_hash
 from tunefork.patchset.series import canonical, mail, variant
 from tunefork.patchset.series.lock import FILE, Lock, LockedPatch
 from tunefork.patchset.series.materialise import Made, Mismatch, materialise
@@ -91,7 +92,7 @@ def still_picked(stack: Stack, name: str, made: Sequence[Made], at: int) -> bool
     """Whether a line that picks an upstream commit makes this very commit at its new place."""
     if name not in stack.series.picks:
         return False
-    below = made[at - 1].commit if at else stack.held.base
+    below = made[at - 1].commit if at else stack.state.base
     try:
         again = materialise(stack.git, below, [stack.series.patches[name]])
     except Mismatch:
@@ -112,7 +113,7 @@ def runs(places: Sequence[int]) -> list[tuple[int, int]]:
 
 def formatted(stack: Stack, made: Sequence[Made], first: int, last: int) -> dict[str, bytes]:
     """The canonical files of a stretch of commits, read back and made again: the same commits, or they are not written."""
-    below = made[first - 1].commit if first else stack.held.base
+    below = made[first - 1].commit if first else stack.state.base
     part = made[first : last + 1]
     data = [text for _, text in canonical.files(stack.git, below, part[-1].commit)]
     again = materialise(stack.git, below, [mail.read(each.name, text) for each, text in zip(part, data, strict=True)])
@@ -140,7 +141,7 @@ def difference(
     if lock.text() != stack.lock.text():
         texts[FILE] = lock.text()
         other.append(FILE)
-    tree = made[-1].tree if made else stack.held.base_tree
+    tree = made[-1].tree if made else stack.state.base_tree
     ends = [tuple(name + SUFFIX for name in names) for names in (added, changed, removed)]
     return texts, Authored(stack.upstream, action, ends[0], (*ends[1], *other), ends[2], tree, dry_run)
 
@@ -152,26 +153,26 @@ def conclude(stack: Stack, plan: Planned, made: Sequence[Made], say: Say, *, fol
     WorkAtRisk before anything changes, where the checkout cannot be brought along.
     """
     check_strangers(stack.series, plan.report)
-    tip = made[-1].commit if made else stack.held.base
-    spec = hold or stack.held.variant
-    whole, branch = spec == "all", stack.checkout.branch("all") if hold else stack.held.branch
+    tip = made[-1].commit if made else stack.state.base
+    spec = hold or stack.state.variant
+    whole, branch = spec == "all", stack.checkout.branch("all") if hold else stack.state.branch
     if not follow:
         check_movable(stack, tip if whole else None)
     files = plan.texts
-    to = Follow(stack.held.branch, stack.checkout.head()[1], tip) if follow else None
-    repin.commit(stack.layout, Move(stack.pin, files, stack.held.source, stack.held.base, stack.held.base_tree, to))
+    to = Follow(stack.state.branch, stack.checkout.head()[1], tip) if follow else None
+    repin.commit(stack.layout, Move(stack.pin, files, stack.state.source, stack.state.base, stack.state.base_tree, to))
     if not whole:
         return lambda: settle(stack, spec, say)
     if not follow:
         switch.move(stack.checkout, tip, branch, say)
-    state.save(stack.checkout.state_file, new_state(replace(stack.held, variant=spec, branch=branch), plan, made))
+    state.save(stack.checkout.state_file, new_state(replace(stack.state, variant=spec, branch=branch), plan, made))
     return lambda: None
 
 
 def new_state(held: State, plan: Planned, made: Sequence[Made]) -> State:
     """What the primary checkout holds after it moved to the tip."""
     entries = {patch.name: patch for patch in plan.lock.patches}
-    patches = tuple(AppliedPatch(each.name, entries[each.name].sha256, each.commit, each.tree, applying.entry_hash(entries[each.name]))
+    patches = tuple(AppliedPatch(each.name, entries[each.name].sha256, each.commit, each.tree, entry_hash(entries[each.name]))
                     for each in made)  # fmt: skip
     return State(held.variant, held.branch, held.source, held.base, held.base_tree, held.exact, patches)
 

@@ -154,7 +154,7 @@ def resolved(stack: Stack, progress: Progress, say: Say) -> tuple[Progress, list
     git = stop.git_here(stack)
     stop.refuse_untracked(stop.worktree(stack.layout, stack.upstream), progress.left)
     tree, done = resolved_tree(stop.worktree(stack.layout, stack.upstream).path), len(progress.made)
-    tip = progress.made[-1] if progress.made else stack.held.base
+    tip = progress.made[-1] if progress.made else stack.state.base
     draft = progress.drafts[done]
     made = [made_of(stack, each.name, commit) for each, commit in zip(progress.drafts, progress.made, strict=False)]
     if tree == git.text("rev-parse", f"{tip}^{{tree}}"):

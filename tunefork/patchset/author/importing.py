@@ -16,9 +16,9 @@ from tunefork.patchset.author import conclude as concluding
 from tunefork.patchset.author import foreign
 from tunefork.patchset.author.foreign import Foreign
 from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_edit, refuse_unexported
-from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import repin
+from tunefork.patchset.checkout.workspace import Workspace
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import newbase
 from tunefork.patchset.series.diff import HunkMismatch
@@ -75,7 +75,7 @@ def import_folder(
         rest()
     rows = tuple(ImportedPatch(name, each.file, each.message.split(b"\n")[0].decode("utf-8", "replace"), tuple(each.notes))
                  for name, each in zip(names, patches, strict=True))  # fmt: skip
-    return Imported(upstream, stack.held.base, plan.report.tree, rows, tuple(passed), dry_run, round(time.monotonic() - begin, 3))
+    return Imported(upstream, stack.state.base, plan.report.tree, rows, tuple(passed), dry_run, round(time.monotonic() - begin, 3))
 
 
 @contextmanager
@@ -105,11 +105,11 @@ def base_of(layout: Layout, upstream: str, pin: Pin | None, base: str, repositor
         first = checkouts.primary(layout, upstream)
         if made_here := not first.exists():
             checkouts.create(layout, fresh, sources.obtain(fresh, layout, say), say)
-        held = applying.state_of_primary(layout, upstream)
+        held = checkouts.state_of_primary(layout, upstream)
         if held.base != fresh.commit:
             raise BadInput(f"{first.path} is a checkout of another commit ({held.base[:12]})", f"move it away: mv {first.path} {first.path}.old")
         try:
-            yield Stack(layout, fresh, Series(upstream, directory, {}), Lock(fresh.commit, ()), first, held, [])
+            yield Stack(Workspace(layout, fresh, Series(upstream, directory, {}), Lock(fresh.commit, ()), first, held), [])
         finally:
             if made_here and not (layout.pins.is_file() and upstream in pins.load(layout)):  # a trial, or a patch that does not apply
                 shutil.rmtree(first.path)

@@ -105,8 +105,8 @@ def changes(stack: Stack, say: Say) -> Changes:
     refuse_unexported(stack)
     path = stack.checkout.path
     head = stack.checkout.head()[1]
-    if stack.held.variant != "all" or head != stack.tip:
-        raise WorkAtRisk(f"{path.name} holds {stack.held.variant}, not the whole series as it is now",
+    if stack.state.variant != "all" or head != stack.tip:
+        raise WorkAtRisk(f"{path.name} holds {stack.state.variant}, not the whole series as it is now",
                          f"`git stash` in {path}, python3 build.py apply {stack.upstream}, `git stash pop`; then this again")
     after = work_tree(stack.checkout)
     changed = switch.difference(stack.git, head, after)

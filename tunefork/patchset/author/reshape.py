@@ -67,7 +67,7 @@ def moved_by(stack: Stack, drops: Sequence[str]) -> Moved:
 
 def check_tree(stack: Stack, wanted: Shape, made: Sequence[Made]) -> None:
     """A reshaped series must make the tree that it made before."""
-    before = stack.patches[-1].tree if stack.patches else stack.held.base_tree
+    before = stack.patches[-1].tree if stack.patches else stack.state.base_tree
     if wanted.same_tree and made and made[-1].tree != before:
         raise PatchConflict(f"{wanted.action}: every patch merges, but the series would make tree {made[-1].tree[:12]} instead of {before[:12]}",
                             "two of the patches write at the same place; change one of them first: python3 build.py patch edit P")

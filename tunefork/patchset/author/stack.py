@@ -12,12 +12,12 @@ from pathlib import Path
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
-from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import repin, switch, work
 from tunefork.patchset.checkout.bring import compose
 from tunefork.patchset.checkout.checkout import Checkout
 from tunefork.patchset.checkout.state import AppliedPatch, State
+from tunefork.patchset.checkout.workspace import Workspace
 from tunefork.patchset.git import Git
 from tunefork.patchset.series import picks, variant
 from tunefork.patchset.series.lock import Lock, Touch
@@ -51,24 +51,45 @@ class Draft:
 
 @dataclass
 class Stack:
-    """A series on its pin. held: the state of the primary checkout; patches: the whole series as commits, whatever that holds."""
+    """A series on its pin. patches: the whole series as commits, whatever the primary checkout holds."""
 
-    layout: Layout
-    pin: Pin
-    series: Series
-    lock: Lock
-    checkout: Checkout
-    held: State
+    space: Workspace
     patches: list[AppliedPatch]
     _touches: dict[str, tuple[Touch, ...]] = field(default_factory=dict)
 
     @property
     def upstream(self) -> str:
-        return self.series.upstream
+        return self.space.upstream
 
-    @cached_property
+    @property
+    def layout(self) -> Layout:
+        return self.space.layout
+
+    @property
+    def pin(self) -> Pin:
+        return self.space.pin
+
+    @property
+    def series(self) -> Series:
+        return self.space.series
+
+    @property
+    def lock(self) -> Lock:
+        return self.space.lock
+
+    @property
+    def checkout(self) -> Checkout:
+        """The primary."""
+        return self.space.primary
+
+    @property
+    def state(self) -> State:
+        """Of the primary checkout."""
+        return self.space.state
+
+    @property
     def git(self) -> Git:
-        return self.checkout.git
+        return self.space.git
 
     @cached_property
     def drafts(self) -> list[Draft]:
@@ -87,7 +108,7 @@ class Stack:
 
     @property
     def tip(self) -> str:
-        return self.patches[-1].commit if self.patches else self.held.base
+        return self.patches[-1].commit if self.patches else self.state.base
 
     def draft(self, patch: AppliedPatch) -> Draft:
         file = self.series.patches[patch.name]
@@ -102,7 +123,7 @@ class Stack:
     def below(self, name: str) -> str:
         """The commit that a patch stands on."""
         at = self.place(name)
-        return self.patches[at - 1].commit if at else self.held.base
+        return self.patches[at - 1].commit if at else self.state.base
 
     def touches(self, commit: str) -> tuple[Touch, ...]:
         """What a commit does to each path: from the lock where it is a patch of the series, else from git."""
@@ -118,19 +139,18 @@ class Stack:
 def opened(layout: Layout, upstream: str, say: Say) -> Iterator[Stack]:
     """The stack of an upstream, its files verified against the lock, its checkouts held against other Tunefork processes."""
     repin.recover(layout, upstream, say)
-    pin = applying.pin_of(layout, upstream)
+    pin = pins.pin_of(layout, upstream)
     with checkouts.locked(layout, upstream, say):
-        applying.refuse_parked(layout, upstream)
+        checkouts.refuse_parked(layout, upstream)
         refuse_rebase(layout, upstream)
         first = checkouts.primary(layout, upstream)
         if not first.exists():
             checkouts.create(layout, pin, sources.obtain(pin, layout, say), say)
-        held = applying.state_of_primary(layout, upstream)
+        first.own_state()  # before anything is done there: it is ours
         switch.recover(first, say)
         series = picks.obtained(Series.load(upstream, layout.series_dir(upstream)), pin, first.git, say=say)
-        lock = applying.checked_lock(series, pin, held)
-        patches = compose(layout, first.git, series, variant.choose("all", series), lock, held)
-        yield Stack(layout, pin, series, lock, first, held, patches)
+        space = Workspace.verified(layout, pin, series, first)
+        yield Stack(space, compose(space, variant.choose("all", series)))
 
 
 def refuse_rebase(layout: Layout, upstream: str) -> None:
@@ -158,8 +178,8 @@ def refuse_unexported(stack: Stack) -> None:
     path = stack.checkout.path
     if found.operation or found.elsewhere:
         what = f"a {found.operation} in progress" if found.operation else f"HEAD on {found.elsewhere}"
-        raise WorkAtRisk(f"{path.name} has {what}; the series is changed from {stack.held.branch}",
-                         f"{'finish or abort it, then ' if found.operation else ''}`git checkout {stack.held.branch}` in {path}")
+        raise WorkAtRisk(f"{path.name} has {what}; the series is changed from {stack.state.branch}",
+                         f"{'finish or abort it, then ' if found.operation else ''}`git checkout {stack.state.branch}` in {path}")
     if found.unexported:
         raise work.refuse(stack.checkout, "unexported commits", found.unexported, f"first: python3 build.py patch export {stack.upstream}")
 
@@ -168,7 +188,7 @@ def owner(layout: Layout, names: Sequence[str], upstream: str | None = None) -> 
     """The upstream whose series has the patches that a user named; BadInput where none or several have them."""
     known = [upstream] if upstream else list(pins.load(layout))
     if upstream:
-        applying.pin_of(layout, upstream)
+        pins.pin_of(layout, upstream)
     listed = {each: Series.load(each, layout.series_dir(each)).names for each in known}
     holding = [each for each, has in listed.items() if {patch_name(name) for name in names} <= set(has)]
     if len(holding) == 1:

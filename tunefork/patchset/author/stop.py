@@ -127,7 +127,7 @@ def park_in(stack: Stack, progress: Progress, stopped: Stopped) -> Path:
     """Put the patch that does not go into the worktree, with markers, on what was carried so far."""
     path = worktree(stack.layout, stack.upstream).path
     park.remove_worktree(stack.git, path)
-    tip = stopped.made[-1].commit if stopped.made else stack.held.base
+    tip = stopped.made[-1].commit if stopped.made else stack.state.base
     stack.git("worktree", "add", "--quiet", "--force", "--detach", str(path), tip)
     name, tree, moved = stopped.draft.name, stopped.tree, dict(progress.moved)
     files = []

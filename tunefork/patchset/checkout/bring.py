@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tunefork.base.errors import PatchConflict, WorkAtRisk
-from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import state, switch, work
-from tunefork.patchset.checkout.apply import fingerprint, pin_of, state_of_primary
 from tunefork.patchset.checkout.checkout import Checkout, applied_ref
 from tunefork.patchset.checkout.state import AppliedPatch, State
+from tunefork.patchset.checkout.workspace import Fingerprint, Workspace, fingerprint
 from tunefork.patchset.git import Git
 from tunefork.patchset.series import picks, variant
-from tunefork.patchset.series.lock import Lock
 from tunefork.patchset.series.mail import PatchFile
 from tunefork.patchset.series.materialise import Made, Mismatch, materialise, merge_file
-from tunefork.patchset.series.series import Series
 from tunefork.patchset.series.variant import Variant
-from tunefork.patchset.sources.pins import Pin
 
 
 def bring(
-    layout: Layout, pin: Pin, series: Series, chosen: Variant, lock: Lock, checkout: Checkout, *, discard: bool, say: Say
+    space: Workspace, chosen: Variant, patches: Sequence[AppliedPatch], checkout: Checkout, *, discard: bool, say: Say
 ) -> tuple[State, int]:
-    """Materialise a variant and move its checkout there. Returns the new state and how many files changed."""
-    base = state_of_primary(layout, pin.name)
-    git = checkouts.primary(layout, pin.name).git
-    patches = compose(layout, git, series, chosen, lock, base, say=say)
-    commit = patches[-1].commit if patches else base.base
+    """Move a checkout to a variant's commits. Returns the new state and how many files changed."""
+    pinned, git = space.state, space.git
+    commit = patches[-1].commit if patches else pinned.base
     branch = checkout.branch(chosen.slug)
     if not checkout.whole():
         guard_branch(git, checkout, branch, discard=discard, say=say)
-        checkouts.create_beside(layout, checkout, base, commit, say)
+        checkouts.create_beside(space.layout, checkout, pinned, commit, say)
     if discard:
         keep_tip(git, checkout, branch, say)
         if work.find(checkout) or switch.collisions(checkout, switch.difference(git, checkout.head()[1], commit)):
@@ -41,28 +36,27 @@ def bring(
     else:
         refuse_unexported(checkout, branch)
     changed = switch.move(checkout, commit, branch, say)
-    after = State(chosen.spec, branch, base.source, base.base, base.base_tree, chosen.exact, tuple(patches))
+    after = State(chosen.spec, branch, pinned.source, pinned.base, pinned.base_tree, chosen.exact, tuple(patches))
     state.save(checkout.state_file, after)
     return after, changed
 
 
-def compose(
-    layout: Layout, git: Git, series: Series, chosen: Variant, lock: Lock, base: State, *, say: Say = quiet
-) -> list[AppliedPatch]:
+def compose(space: Workspace, chosen: Variant, say: Say = quiet) -> list[AppliedPatch]:
     """The variant's patches as commits: what any checkout already holds is reused, the rest is made and verified."""
-    wanted = fingerprint(series, chosen, lock)
-    kept = reusable(layout, git, series.upstream, base.base, wanted, exact=chosen.exact)
+    git = space.git
+    wanted = space.fingerprints(chosen)
+    kept = reusable(space, wanted, exact=chosen.exact)
     missing = [name for name, _, _ in wanted[len(kept) :]]
-    series = picks.obtained(series, pin_of(layout, series.upstream), git, missing, say=say)
+    series = picks.obtained(space.series, space.pin, git, missing, say=say)
     rest = [series.patches[name] for name in missing]
-    start = kept[-1].commit if kept else base.base
+    start = kept[-1].commit if kept else space.state.base
     if chosen.exact:
         made = materialise(git, start, rest)
         for each in made:
-            lock.check_touches(each.name, each.touches)
+            space.lock.check_touches(each.name, each.touches)
     else:
         if rest:  # the blobs that the merge starts from exist once the whole series does
-            compose(layout, git, series, variant.choose("all", series), lock, base, say=say)
+            compose(replace(space, series=series), variant.choose("all", series), say)
         made = merged(git, start, rest, chosen)
     sums = {name: (sha256, locked) for name, sha256, locked in wanted}
     return [*kept, *(AppliedPatch(each.name, sums[each.name][0], each.commit, each.tree, sums[each.name][1]) for each in made)]
@@ -79,27 +73,21 @@ def merged(git: Git, start: str, rest: Sequence[PatchFile], chosen: Variant) -> 
         ) from None
 
 
-def reusable(
-    layout: Layout, git: Git, upstream: str, base: str, wanted: list[tuple[str, str, str]], *, exact: bool
-) -> list[AppliedPatch]:
+def reusable(space: Workspace, wanted: Sequence[Fingerprint], *, exact: bool) -> list[AppliedPatch]:
     """The longest beginning of ``wanted`` that a checkout of this upstream already holds as commits."""
     best: list[AppliedPatch] = []
-    for checkout in checkouts.all_checkouts(layout, upstream):
-        held = checkout.state()
-        if held is None or held.base != base or held.exact != exact:
+    for checkout in checkouts.all_checkouts(space.layout, space.upstream):
+        there = checkout.state()
+        if there is None or there.base != space.state.base or there.exact != exact:
             continue
         same = 0
-        while same < min(len(held.patches), len(wanted)) and key(held.patches[same]) == wanted[same]:
+        while same < min(len(there.patches), len(wanted)) and fingerprint(there.patches[same]) == wanted[same]:
             same += 1
         if not exact and same != len(wanted):  # a merged commit is what it is only in its own list
             same = 0
-        if same > len(best) and git.answer("cat-file", "-e", f"{held.patches[same - 1].commit}^{{commit}}") is not None:
-            best = list(held.patches[:same])
+        if same > len(best) and space.git.answer("cat-file", "-e", f"{there.patches[same - 1].commit}^{{commit}}") is not None:
+            best = list(there.patches[:same])
     return best
-
-
-def key(patch: AppliedPatch) -> tuple[str, str, str]:
-    return patch.name, patch.sha256, patch.locked
 
 
 def refuse_unexported(checkout: Checkout, branch: str) -> None:

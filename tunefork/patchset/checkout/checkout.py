@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunefork.base import mutex
-from tunefork.base.errors import TuneforkError, WorkAtRisk
+from tunefork.base.errors import PatchConflict, TuneforkError, WorkAtRisk
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tunefork.patchset.sources.sources import Source
 
 PRIMARY = "primary"
+PARKED = "parked.json"  # among the notes, while a patch is parked (park.py)
 PIN_REF = "refs/tunefork/pin"
 FIRST_BRANCH = "tunefork/base"  # a checkout is made at the unpatched pin
 
@@ -93,6 +94,13 @@ class Checkout:
             return None
         return state.load(self.state_file) or self.derived_state()
 
+    def own_state(self) -> State:
+        """What is applied here; WorkAtRisk where the folder holds something that Tunefork did not make."""
+        found = self.state()
+        if found is None:
+            raise WorkAtRisk(f"{self.path} is not a checkout that Tunefork made", f"move it away: mv {self.path} {self.path}.old")
+        return found
+
     def derived_state(self) -> State | None:
         """The state without its list of patches: the next apply makes them again."""
         base = self.git.answer("rev-parse", "--verify", "--quiet", PIN_REF)
@@ -123,7 +131,7 @@ def primary(layout: Layout, upstream: str) -> Checkout:
     return Checkout(upstream, layout.checkout(upstream))
 
 
-def beside(layout: Layout, upstream: str, slug: str) -> Checkout:
+def beside_primary(layout: Layout, upstream: str, slug: str) -> Checkout:
     found = Checkout(upstream, layout.checkout(upstream, slug), slug)
     mend_links(primary(layout, upstream), found.path)
     return found
@@ -149,7 +157,26 @@ def all_checkouts(layout: Layout, upstream: str) -> list[Checkout]:
     if not first.exists():
         return []
     slugs = sorted(path.stem for path in first.notes.glob("*.json") if path.stem not in (PRIMARY, "parked"))
-    return [first, *(each for slug in slugs if (each := beside(layout, upstream, slug)).exists())]
+    return [first, *(each for slug in slugs if (each := beside_primary(layout, upstream, slug)).exists())]
+
+
+def holder(layout: Layout, first: Checkout, spec: str, slug: str, *, beside: bool) -> Checkout:
+    """The checkout a variant belongs in: the primary, or one beside it unless the primary already holds the variant."""
+    if not beside:
+        return first
+    here = first.state()
+    return first if here is not None and here.variant == spec else beside_primary(layout, first.upstream, slug)
+
+
+def state_of_primary(layout: Layout, upstream: str) -> State:
+    return primary(layout, upstream).own_state()
+
+
+def refuse_parked(layout: Layout, upstream: str) -> None:
+    """While a patch is parked nothing else is applied: the series is being changed."""
+    if (layout.checkout(upstream) / ".git" / "tunefork" / PARKED).is_file():
+        raise PatchConflict(f"{upstream}: a patch is parked in {layout.checkout(upstream, 'parked')}",
+                            f"resolve it there, then `python3 build.py apply {upstream} --continue`; or `--abort`")
 
 
 @contextmanager

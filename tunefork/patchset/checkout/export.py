@@ -17,7 +17,6 @@ from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.checkout import apply, repin, work
 from tunefork.patchset.checkout import checkout as checkouts
-from tunefork.patchset.checkout.apply import pin_of, state_of_primary
 from tunefork.patchset.checkout.checkout import Checkout
 from tunefork.patchset.checkout.state import State
 from tunefork.patchset.git import Git
@@ -27,6 +26,7 @@ from tunefork.patchset.series.mail import PatchFile
 from tunefork.patchset.series.materialise import Mismatch, materialise, merge_file
 from tunefork.patchset.series.series import PICK, SUFFIX, Series, entry_name, picked_commit
 from tunefork.patchset.sources import sources
+from tunefork.patchset.sources.pins import pin_of
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ def lock_series(layout: Layout, upstream: str, *, check: bool = False, say: Say 
         if not checkouts.primary(layout, upstream).exists():
             checkouts.create(layout, pin, sources.obtain(pin, layout, say), say)
         series = Series.load(upstream, layout.series_dir(upstream))
-        held = state_of_primary(layout, upstream)
+        held = checkouts.state_of_primary(layout, upstream)
         git = checkouts.primary(layout, upstream).git
         series = picks.obtained(series, pin, git, say=say)
         made = materialise(git, held.base, list(series.patches.values()), merge_file(git), trust_index=False)

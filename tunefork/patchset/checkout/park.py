@@ -42,7 +42,7 @@ class Parked:
 
 
 def notes(layout: Layout, upstream: str) -> Path:
-    return checkouts.primary(layout, upstream).notes / applying.PARKED
+    return checkouts.primary(layout, upstream).notes / checkouts.PARKED
 
 
 def find(layout: Layout, upstream: str) -> Parked | None:
@@ -61,7 +61,7 @@ def find(layout: Layout, upstream: str) -> Parked | None:
 
 def lock_or_park(layout: Layout, upstream: str, *, say: Say = quiet) -> Exported:
     """lock_series, with a patch that does not match parked; the PatchConflict then says where and how to go on."""
-    applying.refuse_parked(layout, upstream)
+    checkouts.refuse_parked(layout, upstream)
     try:
         return exporting.lock_series(layout, upstream, say=say)
     except Mismatch as mismatch:
@@ -71,7 +71,7 @@ def lock_or_park(layout: Layout, upstream: str, *, say: Say = quiet) -> Exported
                                 f"make it a patch: `git cherry-pick -x {sha}` in work/{upstream}, resolve, and delete the pick's line; "
                                 f"then python3 build.py patch export {upstream}") from None  # fmt: skip
         with checkouts.locked(layout, upstream, say):
-            base = applying.state_of_primary(layout, upstream).base
+            base = checkouts.state_of_primary(layout, upstream).base
             onto = mismatch.made[-1].commit if mismatch.made else base
             parked = park(layout, upstream, mismatch.patch, onto)
         raise PatchConflict(
@@ -143,7 +143,7 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> None:
 
 def remove(layout: Layout, upstream: str) -> None:
     remove_worktree(checkouts.primary(layout, upstream).git, layout.checkout(upstream, SLUG))
-    for path in notes(layout, upstream).parent.glob(applying.PARKED + "*"):  # with what a kill left of writing it
+    for path in notes(layout, upstream).parent.glob(checkouts.PARKED + "*"):  # with what a kill left of writing it
         path.unlink(missing_ok=True)
 
 

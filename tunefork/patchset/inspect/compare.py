@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
-from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout.bring import compose
+from tunefork.patchset.checkout.workspace import Workspace
 from tunefork.patchset.series import variant
 from tunefork.patchset.series.series import Series
+from tunefork.patchset.sources.pins import pin_of
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,16 @@ class Difference:
 
 def variants(layout: Layout, upstream: str, left: str, right: str, *, say: Say = quiet) -> Difference:
     """Make both variants in the object database and compare them. PatchConflict where one of them does not apply."""
-    pin = applying.pin_of(layout, upstream)
+    pin = pin_of(layout, upstream)
     first = checkouts.primary(layout, upstream)
     if not first.exists():
         raise BadInput(f"{upstream} is not checked out", f"python3 build.py apply {upstream}")
     with checkouts.locked(layout, upstream, say):
         series = Series.load(upstream, layout.series_dir(upstream))
-        base = applying.state_of_primary(layout, upstream)
-        lock = applying.checked_lock(series, pin, base)
+        space = Workspace.verified(layout, pin, series, first)
         sides = [variant.choose(spec, series) for spec in (left, right)]
-        made = [compose(layout, first.git, series, side, lock, base) for side in sides]
-        trees = [patches[-1].tree if patches else base.base_tree for patches in made]
+        made = [compose(space, side) for side in sides]
+        trees = [patches[-1].tree if patches else space.state.base_tree for patches in made]
         names = first.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", *trees).decode("utf-8", "surrogateescape").split("\0")[:-1]
         text = first.git("diff", "--no-color", "--no-ext-diff", "--full-index", *trees).decode("utf-8", "replace")
     have = [set(side.names) for side in sides]

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
-from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.git import Git
 from tunefork.patchset.series import diff, picks
 from tunefork.patchset.series.materialise import Mismatch, materialise, merge_file
 from tunefork.patchset.series.series import Series
 from tunefork.patchset.sources import sources
+from tunefork.patchset.sources.pins import pin_of
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Node:
 
 def graph(layout: Layout, upstream: str, *, say: Say = quiet) -> list[Node]:
     """Every patch of a series with its direct needs. Fetches the pin if no checkout has it."""
-    pin = applying.pin_of(layout, upstream)
+    pin = pin_of(layout, upstream)
     series = Series.load(upstream, layout.series_dir(upstream))
     with checkouts.locked(layout, upstream, say):
         if not checkouts.primary(layout, upstream).exists():
             checkouts.create(layout, pin, sources.obtain(pin, layout, say), say)
-        git, base = checkouts.primary(layout, upstream).git, applying.state_of_primary(layout, upstream).base
+        git, base = checkouts.primary(layout, upstream).git, checkouts.state_of_primary(layout, upstream).base
         series = picks.obtained(series, pin, git, say=say)
         materialise(git, base, list(series.patches.values()), merge_file(git))  # the blobs that a merge starts from
         needs: dict[str, set[str]] = {}

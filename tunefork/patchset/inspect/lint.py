@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from tunefork.base.errors import BadInput, LockMismatch, PatchConflict
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
-from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout.bring import compose
+from tunefork.patchset.checkout.workspace import Workspace
 from tunefork.patchset.series import diff, picks, scope, variant
 from tunefork.patchset.series.diff import FileChange
 from tunefork.patchset.series.lock import Lock
 from tunefork.patchset.series.mail import PatchFile
 from tunefork.patchset.series.materialise import Mismatch, materialise, merge_file
 from tunefork.patchset.series.series import SUFFIX, Series
+from tunefork.patchset.sources.pins import Pin, pin_of
 
 TRAILERS = {
     "Upstream-Status": (r"Pending|Submitted https://\S+|Backport [0-9a-f]{40}|Inappropriate \S.*",
@@ -156,27 +157,28 @@ def lint(layout: Layout, upstream: str, say: Say = quiet) -> list[Finding]:
 def dependencies(layout: Layout, series: Series, say: Say) -> list[Finding]:
     """What each patch declares to need against what it turns out to need, by applying it without."""
     upstream = series.upstream
-    if series.files and not checkouts.primary(layout, upstream).exists():
+    if not series.files:
+        return []
+    pin, primary = pin_of(layout, upstream), checkouts.primary(layout, upstream)
+    if not primary.exists():
         why = f"{upstream} is not checked out, so what depends on what was not tried"
         return [Finding(upstream, name, "depends-on", "skipped", why, f"python3 build.py apply {upstream}") for name in series.names]
-    if series.files:
-        git = checkouts.primary(layout, upstream).git
-        series = picks.obtained(series, applying.pin_of(layout, upstream), git, say=say)
-        say(f"{upstream}: applying each patch without the others")
-    return [Finding(upstream, name, "depends-on", *each) for name in series.names for each in tried(layout, series, name)]
+    series = picks.obtained(series, pin, primary.git, say=say)
+    say(f"{upstream}: applying each patch without the others")
+    return [Finding(upstream, name, "depends-on", *each) for name in series.names for each in tried(layout, pin, series, name)]
 
 
-def tried(layout: Layout, series: Series, name: str) -> Iterator[tuple[str, str, str]]:
+def tried(layout: Layout, pin: Pin, series: Series, name: str) -> Iterator[tuple[str, str, str]]:
     """Apply one patch with what it declares, and again without each declared need."""
-    git = checkouts.primary(layout, series.upstream).git
-    base = applying.state_of_primary(layout, series.upstream)
+    primary = checkouts.primary(layout, series.upstream)
+    state = checkouts.state_of_primary(layout, series.upstream)
     relock = f"python3 build.py patch lock {series.upstream}"
     try:
         needs = series.depends_on(name)
         if late := [need for need in needs if series.names.index(need) > series.names.index(name)]:
             yield "error", f"depends on {late[0]}, which comes later", "swap their lines in the series file"
-        lock = Lock.load(series.directory) or Lock(base.base, ())
-        compose(layout, git, series, variant.choose(f"only:{name}", series), lock, base)
+        lock = Lock.load(series.directory) or Lock(state.base, ())
+        compose(Workspace(layout, pin, series, lock, primary, state), variant.choose(f"only:{name}", series))
     except (BadInput, LockMismatch, PatchConflict) as error:
         yield "error", error.message, error.remedy or relock
         return
@@ -186,7 +188,7 @@ def tried(layout: Layout, series: Series, name: str) -> Iterator[tuple[str, str,
     chosen = variant.choose(f"only:{name}", series).names
     for need in needs:
         try:
-            materialise(git, base.base, [series.patches[each] for each in chosen if each != need], merge_file(git))
+            materialise(primary.git, state.base, [series.patches[each] for each in chosen if each != need], merge_file(primary.git))
         except Mismatch:
             continue
         yield ("warning", f"applies without {need}, which it declares to need",

@@ -25,6 +25,7 @@ from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import export as exporting
 from tunefork.patchset.checkout import repin, switch, work
 from tunefork.patchset.checkout.bring import unexported_tip
+from tunefork.patchset.checkout.workspace import checked_lock
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import newbase, newpin
 from tunefork.patchset.rebase.attempt import Attempt, PatchOutcome, attempt_on, step
@@ -152,12 +153,12 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> None:
 def inputs(layout: Layout, upstream: str, say: Say) -> tuple[Pin, Series]:
     """The pin and the series, whose files must be the locked ones."""
     repin.recover(layout, upstream, say)
-    pin = applying.pin_of(layout, upstream)
+    pin = pins.pin_of(layout, upstream)
     series = Series.load(upstream, layout.series_dir(upstream))
     held = checkouts.primary(layout, upstream).state()
     lock = Lock.load(series.directory)
     if held is not None:
-        applying.checked_lock(series, pin, held)
+        checked_lock(series, pin, held)
     elif lock is not None:
         lock.check_files(series, pin.commit, [hashlib.sha256(data).hexdigest() for data in series.files.values()])
     elif series.files:
@@ -177,7 +178,7 @@ def progress(layout: Layout, upstream: str) -> Path:
 
 
 def refuse_unfinished(layout: Layout, upstream: str) -> None:
-    applying.refuse_parked(layout, upstream)
+    checkouts.refuse_parked(layout, upstream)
     if progress(layout, upstream).is_file():
         raise PatchConflict(f"{upstream}: a rebase waits in {layout.checkout(upstream, SLUG)}",
                             f"resolve it there, then `python3 build.py rebase {upstream} --continue`; or `--abort`")

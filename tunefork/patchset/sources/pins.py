@@ -97,6 +97,14 @@ def load(layout: Layout) -> dict[str, Pin]:
     return {name: _pin(path, name, table) for name, table in upstreams.items()}
 
 
+def pin_of(layout: Layout, upstream: str) -> Pin:
+    """The pin of an upstream; BadInput lists the known ones."""
+    known = load(layout)
+    if upstream not in known:
+        raise BadInput(f"no upstream {upstream!r} in pins.toml", f"use one of: {', '.join(known)}")
+    return known[upstream]
+
+
 def cpu_operators(layout: Layout) -> PinnedWheel:
     """The wheel whose shared objects serve the CPU target."""
     table = _table(layout.pins, "cpu-operators", _document(layout.pins).get("cpu-operators"), WHEEL)
