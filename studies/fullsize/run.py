@@ -20,7 +20,7 @@ from typing import Any
 
 from studies.fullsize import arms, startup
 from tunefork.base.errors import ServeError, TuneforkError
-from tunefork.bench.ab import client as builtin
+from tunefork.bench.load import client_builtin as builtin
 from tunefork.bench.machine.host import ask, host
 from tunefork.bench.records import schema
 from tunefork.bench.records.schema import utc_now
@@ -52,7 +52,7 @@ def prepare(name: str, words: argparse.Namespace, place: int, folder: Path) -> S
 def load(one: Target, conc: int, prompts: int, seed: int) -> dict[str, Any]:
     """One measured load of 1024 tokens in, 128 out."""
     scenario = schema.Scenario(isl=1024, osl=128, conc=conc, num_prompts=prompts, warmups=0, range_ratio=1.0, seed=seed)
-    requests, seconds = asyncio.run(builtin.load(one, scenario))
+    requests, seconds, _ = asyncio.run(builtin.load(one, scenario))
     answer = builtin.answer(requests, scenario, seconds)
     tpots = [1000 * (request.e2el_s - request.ttft_s) / (request.output - 1) for request in requests if request.output > 1]
     return {**{key: answer[key] for key in KEPT}, "short": sum(request.output != 128 for request in requests),

@@ -74,6 +74,14 @@ class Guarded:
         """Whether the program runs, as far as has been heard."""
         return self.exit_code is None and self._guardian.poll() is None
 
+    def cpu_seconds(self) -> float:
+        """User and system time of the program's processes that live now, and of their children that have ended."""
+        total = 0.0
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                total += sum(process.cpu_times()[:4])
+        return total
+
     def processes(self) -> list[psutil.Process]:
         """All processes of the program that live now."""
         with contextlib.suppress(psutil.Error):

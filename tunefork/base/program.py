@@ -11,15 +11,27 @@ from tunefork.base.guarded import Guarded
 
 LISTEN_S = 0.2
 GRACE_S = 5.0
+SAMPLE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How it ended. exit_code: -N for signal N, None when it was stopped.  late: at its deadline.  seconds: by the monotonic clock."""
+    """How it ended. exit_code: -N for signal N, None when it was stopped.  late: at its deadline.  seconds: by the monotonic clock.
+
+    cpu: about once a second (seconds since the start, CPU seconds of all its processes so far), for programs that ran that long.
+    """
 
     exit_code: int | None
     seconds: float
     late: bool = False
+    cpu: tuple[tuple[float, float], ...] = ()
+
+    def cpu_share(self, window_s: float) -> float | None:
+        """CPU seconds per second over the last ``window_s``: 1.0 is one core, busy. None where fewer than two samples are in it."""
+        inside = [one for one in self.cpu if one[0] >= self.seconds - window_s]
+        if len(inside) < 2 or inside[-1][0] == inside[0][0]:
+            return None
+        return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
 
     @property
     def how(self) -> str:
@@ -39,13 +51,17 @@ def run_program(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: 
     started = time.monotonic()
     program = Guarded(argv, env=env, cwd=cwd, log=log, grace_s=GRACE_S)
     late = False
+    cpu: list[tuple[float, float]] = []
     try:
         while program.running and not late:
             program.listen(LISTEN_S)
             watch()
-            late = time.monotonic() - started > deadline_s
+            now = time.monotonic() - started
+            late = now > deadline_s
+            if program.running and now >= (cpu[-1][0] if cpu else 0.0) + SAMPLE_S:
+                cpu.append((now, program.cpu_seconds()))
         program.listen(0.0)
         ended = time.monotonic()
     finally:
         program.stop()
-    return Finished(None if late else program.exit_code, ended - started, late)
+    return Finished(None if late else program.exit_code, ended - started, late, tuple(cpu))

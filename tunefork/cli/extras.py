@@ -7,7 +7,7 @@ import sys
 
 from tunefork.base.errors import MissingTool
 
-NEEDS = {"ab": ("numpy", "scipy"), "report": ("numpy", "scipy", "plotly", "matplotlib")}
+NEEDS = {"ab": ("httptools", "numpy", "scipy"), "report": ("numpy", "scipy", "plotly", "matplotlib")}
 
 
 def require(extra: str) -> None:

@@ -1,9 +1,9 @@
 """A server that streams tokens at a set pace, with the faults that a client must survive.
 
-    python streamer.py PORT MILLISECONDS [good | error | cut | hang | nousage | dies]
+    python streamer.py PORT MILLISECONDS [good | error | cut | hang | nousage | dies | separators]
 
 error: every third completion answers 500.  cut: every third stream ends after one token.  hang: a completion never ends.
-nousage: no usage chunk.  dies: exits at the fifth completion.
+separators: texts with U+2028 as it is.  nousage: no usage chunk.  dies: exits at the fifth completion.
 """
 
 import itertools
@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for _ in range(asked["max_tokens"]):
             time.sleep(3600 if FAULT == "hang" else PACE)
-            self.event({"choices": [{"text": "x", "index": 0}]})
+            self.event({"choices": [{"text": "\u2028x" if FAULT == "separators" else "x", "index": 0}]})
             if FAULT == "cut" and bad:
                 return
         if FAULT != "nousage":
@@ -48,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
 
     def event(self, data: dict) -> None:
-        self.wfile.write(f"data: {json.dumps(data)}\n\n".encode())
+        self.wfile.write(f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode())
         self.wfile.flush()
 
     def log_message(self, *_args: object) -> None:

@@ -33,6 +33,8 @@ def test_the_real_clients_answer_passes(answer: dict[str, Any], scenario: Any) -
     (lambda a: a.update(total_token_throughput=1.0), "arithmetic", "total_token_throughput is 1, its counts give"),
     (lambda a: a.update(duration=0.0), "arithmetic", "duration is 0.0 s"),
     (lambda a: a.update(median_tpot_ms=0.0), "arithmetic", "median_tpot_ms is 0.0: not measured"),
+    (lambda a: a.update(client_cpu_share=0.97), "client-limit", "the client was busy 97% of the time: it was the limit, not the server"),
+    (lambda a: a.update(client_lag_p99_ms=max(60.0, a["median_e2el_ms"])), "client-limit", "it had no time, so these are not the server's times"),
     (lambda a: a.update(median_tpot_ms=0.0042), "not-streamed", "median_tpot_ms is 0.0042: the tokens came in one piece"),
 ])
 def test_every_fault_is_found(answer: dict[str, Any], scenario: Any, change: Callable[[dict[str, Any]], Any], kind: str, says: str) -> None:

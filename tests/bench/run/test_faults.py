@@ -3,7 +3,7 @@
 server dies mid-run         test_the_server_dies_and_the_rest_gets_a_new_one_behind_the_gate; A/B: ab/test_run.py
 port taken                  test_a_taken_port_is_said_and_nothing_is_measured; serving/test_server.py
 GPU memory not freed        test_gpu_memory.py
-client hangs                test_a_client_that_hangs_is_ended_at_its_deadline; the builtin one: ab/test_client.py
+client hangs                test_a_client_that_hangs_is_ended_at_its_deadline; the builtin one: load/test_client_builtin.py
 disk full                   test_a_full_disk_is_17_and_no_claim, test_a_disk_that_really_is_full; run/test_run.py, records/test_store.py
 kill -9 of the tool         test_killed_leaves_no_process_and_resume_goes_on; A/B: ab/test_run.py; while submitting: submit/test_submit.py
 clock jump                  test_a_clock_that_is_set_while_measuring; test_measure.py; a record of the future: submit/test_submit.py

@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
             self.event("complete", "not json")
         else:
             self.event("generating", json.dumps(["..."]))
-            self.event("complete", json.dumps([f"taken: {self.board.events[event][0]}"]))
+            self.event("complete", json.dumps([f"taken: {self.board.events[event][0]}"], ensure_ascii=False))
 
     def event(self, kind: str, data: str) -> None:
         with contextlib.suppress(OSError):

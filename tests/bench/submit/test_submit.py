@@ -15,7 +15,7 @@ from tunefork.bench.errors import SubmitFailed, SubmitRefused, SubmitUnknown
 from tunefork.bench.profiles.rules import Rules
 from tunefork.bench.records.schema import Accuracy, Limit, Problem, Record, Submission, utc_now
 from tunefork.bench.records.store import Store
-from tunefork.bench.submit.gradio import Patience
+from tunefork.bench.submit.gradio import Patience, end
 from tunefork.bench.submit.submit import Journal, Prepared, prepare, submit
 
 TREE = "c" * 40
@@ -53,7 +53,7 @@ def test_what_is_sent_is_what_was_measured(store: Store, seed: Rules, measured: 
     assert store.verify(record.id) == record, "the record itself is as it was"
 
 
-@pytest.mark.parametrize("team", ["O'Hara \"the\" team", "münchen 東京 🚀", "  two  spaces ", "$(touch /tmp/x); `ls`", "a\\b"])
+@pytest.mark.parametrize("team", ["O'Hara \"the\" team", "münchen 東京 🚀", "  two  spaces ", "$(touch /tmp/x); `ls`", "a\\b", "one\u2028line"])
 def test_any_team_name(store: Store, seed: Rules, measured: Measured, leaderboard: Board, team: str) -> None:
     board = leaderboard()
     assert attempt(store, ready(measured(), seed, board.url, team)) == "complete"
@@ -202,3 +202,15 @@ def test_a_name_that_is_none(seed: Rules, measured: Measured, team: str) -> None
 
 def test_the_leaderboards_addresses(seed: Rules, measured: Measured) -> None:
     assert prepare(measured(), seed, "us", tree=TREE).url == "https://daniehua-gptoss-fp4-vllm-isl8192osl1024.hf.space"
+
+
+@pytest.mark.parametrize(("data", "state"), [
+    ('["✅ Results submitted"]', "complete"), ('["Submission successful!", 3]', "complete"), ('["taken: us"]', "complete"),
+    ('["Submission failed: team unknown"]', "rejected"), ('["Your results could not be saved"]', "unknown"), ('["❌ no"]', "rejected"),
+    ('["Not submitted: CONC 4 is unknown"]', "unknown"), ('["rate limit exceeded"]', "rejected"),
+    ("null", "unknown"), ("[]", "unknown"), ("[null]", "unknown"), ('[""]', "unknown"), ('["queued"]', "unknown"), ('{"ok": true}', "unknown"),
+])
+def test_only_the_leaderboards_own_yes_is_a_success(data: str, state: str) -> None:
+    ended = end("complete", data, "e1")
+    assert ended is not None and ended.state == state
+

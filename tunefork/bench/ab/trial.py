@@ -17,10 +17,9 @@ from tunefork.base.errors import BadInput, ServeError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.bench.ab import answers
-from tunefork.bench.ab import client as builtin
 from tunefork.bench.ab.pairs import Scenario
 from tunefork.bench.ab.plan import Slot
-from tunefork.bench.load import client_vllm, load
+from tunefork.bench.load import client_builtin, client_vllm, load
 from tunefork.bench.machine import devices, host
 from tunefork.bench.profiles import rules
 from tunefork.bench.profiles.profile import Profile
@@ -35,7 +34,7 @@ from tunefork.bench.server.command import DROPPED, ServeCommand
 from tunefork.bench.server.server import Server
 from tunefork.bench.server.target import Target
 
-CLIENTS: dict[str, Client] = {"vllm": client_vllm.measure, "builtin": builtin.measure}
+CLIENTS: dict[str, Client] = {"vllm": client_vllm.measure, "builtin": client_builtin.measure}
 OpenArm = Callable[[], AbstractContextManager[Target]]
 """Called once a trial: a server that answers, for as long as the ``with`` lasts."""
 

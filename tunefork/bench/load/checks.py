@@ -15,6 +15,12 @@ NUMBERS = ("duration", "completed", "failed", "total_input_tokens", "total_outpu
 # A prompt is text: what the server counts after decoding and encoding differs from what was drawn, by a few tokens in real vocabularies.
 INPUT_TOLERANCE = 0.1
 INPUT_SLACK = 8
+CLIENT = ("client_cpu_share", "client_lag_p99_ms")
+"""What a client took itself: share of one core, and lateness of its event loop; each where it can tell."""
+MOST_CPU_SHARE = 0.9
+"""Of one core: both clients are one thread."""
+MOST_LAG, LEAST_LAG_MS = 0.1, 50.0
+"""A client's lateness beside the median answer's time, and the ms below which no load's latency is decided by it."""
 # The client rounds nothing, but divides by its own clock's reading.
 ARITHMETIC = 1e-6
 LEAST_TPOT_MS = 0.05
@@ -33,6 +39,10 @@ def metrics(answer: Mapping[str, Any]) -> tuple[dict[str, float], list[Problem]]
             problems.append(Problem(kind="not-a-number", message=f"the client's {name} is {value!r}"))
         else:
             found[name] = float(value)
+    for name in CLIENT:
+        value = answer.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            found[name] = float(value)
     return found, problems
 
 
@@ -44,7 +54,20 @@ def check(answer: Mapping[str, Any], one: Scenario) -> list[Problem]:
     problems += requests(answer, numbers, one)
     problems += tokens(answer, numbers, one)
     problems += sums(numbers)
+    problems += itself(numbers)
     return problems
+
+
+def itself(numbers: Mapping[str, float]) -> list[Problem]:
+    """That the client did not measure itself."""
+    share, lag = numbers.get("client_cpu_share", 0.0), numbers.get("client_lag_p99_ms", 0.0)
+    if share > MOST_CPU_SHARE:
+        return [Problem(kind="client-limit", message=f"the client was busy {share:.0%} of the time: it was the limit, not the server; "
+                                                     "free a core for it, or take the other --client")]
+    if lag > max(LEAST_LAG_MS, MOST_LAG * numbers["median_e2el_ms"]):
+        return [Problem(kind="client-limit", message=f"the client was late by {lag:.0f} ms (99th percentile) beside answers of "
+                                                     f"{numbers['median_e2el_ms']:.0f} ms: it had no time, so these are not the server's times")]
+    return []
 
 
 def requests(answer: Mapping[str, Any], numbers: Mapping[str, float], one: Scenario) -> list[Problem]:

@@ -7,16 +7,20 @@ requests fail. All of that is said here or checked in load/checks.py.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from tunefork.base.program import Finished, run_program
+from tunefork.bench.load import limits
 from tunefork.bench.load.load import deadline_s, lengths
 from tunefork.bench.records.schema import Problem, Scenario
 from tunefork.bench.server.logtail import last_lines
 from tunefork.bench.server.target import Target
 
 ANSWER = "answer.json"
+LEAST_S = 10.0
+"""Of a shorter load, what the client does before and after it would be a large part of its CPU time."""
 
 
 def arguments(target: Target, one: Scenario, folder: Path) -> list[str]:
@@ -38,6 +42,7 @@ def measure(
     target: Target, one: Scenario, folder: Path, timeout_s: float | None = None
 ) -> tuple[Finished, dict[str, Any] | None, list[Problem]]:
     """Run the client into an empty folder: how it ended, its answer, and why there is none. ServeError when the server dies."""
+    limits.files(one.conc)
     log = folder / "client.log"
     done = run_program(arguments(target, one, folder), env=target.environment(), cwd=folder / "cwd", log=log,
                        deadline_s=timeout_s or deadline_s(one), watch=target.check)
@@ -52,4 +57,12 @@ def measure(
         return done, None, [Problem(kind="client-failed", message=f"the client left no answer: {type(error).__name__}: {error}")]
     if not isinstance(answer, dict):
         return done, None, [Problem(kind="client-failed", message="the client's answer is not an object")]
-    return done, answer, []
+    return done, answer | cpu(done, answer.get("duration")), []
+
+
+def cpu(done: Finished, duration: object) -> dict[str, float]:
+    """``client_cpu_share`` over the load, which is the end of the client's life; nothing where the load was too short to tell."""
+    if not isinstance(duration, int | float) or not LEAST_S <= duration < math.inf:
+        return {}
+    share = done.cpu_share(float(duration))
+    return {} if share is None else {"client_cpu_share": share}

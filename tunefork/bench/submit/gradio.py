@@ -6,6 +6,7 @@ A call may be sent again only when it surely did not arrive. A stream may be ask
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,17 @@ from typing import Literal
 
 import httpx
 
+from tunefork.bench.sse import Events
+
 POST_TIMEOUT_S = 30.0
 STREAM_TIMEOUT_S = 180.0
 RETRIES = 3
 BACKOFF_S = 1.0
 # The server says itself that it has not taken the call.
 NOT_TAKEN = (429, 503)
+YES = re.compile(r"✅|\b(success\w*|submitted|accepted|recorded|received|taken|saved|added|thanks?)\b")
+NO = re.compile(r"❌|\b(error|failed|failure|fails|invalid|rejected|refused|denied|not|cannot|could ?n.t|unable|unsuccess\w*|missing|wrong|unknown|"
+                r"exceed\w*|limit|already|duplicate)\b")
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 
 
@@ -128,23 +134,16 @@ def follow(http: httpx.Client, url: str, event: str, limits: Patience) -> Outcom
 
 def events(stream: httpx.Response, deadline: float) -> Iterator[tuple[str, str]]:
     """(event, data) pairs of a server-sent event stream, heartbeats included; ReadTimeout past the deadline."""
-    kind = "message"
-    data: list[str] = []
-    for line in stream.iter_lines():
+    split = Events()
+    for piece in stream.iter_bytes():
         if time.monotonic() > deadline:
             raise httpx.ReadTimeout("the stream goes on without an end")
-        if not line:
-            if data:
-                yield kind, "\n".join(data)
-            kind, data = "message", []
-        elif line.startswith("event:"):
-            kind = line.removeprefix("event:").strip()
-        elif line.startswith("data:"):
-            data.append(line.removeprefix("data:").removeprefix(" "))
+        for kind, data in split.feed(piece):
+            yield kind, data.decode(errors="replace")
 
 
 def end(kind: str, data: str, event: str) -> Outcome | None:
-    """What an event means: the end, or not yet. `complete` must bring the outputs, and outputs that speak of an error are one."""
+    """What an event means: the end, or not yet. `complete` is a success only where the application's own words say so."""
     if kind == "error":
         return Outcome("rejected", data if data not in ("null", "") else "the leaderboard reported an error without words", event)
     if kind != "complete":
@@ -155,10 +154,16 @@ def end(kind: str, data: str, event: str) -> Outcome | None:
         outputs = None
     if not isinstance(outputs, list):
         return Outcome("unknown", f"complete, with an answer that cannot be understood: {data[:300]}", event)
-    return Outcome("rejected" if refuses(outputs) else "complete", data, event)
+    return Outcome(meaning(outputs), data, event)
 
 
-def refuses(outputs: list[object]) -> bool:
-    """Whether an application's own text says no: such functions return their complaints as ordinary output."""
-    marks = ("error", "❌", "failed", "invalid", "rejected")
-    return any(isinstance(text, str) and text.strip().lower().startswith(marks) for text in outputs)
+def meaning(outputs: list[object]) -> Literal["complete", "rejected", "unknown"]:
+    """What an application says in its output: such functions return their complaints as ordinary text.
+
+    Only words of success make a success, and only words of refusal a refusal; both, or neither, and nobody knows.
+    """
+    said = " ".join(text for text in outputs if isinstance(text, str)).lower()
+    yes, no = bool(YES.search(said)), bool(NO.search(said))
+    if yes == no:
+        return "unknown"
+    return "complete" if yes else "rejected"

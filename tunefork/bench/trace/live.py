@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from tunefork.base.errors import BadInput, ServeError
-from tunefork.bench.ab.client import draw, watched
+from tunefork.bench.load.client_builtin import draw, watched
 from tunefork.bench.records.schema import Scenario
 from tunefork.bench.server.target import Target
 
