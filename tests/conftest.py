@@ -34,13 +34,15 @@ def module(name: str, path: Path, *folders: str) -> ModuleType:
 # studies and tools are importable without the root on the path, where the link `kernels` would shadow the library of that name.
 for name in ("studies", "tools"):
     module(name, HERE.parent / name / "__init__.py", str(HERE.parent / name))
-budgets, workers, _ = (module(name, HERE / f"{name}.py") for name in ("budgets", "workers", "project"))
+budgets, workers, skips, _ = (module(name, HERE / f"{name}.py") for name in ("budgets", "workers", "skips", "project"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tunefork")
     group.addoption("--quick", action="store_true", help="no test that is slow or drives the real vLLM, and few examples of each property")
     group.addoption("--long", action="store_true", help="the full number of examples of each property")
+    group.addoption("--random", action="store_true", help="in random order (pytest-randomly); --randomly-seed=N of the header gives the same again")
+    group.addoption("--skip-budget", action="store_true", help="as in CI: fail where more tests skip for a reason than tests/skips.py allows")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,11 +51,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if quick and long:
         raise pytest.UsageError("--quick draws few examples and --long all of them: give one of the two")
     budgets.choose(long=long, quick=quick)
+    if config.getoption("random") and not config.pluginmanager.hasplugin("randomly"):
+        raise pytest.UsageError("--random needs pytest-randomly: pip install 'tunefork[test]'")
+    if not config.getoption("random"):  # the plugin is on wherever it is installed
+        config.option.randomly_reorganize = config.option.randomly_reset_seed = False
     config.option.loadscopereorder = False  # pytest_collection_modifyitems puts the longest first; xdist would the most numerous
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what `--quick` leaves out; in a worker, the longest files first, so that none begins when the others are done."""
+    """Leave out what `--quick` leaves out; in a worker, the longest files first, so that none begins when the others are done.
+
+    Under `--random`, pytest-randomly has shuffled files and tests before this: files stay in its order, and tests within them.
+    """
     if config.getoption("quick"):
         left_out = [item for item in items if item.get_closest_marker("e2e") or item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=left_out)
@@ -63,7 +72,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     sizes: Counter[str] = Counter()
     for item in items:
         sizes[workers.group(item.nodeid)] += 10 if item.get_closest_marker("slow") else 1
+    if config.getoption("random"):
+        sizes = Counter({name: len(items) - at for at, name in reversed(list(enumerate(workers.group(item.nodeid) for item in items)))})
     items.sort(key=lambda item: ((name := workers.group(item.nodeid)) != workers.VLLM, -sizes[name], name, workers.place(item.nodeid)))
+
+
+SKIPPED: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        SKIPPED.append(skips.reason_of(report.longrepr))
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped:
+        SKIPPED.append(skips.reason_of(report.longrepr))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A skip that nobody planned for is a failure."""
+    if not hasattr(session.config, "workerinput") and exitstatus == pytest.ExitCode.OK and too_many(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for line in too_many(config):
+        terminalreporter.write_line(f"SKIP BUDGET: {line}", red=True, bold=True)
+
+
+def too_many(config: pytest.Config) -> list[str]:
+    return list(skips.beyond(SKIPPED, counted=config.getoption("skip_budget")))
 
 
 @pytest.hookimpl(optionalhook=True)

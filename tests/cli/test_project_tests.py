@@ -115,7 +115,7 @@ FILES = {
     "studies/test_speed.py": "def test_one(where): where('server')\n",
     "room/test_other.py": "def test_one(where): where('other')\n",
     "room/test_slow.py": "import pytest\n@pytest.mark.slow\ndef test_slow(where): where('slow')\ndef test_fast(where): where('slow')\n",
-    "room/test_not_here.py": "import pytest\npytest.skip('NOT TESTED: no such thing here', allow_module_level=True)\n",
+    "room/test_not_here.py": "import pytest\npytest.skip('NOT TESTED: no chattr on PATH', allow_module_level=True)\n",
     "room/test_drawn.py": "from budgets import examples\ndef test_drawn(where): where(f'drawn {examples(300)} {examples(1)}')\n",
     "room/conftest.py": """
 import os, pytest
@@ -166,7 +166,7 @@ def test_a_group_shares_a_worker_and_a_file_is_not_split(rooms: Callable[..., tu
     assert {what: len(workers) for what, workers in ran.items()} == {"server": 3, "stand-in": 2, "other": 1, "slow": 2, "drawn 75 1": 1}
     assert len(set(ran["server"])) == len(set(ran["slow"])) == len(set(ran["stand-in"])) == 1
     assert (ran["server"][0] != ran["slow"][0]) == (words == ("-n", "3"))
-    assert "9 passed, 1 skipped" in said and "room/test_not_here.py:2: NOT TESTED: no such thing here" in said
+    assert "9 passed, 1 skipped" in said and "room/test_not_here.py:2: NOT TESTED: no chattr on PATH" in said
 
 
 def test_what_drives_vllm_or_a_gpu_is_one_group() -> None:

@@ -1,0 +1,60 @@
+"""The skip budget: why a test may skip, and how many tests do so for that reason where CI runs. CI gives `--skip-budget`, and a skip beyond it fails.
+
+CI's machine: target cpu applied and developed, root, no GPU, AITER applied. The second number is for a machine that lacks something of that, where a
+reason is allowed and its count is not pinned: None there means that CI never sees it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+# reason (a regular expression that the whole reason matches) -> the most tests that skip for it in CI; 0: none may, elsewhere some do.
+BUDGET: dict[str, int] = {
+    r"no GPU here": 40,
+    r"NOT TESTED: takes a minute; set TUNEFORK_LONG=1": 1,
+    r"NO BROWSER HERE: .*": 3,
+    r"(NOT TESTED: )?Ray is not installed .*": 4,
+    r"NOT TESTED: no llvm-mca 22 or newer on PATH.*": 12,
+    r"NOT TESTED: no mount on PATH": 0,
+    r"(SKIPPED LOUDLY: cannot mount here|a small disk cannot be mounted here|a full disk cannot be made here|this machine does not let tests mount).*": 8,
+    r"mounting a small tmpfs needs root": 0,
+    r"NOT TESTED: no chattr on PATH": 1,
+    r"SKIPPED LOUDLY: no immutable files here .*": 1,
+    r"AITER is out of reach: .*": 1,
+    r"NOT TESTED: needs (torch|triton|.*vLLM's dependencies).*": 0,
+    r"NOT TESTED: vLLM is not installed .*": 0,
+    r"(NOT TESTED: )?vLLM is not applied in this checkout": 0,
+    r"NOT TESTED: no vLLM source at .*": 0,
+    r"NOT TESTED: the vLLM installed is .*": 0,
+    r"NOT TESTED: .* holds no patched (vllm|aiter); .*": 12,  # AITER's, where none of its sources answers
+    r"NOT TESTED: the variant in .* is without .*": 0,
+    r"NOT TESTED: .*the end-to-end tests need target cpu.*": 0,
+    r"NOT TESTED: pytest-(xdist|randomly) is not installed": 0,
+    r"NOT TESTED: no triton, so our kernels have no names here": 0,
+    r"could not import 'packaging.*": 0,
+    r"outside the block this machine's GPU is active": 0,
+    r"(peers may be present here|there is a GPU|this machine has a GPU)": 0,
+}
+
+
+def reason_of(longrepr: object) -> str:
+    """What a skipped report says, without pytest's word before it."""
+    text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+    return str(text).removeprefix("Skipped: ")
+
+
+def beyond(reasons: Iterable[str], *, counted: bool) -> list[str]:
+    """What is wrong with the skips of a run, a line each: reasons that no row has, and where counted, rows with more than their number."""
+    found: Counter[str] = Counter()
+    wrong = []
+    for reason in reasons:
+        row = next((row for row in BUDGET if re.fullmatch(row, reason, re.DOTALL)), None)
+        if row is None:
+            wrong.append(f"a reason that tests/skips.py does not have: {reason}")
+        else:
+            found[row] += 1
+    if counted:
+        wrong += [f"{count} skips, {BUDGET[row]} are allowed: {row}" for row, count in found.items() if count > BUDGET[row]]
+    return wrong
