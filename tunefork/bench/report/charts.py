@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
 from tunefork.bench.ab.outcome import Outcome
@@ -22,9 +23,9 @@ def scatter(panel: Panel, x: str) -> Figure:
     traces: list[dict[str, Any]] = []
     for number, (name, points) in enumerate(by_variant(panel.points).items()):
         traces.append({
-            "type": "scatter", "mode": "markers", "name": name, "x": [getattr(one, x) for one in points], "y": [one.tput for one in points],
-            "text": [f"CONC {one.conc}, {one.gpus} GPU{'s' * (one.gpus > 1)}<br>{one.record}" for one in points],
-            "hovertemplate": "%{text}<br>%{x:.4g}, %{y:.4g} tok/s/GPU<extra>" + name + "</extra>",
+            "type": "scatter", "mode": "markers", "name": plain(name), "x": [getattr(one, x) for one in points], "y": [one.tput for one in points],
+            "text": [f"CONC {one.conc}, {one.gpus} GPU{'s' * (one.gpus > 1)}<br>{plain(one.record)}" for one in points],
+            "hovertemplate": "%{text}<br>%{x:.4g}, %{y:.4g} tok/s/GPU<extra>" + plain(name) + "</extra>",
             "marker": {"color": COLOURS[number % len(COLOURS)], "symbol": SYMBOLS[number // len(COLOURS) % len(SYMBOLS)], "size": 9,
                        "opacity": 0.75}})
     line = pareto([(getattr(one, x), one.tput) for one in panel.points], more_x=more_x)
@@ -33,14 +34,19 @@ def scatter(panel: Panel, x: str) -> Figure:
     references = panel.references()
     if references:
         traces.append({
-            "type": "scatter", "mode": "markers+text", "name": f"{references[0].variant} (published)",
+            "type": "scatter", "mode": "markers+text", "name": f"{plain(references[0].variant)} (published)",
             "x": [getattr(one, x) for one in references], "y": [one.tput for one in references],
             "text": [f"c{one.conc}" for one in references], "textposition": "top center",
-            "hovertemplate": "%{text}: %{x:.4g}, %{y:.4g} tok/s/GPU<extra>" + references[0].variant + "</extra>",
+            "hovertemplate": "%{text}: %{x:.4g}, %{y:.4g} tok/s/GPU<extra>" + plain(references[0].variant) + "</extra>",
             "marker": {"symbol": "star", "size": 14, "color": "#F0E442", "line": {"color": "#000000", "width": 1}}})
     return {"title": panel.title, "data": traces, "height": 420, "layout": {
         "xaxis": {"title": {"text": label}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": "tokens/s/GPU"}, "rangemode": "tozero"}}}
+
+
+def plain(text: str) -> str:
+    """Text that plotly shows as it is: its strings are a kind of HTML, and %{...} stands for values."""
+    return escape(text, quote=False).replace("%{", "%\u200b{")
 
 
 def by_variant(points: Iterable[Point]) -> dict[str, list[Point]]:
@@ -60,7 +66,7 @@ def effects(found: Sequence[Outcome]) -> list[tuple[str, str, float, float, floa
             judged = one.judgements[one.decides]
             if judged.ratio is not None and judged.lo is not None and judged.hi is not None:
                 middle, low, high = (100 * (value - 1) for value in (judged.ratio, judged.lo, judged.hi))
-                lines.append((f"{name}<br>{one.name}", ", ".join(outcome.chips), middle, low, high, judged.verdict))
+                lines.append((f"{plain(name)}<br>{plain(one.name)}", ", ".join(outcome.chips), middle, low, high, judged.verdict))
     return lines
 
 
@@ -87,7 +93,7 @@ def forest(title: str, metric: str, found: Sequence[Outcome]) -> Figure | None:
                 "hovertemplate": "%{y}: %{x:+.2f} %<extra>" + verdict + "</extra>"})
     order = [line[0] for line in lines]
     return {"title": title, "data": traces, "height": 150 + 42 * len(lines), "layout": {
-        "xaxis": {"title": {"text": f"B / A - 1 of {metric}, %"}, "zeroline": True},
+        "xaxis": {"title": {"text": f"B / A - 1 of {plain(metric)}, %"}, "zeroline": True},
         "yaxis": {"categoryorder": "array", "categoryarray": order[::-1], "automargin": True},
         "shapes": [{"type": "rect", "xref": "x", "yref": "paper", "x0": -threshold, "x1": threshold, "y0": 0, "y1": 1, "opacity": 0.12,
                     "fillcolor": "#888888", "line": {"width": 0}, "layer": "below"}]}}

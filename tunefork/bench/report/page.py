@@ -37,7 +37,7 @@ def page(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[O
         section("environment", "Environment", environment(records)),
         section("all", "Records", table_of_records()),
     ]
-    data = json.dumps({"figures": figures, "rows": [row(one) for one in records]}, allow_nan=False).replace("</", "<\\/")
+    data = embedded({"figures": figures, "rows": [row(one) for one in records]})
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title in (
         ("effects", "Effects"), ("noise", "Noise"), ("scores", "Scores"), ("environment", "Environment"), ("all", "Records")))
     return "\n".join([
@@ -48,6 +48,11 @@ def page(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[O
         "<main>", *sections, "</main>",
         f'<script type="application/json" id="data">{data}</script><script>{get_plotlyjs()}</script><script>{asset("page.js")}</script>',
         "</body></html>"])
+
+
+def embedded(value: Any) -> str:
+    """JSON for a script element: without "<", since "<!--" and "<script" in it would change where the element ends."""
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
 
 
 def asset(name: str) -> str:
@@ -93,7 +98,7 @@ def verdict(found: Outcome, *, folded: bool) -> str:
     for one in found.scenarios:
         judged = one.judgements[one.decides]
         rejected = f", {len(one.rejected)} left out" if one.rejected else ""
-        lines.append(f"<li>{one.name}: {escape(one.decides)} {ratio(judged.ratio)} (95&nbsp;% {interval(judged)}), {judged.pairs} pairs"
+        lines.append(f"<li>{escape(one.name)}: {escape(one.decides)} {ratio(judged.ratio)} (95&nbsp;% {interval(judged)}), {judged.pairs} pairs"
                      f"{rejected}: {judged.verdict}</li>")
     start = "" if found.restarts else '<p class="soft">The servers were not restarted between trials.</p>'
     kind = found.verdict.replace(" ", "-")
