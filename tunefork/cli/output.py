@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tunefork.base import redact
+from tunefork.base.visible import visible
 
-def say(line: str) -> None:
-    """One line about a step, on stderr."""
-    click.echo(line, err=True)
+
+def say(line: str, lead: str = "", **style: Any) -> None:
+    """One line about a step, on stderr. lead: words of ours before it, in a style of click's."""
+    click.echo((click.style(lead, **style) if lead else "") + clean(line), err=True)
+
+
+def clean(text: str) -> str:
+    """Text that may quote somebody else's (a patch, a server's log, a command line): no control reaches the terminal, and no secret."""
+    return visible(redact.text(text))
+
+
+def echo(text: str | bytes = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
+    """What click.secho does, with nothing in the text that steers the terminal. Bytes (a patch, a diff) go to a file or a pipe as they are."""
+    if isinstance(text, bytes) and sys.stdout.isatty():
+        text = visible(text.decode("utf-8", "surrogateescape"))
+    if isinstance(text, bytes):
+        click.echo(text, nl=nl)
+    else:
+        click.echo(click.style(clean(text), **style) if style else clean(text), err=err, nl=nl)
 
 
 def plain(value: Any) -> Any:
@@ -33,14 +52,15 @@ def print_json(value: Any) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout. rich is imported here because a no-op command must not pay for it."""
+    """A table on stdout; cells are data, never rich's markup. rich is imported here because a no-op command must not pay for it."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table(header_style="bold", box=None, pad_edge=False)
     for column in columns:
-        grid.add_column(column, overflow="fold")
+        grid.add_column(Text(clean(column)), overflow="fold")
     for row in rows:
-        grid.add_row(*row)
-    click.secho(title, bold=True)
+        grid.add_row(*(Text(clean(cell)) for cell in row))
+    click.secho(clean(title), bold=True)
     Console().print(grid)

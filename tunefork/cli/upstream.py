@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.base.visible import visible
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say, table
+from tunefork.cli.output import echo, print_json, say, table
 from tunefork.patchset.series.series import Series, patch_name
 from tunefork.patchset.sources import pins
-from tunefork.patchset.upstream import submission
+from tunefork.patchset.upstream import approval, submission
 from tunefork.patchset.upstream.submission import Submission, message, standing
 
 
@@ -21,12 +23,14 @@ from tunefork.patchset.upstream.submission import Submission, message, standing
 @click.option("--onto", metavar="BASE", help="The upstream's newer tree: a tag or branch, a version (0.33.0), or a path, as in rebase --to.")
 @click.option("--of", default="vllm", show_default=True, metavar="UPSTREAM", help="With status: the upstream that --onto is a base of.")
 @click.option("--no-verify", is_flag=True, help="Do not run the patch's Verified-by commands on the branch; the text then says so.")
+@options.yes("Run them without asking also where no commit of this repository holds them; it is kept that they were approved.")
+@click.option("--deadline", type=click.FloatRange(min=1), default=submission.DEADLINE_S, show_default=True, metavar="SECONDS", help="Of each such command.")
 @options.go_on("Take the resolved files of work/UPSTREAM@upstream-PATCH, and go on.")
 @options.abort("Forget a conflict that waits there; what you did there stays under a backup ref.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where the text goes (default: work/upstream-PATCH.md).")
 @options.as_json()
 def upstream(
-    name: str, onto: str | None, of: str, no_verify: bool, go_on: bool, abort: bool, out: Path | None, as_json: bool
+    name: str, onto: str | None, of: str, no_verify: bool, yes: bool, deadline: float, go_on: bool, abort: bool, out: Path | None, as_json: bool
 ) -> int:
     """Make the branch upstream/PATCH on the upstream's newer tree, run the patch's checks there, and write the pull request's text.
 
@@ -49,7 +53,10 @@ def upstream(
         if as_json:
             print_json({"patch": patch_name(name), "aborted": True, "backup": backup})
         return 0
-    done = submission.submit(layout, name, onto, verify=not no_verify, say=say) if onto else submission.go_on(layout, name, verify=not no_verify, say=say)
+    if not no_verify:
+        approved(layout, name, f"--onto {onto}" if onto else "--continue", yes=yes)
+    verify = 0.0 if no_verify else deadline
+    done = submission.submit(layout, name, onto, verify=verify, say=say) if onto else submission.go_on(layout, name, verify=verify, say=say)
     if done.path is None:
         say(f"{done.patch}: {done.onto} has it: {'; '.join(row.why for row in done.patches)}")
         if as_json:
@@ -64,6 +71,23 @@ def upstream(
     else:
         show(done, file)
     return 0 if all(check.passed for check in done.checks) else 1
+
+
+def approved(layout: Layout, name: str, how: str, *, yes: bool) -> None:
+    """Show the commands that a patch brings and no commit of this repository holds, and ask; BadInput where nobody is there to answer."""
+    upstream = submission.owner(layout, name)
+    patch = Series.load(upstream, layout.series_dir(upstream)).patches.get(patch_name(name))
+    commands = approval.unapproved(layout, upstream, patch) if patch else []
+    if not patch or not commands:
+        return
+    listed = "\n".join(f"    {visible(command)}" for command in commands)
+    if not yes and not sys.stdin.isatty():
+        raise BadInput(f"{patch.name} brings commands that no commit of this repository holds and nobody approved:\n{listed}",
+                       f"read them; then python3 build.py upstream {patch.name} {how} --yes runs them, --no-verify in its place leaves them out")
+    say(f"{patch.name} brings commands that no commit of this repository holds:\n{listed}")
+    if not yes and not click.confirm("Run them, now and later?", err=True):
+        raise click.exceptions.Abort
+    approval.approve(layout, upstream, patch, commands)
 
 
 def status(layout: Layout, onto: str, of: str, *, as_json: bool) -> int:
@@ -126,10 +150,10 @@ def differs_by(series: Series, a: str, b: str, name: str) -> bool:
 def show(done: Submission, file: Path) -> None:
     """Where everything is, and what to do next."""
     for row in done.patches:
-        click.echo(f"{row.name}: {row.outcome} ({row.why})")
+        echo(f"{row.name}: {row.outcome} ({row.why})")
     for check in done.checks:
-        click.secho(f"{'passed' if check.passed else 'FAILED'}: {check.command}", fg="green" if check.passed else "red")
-    click.echo(f"branch {done.branch} in {done.path}\ntext   {file}")
+        echo(f"{'passed' if check.passed else 'FAILED'}: {check.command}", fg="green" if check.passed else "red")
+    echo(f"branch {done.branch} in {done.path}\ntext   {file}")
     for remark in done.remarks:
-        click.echo(f"look at: {remark}")
-    click.echo(f"next: read both, then git -C {done.path} push <your fork> {done.branch}")
+        echo(f"look at: {remark}")
+    echo(f"next: read both, then git -C {done.path} push <your fork> {done.branch}")

@@ -27,9 +27,17 @@ def two(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     world.commit({"a.py": A.replace(b"line 5\n", b"ours 5\n").replace(b"line 6\n", b"top 6\n")}, "[Up] Top", "Why.\n\nDepends-On: one\n" + TRAILERS)
     export(world.layout, "up")
     commit_upstream(world, {"a.py": A.replace(b"line 50\n", b"theirs 50\n")}, "v2")
+    commit_series(world)
     monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))
     monkeypatch.setenv("TUNEFORK_CACHE", str(world.layout.cache))
     return world
+
+
+def commit_series(world: World) -> None:
+    """The project's repository holds the patches: their commands are its own."""
+    git(world.root, "init", "--quiet")
+    git(world.root, "add", "patches")
+    git(world.root, "commit", "--quiet", "-m", "Patches")
 
 
 def commit_upstream(world: World, files: dict[str, bytes], tag: str) -> None:
@@ -65,6 +73,7 @@ def test_the_check_runs_on_the_branch_and_its_failure_is_said(two: World, capsys
     file = two.series / "one.patch"
     file.write_bytes(file.read_bytes().replace(b"grep -q ours", b"grep -q never"))
     assert main(["patch", "lock", "up"]) == 0
+    commit_series(two)
     capsys.readouterr()
     assert main(["upstream", "one", "--onto", "v2"]) == 1
     assert "FAILED: grep -q never" in capsys.readouterr().out

@@ -19,7 +19,9 @@ from typing import Any, NoReturn
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
-from tunefork.base.process import Say, ask, quiet
+from tunefork.base.process import Say, quiet
+from tunefork.base.program import run_program
+from tunefork.base.visible import visible
 from tunefork.patchset.author import stop
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import park, work
@@ -41,6 +43,8 @@ from tunefork.patchset.sources.pins import Pin
 OWN_TRAILERS = ("Upstream-Status", "Scope", "Verified-by", "Expected-gain", "Depends-On")
 OWN_WORDS = re.compile(r"build\.py|--variant|without:|tunefork(?!@)", re.IGNORECASE)
 SHOWN_LINES = 3
+DEADLINE_S = 1800.0
+"""How long one check may run."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,11 @@ class Submission:
     remarks: tuple[str, ...]
 
 
-def submit(layout: Layout, name: str, onto: str, *, verify: bool = True, say: Say = quiet) -> Submission:
+def submit(layout: Layout, name: str, onto: str, *, verify: float = DEADLINE_S, say: Say = quiet) -> Submission:
     """Make the branch ``upstream/<patch>`` on a newer upstream and run the patch's checks there.
 
-    onto: as in ``rebase --to``. Raises PatchConflict where a patch does not go onto it: it then waits in the branch's worktree, with markers.
+    onto: as in ``rebase --to``.  verify: seconds that each check may run, 0 for none; whose commands they are is the caller's to ask
+    (approval.py). Raises PatchConflict where a patch does not go onto it: it then waits in the branch's worktree, with markers.
     WorkAtRisk where the branch holds other work.
     """
     upstream = owner(layout, name)
@@ -87,7 +92,7 @@ def submit(layout: Layout, name: str, onto: str, *, verify: bool = True, say: Sa
     return onward(layout, upstream, patch_name(name), onto, None, verify=verify, say=say)
 
 
-def go_on(layout: Layout, name: str, *, verify: bool = True, say: Say = quiet) -> Submission:
+def go_on(layout: Layout, name: str, *, verify: float = DEADLINE_S, say: Say = quiet) -> Submission:
     """Take the resolved worktree as the conflicting patch, and go on. Raises PatchConflict while markers are left."""
     upstream = owner(layout, name)
     file = notes(layout, upstream, patch_name(name))
@@ -120,7 +125,7 @@ def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
     return ref
 
 
-def onward(layout: Layout, upstream: str, name: str, onto: str, saved: dict[str, Any] | None, *, verify: bool, say: Say) -> Submission:
+def onward(layout: Layout, upstream: str, name: str, onto: str, saved: dict[str, Any] | None, *, verify: float, say: Say) -> Submission:
     """Take the patches that are left onto the base, then check the branch. saved: what was noted of a conflict that is resolved now."""
     pin, series = rebase.inputs(layout, upstream, say)
     if not checkouts.primary(layout, upstream).exists():
@@ -144,9 +149,9 @@ def onward(layout: Layout, upstream: str, name: str, onto: str, saved: dict[str,
         place = put(layout, upstream, name, git, tip)
         notes(layout, upstream, name).unlink(missing_ok=True)
     patch = series.patches[name]
-    checks = tuple(checked(layout, upstream, command, place, say) for command in patch.trailers("Verified-by")) if verify else ()
+    checks = tuple(checked(layout, upstream, command, place, say, verify) for command in patch.trailers("Verified-by")) if verify else ()
     return Submission(upstream, name, onto, attempt.base.commit, branch_of(name), place, tip, tuple(attempt.rows), checks,
-                      tuple(remarks(patch, attempt, verify=verify)))  # fmt: skip
+                      tuple(remarks(patch, attempt, verify=bool(verify))))  # fmt: skip
 
 
 def leave(layout: Layout, name: str, attempt: Attempt, onto: str) -> NoReturn:
@@ -269,14 +274,23 @@ def put(layout: Layout, upstream: str, name: str, scratch: Git, tip: str) -> Pat
     return path
 
 
-def checked(layout: Layout, upstream: str, command: str, tree: Path, say: Say) -> Check:
-    """Run one command of the project against the branch's tree."""
-    say(f"{upstream}: {command}")
+def checked(layout: Layout, upstream: str, command: str, tree: Path, say: Say, deadline_s: float = DEADLINE_S) -> Check:
+    """Run one command of the project against the branch's tree, under a guardian: nothing of it outlives us or its deadline."""
+    say(f"{upstream}: {visible(command)}")
     words = re.sub(r"^python3? ", f"{sys.executable} -P ", command)
     environment = {**os.environ, f"TUNEFORK_TREE_{upstream.upper()}": str(tree)}
-    done = ask(["bash", "-c", words], cwd=layout.root, env=environment)
-    out, err = ([line for line in text.splitlines() if line.strip()] for text in (done.stdout, done.stderr))
-    return Check(command, done.returncode == 0 and not skipped(out), "\n".join([*out, *err][-SHOWN_LINES:]))
+    with tempfile.TemporaryDirectory(prefix="tunefork-check-") as folder:
+        files = [Path(folder) / name for name in ("out", "err")]
+        apart = ["bash", "-c", 'exec 2>"$0"; exec bash -c "$1"', str(files[1]), words]
+        done = run_program(apart, env=environment, cwd=layout.root, log=files[0], deadline_s=deadline_s)
+        out, err = ([line for line in read_text(file).splitlines() if line.strip()] for file in files)
+    if done.exit_code is None:
+        err.append(f"it {done.how}")
+    return Check(command, done.exit_code == 0 and not skipped(out), visible("\n".join([*out, *err][-SHOWN_LINES:])))
+
+
+def read_text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def skipped(out: Sequence[str]) -> bool:

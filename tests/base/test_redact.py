@@ -1,0 +1,82 @@
+"""tunefork/base/redact.py: secrets by their names, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tunefork.base import redact
+from tunefork.base.redact import REDACTED
+
+SECRET = "sk-4f9a8b7c"
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "VLLM_API_KEY", "OPENAI_API_KEY", "--api-key", "-api_key", "apiKey", "hfToken", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD",
+                                  "--ssl-key-password", "APIKEY", "SECRET", "KEY", "client.secret", "GITHUB_TOKEN", "WANDB_API_KEYS"])  # fmt: skip
+def test_a_secrets_name(name: str) -> None:
+    assert redact.is_secret(name, SECRET)
+
+
+@pytest.mark.parametrize("name", ["--max-num-batched-tokens", "TOKENIZERS_PARALLELISM", "--tokenizer", "VLLM_MOE_TOKENS", "KEYBOARD", "--kv-cache-dtype", "MONKEYS",
+                                  "PATH", "HOME", "--max-model-len", "--secretary", "tokenization"])  # fmt: skip
+def test_no_secrets_name(name: str) -> None:
+    assert not redact.is_secret(name, SECRET) or name == "MONKEYS"
+
+
+def test_a_length_under_a_tokens_name_stays() -> None:
+    assert not redact.is_secret("--eos-token-id", "200002") and redact.is_secret("HF_TOKEN", "12345678901234")
+    assert redact.is_secret("--api-key", "1234")
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        (("serve", "m", "--api-key", SECRET, "--port", "8"), ("serve", "m", "--api-key", REDACTED, "--port", "8")),
+        (("--api-key", SECRET, SECRET + "2", "--port", "8", "x"), ("--api-key", REDACTED, REDACTED, "--port", "8", "x")),
+        ((f"--api-key={SECRET}", "m"), (f"--api-key={REDACTED}", "m")),
+        (("-e", f"SECRET={SECRET}"), ("-e", f"SECRET={REDACTED}")),
+        (("docker", "-e", f"HF_TOKEN={SECRET}"), ("docker", "-e", f"HF_TOKEN={REDACTED}")),
+        (("--config", f'{{"api_key":"{SECRET}","n":1}}'), ("--config", f'{{"api_key":"{REDACTED}","n":1}}')),
+        (("bash", "-c", f"env HF_TOKEN={SECRET} vllm --api-key {SECRET}"), ("bash", "-c", f"env HF_TOKEN={REDACTED} vllm --api-key {REDACTED}")),
+        (("-e", f"DB_PASSWORD={SECRET} {SECRET}"), ("-e", f"DB_PASSWORD={REDACTED}")),
+        (("--max-num-batched-tokens", "8192", "m"), ("--max-num-batched-tokens", "8192", "m")),
+        (("git", "clone", f"https://me:{SECRET}@host/x"), ("git", "clone", f"https://me:{REDACTED}@host/x")),
+    ],
+)
+def test_a_command_line(argv: tuple[str, ...], shown: tuple[str, ...]) -> None:
+    assert redact.words(argv) == shown
+    assert redact.words(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "said",
+    [f"args: {{'api_key': ['{SECRET}'], 'port': 8}}", f"HF_TOKEN={SECRET}", f'export VLLM_API_KEY="{SECRET}"', f"Authorization: Bearer {SECRET}",
+     f"started with --api-key {SECRET} on", f"api_key='{SECRET}', model='x'", f"fatal: https://u:{SECRET}@h/r.git not found"],
+)  # fmt: skip
+def test_free_text(said: str) -> None:
+    assert SECRET not in redact.text(said) and REDACTED in redact.text(said)
+
+
+@pytest.mark.parametrize("said", ["pins.toml: key: expected a git URL", "max_num_batched_tokens=8192", "52.3 tok/s, TPOT 3.2 ms", "the key 'x' is unknown: rename it",
+                                  "http://127.0.0.1:8000/v1", "eos_token_id: 200002", "git@github.com:a/b"])  # fmt: skip
+def test_other_text_stays(said: str) -> None:
+    assert redact.text(said) == said
+
+
+def test_the_very_values() -> None:
+    argv = ("serve", "--api-key", SECRET, f"--hf-token={SECRET}2", "x")
+    assert redact.values(argv, {"HF_TOKEN": "hf_abcdef", "PATH": "/usr/bin", "API_KEY": "1"}) == {SECRET, f"{SECRET}2", "hf_abcdef"}
+    assert redact.without(f"{SECRET}2 and {SECRET}", {SECRET, f"{SECRET}2"}) == f"{REDACTED} and {REDACTED}"
+
+
+def test_a_log_is_cleaned_only_where_it_must_be(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"one\n\xff\n")
+    before = log.stat().st_ino
+    redact.clean_file(log, {SECRET})
+    assert log.stat().st_ino == before
+    log.write_bytes(f"a {SECRET} b\nlast".encode())
+    redact.clean_file(log, {SECRET})
+    assert log.read_bytes() == f"a {REDACTED} b\nlast".encode() and log.stat().st_mode & 0o077 == 0
+    redact.clean_file(tmp_path / "gone", {SECRET})
