@@ -25,7 +25,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -56,7 +55,8 @@ class Guardian:
         self.grace_s = float(task["grace_s"])
         self.wake = self._signals()
         prctl(PR_SET_CHILD_SUBREAPER, 1)
-        with Path(task["log"]).open("ab") as sink:
+        # Only its owner reads it: what a program prints may hold what it was given.
+        with os.fdopen(os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as sink:
             self.program = subprocess.Popen(
                 task["argv"], env=task["env"], cwd=task["cwd"], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
                 start_new_session=True, preexec_fn=self._child)  # noqa: PLW1509 - this process has one thread

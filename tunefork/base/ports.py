@@ -8,6 +8,7 @@ import socket
 
 import psutil
 
+from tunefork.base import redact
 from tunefork.base.errors import ServeError
 
 
@@ -54,7 +55,7 @@ def listeners(port: int) -> list[psutil.Process]:
 def describe(process: psutil.Process) -> str:
     """A process as "pid 12 (python -m http.server)"."""
     try:
-        line = shlex.join(process.cmdline()) or process.name()
+        line = shlex.join(redact.words(process.cmdline())) or process.name()
     except psutil.Error:
         line = "unknown program"
     return f"pid {process.pid} ({line if len(line) <= 80 else line[:77] + '...'})"

@@ -53,12 +53,14 @@ def run(
     """
     import subprocess  # whoever only names Say does not pay for it
 
+    from tunefork.base import redact
+
     words = [str(word) for word in argv]
     log.parent.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     with log.open("a", encoding="utf-8", errors="replace") as sink:
-        sink.write(f"\n$ {shlex.join(words)}   # cwd {cwd or Path.cwd()}, {time.strftime('%F %T')}\n")
+        sink.write(f"\n$ {shlex.join(redact.words(words))}   # cwd {cwd or Path.cwd()}, {time.strftime('%F %T')}\n")
         sink.flush()
         with no_survivor(
             words,
@@ -77,8 +79,8 @@ def run(
                 tail.append(line.rstrip())
                 on_line(line.rstrip())
     if child.returncode:
-        shown = "\n".join(f"    {line}" for line in tail)
-        raise error(f"`{shlex.join(words[:6])}` ended with exit code {child.returncode}:\n{shown}", f"read {log}")
+        shown = "\n".join(f"    {redact.text(line)}" for line in tail)
+        raise error(f"`{shlex.join(redact.words(words)[:6])}` ended with exit code {child.returncode}:\n{shown}", f"read {log}")
     return "".join(lines)
 
 

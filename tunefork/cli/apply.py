@@ -10,7 +10,7 @@ import click
 from tunefork.base.errors import BadInput, SourceError
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say
+from tunefork.cli.output import echo, print_json, say
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout.apply import Applied
 from tunefork.patchset.series.series import Series
@@ -118,4 +118,4 @@ def show(results: list[Applied], *, as_json: bool) -> None:
         counts = {state: sum(patch.state == state for patch in each.patches) for state in ("applied", "kept", "left out")}
         patches = ", ".join(f"{number} {state}" for state, number in counts.items() if number) or "no patches"
         files = f"{each.changed} files changed" if each.changed else "nothing to do"
-        click.echo(f"{each.name} {each.variant}: {patches}; {files}; tree {(each.tree or '')[:12]} ({each.source}) in {each.seconds:.2f} s")
+        echo(f"{each.name} {each.variant}: {patches}; {files}; tree {(each.tree or '')[:12]} ({each.source}) in {each.seconds:.2f} s")

@@ -16,7 +16,7 @@ from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.base.layout import Layout
 from tunefork.base.process import no_survivor
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say, table
+from tunefork.cli.output import echo, print_json, say, table
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout
 from tunefork.patchset.inspect import bisection
@@ -168,8 +168,8 @@ def show(found: Bisected, *, as_json: bool) -> None:
     rows = [(each.variant, each.verdict, "" if each.code is None else str(each.code), f"{each.seconds:g} s", each.why or each.log) for each in found.verdicts]
     table(f"{found.upstream}: {len(rows)} variants", ("variant", "verdict", "exit", "took", "why / log"), rows)
     if found.culprit is None:
-        click.echo(f"one of: {', '.join(found.candidates)} (the variants between were skipped)")
+        echo(f"one of: {', '.join(found.candidates)} (the variants between were skipped)")
         return
-    click.secho(f"{found.culprit} is the first patch with which it fails", bold=True)
+    echo(f"{found.culprit} is the first patch with which it fails", bold=True)
     if found.needs is not None:
-        click.echo(f"it takes {', '.join(found.needs)} beside it" if found.needs else "it fails alone")
+        echo(f"it takes {', '.join(found.needs)} beside it" if found.needs else "it fails alone")

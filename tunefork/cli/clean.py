@@ -6,7 +6,7 @@ import click
 
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import print_json
+from tunefork.cli.output import echo, print_json
 from tunefork.develop import clean as cleaning
 
 
@@ -28,6 +28,6 @@ def clean(cache: bool, dry_run: bool, as_json: bool) -> None:
         print_json(removed)
         return
     for item in removed:
-        click.echo(f"{item.size / 1e6:10.1f} MB  {item.path}  ({item.why})")
+        echo(f"{item.size / 1e6:10.1f} MB  {item.path}  ({item.why})")
     total = sum(item.size for item in removed) / 1e6
-    click.echo(f"{'would free' if dry_run else 'freed'} {total:.1f} MB" if removed else "nothing to remove")
+    echo(f"{'would free' if dry_run else 'freed'} {total:.1f} MB" if removed else "nothing to remove")

@@ -9,7 +9,7 @@ import click
 
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import print_json
+from tunefork.cli.output import echo, print_json
 from tunefork.develop.gfx950 import container as containers
 
 
@@ -41,4 +41,4 @@ def container(
     if as_json:
         print_json({"engine": chosen.engine, "image": chosen.image, "argv": chosen.argv})
     else:
-        click.echo(shlex.join(chosen.argv))
+        echo(shlex.join(chosen.argv))

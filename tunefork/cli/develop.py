@@ -7,7 +7,7 @@ import click
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say
+from tunefork.cli.output import echo, print_json, say
 from tunefork.develop import install
 from tunefork.develop.targets import AUTO, TARGETS
 
@@ -43,11 +43,11 @@ def develop(
     if as_json:
         print_json(done)
         return
-    click.echo(f"vLLM {done.version}")
-    click.echo(f"  path    {done.path}")
-    click.echo(f"  series  {done.series_hash} (variant {done.variant})")
-    click.echo(f"  target  {done.target}")
-    click.echo(f"{', '.join(done.rebuilt) + ' rebuilt' if done.rebuilt else 'nothing to rebuild'}; {done.seconds:.1f} s")
+    echo(f"vLLM {done.version}")
+    echo(f"  path    {done.path}")
+    echo(f"  series  {done.series_hash} (variant {done.variant})")
+    echo(f"  target  {done.target}")
+    echo(f"{', '.join(done.rebuilt) + ' rebuilt' if done.rebuilt else 'nothing to rebuild'}; {done.seconds:.1f} s")
 
 
 def show_plan(plan: install.Plan, *, as_json: bool) -> None:
@@ -56,10 +56,10 @@ def show_plan(plan: install.Plan, *, as_json: bool) -> None:
         steps = [step.described() for step in plan.steps]
         print_json({"target": plan.target, "why": plan.why, "architectures": plan.architectures, "log": plan.log, "steps": steps})
         return
-    click.echo(f"target {plan.target}: {plan.why}; log {plan.log}")
+    echo(f"target {plan.target}: {plan.why}; log {plan.log}")
     if not plan.steps:
-        click.echo("nothing to do")
+        echo("nothing to do")
     for number, step in enumerate(plan.steps, 1):
         click.echo(f"\n{number}. {click.style(step.title, bold=True)}\n   # {step.why}\n   cd {step.cwd}")
         for line in step.command.splitlines():
-            click.echo(f"   {line}")
+            echo(f"   {line}")

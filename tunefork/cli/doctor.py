@@ -8,7 +8,7 @@ import click
 
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import print_json, table
+from tunefork.cli.output import clean, print_json, table
 from tunefork.develop.doctor.check import Check
 from tunefork.develop.doctor.doctor import examine
 
@@ -29,7 +29,7 @@ def doctor(as_json: bool) -> None:
         table("", ("", "check", "found", "wanted"), [(state(one), one.check, one.found, one.wanted) for one in checks])
         for one in checks:
             if one.ok is False:
-                click.echo(click.style(f"{one.check}: ", bold=True) + one.remedy)
+                click.echo(click.style(f"{one.check}: ", bold=True) + clean(one.remedy))
     if any(one.ok is False for one in checks):
         sys.exit(1)
 

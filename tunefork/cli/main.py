@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from tunefork.base import redact
 from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.cli import registry
+from tunefork.cli.output import clean
 from tunefork.cli.registry import Commands
 
 
@@ -70,13 +72,13 @@ def usage_remedy(error: click.UsageError, args: list[str]) -> str:
 
 def report(error: TuneforkError, *, as_json: bool) -> int:
     """Print an error as one message and what to type instead; under --json also as an object on stdout."""
-    click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True)
-    remedy = as_typed(error.remedy)
+    click.echo(click.style("error: ", fg="red", bold=True) + clean(error.message), err=True)
+    remedy = clean(as_typed(error.remedy))
     if remedy:
         click.echo(click.style("  try: ", fg="green") + remedy, err=True)
     if as_json:
         kind = type(error).__name__
-        click.echo(json.dumps({"error": {"kind": kind, "message": error.message, "remedy": remedy}}))
+        click.echo(json.dumps({"error": {"kind": kind, "message": redact.text(error.message), "remedy": remedy}}))
     return error.code
 
 

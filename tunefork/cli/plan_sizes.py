@@ -9,7 +9,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.cli import options
-from tunefork.cli.output import print_json, table
+from tunefork.cli.output import echo, print_json, table
 from vllm_overrides.capture.cost import PADDINGS
 from vllm_overrides.capture.options import Options, concurrencies
 from vllm_overrides.capture.plan import Plan, make_plan
@@ -94,8 +94,8 @@ def memory_limit(memory: float | None, per_graph: float | None) -> int | None:
 
 def show(plan: Plan) -> None:
     """The plan, a table of the three lists, the YAML."""
-    click.echo(f"capture sizes: {' '.join(map(str, plan.sizes))}")
-    click.echo(f"compile sizes: {' '.join(map(str, plan.compile_sizes)) or 'none'}")
+    echo(f"capture sizes: {' '.join(map(str, plan.sizes))}")
+    echo(f"compile sizes: {' '.join(map(str, plan.compile_sizes)) or 'none'}")
     lists = (("plan", plan.expected), ("default", plan.default), ("guide", plan.guide))
     rows = [
         (name, str(one.graphs), str(one.full), f"{one.rows:.2%}", f"{one.time:.2%}", f"{one.eager:.2%}", f"{one.piecewise:.2%}")
@@ -103,8 +103,8 @@ def show(plan: Plan) -> None:
     ]
     columns = ("list", "sizes", "decode", "padding", "time", "no graph", "piecewise")
     table("", columns, rows)
-    click.echo("decode: sizes with a graph for decode steps; padding: rows per live row; time: what padding adds to a step;")
-    click.echo("no graph, piecewise: share of decode time outside FULL graphs. default: vLLM 0.33.0's list for GPT-OSS.\n")
+    echo("decode: sizes with a graph for decode steps; padding: rows per live row; time: what padding adds to a step;")
+    echo("no graph, piecewise: share of decode time outside FULL graphs. default: vLLM 0.33.0's list for GPT-OSS.\n")
     for line in (*plan.notes, plan.workload, plan.cost):
-        click.echo(line)
+        echo(line)
     click.echo("\n" + plan.as_yaml(), nl=False)

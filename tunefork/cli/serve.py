@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from tunefork.base import redact
 from tunefork.base.layout import Layout
 from tunefork.bench.profiles import profile as profiles
 from tunefork.bench.profiles.profile import TINY, Profile
@@ -21,7 +22,7 @@ from tunefork.bench.server import command, prepare
 from tunefork.bench.server.command import ServeCommand
 from tunefork.bench.server.server import Server
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say
+from tunefork.cli.output import echo, print_json, say
 from tunefork.patchset.checkout.applied import applied_tree
 
 EXAMPLE_PROMPT = "This is a story of"
@@ -129,12 +130,12 @@ def show(made: ServeCommand, *, as_json: bool) -> None:
     """A dry run: one line to paste, or its parts."""
     inherited = made.inherited_settings(os.environ)
     if as_json:
-        print_json({"argv": made.argv, "env": made.env, "unset": made.unset, "cwd": made.cwd, "base_url": made.base_url,
+        print_json({"argv": redact.words(made.argv), "env": redact.environment(made.env), "unset": made.unset, "cwd": made.cwd, "base_url": made.base_url,
                     "model": made.served_name, "inherited": inherited})
         return
     for key, value in inherited.items():
         say(f"from your shell, not from the profile: {key}={value}")
-    click.echo(made.shell())
+    echo(made.shell())
 
 
 def on_signal(handler: Callable[[int, FrameType | None], None]) -> None:

@@ -6,7 +6,7 @@ import click
 
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say
+from tunefork.cli.output import echo, print_json, say
 from tunefork.patchset.sources import pins
 
 
@@ -34,5 +34,5 @@ def diff(left: str, right: str, upstream: str | None, name_only: bool, as_json: 
         return
     for each in found:
         marks = [*(f"-{name}" for name in each.only_left), *(f"+{name}" for name in each.only_right)]
-        click.secho(f"{each.upstream}: {each.left} -> {each.right}: {' '.join(marks) or 'the same patches'}; {len(each.files)} files differ", bold=True)
-        click.echo(("\n".join(each.files) if name_only else each.diff).encode("utf-8", "surrogateescape"), nl=bool(name_only and each.files))
+        echo(f"{each.upstream}: {each.left} -> {each.right}: {' '.join(marks) or 'the same patches'}; {len(each.files)} files differ", bold=True)
+        echo(("\n".join(each.files) if name_only else each.diff).encode("utf-8", "surrogateescape"), nl=bool(name_only and each.files))

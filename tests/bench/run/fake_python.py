@@ -44,6 +44,10 @@ def serve() -> None:
             return
 
     note("serve")
+    if FAKE.get("server") == "tells":  # as vLLM prints the arguments that are not the default
+        print("non-default args:", sys.argv, {name: value for name, value in os.environ.items() if name != "FAKE"}, flush=True)
+        if os.environ.get("API_TOKEN") == "dies":
+            sys.exit("no such device")
     if FAKE.get("server") == "dies":
         sys.exit("no such device")
     vram = FAKE.get("vram")

@@ -201,3 +201,11 @@ def test_a_derived_profile_says_how_it_differs(serve: Serve) -> None:
     out, errors = serve("good", "--profile", "inferencex-8k1k-tp4", "--dry-run").communicate(timeout=20)
     assert "inferencex-8k1k-tp4 differs from its base: server.tensor-parallel-size: 4 (its ladder has TP 4" in errors
     assert "--tensor-parallel-size 4" in out and "--max-model-len 9472" in out
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_dry_run_tells_no_secret(serve: Serve, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "key-of-the-shell")
+    out, errors = serve("good", "--dry-run", *form, "--", "--api-key", "key-typed-here", "--max-num-batched-tokens", "8192").communicate(timeout=20)
+    assert "key-of-the-shell" not in out + errors and "key-typed-here" not in out + errors
+    assert "<redacted>" in out and "8192" in out and "VLLM_API_KEY" in out + errors

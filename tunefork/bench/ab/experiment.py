@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import redact
 from tunefork.base.checked import CHECKED, from_json
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
@@ -68,13 +69,13 @@ def begin(where: Path, wanted: Experiment) -> Experiment:
         return wanted
     planned = read(path)
     # The seed is drawn at the first call, unless it was given.
-    merged = replace(planned, pairs=max(planned.pairs, wanted.pairs))
+    merged = replace(wanted, pairs=max(planned.pairs, wanted.pairs), seed=planned.seed)  # the plan that was kept has no secrets
     differing = [name for name, value in asdict(planned).items()
-                 if name not in ("pairs", "seed") and value != asdict(wanted)[name]]
+                 if name not in ("pairs", "seed") and value != told(wanted)[name]]
     if differing:
         raise BadInput(f"experiment {planned.name} was planned otherwise: {', '.join(differing)} differ from {path}",
                        "another --name, or the arguments it was begun with")
-    if merged != planned:
+    if merged.pairs != planned.pairs:
         write(path, merged)
     return merged
 
@@ -91,7 +92,14 @@ def read(path: Path) -> Experiment:
 
 def write(path: Path, plan: Experiment) -> None:
     """In one step, so that a kill leaves the old plan or the new one."""
-    write_atomically(path, json.dumps(asdict(plan), indent=1).encode() + b"\n")
+    write_atomically(path, json.dumps(told(plan), indent=1).encode() + b"\n")
+
+
+def told(plan: Experiment) -> dict[str, Any]:
+    """The plan as it is kept: without the secrets among vLLM's arguments and in commands of servers."""
+    arms = tuple(replace(one, a=redact.text(one.a), b=redact.text(one.b)) for one in plan.comparisons)
+    fixed = {name: list(redact.words(value)) if name == "extra" else value for name, value in plan.fixed.items()}
+    return asdict(replace(plan, comparisons=arms, fixed=fixed))
 
 
 def each_patch(series: Series) -> tuple[Comparison, ...]:

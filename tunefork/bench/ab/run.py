@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tunefork.base import redact
 from tunefork.base.errors import TuneforkError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
@@ -104,7 +105,7 @@ def note(where: Path, labels: Mapping[str, str], error: TuneforkError) -> None:
     """Keep a failed trial's reason beside the plan."""
     with (where / FAILURES).open("a", encoding="utf-8") as sink:
         entry = {"at": utc_now().isoformat(), **labels, "kind": type(error).__name__, "message": error.message}
-        sink.write(json.dumps(entry) + "\n")
+        sink.write(json.dumps({name: redact.text(value) for name, value in entry.items()}) + "\n")
 
 
 def finished(store: Store, name: str, scenarios: frozenset[Scenario]) -> set[tuple[str, int, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tunefork.base.errors import TuneforkError
 from tunefork.base.layout import Layout
+from tunefork.base.redact import REDACTED
 from tunefork.bench.ab import experiment, run
 from tunefork.bench.ab.arms import trials
 from tunefork.bench.machine import devices
@@ -27,6 +28,9 @@ def main(folder: str, name: str, pair: str) -> int:
     """Measure the pair."""
     layout, where = Layout.here(), Path(folder)
     planned = experiment.read(where / experiment.FILE)
+    if REDACTED in str(planned):
+        say("error: the plan was made with a secret, which is not kept\n  try: without --spread, or with the secret in the environment")
+        return 1
     comparison = next(one for one in planned.comparisons if one.name == name)
     failed: dict[str, int] = {}
     try:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, Field, field_validator, model_validator
 
+from tunefork.base import redact
 from tunefork.base.checked import CHECKED
 
 Status = Literal["passed", "failed", "interrupted"]
@@ -74,6 +75,16 @@ class Server(Model):
     seconds_to_ready: float | None
     log: str | None
 
+    @field_validator("argv", mode="after")
+    @classmethod
+    def _no_secret_argument(cls, argv: tuple[str, ...]) -> tuple[str, ...]:
+        return redact.words(argv)
+
+    @field_validator("env", mode="after")
+    @classmethod
+    def _no_secret_variable(cls, env: dict[str, str]) -> dict[str, str]:
+        return redact.environment(env)
+
 
 class Limit(Model):
     """One bound of an accuracy gate and the value measured."""
@@ -120,6 +131,11 @@ class Problem(Model):
     kind: str
     message: str
 
+    @field_validator("message", mode="after")
+    @classmethod
+    def _no_secret(cls, message: str) -> str:
+        return redact.text(message)
+
 
 class Telemetry(Model):
     """Per GPU name "0", "1", ...: median, least and greatest of each quantity over the trial. tool: which program was asked."""
@@ -165,6 +181,16 @@ class Record(Model):
     score: Score | None
     timing: Timing | None
     telemetry: Telemetry | None = None
+
+    @field_validator("labels", mode="after")
+    @classmethod
+    def _no_secret_label(cls, labels: dict[str, str]) -> dict[str, str]:
+        return {name: redact.text(value) for name, value in labels.items()}
+
+    @field_validator("client", mode="after")
+    @classmethod
+    def _no_secret_argument(cls, client: tuple[str, ...]) -> tuple[str, ...]:
+        return redact.words(client)
 
     @model_validator(mode="after")
     def _truthful(self) -> Self:

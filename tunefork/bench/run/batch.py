@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from tunefork.base import redact
 from tunefork.base.checked import from_json
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
@@ -88,8 +89,9 @@ class Batch:
         return cls(folder, state.model_copy(update={"entries": entries}))
 
     def save(self) -> None:
-        """Write the state in one step."""
-        write_atomically(self.folder / STATE, self.state.model_dump_json(indent=1).encode() + b"\n")
+        """Write the state in one step, without the secrets among vLLM's arguments."""
+        told = self.state.settings.model_copy(update={"extra": redact.words(self.state.settings.extra)})
+        write_atomically(self.folder / STATE, self.state.model_copy(update={"settings": told}).model_dump_json(indent=1).encode() + b"\n")
 
     def entry(self, conc: int) -> Entry:
         """What is known of a CONC."""

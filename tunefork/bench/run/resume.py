@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tunefork.base import redact
 from tunefork.base.errors import BadInput
 from tunefork.bench.errors import RecordError
 from tunefork.bench.profiles.rules import Rules
@@ -18,6 +19,10 @@ from tunefork.bench.run.session import Subject
 def load_batches(folders: tuple[Path, ...]) -> list[Batch]:
     """The batches to go on with; they must be of one run, since one server serves them all."""
     batches = [Batch.load(folder) for folder in folders]
+    for batch in batches:
+        if any(redact.REDACTED in word for word in batch.state.settings.extra):
+            raise BadInput(f"{batch.folder} was begun with a secret after `--`, which is not kept: {' '.join(batch.state.settings.extra)}",
+                           "start a new batch, with the secret in the environment (VLLM_API_KEY for --api-key)")
     for batch in batches[1:]:
         if batch.state.settings != batches[0].state.settings:
             raise BadInput(f"{batch.folder} was run with other settings than {batches[0].folder}", "resume them one at a time")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import redact
 from tunefork.bench.profiles.profile import Profile
 
 # Inherited, these would change which code runs or slow the start (no bytecode: 48 s instead of 29 s until ready).
@@ -43,15 +44,19 @@ class ServeCommand:
         return {**kept, **self.env}
 
     def inherited_settings(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """vLLM's, AITER's and the compilers' variables that come from the shell and not from the profile."""
+        """vLLM's, AITER's and the compilers' variables that come from the shell and not from the profile; no secret's value."""
         prefixes = ("VLLM_", "AITER_", "HSA_", "HIP_", "ROCR_", "TRITON_", "TORCH", "AMDGCN_")
         own = {*self.env, *self.unset}
-        return {key: inherited[key] for key in sorted(inherited) if key.startswith(prefixes) and key not in own}
+        return redact.environment({key: inherited[key] for key in sorted(inherited) if key.startswith(prefixes) and key not in own})
+
+    def secrets(self, inherited: Mapping[str, str]) -> frozenset[str]:
+        """The secrets that the server is given."""
+        return redact.values(self.argv, self.environment(inherited))
 
     def shell(self) -> str:
-        """The same as one line to paste into a shell."""
+        """The same as one line for a shell, with ``<redacted>`` for secrets: it is shown and kept in logs."""
         words = ["env", *(word for name in self.unset for word in ("-u", name)),
-                 *(f"{key}={value}" for key, value in self.env.items()), *self.argv]
+                 *(f"{key}={value}" for key, value in redact.environment(self.env).items()), *redact.words(self.argv)]
         return f"cd {shlex.quote(str(self.cwd))} && {shlex.join(words)}"
 
 

@@ -17,7 +17,7 @@ from types import TracebackType
 
 import psutil
 
-from tunefork.base import ports
+from tunefork.base import ports, redact
 from tunefork.base.errors import ServeError
 from tunefork.base.guarded import Guarded, Stopped
 from tunefork.base.process import Say, quiet
@@ -94,7 +94,7 @@ class Server:
         ports.require_free(self.command.host, self.command.port)
         for folder in (self.command.cwd, self.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        with self.log.open("a", encoding="utf-8") as sink:
+        with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as sink:
             sink.write(f"$ {self.command.shell()}\n")
         started = time.monotonic()
         self._program = Guarded(
@@ -144,12 +144,16 @@ class Server:
                              f"read {self.log}")
 
     def _last_words(self) -> str:
-        last = last_lines(self.log, 1)
+        last = self._last_lines(1)
         return "it has said nothing" if not last or last[0].startswith("$ ") else last[0]
 
     def _tail(self) -> str:
-        lines = last_lines(self.log, TAIL_LINES)
+        lines = self._last_lines(TAIL_LINES)
         return "; the last lines of its log:\n" + "\n".join(f"    {line}" for line in lines)
+
+    def _last_lines(self, count: int) -> list[str]:
+        secrets = self.command.secrets(os.environ)
+        return [redact.text(redact.without(line, secrets)) for line in last_lines(self.log, count)]
 
     def wait(self, keep_on: Callable[[], bool] = lambda: True) -> None:
         """Block while ``keep_on()``, asked every second; ServeError when the server ends by itself."""
@@ -163,7 +167,10 @@ class Server:
         if self.stopped is not None or self._program is None:
             return self.stopped or Stopped(0, 0.0)
         self.client.close()
-        self.stopped = self._program.stop()
+        try:
+            self.stopped = self._program.stop()
+        finally:
+            redact.clean_file(self.log, self.command.secrets(os.environ))  # vLLM prints the arguments that it was given
         deadline = time.monotonic() + PORT_RELEASE_S
         while not ports.is_free(self.command.host, self.command.port):
             if time.monotonic() > deadline:

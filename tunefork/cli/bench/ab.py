@@ -12,7 +12,7 @@ from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.extras import require
-from tunefork.cli.output import print_json, say, table
+from tunefork.cli.output import echo, print_json, say, table
 
 if TYPE_CHECKING:
     from tunefork.bench.ab.accuracy import AccuracyDifference
@@ -172,7 +172,7 @@ def show(found: list[Outcome], accuracy: dict[str, AccuracyDifference], *, as_js
         title = f"{one.comparison + ': ' if one.comparison else ''}B = {one.b} against A = {one.a}: {one.verdict}"
         table(f"{title}  ({', '.join(one.chips)})", ("scenario", "metric", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), rows(one))
         if one.comparison in accuracy:
-            click.echo(f"accuracy, {said(accuracy[one.comparison])}")
+            echo(f"accuracy, {said(accuracy[one.comparison])}")
         for scenario in one.scenarios:
             for bad in scenario.rejected:
                 say(f"  {scenario.name}: pair {bad.pair + 1} left out: {bad.reason}")

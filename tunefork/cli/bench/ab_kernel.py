@@ -9,11 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
-
 from tunefork.base.errors import BadInput, MissingTool
 from tunefork.base.layout import Layout
-from tunefork.cli.output import print_json, say, table
+from tunefork.cli.output import echo, print_json, say, table
 
 GPU_ROUNDS, CPU_ROUNDS = 24, 4
 # What an A/B of serving takes and one of a kernel has no use for.
@@ -73,4 +71,4 @@ def show(found: Any) -> None:
           ("problem", "A us", "B us", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), rows)
     say(kernel.NOTES[found.plan.timer])
     for bad in found.rejected:
-        click.echo(f"  pair {bad.pair + 1} left out: {bad.reason}", err=True)
+        echo(f"  pair {bad.pair + 1} left out: {bad.reason}", err=True)

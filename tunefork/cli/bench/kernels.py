@@ -58,7 +58,7 @@ def kernels(quick: bool, tps: tuple[str, ...], tokens: tuple[int, ...], no_peers
     else:
         show(rows)
     if not timed:
-        say(click.style(NOT_TIMED, fg="yellow", bold=True))
+        say("", NOT_TIMED, fg="yellow", bold=True)
     return 0
 
 

@@ -9,7 +9,7 @@ import click
 from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.extras import require
-from tunefork.cli.output import print_json, say, table
+from tunefork.cli.output import echo, print_json, say, table
 
 
 @click.command()
@@ -36,7 +36,7 @@ def report(out: Path, names: tuple[str, ...], profile: str | None, png: Path | N
         print_json({"records": len(data.records), "damaged": len(data.damaged), "written": written})
     else:
         for path in written:
-            click.echo(str(path))
+            echo(str(path))
     return 0
 
 

@@ -14,7 +14,7 @@ from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.bench.profiles import profile as profiles
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say
+from tunefork.cli.output import clean, print_json, say
 from tunefork.cli.serve import on_signal, stop_like_ctrl_c
 
 if TYPE_CHECKING:
@@ -132,6 +132,6 @@ def show(done: Run, *, as_json: bool) -> None:
         for batch in done.batches:
             say(f"results: {batch.folder}")
     if done.error is not None:
-        click.echo(click.style("error: ", fg="red", bold=True) + done.error.message, err=True)
+        click.echo(click.style("error: ", fg="red", bold=True) + clean(done.error.message), err=True)
         if done.error.remedy:
-            click.echo(click.style("  try: ", fg="green") + done.error.remedy, err=True)
+            click.echo(click.style("  try: ", fg="green") + clean(done.error.remedy), err=True)

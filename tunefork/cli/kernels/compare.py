@@ -70,7 +70,7 @@ def compare(tree: Path | None, tps: tuple[str, ...], tokens: int, as_json: bool)
                 f"{row.ratio:.2f}", row.aiter_case) for row in rows])  # fmt: skip
     for row in rows:
         if not row.ok:
-            say(click.style("failed: ", fg="red", bold=True) + f"TP{row.tp} {row.gemm}: ratio {row.ratio:.2f}, the limit is {against.LIMIT}")
+            say(f"TP{row.tp} {row.gemm}: ratio {row.ratio:.2f}, the limit is {against.LIMIT}", "failed: ", fg="red", bold=True)
     return 0 if all(row.ok for row in rows) else 1
 
 

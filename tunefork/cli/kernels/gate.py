@@ -84,10 +84,10 @@ def gate_kernels(only: str | None, static: bool, workers: int | None, record: bo
         show(rows)
     for row in rows:
         for line in row.failures:
-            say(click.style("failed: ", fg="red", bold=True) + line)
+            say(line, "failed: ", fg="red", bold=True)
     stale = without_kernel({row.kernel for row in rows}) if only is None else []
     for path in stale:
-        say(click.style("failed: ", fg="red", bold=True) + f"{path.name} is the budget of no shipped kernel: remove or rename it")
+        say(f"{path.name} is the budget of no shipped kernel: remove or rename it", "failed: ", fg="red", bold=True)
     missing = sum(not row.executed for row in rows)
     if missing:
         say(f"{missing} of {len(rows)} rows were not executed" + (" (--static)" if static else ""))

@@ -12,7 +12,7 @@ import click
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say
+from tunefork.cli.output import echo, print_json, say
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import work
 from tunefork.patchset.sources import pins
@@ -122,8 +122,8 @@ def edit(name: str | None, go_on: bool, abort: bool, upstream: str | None, as_js
     if as_json:
         print_json(stopped)
         return
-    click.echo(f"{stopped.patch} is open in {stopped.path}, on branch {stopped.branch}; change it there")
-    click.echo("  then: python3 build.py patch edit --continue; or --abort")
+    echo(f"{stopped.patch} is open in {stopped.path}, on branch {stopped.branch}; change it there")
+    echo("  then: python3 build.py patch edit --continue; or --abort")
 
 
 def waiting(layout: Layout, upstream: str | None) -> str:
@@ -161,9 +161,9 @@ def refresh(name: str | None, upstream: str | None, dry_run: bool, as_json: bool
         return 1 if lost else 0
     for part in done.parts:
         near = f" (nobody's; near {', '.join(part.likely)})" if part.likely else " (nobody's)"
-        click.echo(f"  {part.where} -> " + (f"{part.patch} (by blame)" if part.why == "blame" else part.patch or "?" + near))
+        echo(f"  {part.where} -> " + (f"{part.patch} (by blame)" if part.why == "blame" else part.patch or "?" + near))
     if lost:
-        click.echo("  a part that nobody owns: patch refresh PATCH takes everything into one patch, patch new NAME makes a new one")
+        echo("  a part that nobody owns: patch refresh PATCH takes everything into one patch, patch new NAME makes a new one")
     else:
         show(done.series, as_json=False)
     return 1 if lost else 0
@@ -249,9 +249,9 @@ def show(done: Authored, *, as_json: bool) -> None:
         return
     lines = [f"{verb} {name}" for verb, names in (("added", done.added), ("changed", done.changed), ("removed", done.removed)) for name in names]
     would = " (dry run: nothing was changed)" if done.dry_run else ""
-    click.echo(f"{done.upstream}: {done.action}: {'; '.join(lines) or 'nothing changes'}; tree {done.tree[:12]}{would}")
+    echo(f"{done.upstream}: {done.action}: {'; '.join(lines) or 'nothing changes'}; tree {done.tree[:12]}{would}")
     for note in done.notes:
-        click.echo(f"  {note}")
+        echo(f"  {note}")
     for ref in done.backups:
-        click.echo(f"  to have {ref.rpartition('/')[2]} back: git -C work/{done.upstream} cherry-pick {ref}, "
+        echo(f"  to have {ref.rpartition('/')[2]} back: git -C work/{done.upstream} cherry-pick {ref}, "
                    f"then python3 build.py patch export {done.upstream}")

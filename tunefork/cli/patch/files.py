@@ -9,7 +9,7 @@ import click
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say
+from tunefork.cli.output import clean, echo, print_json, say
 from tunefork.patchset.checkout.export import Exported
 from tunefork.patchset.series import diff
 from tunefork.patchset.series.series import Series, patch_name
@@ -66,9 +66,9 @@ def lint(upstreams: tuple[str, ...], as_json: bool) -> int:
         print_json({"findings": found, "ok": not errors})
         return 1 if errors else 0
     for each in found:
-        click.echo(f"{each.level}: {each.upstream}/{each.patch}: {each.message} [{each.rule}]\n  try: {each.remedy}")
+        echo(f"{each.level}: {each.upstream}/{each.patch}: {each.message} [{each.rule}]\n  try: {each.remedy}")
     warnings, skipped = (sum(each.level == level for each in found) for level in ("warning", "skipped"))
-    click.echo(f"{errors} errors, {warnings} warnings, {skipped} checks skipped")
+    echo(f"{errors} errors, {warnings} warnings, {skipped} checks skipped")
     return 1 if errors else 0
 
 
@@ -93,8 +93,8 @@ def show_patch(name: str, as_json: bool) -> None:
                     "depends_on": series.depends_on(key), "picked": series.picks.get(key),
                     "text": (file.diff if file.picked else file.data).decode("utf-8", "replace")})  # fmt: skip
         return
-    click.secho(f"{series.upstream}, patch {series.names.index(key) + 1} of {len(series.names)}: {', '.join(touched)}", bold=True)
-    click.echo(file.data + (b"\n" + file.message + b"\n" + file.diff if file.picked else b""), nl=False)
+    echo(f"{series.upstream}, patch {series.names.index(key) + 1} of {len(series.names)}: {', '.join(touched)}", bold=True)
+    echo(file.data + (b"\n" + file.message + b"\n" + file.diff if file.picked else b""), nl=False)
 
 
 @click.command("log")
@@ -120,9 +120,9 @@ def show_log(name: str, upstream: str | None, brief: bool, as_json: bool) -> Non
         print_json({"upstream": where, "patch": patch_name(name), "versions": found})
         return
     for each in found:
-        click.echo(f"{click.style(each.commit[:12], fg='yellow')} {each.date[:10]} {each.author}: {each.what}: {each.subject}")
+        click.echo(f"{click.style(each.commit[:12], fg='yellow')} {clean(f'{each.date[:10]} {each.author}: {each.what}: {each.subject}')}")
         if each.range_diff and not brief:
-            click.echo(each.range_diff)
+            echo(each.range_diff)
 
 
 def obtained(layout: Layout, series: Series) -> Series:
@@ -160,10 +160,10 @@ def show_graph(upstreams: tuple[str, ...], as_json: bool, svg_file: Path | None)
         return
     words = {(True, True): "", (True, False): " (not declared)", (False, True): " (declared; applies without)"}
     for name, nodes in found.items():
-        click.secho(name, bold=True)
+        echo(name, bold=True)
         for node in nodes:
             needs = ", ".join(each.name + words[each.found, each.declared] for each in node.needs)
-            click.echo(f"  {node.name}" + (f" <- {needs}" if needs else ""))
+            echo(f"  {node.name}" + (f" <- {needs}" if needs else ""))
 
 
 def show(reports: list[Exported], *, dry_run: bool, as_json: bool) -> int:
@@ -177,5 +177,5 @@ def show(reports: list[Exported], *, dry_run: bool, as_json: bool) -> int:
             if report.pulled:
                 lines.append(f"{', '.join(report.pulled)} changed in patches/ since the checkout was applied, and stays as it is; "
                              f"`{report.remedy}` brings the checkout up to it")
-            click.echo(f"{report.upstream}: " + ("; ".join(lines) if lines else "files are what the commits say"))
+            echo(f"{report.upstream}: " + ("; ".join(lines) if lines else "files are what the commits say"))
     return 1 if dry_run and not all(report.same for report in reports) else 0

@@ -8,7 +8,7 @@ import click
 
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say
+from tunefork.cli.output import echo, print_json, say
 
 
 @click.command("import")
@@ -36,8 +36,8 @@ def import_patches(folder: Path, upstream: str, base: str, repository: str, dry_
         return
     for each in done.patches:
         for note in each.notes:
-            click.echo(f"  {each.name}: {note}")
+            echo(f"  {each.name}: {note}")
     for line in done.passed:
-        click.echo(f"  passed over {line}")
+        echo(f"  passed over {line}")
     verb = "would be imported" if done.dry_run else "imported"
-    click.echo(f"{done.upstream}: {len(done.patches)} patches {verb} onto {done.base[:12]}; tree {done.tree[:12]} in {done.seconds:.2f} s")
+    echo(f"{done.upstream}: {len(done.patches)} patches {verb} onto {done.base[:12]}; tree {done.tree[:12]} in {done.seconds:.2f} s")

@@ -1,0 +1,40 @@
+"""tunefork/cli/output.py: data is shown as it is. It is no markup, steers no terminal and tells no secret."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tunefork.base.errors import BadInput
+from tunefork.cli import main, output
+
+ODD = ["[rank0] started", "[/red]", "[bold]x[/bold]", "[link=file:///x]y[/link]", "[[]]", "\\[x]", ":smile:"]
+
+
+@pytest.mark.parametrize("cell", ODD)
+def test_a_table_shows_its_cells_and_heads(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(f"title {cell}", (f"head {cell}", "x"), [(cell, "1"), ("plain", cell)])
+    said = capsys.readouterr().out
+    assert said.count(cell) == 4
+
+
+@pytest.mark.parametrize("call", [output.say, output.echo, lambda text: output.table(text, (text,), [(text,)])], ids=["say", "echo", "table"])
+def test_controls_are_made_visible(call, capsys: pytest.CaptureFixture[str]) -> None:
+    call("a\x1b[2J\x07b\u202e")
+    said = "".join(capsys.readouterr())
+    assert "\x1b[2J" not in said and "\x07" not in said and "\u202e" not in said and "a\\x1b[2J\\x07b\\u202e" in said
+
+
+def test_an_error_steers_nothing_and_tells_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.report(BadInput("it said \x1b]0;x\x07 and HF_TOKEN=hf_abcdef", "try \x1b[1m"), as_json=True) == 2
+    said = "".join(capsys.readouterr())
+    assert "\x1b]0" not in said and "\x07" not in said and "hf_abcdef" not in said and "\\x1b]0;x\\x07" in said
+
+
+def test_a_patch_goes_to_a_pipe_as_it_is_and_to_a_terminal_visibly(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    output.echo(b"+\x1b[2J\xff\n", nl=False)
+    assert capfdbinary.readouterr().out == b"+\x1b[2J\xff\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    output.echo(b"+\x1b[2J\xff\n", nl=False)
+    assert capfdbinary.readouterr().out == b"+\\x1b[2J\\udcff\n"
