@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 REDACTED = "<redacted>"
@@ -19,7 +20,8 @@ SECRET_PART = re.compile(r"\w*(KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE
 NAME = r"(?:--?)?[A-Za-z][A-Za-z0-9]*(?:[_.-][A-Za-z0-9]+)+"
 NAMED = re.compile(r"(--?)?[A-Za-z_][\w.-]*")
 VALUE = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\[[^\]\n]*\]|[^\s,;\"'{}\[\]]+"
-GIVEN = re.compile(rf"(?P<head>(?P<quote>[\"']?)(?P<name>{NAME})(?P=quote)(?:\s*[:=]\s*|(?<=[A-Za-z0-9])[ ]))(?P<value>{VALUE})")
+GIVEN = re.compile(rf"(?P<head>(?P<quote>[\"']?)(?P<name>{NAME})(?P=quote)\s*[:=]\s*)(?P<value>{VALUE})")
+AFTER_OPTION = re.compile(rf"(?P<head>(?<![\w-])(?P<name>--?[A-Za-z][A-Za-z0-9]*(?:[_.-][A-Za-z0-9]+)*)[ ])(?P<value>(?!-)(?:{VALUE}))")
 IN_URL = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^\s/@:'\"]*:)(?P<value>[^\s/@'\"]+)(?=@)")
 BEARER = re.compile(r"(?i)(?P<head>\b(?:bearer|basic)\s+)(?P<value>[A-Za-z0-9._~+/=-]{8,})")
 
@@ -40,6 +42,11 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 def words(argv: Sequence[str]) -> tuple[str, ...]:
     """A command line with secrets replaced: ``--api-key A B``, ``--api-key=A``, ``HF_TOKEN=A``, JSON and URLs in a word."""
+    return _words(tuple(argv))
+
+
+@lru_cache(maxsize=1024)  # thousands of records have the same few command lines
+def _words(argv: tuple[str, ...]) -> tuple[str, ...]:
     found: list[str] = []
     option = ""
     for word in argv:
@@ -56,9 +63,11 @@ def words(argv: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=4096)
 def text(said: str) -> str:
     """Free text with what reads as a secret's name and value, a bearer's token or a URL's password replaced."""
-    said = GIVEN.sub(lambda match: match["head"] + (kept(match["name"], match["value"])), said)
+    for pattern in (GIVEN, AFTER_OPTION):
+        said = pattern.sub(lambda match: match["head"] + kept(match["name"], match["value"]), said)
     for pattern in (IN_URL, BEARER):
         said = pattern.sub(lambda match: match["head"] + REDACTED, said)
     return said
@@ -78,7 +87,8 @@ def values(argv: Sequence[str], variables: Mapping[str, str]) -> frozenset[str]:
             given.add(real.partition("=")[2] if shown.endswith(f"={REDACTED}") else real)
     for word in (*argv, *variables.values()):
         given |= {match["value"] for match in IN_URL.finditer(word)}
-        given |= {match["value"].strip("\"'") for match in GIVEN.finditer(word) if is_secret(match["name"], match["value"].strip("\"'"))}
+        given |= {value for pattern in (GIVEN, AFTER_OPTION) for match in pattern.finditer(word)
+                  if is_secret(match["name"], value := match["value"].strip("\"'"))}  # fmt: skip
     return frozenset(value for value in given if len(value) >= LEAST)
 
 
