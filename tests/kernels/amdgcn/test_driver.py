@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import triton.language as tl
 from tunefork.kernels.amdgcn.assembly import parse
 from tunefork.kernels.amdgcn.driver import Driver, on_gfx950, scalar_bytes
 from tunefork.kernels.amdgcn.errors import ExecutionError, LdsRace, NoProgress
-from tunefork.kernels.amdgcn.executor.launch import Executable, Plan, pack_arguments, user_registers
+from tunefork.kernels.amdgcn.executor.arguments import pack_arguments
+from tunefork.kernels.amdgcn.executor.launch import Executable, Plan, user_registers
+from tunefork.kernels.amdgcn.executor.machine.state import POISON
 
 
 @triton.jit
@@ -38,6 +41,14 @@ def tuple_kernel(pointers, sizes, BLOCK: tl.constexpr):
 def grid_kernel(o, X, Y):
     x, y, z = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     tl.store(o + x + X * (y + Y * z), x + 100 * y + 10000 * z)
+
+
+@triton.jit
+def extents_kernel(o):
+    if (tl.program_id(0) == 1) & (tl.program_id(1) == 2) & (tl.program_id(2) == 0):
+        tl.store(o, tl.num_programs(0))
+        tl.store(o + 1, tl.num_programs(1))
+        tl.store(o + 2, tl.num_programs(2))
 
 
 @triton.jit
@@ -76,6 +87,13 @@ def test_three_dimensional_grids(lockstep: bool) -> None:
     with on_gfx950(resident_waves=7, lockstep=lockstep):
         grid_kernel[(5, 3, 2)](o, 5, 3)
     assert o.tolist() == [x + 100 * y + 10000 * z for z in range(2) for y in range(3) for x in range(5)]
+
+
+def test_a_program_knows_how_many_there_are() -> None:
+    o = torch.full((3,), -1, dtype=torch.int32)
+    with on_gfx950():
+        extents_kernel[(5, 3, 2)](o)
+    assert o.tolist() == [5, 3, 2]
 
 
 def test_slices_are_written_in_place() -> None:
@@ -174,14 +192,61 @@ def text(body: str = "\ts_endpgm\n", *, preload: int = 0, denormals: int = 3, sc
 
 def test_kernel_arguments_and_preloaded_registers() -> None:
     program = parse(text(preload=2))
-    segment = pack_arguments(program, [(0x1122334455667788).to_bytes(8, "little"), b"\x01\x02\x03\x04"])
+    plan = Plan(grid=(1, 1, 1), waves=1, lds=0)
+    segment = pack_arguments(program, [(0x1122334455667788).to_bytes(8, "little"), b"\x01\x02\x03\x04"], plan)
     assert segment == bytes.fromhex("8877665544332211 01020304 00000000")
     words = user_registers(program, segment)
-    assert words[2:4] == [0x11223344, 0x04030201] and words[4:] == [0] * 4 and words[1] == 0x7E00
+    assert words[2:4] == [0x11223344, 0x04030201] and words[4:] == [POISON] * 4 and words[1] == 0x7E00
     with pytest.raises(ExecutionError, match="byte 8 has 4 bytes, not 8"):
-        pack_arguments(program, [b"\0" * 8, b"\0" * 8])
+        pack_arguments(program, [b"\0" * 8, b"\0" * 8], plan)
     with pytest.raises(ExecutionError, match="takes 2 arguments, 3 came"):
-        pack_arguments(program, [b"\0" * 8, b"\0" * 4, b"\0"])
+        pack_arguments(program, [b"\0" * 8, b"\0" * 4, b"\0"], plan)
+
+
+def hidden(*kinds: tuple[str, int], at: int = 16) -> str:
+    """Metadata of hidden arguments, from byte ``at`` on: (kind, bytes)."""
+    lines, offset = [], at
+    for kind, size in kinds:
+        offset += -offset % min(size, 8)
+        lines.append(f"        .offset: {offset}\n        .size: {size}\n        .value_kind: hidden_{kind}\n")
+        offset += size
+    return "".join(lines)
+
+
+FIVE = [("block_count_x", 4), ("block_count_y", 4), ("block_count_z", 4), ("group_size_x", 2), ("group_size_y", 2), ("group_size_z", 2),
+        ("remainder_x", 2), ("remainder_y", 2), ("remainder_z", 2), ("none", 16), ("global_offset_x", 8), ("global_offset_y", 8),
+        ("global_offset_z", 8), ("grid_dims", 2), ("hostcall_buffer", 8), ("dynamic_lds_size", 4)]  # fmt: skip
+
+
+def with_hidden(body: str, size: int = 128) -> str:
+    plain = text(body).replace(".amdhsa_kernarg_size 16", f".amdhsa_kernarg_size {size}")
+    return plain.replace("    .private_segment_fixed_size", hidden(*FIVE) + "    .private_segment_fixed_size")
+
+
+def test_hidden_arguments_tell_the_launch() -> None:
+    """Code object version 5: what a kernel may ask of its own launch, for 3 x 2 work-groups of 128 work-items."""
+    program = parse(with_hidden("\ts_endpgm\n"))
+    segment = pack_arguments(program, [b"\0" * 8, b"\0" * 4], Plan(grid=(3, 2, 1), waves=2, lds=4096))
+    assert struct.unpack_from("<3I6H", segment, 16) == (3, 2, 1, 128, 1, 1, 0, 0, 0)
+    assert struct.unpack_from("<3QH", segment, 56) == (0, 0, 0, 3) and struct.unpack_from("<I", segment, 96) == (4096,)
+
+
+def test_a_hidden_argument_without_a_value_is_refused_when_it_is_read() -> None:
+    from tunefork.kernels.amdgcn.executor.launch import launch
+
+    plan, values = Plan(grid=(1, 1, 1), waves=1, lds=0), [b"\0" * 8, b"\0" * 4]
+    for words, wanted in (("x2 s[4:5], s[0:1], 0x58", "hidden_hostcall_buffer"), ("x4 s[4:7], s[0:1], 0x50", "hidden_hostcall_buffer")):
+        with pytest.raises(ExecutionError, match=rf"s_load_dword.*{wanted}.*has no value here"):
+            launch(Executable.load(parse(with_hidden(f"\ts_load_dword{words}\n\ts_endpgm\n"))), plan, values, [])
+    strange = with_hidden("\ts_load_dword s4, s[0:1], 0x60\n\ts_endpgm\n").replace("hidden_dynamic_lds_size", "hidden_of_tomorrow")
+    with pytest.raises(ExecutionError, match="hidden_of_tomorrow"):
+        launch(Executable.load(parse(strange)), plan, values, [])
+    assert launch(Executable.load(parse(strange.replace("0x60", "0x10"))), plan, values, []).instructions == 2
+
+
+def test_an_explicit_argument_that_did_not_come_is_refused() -> None:
+    with pytest.raises(ExecutionError, match="takes 2 arguments, 1 came"):
+        pack_arguments(parse(text()), [b"\0" * 8], Plan(grid=(1, 1, 1), waves=1, lds=0))
 
 
 @pytest.mark.parametrize(("changes", "message"), [({"denormals": 0}, "sets float_denorm_mode_32 to 0"), ({"scratch": 16}, "spills to scratch")])
@@ -205,8 +270,8 @@ def test_a_barrier_that_some_waves_never_reach(tmp_path: Path) -> None:
     from tunefork.kernels.amdgcn.executor.launch import launch
 
     ends = "\tv_readfirstlane_b32 s4, v0\n\ts_cmp_lg_u32 s4, 0\n\ts_cbranch_scc1 .Lout\n\ts_barrier\n.Lout:\n\ts_endpgm\n"
-    plan = Plan(grid=(3, 1, 1), waves=2, lds=64, most_steps=1000)
-    assert launch(Executable.load(parse(text(ends))), plan, [], []).instructions == 3 * (5 + 4)
+    plan, given = Plan(grid=(3, 1, 1), waves=2, lds=64, most_steps=1000), [b"\0" * 8, b"\0" * 4]
+    assert launch(Executable.load(parse(text(ends))), plan, given, []).instructions == 3 * (5 + 4)
     spins = ends.replace(".Lout:", "\ts_endpgm\n.Lout:\n\ts_branch .Lout")
     with pytest.raises(NoProgress, match="still running"):
-        launch(Executable.load(parse(text(spins))), plan, [], [])
+        launch(Executable.load(parse(text(spins))), plan, given, [])

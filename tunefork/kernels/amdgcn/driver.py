@@ -145,6 +145,9 @@ class Launcher:
             arguments.append(struct.pack("<Q", 0 if value is None else value.data_ptr()))
             if value is not None and value.untyped_storage().nbytes():
                 ranges.append(memory_of(value, f"argument {number}"))
+        for name in ("global_scratch_size", "profile_scratch_size"):
+            if getattr(self.metadata, name, 0):
+                raise ExecutionError(f"{self.kernel} asks for {name} {getattr(self.metadata, name)}, which the executor does not have")
         if enter is not None:
             enter(launch_metadata)
         plan = Plan(

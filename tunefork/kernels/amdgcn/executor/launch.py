@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import struct
 from collections import Counter
@@ -14,16 +15,28 @@ import numpy.typing as npt
 
 from tunefork.kernels.amdgcn.assembly import Program
 from tunefork.kernels.amdgcn.errors import ExecutionError
+from tunefork.kernels.amdgcn.executor.arguments import pack_arguments, without_value
 from tunefork.kernels.amdgcn.executor.decode import Decoded, decode_program
 from tunefork.kernels.amdgcn.executor.machine.audit import MatrixAudit
-from tunefork.kernels.amdgcn.executor.machine.global_memory import Buffer, GlobalMemory
+from tunefork.kernels.amdgcn.executor.machine.global_memory import Buffer, GlobalMemory, NoValue, check_values
 from tunefork.kernels.amdgcn.executor.machine.local_memory import LocalMemory
-from tunefork.kernels.amdgcn.executor.machine.state import LANE, LANES, Batch, Machine
+from tunefork.kernels.amdgcn.executor.machine.operands import EXEC
+from tunefork.kernels.amdgcn.executor.machine.state import LANE, LANES, POISON, Batch, Machine
 from tunefork.kernels.amdgcn.executor.scheduler import Scheduler
 from tunefork.kernels.arch import GFX950
 
 Array = npt.NDArray[Any]
 KERNARG_ADDRESS = 0x7E00_0000_0000
+MODES = {
+    "float_denorm_mode_32": 3,
+    "float_denorm_mode_16_64": 3,
+    "float_round_mode_32": 0,
+    "float_round_mode_16_64": 0,
+    "dx10_clamp": 1,
+    "ieee_mode": 1,
+    "fp16_overflow": 0,
+    "tg_split": 0,
+}
 NARROW_LDS = ("_b8", "_u8", "_i8", "_b16", "_u16", "_i16", "_u8_d16", "_tr_")
 
 
@@ -68,7 +81,7 @@ class Executable:
     @classmethod
     def load(cls, program: Program) -> Executable:
         """Decode a program. Errors: UnknownInstruction; ExecutionError for a mode that the executor does not have."""
-        for name, wanted in (("float_denorm_mode_32", 3), ("float_round_mode_32", 0), ("tg_split", 0)):
+        for name, wanted in MODES.items():
             found = program.directives.get(name, wanted)
             if found != wanted:
                 raise ExecutionError(f"{program.name} sets {name} to {found}; the executor has only {wanted}")
@@ -84,22 +97,14 @@ class Executable:
         return 1 if any(part in name for name in names for part in NARROW_LDS) else 4
 
 
-def pack_arguments(program: Program, values: Sequence[bytes]) -> bytes:
-    """Kernel arguments at the offsets that the metadata gives; arguments beyond ``values`` (hidden ones) are zero."""
-    size = program.directives.get("kernarg_size", program.metadata.get("kernarg_segment_size", 0))
-    segment = bytearray(max(size, 8))
-    if len(values) > len(program.arguments):
-        raise ExecutionError(f"{program.name} takes {len(program.arguments)} arguments, {len(values)} came")
-    for place, value in zip(program.arguments, values, strict=False):
-        if len(value) != place.size:
-            raise ExecutionError(f"{program.name}: the argument at byte {place.offset} has {place.size} bytes, not {len(value)}")
-        segment[place.offset : place.offset + place.size] = value
-    return bytes(segment)
+def user_registers(program: Program, segment: bytes, forbidden: Sequence[NoValue] = ()) -> list[int]:
+    """The scalar registers that the hardware fills before the first instruction, without the work-group numbers.
 
-
-def user_registers(program: Program, segment: bytes) -> list[int]:
-    """The scalar registers that the hardware fills before the first instruction, without the work-group numbers."""
+    Errors: ExecutionError where one of them would hold an argument without a value (``forbidden``), or is not known.
+    """
     directives = program.directives
+    if directives.get("user_sgpr_dispatch_id", 0):
+        raise ExecutionError(f"{program.name} reads its dispatch id, which has no value here")
     words: list[int] = []
     for name, count in (("dispatch_ptr", 2), ("queue_ptr", 2), ("kernarg_segment_ptr", 2), ("dispatch_id", 2)):
         if directives.get(f"user_sgpr_{name}", 0):
@@ -108,9 +113,10 @@ def user_registers(program: Program, segment: bytes) -> list[int]:
     words += [0] * directives.get("user_sgpr_private_segment_size", 0)
     length = directives.get("user_sgpr_kernarg_preload_length", 0)
     start = 4 * directives.get("user_sgpr_kernarg_preload_offset", 0)
+    check_values(forbidden, start, start + 4 * length)
     preloaded = segment[start : start + 4 * length].ljust(4 * length, b"\0")
     words += struct.unpack(f"<{length}I", preloaded)
-    return words + [0] * (directives.get("user_sgpr_count", 0) - len(words))
+    return words + [POISON] * (directives.get("user_sgpr_count", 0) - len(words))
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class Plan:
     """How a grid becomes residencies of work-groups.
 
     grid: work-groups in x, y, z.  waves: per work-group.  lds: bytes per work-group.  resident_waves: how many run together.
+    block: work-items of a work-group in x, y, z; not given, all of its waves' lanes in x.
     seed: of the order of work-groups and waves.  lockstep: off, every wave runs alone, in random order between barriers.
     most_steps: instructions of a residency after which it counts as endless.
     """
@@ -129,6 +136,12 @@ class Plan:
     seed: int = 0
     lockstep: bool = True
     most_steps: int = 5_000_000
+    block: tuple[int, int, int] | None = None
+
+    @property
+    def items(self) -> tuple[int, int, int]:
+        """Work-items of a work-group in x, y, z."""
+        return self.block or (self.waves * LANES, 1, 1)
 
     def residencies(self) -> list[Array]:
         """Work-group numbers, (groups, 3) for each residency, in random order."""
@@ -137,6 +150,21 @@ class Plan:
         order = np.random.default_rng(self.seed).permutation(len(numbers))
         together = max(self.resident_waves // self.waves, 1)
         return [numbers[order[at : at + together]] for at in range(0, len(order), together)]
+
+
+def work_items(plan: Plan, axes: int, wave: Array) -> tuple[Array, Array]:
+    """v0 at the entry, (waves, 64): the work-item's x, with y from bit 10 and z from bit 20 where the kernel asks for them.
+
+    axes: 0 x alone, 1 with y, 2 with z.  Also which lanes have a work-item at all: the last wave may be part full.
+    """
+    number = wave[:, None] * LANES + LANE
+    x, y, _ = plan.items
+    word = number % x
+    if axes >= 1:
+        word = word | (number // x % y) << 10
+    if axes >= 2:
+        word = word | (number // (x * y)) << 20
+    return word.astype(np.uint32), number < math.prod(plan.items)
 
 
 def create_batch(executable: Executable, machine: Machine, plan: Plan, groups: Array, words: list[int]) -> Batch:
@@ -153,7 +181,9 @@ def create_batch(executable: Executable, machine: Machine, plan: Plan, groups: A
         if directives.get(f"system_sgpr_workgroup_id_{name}", 0):
             batch.scalar[:, register] = groups[group, axis]
             register += 1
-    batch.vector[0] = (wave[:, None] * LANES + LANE).astype(np.uint32)
+    batch.vector[0], present = work_items(plan, directives.get("system_vgpr_workitem_id", 0), wave)
+    if not present.all():
+        batch.write_lane_bits(EXEC, present)
     batch.pc = executable.program.entry
     return batch
 
@@ -170,12 +200,12 @@ def launch(
     program = executable.program
     if plan.lds > GFX950.lds:
         raise ExecutionError(f"{program.name} asks for {plan.lds} bytes of LDS, {GFX950.name} has {GFX950.lds}")
-    segment = pack_arguments(program, arguments)
+    segment, forbidden = pack_arguments(program, arguments, plan), without_value(program, plan)
     memory = GlobalMemory(track_touched=track_touched)
-    memory.register(KERNARG_ADDRESS, np.frombuffer(segment, np.uint8), "kernel arguments", writable=False)
+    memory.register(KERNARG_ADDRESS, np.frombuffer(segment, np.uint8), "kernel arguments", writable=False).no_values = forbidden
     for item in sorted(ranges, key=lambda item: -item.data.size):
         memory.register(item.address, item.data, item.name, writable=item.writable)
-    words, executed, audit = user_registers(program, segment), Counter[int](), MatrixAudit()
+    words, executed, audit = user_registers(program, segment, forbidden), Counter[int](), MatrixAudit()
     with np.errstate(all="ignore"):
         for number, groups in enumerate(plan.residencies()):
             lds = LocalMemory(len(groups), plan.lds, cell=executable.lds_cell, waves=plan.waves)

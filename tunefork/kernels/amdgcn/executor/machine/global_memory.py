@@ -5,16 +5,32 @@ A buffer's bytes are seen as overlapping items of the access width, so that one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tunefork.kernels.amdgcn.errors import OutOfBounds
+from tunefork.kernels.amdgcn.errors import ExecutionError, OutOfBounds
 
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class NoValue:
+    """Bytes ``start`` up to ``end`` of a buffer that stand for something without a value here; a load of them is refused."""
+
+    start: int
+    end: int
+    name: str
+
+
+def check_values(forbidden: Iterable[NoValue], start: int, end: int) -> None:
+    """Errors: ExecutionError where bytes ``start`` up to ``end`` touch one that has no value."""
+    for item in forbidden:
+        if start < item.end and item.start < end:
+            raise ExecutionError(f"{item.name} (byte {item.start}) has no value here")
 
 
 @dataclass
@@ -22,6 +38,7 @@ class Buffer:
     """A range of addresses backed by real bytes.
 
     base: address of the first byte.  data: (bytes,) uint8.
+    no_values: what in it must not be loaded.
     loaded, stored: bytes that active lanes asked for.  touched: which bytes were ever loaded, where that is tracked.
     """
 
@@ -29,6 +46,7 @@ class Buffer:
     data: npt.NDArray[np.uint8] = field(repr=False)  # the tensor's own memory, which may be gone when a failure is printed
     name: str
     writable: bool = True
+    no_values: tuple[NoValue, ...] = ()
     loaded: int = 0
     stored: int = 0
     touched: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
@@ -104,6 +122,9 @@ class GlobalMemory:
         """(n,) uint64 addresses to (n, size) uint8. Errors: OutOfBounds."""
         result = np.empty(address.shape, f"V{size}")
         for buffer, which, offset in self.parts(address, size):
+            if buffer.no_values:
+                for start in np.unique(offset):
+                    check_values(buffer.no_values, int(start), int(start) + size)
             result[which] = buffer.items(size)[offset]
             buffer.loaded += offset.size * size
             if buffer.touched is not None:
