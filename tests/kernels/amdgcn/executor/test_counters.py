@@ -42,6 +42,44 @@ def test_vector_loads_complete_in_order(bench: Callable[..., Any]) -> None:
     assert not refused(run, "v_mov_b32_e32 v0, v13") and len(run.batch.counters.vector) == 1
 
 
+def test_a_full_counter_waits_for_the_oldest(bench: Callable[..., Any]) -> None:
+    """vmcnt counts to 63, lgkmcnt to 15: with as many outstanding, what came before has been waited for by the hardware."""
+    run = bench()
+    run.addresses(2, [0] * 64)
+    run.batch.vector[0] = 0
+    run.run("global_load_dword v10, v[2:3], off", *["global_load_dword v11, v[2:3], off"] * 62)
+    assert refused(run, "v_mov_b32_e32 v0, v10")
+    run.run("global_load_dword v12, v[2:3], off")
+    assert not refused(run, "v_mov_b32_e32 v0, v10") and refused(run, "v_mov_b32_e32 v0, v11")
+    run.run("ds_read_b32 v20, v0", *["ds_read_b32 v21, v0"] * 15)
+    assert not refused(run, "v_mov_b32_e32 v4, v20") and refused(run, "v_mov_b32_e32 v4, v21")
+
+
+def test_a_full_counter_lands_direct_to_lds_loads(bench: Callable[..., Any]) -> None:
+    run = bench()
+    run.addresses(2, [0] * 64)
+    run.scalar(124, 0)
+    run.batch.vector[0] = 0
+    run.run("global_load_lds_dword v[2:3], off", *["global_load_dword v11, v[2:3], off"] * 63)
+    assert run.run("ds_read_b32 v10, v0").words(10)[0] == int(run.data[:4].view("<u4")[0])
+
+
+def test_scalar_loads_keep_a_full_counter(bench: Callable[..., Any]) -> None:
+    run = bench()
+    run.pair(4, 0x10000)
+    run.run("s_load_dword s8, s[4:5], 0x0", *["s_load_dword s9, s[4:5], 0x0"] * 20)
+    assert refused(run, "s_add_u32 s0, s8, s1")
+
+
+@pytest.mark.parametrize(("word", "left"), [("0", (0, 0)), ("0xf70", (0, 2)), ("0xc07f", (2, 0)), ("3952", (0, 2))])
+def test_a_wait_as_a_bare_number(word: str, left: tuple[int, int], bench: Callable[..., Any]) -> None:
+    run = bench()
+    run.addresses(2, [0] * 64)
+    run.batch.vector[0] = 0
+    run.run(*["global_load_dword v11, v[2:3], off", "ds_read_b32 v21, v0"] * 2, f"s_waitcnt {word}")
+    assert (len(run.batch.counters.vector), len(run.batch.counters.lgkm)) == left
+
+
 def test_a_load_may_refill_what_an_earlier_one_of_its_counter_fills(bench: Callable[..., Any]) -> None:
     run = bench()
     run.addresses(2, [0] * 64)

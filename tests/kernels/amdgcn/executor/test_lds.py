@@ -112,6 +112,9 @@ def test_transposing_read(bits: int, bench: Callable[..., Any]) -> None:
     ("ds_max_i32 v0, v1", lambda old, given: max(old ^ 2**31, given ^ 2**31) ^ 2**31),
     ("ds_or_b32 v0, v1", lambda old, given: old | given),
     ("ds_add_rtn_u32 v10, v0, v1", lambda old, given: old + given),
+    ("ds_inc_rtn_u32 v10, v0, v1", lambda old, given: 0 if old >= given else old + 1),
+    ("ds_dec_u32 v0, v1", lambda old, given: given if old == 0 or old > given else old - 1),
+    ("ds_rsub_u32 v0, v1", lambda old, given: given - old),
 ])  # fmt: skip
 def test_atomics(text: str, formula: Callable[[int, int], int], bench: Callable[..., Any]) -> None:
     run = bench(waves=1)
@@ -125,6 +128,43 @@ def test_atomics(text: str, formula: Callable[[int, int], int], bench: Callable[
     assert run.lds.data[:32].view("<u4").tolist() == wanted
     if "rtn" in text:
         assert run.words(10) == returned
+
+
+@pytest.mark.parametrize(("name", "form", "formula"), [
+    ("add_rtn_u64", "<u8", lambda old, given: (old + given) % 2**64), ("max_rtn_i64", "<i8", max), ("or_rtn_b64", "<u8", lambda old, given: old | given),
+    ("wrxchg_rtn_b64", "<u8", lambda old, given: given), ("add_rtn_f64", "<f8", lambda old, given: old + given), ("min_rtn_f64", "<f8", min),
+])  # fmt: skip
+def test_wide_atomics(name: str, form: str, formula: Callable[[Any, Any], Any], bench: Callable[..., Any]) -> None:
+    run = bench(waves=1)
+    content = run.random.standard_normal(4) if form == "<f8" else run.random.integers(0, 2**62, 4).astype(form)
+    given = run.random.standard_normal(64) if form == "<f8" else run.random.integers(0, 2**62, 64).astype(form)
+    run.lds.data[:32] = content.astype(form).view(np.uint8)
+    run.batch.vector[0] = np.arange(64) % 4 * 8
+    bits = given.astype(form).view("<u8")
+    run.batch.vector[2, 0], run.batch.vector[3, 0] = bits.astype(np.uint32), (bits >> np.uint64(32)).astype(np.uint32)
+    wanted, returned = content.tolist(), []
+    for lane in range(64):
+        returned.append(wanted[lane % 4])
+        wanted[lane % 4] = formula(wanted[lane % 4], given[lane].item())
+    run.run(f"ds_{name} v[10:11], v0, v[2:3]")
+    assert run.lds.data[:32].view(form).tolist() == wanted
+    assert np.array(run.wide(10), np.uint64).view(form).tolist() == returned
+
+
+def test_float_minimum_and_compare_and_store(bench: Callable[..., Any]) -> None:
+    run = bench(waves=1)
+    run.batch.vector[0] = np.arange(64) * 4
+    run.lds.data[:256] = np.linspace(-3, 3, 64).astype(np.float32).view(np.uint8)
+    before = run.lds.data[:256].view(np.float32).copy()
+    run.floats(1, 0.5)
+    run.run("ds_min_rtn_f32 v10, v0, v1")
+    np.testing.assert_array_equal(run.lds.data[:256].view(np.float32), np.minimum(before, np.float32(0.5)))
+    np.testing.assert_array_equal(run.f32(10)[0], before)
+    run.lds.data[:256] = np.arange(64, dtype=np.uint32).view(np.uint8)
+    run.batch.vector[1], run.batch.vector[2] = np.arange(64) & ~1, 1000 + np.arange(64)  # compare with v1, store v2
+    run.run("ds_cmpst_rtn_b32 v10, v0, v1, v2")
+    assert run.lds.data[:256].view("<u4").tolist() == [1000 + at if at % 2 == 0 else at for at in range(64)]
+    assert run.words(10) == list(range(64))
 
 
 def test_bounds(bench: Callable[..., Any]) -> None:

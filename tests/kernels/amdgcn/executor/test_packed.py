@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
+from tunefork.kernels.amdgcn.errors import UnknownInstruction
 from tunefork.kernels.amdgcn.executor.machine.operands import VCC
 
 
@@ -55,6 +57,32 @@ def test_packed_16_bit(bench: Callable[..., Any]) -> None:
     assert run.words(10) == [max(x & 0xFFFF, y & 0xFFFF) | max(x >> 16, y >> 16) << 16 for x, y in zip(a, b, strict=True)]
     shifted = [((y & 0xFFFF) << (x & 15) & 0xFFFF) | ((y >> 16) << (x >> 16 & 15) & 0xFFFF) << 16 for x, y in zip(a, b, strict=True)]
     assert run.words(11) == shifted
+
+
+def test_a_constant_is_one_word_of_which_each_half_takes_its_own(bench: Callable[..., Any]) -> None:
+    """An f16 constant has a high half of zero, an integer constant is sign-extended; op_sel_hi:0 gives both halves the low one."""
+    run = bench(waves=1)
+    run.halves(0, 2.0, 4.0)
+    one, words = int(np.float16(1).view(np.uint16)), run.batch.vector
+    run.run("v_pk_mul_f16 v10, v0, 1.0", "v_pk_mul_f16 v11, v0, 1.0 op_sel_hi:[1,0]", "v_pk_add_u16 v12, v0, 1", "v_pk_add_u16 v13, v0, -1")
+    assert int(words[10, 0, 0]) == int(np.float16(2).view(np.uint16)) and int(words[11, 0, 0]) == int(words[0, 0, 0])
+    assert int(words[12, 0, 0]) == int(words[0, 0, 0]) + 1 and int(words[13, 0, 0]) == int(words[0, 0, 0]) - 0x10001
+    run.run("v_pk_max_i16 v14, v0, 1.0")  # an integer operation reads the f32 pattern
+    assert int(words[14, 0, 0]) == (0x4400_4000 & 0xFFFF) | max(0x4400, 0x3F80) << 16 and one == 0x3C00
+
+
+def test_mixed_fma_into_one_half(bench: Callable[..., Any]) -> None:
+    run = bench(waves=1)
+    run.floats(0, 3.0), run.halves(1, 0.5, 2.0), run.floats(2, 10.0), run.halves(10, 7.0, 9.0), run.halves(11, 7.0, 9.0)
+    run.run("v_fma_mixlo_f16 v10, v0, v1, v2 op_sel_hi:[0,1,0]", "v_fma_mixhi_f16 v11, v0, v1, v2 op_sel:[0,1,0] op_sel_hi:[0,1,0]")
+    halves = run.batch.vector[10:12, 0, 0].copy().view(np.float16).tolist()
+    assert halves == [11.5, 9.0, 7.0, 16.0]
+
+
+def test_modifiers_without_a_meaning_are_refused(bench: Callable[..., Any]) -> None:
+    for text in ("v_pk_fma_f32 v[10:11], v[0:1], v[2:3], v[4:5] clamp", "v_fma_mix_f32 v10, v0, v1, v2 clamp", "v_pk_add_u16 v10, v0, v1 clamp"):
+        with pytest.raises(UnknownInstruction, match="no meaning here yet|unknown packed operation"):
+            bench().run(text)
 
 
 def test_mixed_fma(bench: Callable[..., Any]) -> None:

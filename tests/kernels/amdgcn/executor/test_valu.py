@@ -55,6 +55,11 @@ INTEGER: dict[str, Callable[..., int]] = {
     "v_mul_i32_i24_e32 v10, v0, v1": lambda a, b, c: signed(a, 24) * signed(b, 24),
     "v_mad_u32_u24 v10, v0, v1, v2": lambda a, b, c: (a & 0xFFFFFF) * (b & 0xFFFFFF) + c,
     "v_mad_i32_i24 v10, v0, v1, v2": lambda a, b, c: signed(a, 24) * signed(b, 24) + c,
+    "v_mad_u32_u16 v10, v0, v1, v2": lambda a, b, c: (a & 0xFFFF) * (b & 0xFFFF) + c,
+    "v_mad_i32_i16 v10, v0, v1, v2": lambda a, b, c: signed(a, 16) * signed(b, 16) + c,
+    "v_mul_hi_i32_i24_e32 v10, v0, v1": lambda a, b, c: signed(a, 24) * signed(b, 24) >> 32,
+    "v_sad_u16 v10, v0, v1, v2": lambda a, b, c: c + abs((a & 0xFFFF) - (b & 0xFFFF)) + abs((a >> 16) - (b >> 16)),
+    "v_sad_u32 v10, v0, v1, v2": lambda a, b, c: c + abs(a - b),
     "v_add3_u32 v10, v0, v1, v2": lambda a, b, c: a + b + c,
     "v_lshl_add_u32 v10, v0, v1, v2": lambda a, b, c: (a << (b & 31)) + c,
     "v_add_lshl_u32 v10, v0, v1, v2": lambda a, b, c: (a + b & M32) << (c & 31),
@@ -68,7 +73,7 @@ INTEGER: dict[str, Callable[..., int]] = {
     "v_lshrrev_b32_e32 v10, v0, v1": lambda a, b, c: b >> (a & 31),
     "v_ashrrev_i32_e32 v10, v0, v1": lambda a, b, c: signed(b) >> (a & 31),
     "v_bfe_u32 v10, v0, v1, v2": bfe,
-    "v_bfe_i32 v10, v0, v1, v2": lambda a, b, c: signed(bfe(a, b, c), c & 31) if c & 31 else 0,
+    "v_bfe_i32 v10, v0, v1, v2": lambda a, b, c: signed(signed(a) >> (b & 31), c & 31) if c & 31 else 0,
     "v_bfi_b32 v10, v0, v1, v2": lambda a, b, c: a & b | ~a & c,
     "v_bfrev_b32_e32 v10, v0": lambda a, b, c: int(f"{a:032b}"[::-1], 2),
     "v_ffbh_u32_e32 v10, v0": lambda a, b, c: 32 - a.bit_length() if a else M32,
@@ -123,13 +128,15 @@ def test_integer(text: str, bench: Callable[..., Any]) -> None:
     ("v_ashrrev_i64 v[10:11], 37, v[0:1]", lambda a, c: signed(a, 64) >> 37),
     ("v_mov_b64_e32 v[10:11], v[0:1]", lambda a, c: a),
     ("v_mad_u64_u32 v[10:11], s[8:9], v0, v1, v[2:3]", lambda a, c: (a & M32) * (a >> 32) + c),
-    ("v_mad_i64_i32 v[10:11], s[8:9], v0, v1, v[2:3]", lambda a, c: signed(a) * signed(a >> 32) + c),
+    ("v_mad_i64_i32 v[10:11], s[8:9], v0, v1, v[2:3]", lambda a, c: signed(a) * signed(a >> 32) + signed(c, 64)),
 ])  # fmt: skip
 def test_wide_integer(text: str, formula: Callable[[int, int], int], bench: Callable[..., Any]) -> None:
     run = bench()
     a, c = run.wide(0), run.wide(2)
     run.run(text)
     assert run.wide(10) == [formula(x, y) & M64 for x, y in zip(a, c, strict=True)]
+    if "s[8:9]" in text:  # bit 64 of the sum: a carry of unsigned numbers, the sign of signed ones
+        assert [run.pair(8) >> lane & 1 for lane in range(64)] == [formula(x, y) >> 64 & 1 for x, y in zip(a[:64], c[:64], strict=True)]
 
 
 def test_high_carry_of_a_wide_add(bench: Callable[..., Any]) -> None:

@@ -132,6 +132,21 @@ def test_compare_and_swap_by_one_winner(bench: Callable[..., Any]) -> None:
     assert run.words(10) == [0] + [100] * 63
 
 
+def test_f64_atomics(bench: Callable[..., Any]) -> None:
+    run = bench(waves=1)
+    run.addresses(2, np.arange(64) % 4 * 8)
+    content, given = run.random.standard_normal(4), run.random.standard_normal(64)
+    for name, formula in (("add", lambda old, new: old + new), ("min", min), ("max", max)):
+        run.data[:32] = content.view(np.uint8)
+        bits = given.view("<u8")
+        run.batch.vector[20, 0], run.batch.vector[21, 0] = bits.astype(np.uint32), (bits >> np.uint64(32)).astype(np.uint32)
+        wanted = content.tolist()
+        for lane in range(64):
+            wanted[lane % 4] = formula(wanted[lane % 4], float(given[lane]))
+        run.run(f"global_atomic_{name}_f64 v[2:3], v[20:21], off")
+        assert run.data[:32].view(np.float64).tolist() == wanted
+
+
 def test_buffer_atomic_obeys_the_range(bench: Callable[..., Any]) -> None:
     run = bench(waves=1)
     run.data[:256] = 0

@@ -60,6 +60,12 @@ def _table() -> dict[str, Atomic]:
         table[f"umin{suffix}"] = Atomic(unsigned, np.minimum)
         table[f"smax{suffix}"] = Atomic(signed, np.maximum)
         table[f"smin{suffix}"] = Atomic(signed, np.minimum)
+        table[f"rsub{suffix}"] = Atomic(unsigned, lambda old, given: given - old)
+        table[f"inc{suffix}"] = Atomic(unsigned, lambda old, given: np.where(old >= given, 0, old + 1).astype(old.dtype))
+        table[f"dec{suffix}"] = Atomic(unsigned, lambda old, given: np.where((old == 0) | (old > given), given, old - 1).astype(old.dtype))
+    for kind, dtype in (("f32", np.float32), ("f64", np.float64)):
+        table[f"min_{kind}"] = Atomic(dtype, lambda old, given: np.where(given < old, given, old))
+        table[f"max_{kind}"] = Atomic(dtype, lambda old, given: np.where(given > old, given, old))
     table["add_f32"] = Atomic(np.float32, lambda old, given: old + given)
     table["add_f64"] = Atomic(np.float64, lambda old, given: old + given)
     table["pk_add_bf16"] = Atomic(np.uint32, add_bf16_pair)
@@ -68,20 +74,22 @@ def _table() -> dict[str, Atomic]:
 
 
 GLOBAL = _table()
-LDS_NAMES = {
-    "add_u32": "add",
-    "sub_u32": "sub",
-    "and_b32": "and",
-    "or_b32": "or",
-    "xor_b32": "xor",
-    "max_u32": "umax",
-    "min_u32": "umin",
-    "max_i32": "smax",
-    "min_i32": "smin",
-    "add_f32": "add_f32",
-    "add_u64": "add_x2",
-    "wrxchg_rtn_b32": "swap",
-}
+
+
+def _lds_names() -> dict[str, str]:
+    """The LDS form of each atomic, without _rtn, and its name in the table."""
+    names = {"add_f32": "add_f32", "add_f64": "add_f64", "pk_add_f16": "pk_add_f16", "pk_add_bf16": "pk_add_bf16"}
+    for bits, suffix in ((32, ""), (64, "_x2")):
+        names |= {f"{name}_u{bits}": f"{name}{suffix}" for name in ("add", "sub", "rsub", "inc", "dec")}
+        names |= {f"{name}_b{bits}": f"{name}{suffix}" for name in ("and", "or", "xor")}
+        names |= {f"{name}_{sign}{bits}": f"{letter}{name}{suffix}" for name in ("min", "max") for sign, letter in (("u", "u"), ("i", "s"))}
+        names |= {f"{name}_f{bits}": f"{name}_f{bits}" for name in ("min", "max")}
+        names[f"wrxchg_b{bits}"] = f"swap{suffix}"
+    return names
+
+
+LDS_NAMES = _lds_names()
+COMPARE = {"b32": np.uint32, "b64": np.uint64, "f32": np.float32, "f64": np.float64}
 
 
 def given_values(batch: Batch, source: Operand, kind: type[np.generic], place: int = 0) -> Array:
@@ -153,18 +161,18 @@ def on_global(instruction: Instruction, operands: Sequence[Operand], found: re.M
             if where.inside is not None:
                 write_old(batch, target, np.zeros(int(batch.active.sum()), atomic.kind), batch.active)
             write_old(batch, target, old, active)
-        batch.counters.issue_vector(Outstanding("load" if returns else "store", registers))
+        batch.issue_vector(Outstanding("load" if returns else "store", registers))
 
     return step
 
 
 def on_lds(instruction: Instruction, operands: Sequence[Operand], found: re.Match[str]) -> Step:
-    """ds_<op>[_rtn]_*: atomics on LDS."""
+    """ds_<op>[_rtn]_*: atomics on LDS. A compare-and-store gives the value to compare with first, as DATA, then the new one."""
     name = found[0].removeprefix("ds_")
-    returns = "_rtn" in name
-    atomic = GLOBAL[LDS_NAMES[name if name in LDS_NAMES else name.replace("_rtn", "")]]
-    target = operands[0]
-    address, source = (operands[1], operands[2]) if returns else (operands[0], operands[1])
+    returns, plain = "_rtn" in name, name.replace("_rtn", "")
+    swaps = plain.startswith("cmpst_")
+    atomic = Atomic(COMPARE[plain[-3:]], lambda old, given: given) if swaps else GLOBAL[LDS_NAMES[plain]]
+    target, (address, *sources) = operands[0], operands[returns:]
     size, offset = np.dtype(atomic.kind).itemsize, offset_of(instruction)
     registers = Operand(target.bank, target.index, size // 4).keys if returns else frozenset()
 
@@ -172,8 +180,8 @@ def on_lds(instruction: Instruction, operands: Sequence[Operand], found: re.Matc
         lds = batch.machine.lds
         place = access(batch, address, offset, size)
         flat = lds.flat(place)
-        given = given_values(batch, source, atomic.kind)[place.active]
-        old = perform(lds.items[size], flat, atomic, given, None)
+        given = [given_values(batch, source, atomic.kind)[place.active] for source in sources]
+        old = perform(lds.items[size], flat, atomic, given[-1], given[0] if swaps else None)
         lds.mark_write(place)
         if returns:
             write_old(batch, target, old, place.active)
@@ -186,7 +194,8 @@ def decode(instruction: Instruction, operands: Sequence[Operand]) -> Step | None
     """The step of an atomic, or None where this family does not know the mnemonic."""
     if found := re.match(r"(global|buffer)_atomic_(\w+)$", instruction.base):
         return on_global(instruction, operands, found)
-    found = re.match(r"ds_\w+$", instruction.base)
-    if found and found[0].removeprefix("ds_").replace("_rtn", "") in {name.replace("_rtn", "") for name in LDS_NAMES}:
-        return on_lds(instruction, operands, found)
+    if found := re.match(r"ds_\w+$", instruction.base):
+        plain = found[0].removeprefix("ds_").replace("_rtn", "")
+        if plain in LDS_NAMES or plain in {f"cmpst_{kind}" for kind in COMPARE}:
+            return on_lds(instruction, operands, found)
     return None

@@ -28,18 +28,23 @@ def nothing(batch: Batch) -> None:
     """Timing and cache hints: memory here is coherent at once."""
 
 
+def packed_limits(word: int) -> dict[str, int]:
+    """The counters of a bare ``s_waitcnt`` number: vmcnt in bits 0-3 and 14-15, expcnt in 4-6, lgkmcnt in 8-11."""
+    return {"vmcnt": word & 15 | word >> 10 & 48, "expcnt": word >> 4 & 7, "lgkmcnt": word >> 8 & 15}
+
+
 def wait(instruction: Instruction, operands: Sequence[Operand]) -> Step:
     """s_waitcnt: loads complete; direct-to-LDS loads put their bytes where they belong."""
     limits = {name: int(value) for name, value in re.findall(r"(\w+cnt)\((\d+)\)", instruction.text)}
+    if found := re.fullmatch(r"s_waitcnt (0x[0-9a-f]+|\d+)", instruction.text):
+        limits = packed_limits(int(found[1], 0))
     if not limits or set(limits) - {"vmcnt", "lgkmcnt", "expcnt"}:
         raise UnknownInstruction("unknown wait", instruction.where)
     vector, lgkm = limits.get("vmcnt"), limits.get("lgkmcnt")
 
     def step(batch: Batch) -> None:
         if vector is not None:
-            for operation in batch.counters.wait_vector(vector):
-                if operation.kind == "lds_dma" and operation.access is not None:
-                    batch.machine.lds.land(operation.access)
+            batch.land(batch.counters.wait_vector(vector))
         if lgkm is not None:
             batch.counters.wait_lgkm(lgkm)
 

@@ -56,7 +56,8 @@ def bit_field(signed: bool) -> Function:
 
     def extract(value: Array, offset: Array, width: Array) -> Array:
         bits = width & U32(31)
-        field = (value >> amount(offset)) & ((U32(1) << bits) - U32(1))
+        shifted = (value.view(I32) >> amount(offset).astype(I32)).view(U32) if signed else value >> amount(offset)
+        field = shifted & ((U32(1) << bits) - U32(1))
         if not signed:
             return field
         sign = np.where(bits == 0, U32(0), U32(1) << (bits - U32(1)))
@@ -102,10 +103,19 @@ def reverse(value: Array) -> Array:
     return (swapped >> U32(16)) | (swapped << U32(16))
 
 
-def sum_of_differences(a: Array, b: Array, c: Array) -> Array:
-    total = c
-    for place in range(4):
-        first, second = ((a >> U32(8 * place)) & U32(255), (b >> U32(8 * place)) & U32(255))
+def dot(a: Array, b: Array, c: Array, bits: int) -> Array:
+    """c plus the products of the signed ``bits``-wide parts of a and b, modulo 2**32."""
+    total, up = c.view(I32), I32(32 - bits)
+    for place in range(0, 32, bits):
+        left, right = ((word.view(I32) << I32(32 - bits - place)) >> up for word in (a, b))
+        total = total + left * right
+    return np.asarray(total).view(U32)
+
+
+def sum_of_differences(a: Array, b: Array, c: Array, bits: int = 8) -> Array:
+    total, mask = c, U32((1 << bits) - 1)
+    for place in range(0, 32, bits):
+        first, second = ((a >> U32(place)) & mask, (b >> U32(place)) & mask)
         total = total + np.maximum(first, second) - np.minimum(first, second)
     return total
 
@@ -154,6 +164,9 @@ def _table() -> dict[str, VectorOperation]:
         "v_mul_u32_u24": op(two, "u32", lambda a, b: (a & LOW24) * (b & LOW24)),
         "v_mul_hi_u32_u24": op(two, "u32", lambda a, b: ((wide(a & LOW24) * wide(b & LOW24)) >> U64(32)).astype(U32)),
         "v_mul_i32_i24": op("i32 i32", "i32", lambda a, b: signed24(a) * signed24(b)),
+        "v_mul_hi_i32_i24": op("i32 i32", "i32", lambda a, b: ((signed24(a).astype(I64) * signed24(b).astype(I64)) >> 32).astype(I32)),
+        "v_mad_u32_u16": op("u16 u16 u32", "u32", lambda a, b, c: a.astype(U32) * b.astype(U32) + c),
+        "v_mad_i32_i16": op("i16 i16 i32", "i32", lambda a, b, c: a.astype(I32) * b.astype(I32) + c),
         "v_mad_u32_u24": op(all_three, "u32", lambda a, b, c: (a & LOW24) * (b & LOW24) + c),
         "v_mad_i32_i24": op("i32 i32 i32", "i32", lambda a, b, c: signed24(a) * signed24(b) + c),
         "v_add3_u32": op(all_three, "u32", lambda a, b, c: a + b + c),
@@ -163,6 +176,13 @@ def _table() -> dict[str, VectorOperation]:
         "v_and_or_b32": op(all_three, "u32", lambda a, b, c: (a & b) | c),
         "v_or3_b32": op(all_three, "u32", lambda a, b, c: a | b | c),
         "v_xad_u32": op(all_three, "u32", lambda a, b, c: (a ^ b) + c),
+        "v_sad_hi_u8": op(all_three, "u32", lambda a, b, c: (sum_of_differences(a, b, U32(0)) << U32(16)) + c),
+        "v_sad_u16": op(all_three, "u32", lambda a, b, c: sum_of_differences(a, b, c, 16)),
+        "v_sad_u32": op(all_three, "u32", lambda a, b, c: np.maximum(a, b) - np.minimum(a, b) + c),
+        "v_dot2c_i32_i16": op("u32 u32 dst", "u32", lambda a, b, c: dot(a, b, c, 16)),
+        "v_dot4c_i32_i8": op("u32 u32 dst", "u32", lambda a, b, c: dot(a, b, c, 8)),
+        "v_dot8c_i32_i4": op("u32 u32 dst", "u32", lambda a, b, c: dot(a, b, c, 4)),
+        "v_prng_b32": op(one, "u32", lambda a: (a << U32(1)) ^ np.where(a >> U32(31) != 0, U32(197), U32(0))),
         "v_sad_u8": op(all_three, "u32", sum_of_differences),
         "v_and_b32": op(two, "u32", operator.and_),
         "v_or_b32": op(two, "u32", operator.or_),
@@ -189,6 +209,8 @@ def _table() -> dict[str, VectorOperation]:
         "v_sub_u16": op("u16 u16", "u16", operator.sub),
         "v_subrev_u16": op("u16 u16", "u16", lambda a, b: b - a),
         "v_mul_lo_u16": op("u16 u16", "u16", operator.mul),
+        "v_mad_i16": op("i16 i16 i16", "i16", lambda a, b, c: a * b + c),
+        "v_mad_legacy_i16": op("i16 i16 i16", "i16", lambda a, b, c: a * b + c),
         "v_mad_legacy_u16": op("u16 u16 u16", "u16", lambda a, b, c: a * b + c),
         "v_mad_u16": op("u16 u16 u16", "u16", lambda a, b, c: a * b + c),
     }

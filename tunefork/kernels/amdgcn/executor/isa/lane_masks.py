@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy.typing as npt
 
 from tunefork.kernels.amdgcn.assembly import Instruction
 from tunefork.kernels.amdgcn.errors import UnknownInstruction
-from tunefork.kernels.amdgcn.executor.isa.floating import SMALLEST_NORMAL, double, scaled
+from tunefork.kernels.amdgcn.executor.isa import floating
+from tunefork.kernels.amdgcn.executor.isa.floating import biased_exponent, double, is_denormal, scaled
 from tunefork.kernels.amdgcn.executor.isa.valu import as_words, selected
 from tunefork.kernels.amdgcn.executor.machine.operands import EXEC, VCC, Operand
 from tunefork.kernels.amdgcn.executor.machine.sources import Source, vector_source
@@ -21,6 +23,7 @@ from tunefork.kernels.amdgcn.executor.machine.state import LANES, Batch
 Array = npt.NDArray[Any]
 Step = Callable[[Batch], None]
 Function = Callable[[Any, Any], Any]
+SIGN = np.uint64(63)
 
 
 def unordered(a: Array, b: Array) -> Array:
@@ -74,21 +77,31 @@ def compare(instruction: Instruction, operands: Sequence[Operand]) -> Step:
     return step
 
 
+def class_bits(value: Array) -> Array:
+    """One of ten bits for each value: 0 signalling NaN, 1 quiet NaN, 2 to 5 negative infinity, normal, denormal, zero, 6 to 9 positive."""
+    form = floating.FORMS[value.dtype.itemsize]
+    word = np.ascontiguousarray(value).view(form.word)
+    size, negative = word & form.word(form.magnitude), np.signbit(value)
+    infinity, smallest = form.word(form.infinity), form.word(form.smallest_normal)
+    # from the smallest magnitude to the largest: zero, denormal, normal, infinity
+    rank = (size > 0).astype(np.uint32) + (size >= smallest) + (size >= infinity)
+    number = np.where(negative, np.uint32(5) - rank, np.uint32(6) + rank)
+    quiet = np.where(word & form.word(form.quiet) != 0, np.uint32(1), np.uint32(0))
+    bits: Array = np.uint32(1) << np.where(size > infinity, quiet, number)
+    return bits
+
+
 def classify(instruction: Instruction, operands: Sequence[Operand]) -> Step:
-    """v_cmp_class_f32: whether the value belongs to one of the classes in the mask."""
-    value_of, mask_of = vector_source(operands[1], "f32"), vector_source(operands[2], "u32")
-    index = operands[0].index
+    """v_cmp_class and v_cmpx_class: whether the value belongs to one of the classes in the mask."""
+    value_of, mask_of = vector_source(operands[1], instruction.base[-3:]), vector_source(operands[2], "u32")
+    index, narrows = operands[0].index, instruction.base.startswith("v_cmpx")
 
     def step(batch: Batch) -> None:
         value = np.broadcast_to(value_of(batch), (batch.waves, LANES))
-        size, negative = np.abs(value), np.signbit(value)
-        infinite, zero = np.isinf(value), value == 0
-        denormal = (size < SMALLEST_NORMAL) & ~zero
-        normal = np.isfinite(value) & ~zero & ~denormal
-        classes = np.where(np.isnan(value), np.uint32(3), np.uint32(0))
-        for members, low, high in ((infinite, 4, 512), (normal, 8, 256), (denormal, 16, 128), (zero, 32, 64)):
-            classes |= np.where(members, np.where(negative, np.uint32(low), np.uint32(high)), np.uint32(0))
-        batch.write_lane_bits(index, ((classes & mask_of(batch)) != 0) & batch.active)
+        bits = ((class_bits(value) & mask_of(batch)) != 0) & batch.active
+        batch.write_lane_bits(index, bits)
+        if narrows:
+            batch.write_lane_bits(EXEC, bits)
 
     return step
 
@@ -127,7 +140,7 @@ def carry(instruction: Instruction, operands: Sequence[Operand]) -> Step:
 
 
 def wide_multiply(instruction: Instruction, operands: Sequence[Operand]) -> Step:
-    """v_mad_u64_u32 and v_mad_i64_i32: 32 x 32 + 64 bits; the carry out is written as the high-side overflow."""
+    """v_mad_u64_u32 and v_mad_i64_i32: 32 x 32 + 64 bits; bit 64 of the 65-bit sum goes to the lane's bit: a carry, or the sum's sign."""
     signed = instruction.base == "v_mad_i64_i32"
     kind, dtype = ("i32", np.int64) if signed else ("u32", np.uint64)
     first, second = vector_source(operands[2], kind), vector_source(operands[3], kind)
@@ -135,81 +148,104 @@ def wide_multiply(instruction: Instruction, operands: Sequence[Operand]) -> Step
 
     def step(batch: Batch) -> None:
         product = (first(batch).astype(dtype) * second(batch).astype(dtype)).astype(np.uint64)
-        total = np.broadcast_to(product + addend(batch), (batch.waves, LANES))
+        added = addend(batch)
+        total = np.broadcast_to(product + added, (batch.waves, LANES))
+        top = total < product
+        if signed:
+            overflows = ~(product ^ added) & (product ^ total)
+            top = (np.where(overflows >> SIGN != 0, product, total) >> SIGN) != 0
         batch.write_pair(index, total)
-        batch.write_lane_bits(out, (total < product) & batch.active)
+        batch.write_lane_bits(out, top & batch.active)
 
     return step
 
 
-def biased_exponent(value: Array) -> Array:
-    return ((value.view(np.uint32) >> np.uint32(23)) & np.uint32(255)).astype(np.int32)
+@dataclass(frozen=True)
+class Division:
+    """How far a division's operands are scaled, for one width.
+
+    near_largest: exponent difference from which the quotient is near the largest number.  tiny: biased exponent up to which a
+    numerator is tiny.  power: of the two that scales.  bias: of the exponent.
+    """
+
+    near_largest: int
+    tiny: int
+    power: int
+    bias: int
 
 
-def is_denormal(value: Array) -> Array:
-    result: Array = (np.abs(value) < SMALLEST_NORMAL) & (value != 0)
-    return result
+DIVISIONS = {"f32": Division(96, 23, 64, 127), "f64": Division(768, 53, 128, 1023)}
 
 
 def division_scale(instruction: Instruction, operands: Sequence[Operand]) -> Step:
-    """v_div_scale_f32: scale numerator or denominator so that the refinement cannot over- or underflow.
+    """v_div_scale: scale numerator or denominator so that the refinement cannot over- or underflow.
 
     The first matching rule of the ISA's list decides; the lane's bit says that v_div_fmas has to scale back.
     """
-    sources = [vector_source(operand, "f32") for operand in operands[2:5]]
-    index, out = operands[0].index, operands[1].index
+    kind = instruction.base[-3:]
+    limits, (index, out) = DIVISIONS[kind], (operands[0].index, operands[1].index)
+    sources = [vector_source(operand, kind) for operand in operands[2:5]]
 
     def step(batch: Batch) -> None:
         shape = (batch.waves, LANES)
         value, denominator, numerator = (np.broadcast_to(source(batch), shape) for source in sources)
-        small_inverse = is_denormal((1 / double(denominator)).astype(np.float32))
-        small_quotient = is_denormal((double(numerator) / double(denominator)).astype(np.float32))
+        small_inverse, small_quotient = is_denormal(1 / denominator), is_denormal(numerator / denominator)
         rules = [
             (numerator == 0) | (denominator == 0),
-            biased_exponent(numerator) - biased_exponent(denominator) >= 96,
+            biased_exponent(numerator) - biased_exponent(denominator) >= limits.near_largest,
             is_denormal(denominator),
             small_inverse & small_quotient,
             small_inverse,
             small_quotient,
-            biased_exponent(numerator) <= 23,
+            biased_exponent(numerator) <= limits.tiny,
         ]
         rule = np.select(rules, list(range(7)), 7)
         is_denominator, is_numerator = value == denominator, value == numerator
         up = (rule == 2) | (rule == 6) | ((rule == 1) & is_denominator) | ((rule == 5) & is_numerator)
-        down = (rule == 4) | ((rule == 3) & is_denominator)  # a quotient too small: v_div_fmas takes 2**64 back
-        result = np.where(up, scaled(value, np.array(64)), value)
-        result = np.where(down, scaled(value, np.array(-64)), result)
-        result = np.where(rule == 0, np.float32(np.nan), result).astype(np.float32)
-        batch.write("v", index, result.view(np.uint32))
+        down = (rule == 4) | ((rule == 3) & is_denominator)  # a quotient too small: v_div_fmas takes the power back
+        result = np.where(up, scaled(value, np.array(limits.power)), value)
+        result = np.where(down, scaled(value, np.array(-limits.power)), result)
+        result = np.where(rule == 0, value.dtype.type(np.nan), result)
+        write_float(batch, index, result)
         batch.write_lane_bits(out, ((rule == 1) | (rule == 3) | (rule == 5)) & batch.active)
 
     return step
 
 
+def write_float(batch: Batch, index: int, value: Array) -> None:
+    if value.dtype.itemsize == 8:
+        batch.write_pair(index, value.view(np.uint64))
+    else:
+        batch.write("v", index, value.view(np.uint32))
+
+
 def division_fma(instruction: Instruction, operands: Sequence[Operand]) -> Step:
-    """v_div_fmas_f32: fused multiply-add, scaled by 2**64 or 2**-64 in the lanes whose vcc bit is set."""
-    sources = [vector_source(operand, "f32") for operand in operands[1:4]]
-    index = operands[0].index
+    """v_div_fmas: fused multiply-add; in the lanes whose vcc bit is set, the power of v_div_scale is taken back."""
+    kind = instruction.base[-3:]
+    sources = [vector_source(operand, kind) for operand in operands[1:4]]
+    limits, index = DIVISIONS[kind], operands[0].index
 
     def step(batch: Batch) -> None:
         shape = (batch.waves, LANES)
         a, b, c = (np.broadcast_to(source(batch), shape) for source in sources)
-        total = double(a) * double(b) + double(c)
-        back = np.where(biased_exponent(c) > 127, 2.0**64, 2.0**-64)
-        result = np.where(batch.lane_bits(VCC), total * back, total)
-        batch.write("v", index, result.astype(np.float32).view(np.uint32))
+        back = np.where(biased_exponent(c) > limits.bias, limits.power, -limits.power)
+        power = np.where(batch.lane_bits(VCC), back, 0)
+        if kind == "f64":
+            write_float(batch, index, np.ldexp(floating.fma64(a, b, c), power))
+        else:
+            write_float(batch, index, np.ldexp(double(a) * double(b) + double(c), power).astype(np.float32))
 
     return step
 
 
 FAMILY = (
-    (r"v_cmp_class_f32$", classify),
+    (r"v_cmpx?_class_f(16|32|64)$", classify),
     (r"v_cmpx?_", compare),
     (r"v_cndmask_b32$", choose),
     (r"v_(add|sub|subrev|addc|subb|subbrev)_co_u32$", carry),
     (r"v_mad_[ui]64_[ui]32$", wide_multiply),
-    (r"v_div_scale_f32$", division_scale),
-    (r"v_div_fmas_f32$", division_fma),
+    (r"v_div_scale_f(32|64)$", division_scale),
+    (r"v_div_fmas_f(32|64)$", division_fma),
 )
 
 

@@ -37,6 +37,10 @@ SAVE_EXEC: dict[str, Function] = {
     "andn2": lambda s, e: s & ~e,
     "orn2": lambda s, e: s | ~e,
     "andn1": lambda s, e: ~s & e,
+    "orn1": lambda s, e: ~s | e,
+    "nand": lambda s, e: ~(s & e),
+    "nor": lambda s, e: ~(s | e),
+    "xnor": lambda s, e: ~(s ^ e),
 }
 
 

@@ -128,6 +128,14 @@ def sign_bits(value: Array) -> Array:
     return leading_zeros(np.asarray(word ^ (word >> word.dtype.type(bits - 1))).view(unsigned))
 
 
+def doubled_bits(value: Array) -> Array:
+    """s_bitreplicate: every bit twice."""
+    word = np.asarray(value).astype(U64)
+    for step, mask in ((16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F), (2, 0x3333333333333333), (1, 0x5555555555555555)):
+        word = (word | (word << U64(step))) & U64(mask)
+    return np.asarray(word | (word << U64(1)))
+
+
 def pack(low_half: int, high_half: int) -> Function:
     low, high = U32(16 * low_half), U32(16 * high_half)
     return lambda a, b: ((a >> low) & U32(0xFFFF)) | (((b >> high) & U32(0xFFFF)) << U32(16))
@@ -178,9 +186,9 @@ OPERATIONS: dict[str, ScalarOperation] = {
     "s_mul_hi_u32": ScalarOperation("u32 u32", "u32", lambda a, b: (a.astype(U64) * b.astype(U64)) >> U64(32)),
     "s_mul_hi_i32": ScalarOperation("i32 i32", "u32", lambda a, b: (wide(a) * wide(b)) >> 32),
     "s_min_u32": ScalarOperation("u32 u32", "u32", lambda a, b: (np.minimum(a, b), a < b), "returned"),
-    "s_max_u32": ScalarOperation("u32 u32", "u32", lambda a, b: (np.maximum(a, b), a > b), "returned"),
+    "s_max_u32": ScalarOperation("u32 u32", "u32", lambda a, b: (np.maximum(a, b), a >= b), "returned"),
     "s_min_i32": ScalarOperation("i32 i32", "u32", lambda a, b: (np.minimum(a, b), a < b), "returned"),
-    "s_max_i32": ScalarOperation("i32 i32", "u32", lambda a, b: (np.maximum(a, b), a > b), "returned"),
+    "s_max_i32": ScalarOperation("i32 i32", "u32", lambda a, b: (np.maximum(a, b), a >= b), "returned"),
     "s_abs_i32": ScalarOperation("i32", "u32", np.abs, "nonzero"),
     "s_absdiff_i32": ScalarOperation("i32 i32", "u32", lambda a, b: np.abs(a - b), "nonzero"),
     "s_sext_i32_i8": ScalarOperation("u32", "u32", lambda a: a.astype(np.int8).astype(np.int32)),
@@ -189,6 +197,7 @@ OPERATIONS: dict[str, ScalarOperation] = {
     "s_lshl2_add_u32": ScalarOperation("u32 u32", "u32", shift_left_add(2), "returned"),
     "s_lshl3_add_u32": ScalarOperation("u32 u32", "u32", shift_left_add(3), "returned"),
     "s_lshl4_add_u32": ScalarOperation("u32 u32", "u32", shift_left_add(4), "returned"),
+    "s_bitreplicate_b64_b32": ScalarOperation("u32", "u64", doubled_bits),
     "s_pack_ll_b32_b16": ScalarOperation("u32 u32", "u32", pack(0, 0)),
     "s_pack_lh_b32_b16": ScalarOperation("u32 u32", "u32", pack(0, 1)),
     "s_pack_hh_b32_b16": ScalarOperation("u32 u32", "u32", pack(1, 1)),

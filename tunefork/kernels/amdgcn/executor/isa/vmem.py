@@ -104,7 +104,7 @@ def load(instruction: Instruction, operands: Sequence[Operand], found: re.Match[
 
     def step(batch: Batch) -> None:
         scatter(batch, target, fetch(batch, locate(batch, part.size), part.size), part, batch.active)
-        batch.counters.issue_vector(Outstanding("load", registers))
+        batch.issue_vector(Outstanding("load", registers))
 
     return step
 
@@ -121,7 +121,7 @@ def store(instruction: Instruction, operands: Sequence[Operand], found: re.Match
         active = batch.active if where.inside is None else batch.active & where.inside
         if active.any():
             batch.machine.memory.store(where.address[active], gather(batch, source, part, active))
-        batch.counters.issue_vector(Outstanding("store"))
+        batch.issue_vector(Outstanding("store"))
 
     return step
 
@@ -138,7 +138,7 @@ def load_to_lds(instruction: Instruction, operands: Sequence[Operand], found: re
         place = start + LANE * part.size
         access = LdsAccess(batch.group, batch.wave, place, batch.active, part.size, data)
         batch.machine.lds.take_off(access)
-        batch.counters.issue_vector(Outstanding("lds_dma", access=access))
+        batch.issue_vector(Outstanding("lds_dma", access=access))
 
     return step
 

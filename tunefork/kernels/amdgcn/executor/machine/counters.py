@@ -1,6 +1,7 @@
 """What is outstanding: the vector-memory and the LDS/scalar-memory counter of a batch, and the registers they guard.
 
 Vector-memory and LDS operations complete in order; scalar loads do not, so that with one outstanding only a wait for zero is sure.
+A counter that is full holds the next operation back until the oldest has completed: nothing waits for what can no longer be outstanding.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 Kind = Literal["load", "store", "lds_read", "lds_write", "lds_dma", "scalar"]
 Array = npt.NDArray[Any]
+MOST_VECTOR, MOST_LGKM = 63, 15  # six bits and four (CDNA ISA, s_waitcnt)
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,17 @@ class Counters:
     guarded_vector: frozenset[int] = frozenset()
     guarded_lgkm: frozenset[int] = frozenset()
 
-    def issue_vector(self, operation: Outstanding) -> None:
+    def issue_vector(self, operation: Outstanding) -> list[Outstanding]:
+        """Count a vector-memory operation: returns what has completed because the counter was full."""
+        done = self.wait_vector(MOST_VECTOR - 1) if len(self.vector) >= MOST_VECTOR else []
         self.vector.append(operation)
         self.guarded_vector |= operation.registers
+        return done
 
     def issue_lgkm(self, operation: Outstanding) -> None:
+        """Count an LDS or scalar operation. Which scalar load has returned is not known, so that these keep a full counter as it is."""
+        if len(self.lgkm) >= MOST_LGKM and not any(item.kind == "scalar" for item in self.lgkm):
+            self.wait_lgkm(MOST_LGKM - 1)
         self.lgkm.append(operation)
         self.guarded_lgkm |= operation.registers
 

@@ -6,6 +6,7 @@ hardware numbers; the execution mask (waves, 64) bool.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tunefork.kernels.amdgcn.executor.machine.audit import MatrixAudit
-from tunefork.kernels.amdgcn.executor.machine.counters import Counters
+from tunefork.kernels.amdgcn.executor.machine.counters import Counters, Outstanding
 from tunefork.kernels.amdgcn.executor.machine.global_memory import GlobalMemory
 from tunefork.kernels.amdgcn.executor.machine.local_memory import LocalMemory
 from tunefork.kernels.amdgcn.executor.machine.operands import EXEC
@@ -134,6 +135,16 @@ class Batch:
             self.active = self.lane_bits(EXEC)
         elif not self.active.all():
             self.active = np.ones((self.waves, LANES), np.bool_)
+
+    def issue_vector(self, operation: Outstanding) -> None:
+        """Count a vector-memory operation as outstanding."""
+        self.land(self.counters.issue_vector(operation))
+
+    def land(self, completed: Sequence[Outstanding]) -> None:
+        """Put the bytes of direct-to-LDS loads that have completed where they belong."""
+        for operation in completed:
+            if operation.kind == "lds_dma" and operation.access is not None:
+                self.machine.lds.land(operation.access)
 
     def select(self, which: Array) -> Batch:
         """Some of the waves, as a batch of their own."""
