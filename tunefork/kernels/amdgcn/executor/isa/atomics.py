@@ -89,7 +89,7 @@ def _lds_names() -> dict[str, str]:
 
 
 LDS_NAMES = _lds_names()
-COMPARE = {"b32": np.uint32, "b64": np.uint64, "f32": np.float32, "f64": np.float64}
+COMPARE: dict[str, type[np.generic]] = {"b32": np.uint32, "b64": np.uint64, "f32": np.float32, "f64": np.float64}
 
 
 def given_values(batch: Batch, source: Operand, kind: type[np.generic], place: int = 0) -> Array:

@@ -54,12 +54,14 @@ FORMS = {2: Form(np.uint16, 10, 15), 4: Form(np.uint32, 23, 127), 8: Form(np.uin
 
 def bits_of(value: Array) -> Array:
     array = np.ascontiguousarray(value)
-    return array.view(FORMS[array.dtype.itemsize].word).reshape(np.shape(value))
+    bits: Array = array.view(FORMS[array.dtype.itemsize].word).reshape(np.shape(value))
+    return bits
 
 
 def biased_exponent(value: Array) -> Array:
     form = FORMS[value.dtype.itemsize]
-    return ((bits_of(value) & form.word(form.magnitude)) >> form.word(form.mantissa)).astype(np.int32)
+    field: Array = (bits_of(value) & form.word(form.magnitude)) >> form.word(form.mantissa)
+    return field.astype(np.int32)
 
 
 def is_denormal(value: Array) -> Array:
@@ -76,7 +78,8 @@ def is_signalling(value: Array) -> Array:
 
 def quieted(value: Array) -> Array:
     form = FORMS[value.dtype.itemsize]
-    return (bits_of(value) | form.word(form.quiet)).view(value.dtype)
+    bits: Array = bits_of(value) | form.word(form.quiet)
+    return bits.view(value.dtype)
 
 
 def double(value: Any) -> Any:
@@ -137,9 +140,10 @@ def sum_parts(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def exact_fma64(a: float, b: float, c: float) -> float:
+    """By fractions; what underflows keeps its sign, and an exact zero has the plain sum's."""
     total = Fraction(a) * Fraction(b) + Fraction(c)
     try:
-        return float(total)
+        return math.copysign(float(total), total) if total else a * b + c
     except OverflowError:
         return math.inf if total > 0 else -math.inf
 
@@ -158,8 +162,7 @@ def fma64(a: Array, b: Array, c: Array) -> Array:
     result = np.where(simple, plain, outer + rounded_to_odd(inner_rest, outer_rest))
     for place in np.argwhere(~simple & ~moderate):
         at = tuple(place)
-        exact = exact_fma64(float(a[at]), float(b[at]), float(c[at]))
-        result[at] = exact if exact else np.copysign(0.0, plain[at])
+        result[at] = exact_fma64(float(a[at]), float(b[at]), float(c[at]))
     return result
 
 
@@ -254,10 +257,9 @@ def division_fixup(quotient: Array, denominator: Array, numerator: Array) -> Arr
     sign = np.where(np.signbit(denominator) ^ np.signbit(numerator), dtype(-1), dtype(1))
     infinite, zero = sign * dtype(np.inf), sign * dtype(0)
     result = sign * np.abs(quotient)
-    beyond = np.isnan(quotient) & np.isinf(numerator / denominator)
     least = LEAST_QUOTIENT[quotient.dtype.itemsize]
-    result = np.where(beyond, infinite, result)
     if least is not None:
+        result = np.where(np.isnan(quotient) & np.isinf(numerator / denominator), infinite, result)
         result = np.where(biased_exponent(numerator) - biased_exponent(denominator) < least, zero, result)
     result = np.where(np.isinf(denominator) | (numerator == 0), zero, result)
     result = np.where(np.isinf(numerator) | (denominator == 0), infinite, result)

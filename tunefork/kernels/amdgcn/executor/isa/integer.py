@@ -176,7 +176,7 @@ def _table() -> dict[str, VectorOperation]:
         "v_and_or_b32": op(all_three, "u32", lambda a, b, c: (a & b) | c),
         "v_or3_b32": op(all_three, "u32", lambda a, b, c: a | b | c),
         "v_xad_u32": op(all_three, "u32", lambda a, b, c: (a ^ b) + c),
-        "v_sad_hi_u8": op(all_three, "u32", lambda a, b, c: (sum_of_differences(a, b, U32(0)) << U32(16)) + c),
+        "v_sad_hi_u8": op(all_three, "u32", lambda a, b, c: (sum_of_differences(a, b, np.zeros_like(c)) << U32(16)) + c),
         "v_sad_u16": op(all_three, "u32", lambda a, b, c: sum_of_differences(a, b, c, 16)),
         "v_sad_u32": op(all_three, "u32", lambda a, b, c: np.maximum(a, b) - np.minimum(a, b) + c),
         "v_dot2c_i32_i16": op("u32 u32 dst", "u32", lambda a, b, c: dot(a, b, c, 16)),

@@ -230,10 +230,8 @@ def division_fma(instruction: Instruction, operands: Sequence[Operand]) -> Step:
         a, b, c = (np.broadcast_to(source(batch), shape) for source in sources)
         back = np.where(biased_exponent(c) > limits.bias, limits.power, -limits.power)
         power = np.where(batch.lane_bits(VCC), back, 0)
-        if kind == "f64":
-            write_float(batch, index, np.ldexp(floating.fma64(a, b, c), power))
-        else:
-            write_float(batch, index, np.ldexp(double(a) * double(b) + double(c), power).astype(np.float32))
+        total = floating.fma64(a, b, c) if kind == "f64" else double(floating.fma(a, b, c))
+        write_float(batch, index, np.ldexp(total, power).astype(a.dtype))
 
     return step
 

@@ -60,6 +60,8 @@ def constant(operand: Operand, kind: str) -> Any:
 def vector_source(operand: Operand, kind: str, half: int = 0) -> Source:
     """A source of a vector operation; ``half`` picks the high 16 bits for 16-bit types."""
     getter = plain_source(operand, kind, half)
+    if (operand.absolute or operand.negate) and not kind.startswith("f"):
+        raise UnknownInstruction("a sign modifier of an integer source has no meaning here")
     if operand.absolute:
         unsigned = getter
         getter = lambda batch: np.abs(unsigned(batch))  # noqa: E731 - wrapped once, when the instruction is decoded
