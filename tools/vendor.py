@@ -1,8 +1,8 @@
 """Our MoE kernel as a patch that adds it to AITER, made from kernels/: ``.venv/bin/python3 -m tools.vendor [--check]``.
 
-Writes patches/aiter/tunefork-moe.patch: kernels/{arch,deferred,model}.py and the modules of kernels/moe_a16w4 and kernels/mxfp4 as they are, except that
-their imports name the package's place in AITER, and a line that says where to edit. Then `python3 build.py patch lock aiter` records it. ``--check`` writes
-nothing and ends with 1 where the patch holds something else; tests/patches/test_tunefork_moe.py does the same.
+Writes patches/aiter/tunefork-moe.patch: kernels/{arch,deferred,model}.py and the modules of kernels/moe_a16w4 and kernels/mxfp4 as they are, but for those
+in LEFT_OUT, except that their imports name the package's place in AITER, and a line that says where to edit. Then `python3 build.py patch lock aiter`
+records it. ``--check`` writes nothing and ends with 1 where the patch holds something else; tests/patches/test_tunefork_moe.py does the same.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from tunefork.patchset.series.mail import read
 
 NAME = "tunefork-moe"
 PACKAGE = "aiter/ops/triton/moe/tunefork"
-LEFT_OUT = {"moe_a16w4": {"reference"}, "mxfp4": set[str]()}
+# AITER only reads weights: of mxfp4 it gets the format and our layouts, and an __init__ that imports nothing.
+LEFT_OUT = {"moe_a16w4": {"reference"}, "mxfp4": {"__init__", "interchange", "rules"}}
 ALONE = ("arch", "deferred", "model")
 TABLE = "moe_a16w4/configs/gfx950.json"
 IMPORTS = {"tunefork.kernels": PACKAGE.replace("/", "."), "tunefork.base.errors": PACKAGE.replace("/", ".") + ".errors"}
 HEADER = "# SPDX-License-Identifier: Apache-2.0\n# Generated from Tunefork's kernels/{source}; edit it there.\n"
+MXFP4_INIT = '"""MXFP4 weights: the format, and the layouts that the MoE kernels read."""\n'
 INIT = '"""Tunefork\'s MXFP4 MoE layer: ``from {package}.moe_a16w4 import fused_moe, prepare_weights``."""\n'
 ERRORS = '''"""What a caller passed cannot be run."""
 
@@ -46,6 +48,7 @@ def vendored(kernels: Path) -> dict[str, str]:
     package, names = PACKAGE.replace("/", "."), modules(kernels)
     files = {
         f"{PACKAGE}/__init__.py": HEADER.format(source="") + INIT.format(package=package),
+        f"{PACKAGE}/mxfp4/__init__.py": HEADER.format(source="mxfp4/") + MXFP4_INIT,
         f"{PACKAGE}/errors.py": HEADER.format(source="") + ERRORS,
         f"{PACKAGE}/{TABLE}": (kernels / TABLE).read_text(),
     }
