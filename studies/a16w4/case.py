@@ -22,7 +22,9 @@ class Case:
 
     n, k: columns and depth as the model has them (n counts gate and up for the first GEMM).
     pad: weights and activations are padded to a multiple of 256 (gate and up each) and the launcher is told ``n`` and ``k`` as unpadded sizes,
-        as vLLM does; else the tensors have exactly n and k.
+        as vLLM does with our patch; else the tensors have exactly n and k.
+    told: false: padded, and the launcher is not told, as vLLM 0.33.0 does.
+    n_major: plain scales are contiguous along N, as triton_kernels of Triton 3.8 leaves them; else along K, as AITER's tests have them.
     gate_up: the first GEMM (gathered rows, SwiGLU); else the second (routing weights, scattered sum).
     swizzle: "CDNA4_SCALE" or None.
     dirty: padding of an executed case holds what must not count: ones in X, scales that decode to NaN (swizzled ones are read as
@@ -38,6 +40,8 @@ class Case:
     gate_up: bool
     swizzle: str | None = None
     pad: bool = False
+    told: bool = True
+    n_major: bool = False
     dirty: bool = False
     gammas: bool = False
     experts: int = GPT_OSS_120B.experts
@@ -130,6 +134,8 @@ def empty(case: Case, routing: ModuleType) -> Inputs:
         scales = torch.empty(case.experts, n // 32, -(-k // PAD) * PAD, dtype=torch.uint8).transpose(-1, -2)
     else:
         scales = torch.empty(case.experts, n, -(-k // 32), dtype=torch.uint8).transpose(-1, -2)
+    if case.n_major and not case.swizzle:
+        scales = scales.contiguous()
     bias = torch.empty(case.experts, n)
     gammas = data.gate_scal if case.gammas or not case.gate_up else None
     gathered, scattered = (gather, None) if case.gate_up else (None, scatter)
@@ -153,6 +159,7 @@ def filled(case: Case, routing: ModuleType, alpha: float, limit: float) -> Input
     weights = torch.stack([E2M1[(codes & 15).long()], E2M1[(codes >> 4).long()]], dim=-1).reshape(experts, n, k)
     scaled = weights[:, : case.n, : case.k] * (2.0 ** (scales.float() - 127)).repeat_interleave(32, 2)[:, : case.n, : case.k]
     stored = swizzle_scales(scales) if case.swizzle else scales.transpose(-1, -2)
+    stored = stored.contiguous() if case.n_major and not case.swizzle else stored
     data, gather, scatter, gammas = blank.routing, blank.gather, blank.scatter, blank.gammas
     expected = reference(case, x[:, : case.k].float(), scaled, bias[:, : case.n], data, gather, scatter, gammas, alpha, limit)
     return Inputs(x, codes.transpose(-1, -2), stored, bias, data, gather, scatter, gammas, expected)

@@ -69,8 +69,8 @@ def call(module: Any, case: Case, inputs: Inputs) -> torch.Tensor:
             apply_swiglu=case.gate_up,
             alpha=ALPHA,
             limit=LIMIT,
-            unpadded_N=case.n if case.pad else None,
-            unpadded_K=case.k if case.pad else None,
+            unpadded_N=case.n if case.pad and case.told else None,
+            unpadded_K=case.k if case.pad and case.told else None,
         )
         return y
     finally:

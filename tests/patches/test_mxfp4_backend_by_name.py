@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 from unittest.mock import MagicMock
@@ -54,6 +55,24 @@ def test_auto_asks_those_that_want_it_and_falls_through(hook: ModuleType) -> Non
         hook.make_out_of_tree_mxfp4_method(asking("first"))
 
 
+def test_a_declared_backend_is_loaded_when_it_is_chosen(hook: ModuleType) -> None:
+    """An entry point of an installed package: by its name alone, not under auto, behind a registered one of the same name."""
+    loaded: list[str] = []
+
+    def entry_points(*, group: str, name: str) -> list[Any]:
+        assert group is hook.OUT_OF_TREE_MOE_BACKENDS_GROUP
+        point = SimpleNamespace(load=lambda: loaded.append(name) or (lambda config: ("declared's", "")))
+        return [point] if name == "declared" else []
+
+    hook.entry_points = entry_points
+    for other in ("auto", "triton", "unknown"):
+        assert hook.make_out_of_tree_mxfp4_method(asking(other)) is None
+    assert not loaded
+    assert [hook.make_out_of_tree_mxfp4_method(asking("declared")) for _ in range(2)] == ["declared's"] * 2 and loaded == ["declared"]
+    hook.register_mxfp4_moe_backend("mine", lambda config: ("mine's", ""))
+    assert hook.make_out_of_tree_mxfp4_method(asking("mine")) == "mine's"
+
+
 @pytest.mark.parametrize(("name", "why"), [("triton", "exists already"), ("mine", "exists already"), ("my-backend", "lower case"), ("Mine", "lower case")])
 def test_names_are_unique_and_spelt_as_the_flag(hook: ModuleType, name: str, why: str) -> None:
     hook.register_mxfp4_moe_backend("mine", lambda config: ("method", ""))
@@ -89,25 +108,29 @@ def registered():
     register_mxfp4_moe_backend("mine", lambda config: (None, "it is a test"))
 if sys.argv[1] == "after":
     registered()
-for name in ("mine", "tritn", "TRITON"):
+for name in ("mine", "tritn", "TRITON", "declared"):
     found["config " + name] = outcome(lambda: KernelConfig(moe_backend=name).moe_backend)
 print("RESULT " + json.dumps(found))
 """
 
 
 @pytest.mark.e2e
-def test_the_flag_takes_a_registered_name_and_refuses_others(patched: Any) -> None:
-    """Through vLLM's own parser and configuration, of the patched tree."""
+def test_the_flag_takes_a_registered_name_and_refuses_others(patched: Any, tmp_path: Path) -> None:
+    """Through vLLM's own parser and configuration, of the patched tree; "declared" is an entry point whose module does not exist: nobody loads it."""
+    metadata = tmp_path / "other-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[vllm.mxfp4_moe_backends]\ndeclared = nowhere.to_be_found:factory\n")
     tree = patched(NAME).tree
     pytest.importorskip("vllm", reason="NOT TESTED: vLLM is not installed (`python3 build.py develop`)")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TUNEFORK_", "VLLM_"))}
-    done = subprocess.run([sys.executable, "-P", "-c", ENGINE, "after"], env=inherited | {"PYTHONPATH": str(tree), "VLLM_PLUGINS": ""}, capture_output=True,
+    done = subprocess.run([sys.executable, "-P", "-c", ENGINE, "after"], env=inherited | {"PYTHONPATH": f"{tree}{os.pathsep}{tmp_path}", "VLLM_PLUGINS": ""}, capture_output=True,
                           text=True, timeout=300, check=False)  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert lines, done.stderr[-3000:]
     found = json.loads(lines[0].removeprefix("RESULT "))
     assert (found["mine"], found["My-Other"], found["triton"]) == ("mine", "my_other", "triton")
-    assert found["config mine"] == "mine" and found["config TRITON"] == "triton"
+    assert found["config mine"] == "mine" and found["config TRITON"] == "triton" and found["config declared"] == "declared"
     assert "neither a backend of vLLM nor registered by a plugin" in found["config tritn"] and "'mine'" in found["config tritn"]
 
 
