@@ -130,7 +130,7 @@ def test_vllm_accepts_every_flag_and_variable_of_our_profiles(developed: Path, t
 PARSE = """
 import json, sys
 from vllm import envs
-from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.entrypoints.common.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 unknown = {}

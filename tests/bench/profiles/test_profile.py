@@ -63,7 +63,6 @@ def test_gpus_used() -> None:
 def test_dead_names_of_the_guide_are_not_carried_over() -> None:
     for name in ("seed", "stage2"):
         loaded = profile.load(name)
-        assert "disable-log-requests" not in loaded.server
         assert not {"VLLM_USE_AITER_UNIFIED_ATTENTION", "VLLM_ROCM_USE_AITER_FUSED_MOE_A16W4"} & set(loaded.environment)
         assert loaded.server["attention-backend"] == "ROCM_AITER_UNIFIED_ATTN"
 
@@ -150,6 +149,35 @@ def test_the_ladder_is_the_base_but_for_stated_differences(lengths: str, tp: int
     # 1500 tokens of five examples and a question, then the answer: a gate that a server is too short for would fail for that reason alone.
     assert gate.accuracy is None or gate.accuracy.model_args["max_gen_toks"] + 1500 <= one.server["max-model-len"]
     assert (gate.accuracy is None) == (isl == 1024)
+
+
+STAGE2 = {"a16w4-triton": {"moe-backend"}, "tunefork": {"moe-backend"}, "aiter-fa": {"attention-backend"}, "no-compile-sizes": {"compile_sizes"},
+          "rope-kv": {"custom_ops", "use_inductor_graph_partition", "VLLM_ROCM_USE_AITER_TRITON_ROPE"}, "fp8-moe": {"AITER_BF16_FP8_MOE_BOUND"},
+          "shortest": {"max-model-len"}}  # fmt: skip
+
+
+def leaves(table: dict[str, object]) -> dict[str, object]:
+    """A table's values by their last key, inner tables opened."""
+    return {key: value for name, one in table.items() for key, value in (leaves(one) if isinstance(one, dict) else {name: one}).items()}
+
+
+@pytest.mark.parametrize("name", STAGE2)
+def test_an_arm_of_stage_2_differs_in_one_thing(name: str) -> None:
+    """Nothing but what its differences say; the same loads, GPUs and accuracy gate, so that `bench ab` may compare it with stage2."""
+    base, one = profile.load("stage2"), profile.load(f"stage2-{name}")
+    old, new = (leaves(each.server) | each.environment for each in (base, one))
+    assert {key for key in old | new if old.get(key) != new.get(key)} == STAGE2[name] == {each.key.rpartition(".")[2] for each in one.differences}
+    assert (one.scenarios, one.gpus, one.model, one.targets) == (base.scenarios, base.gpus, base.model, base.targets)
+    assert rules.load(one) == rules.load(base) and rules.load(one).accuracy is not None
+
+
+def test_every_arm_of_stage_2_is_listed_here() -> None:
+    assert {name.removeprefix("stage2-") for name in profile.names() if name.startswith("stage2-")} == set(STAGE2)
+
+
+def test_the_guides_flags_are_carried_over() -> None:
+    for name in ("seed", "stage2"):
+        assert profile.load(name).server["disable-log-requests"] is True, "0.33.0 takes it again"
 
 
 DERIVED = 'base = "{base}"\ndescription = "d"\n{more}\n[[scenarios]]\nisl = 64\nosl = 32\nconc = [1]\n'

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
-from tunefork.bench.ab import trial
+from tunefork.bench.ab import profile_arms, trial
 from tunefork.bench.ab.experiment import Comparison, Experiment
 from tunefork.bench.ab.trial import OpenArm, Trials
 from tunefork.bench.profiles.profile import Profile
@@ -16,7 +16,7 @@ from tunefork.bench.records.store import Store
 from tunefork.bench.run import settings as configure
 from tunefork.bench.run.settings import Settings
 
-Kind = Literal["variant", "url", "command"]
+Kind = Literal["variant", "profile", "url", "command"]
 BESIDE_SETTINGS = ("client", "accuracy", "kind")
 """What a plan fixes besides the settings of a run."""
 
@@ -36,8 +36,10 @@ def trials(layout: Layout, store: Store, where: Path, planned: Experiment, compa
     profile = configure.profile(own)
     names = dict.fromkeys(arm for one in comparisons for arm in (one.a, one.b))
     client: str = planned.fixed["client"]
-    arms = {name: ready(layout, profile, own, planned.fixed["kind"], name, client, say) for name in names}
-    return Trials(layout, store, own, profile, arms, client, bool(planned.fixed["accuracy"]), where, say)
+    kind: Kind = planned.fixed["kind"]
+    arms = {name: ready(layout, profile, own, kind, name, client, say) for name in names}
+    profiles = {name: profile_arms.of(own, name).name for name in names} if kind == "profile" else {}
+    return Trials(layout, store, own, profile, arms, client, bool(planned.fixed["accuracy"]), where, say, profiles)
 
 
 def ready(layout: Layout, profile: Profile, own: Settings, kind: Kind, name: str, client: str, say: Say) -> OpenArm:
@@ -46,4 +48,6 @@ def ready(layout: Layout, profile: Profile, own: Settings, kind: Kind, name: str
         return trial.url_arm(layout, profile, own, name, client, say)
     if kind == "command":
         return trial.command_arm(layout, profile, own, name, say)
+    if kind == "profile":
+        return trial.variant_arm(layout, profile_arms.of(own, name), own, profile_arms.VARIANT, say)
     return trial.variant_arm(layout, profile, own, name, say)

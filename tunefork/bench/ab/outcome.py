@@ -81,7 +81,8 @@ def outcome(experiment: str, comparison: str, records: Sequence[Record], decides
         ScenarioOutcome(*scenario, decides, {metric: judged[metric][scenario] for metric in metrics}, pairs.rejected, pairs.half)
         for scenario, pairs in found.items())
     labels = records[0].labels
-    return Outcome(experiment, comparison, labels.get("a", "A"), labels.get("b", "B"), records[0].profile,
+    profile = next((one.profile for one in records if one.labels["arm"] == "A"), records[0].profile)  # arms may be profiles
+    return Outcome(experiment, comparison, labels.get("a", "A"), labels.get("b", "B"), profile,
                    tuple(sorted({chip(one) for one in records})), all(one.server.own for one in records), threshold, scenarios)
 
 

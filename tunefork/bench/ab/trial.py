@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunefork.base import ports
@@ -41,9 +41,9 @@ OpenArm = Callable[[], AbstractContextManager[Target]]
 
 @dataclass(frozen=True)
 class Trials:
-    """What all trials of an experiment share. arms: by variant, command or URL.
+    """What all trials of an experiment share. arms: by variant, profile, command or URL.
 
-    accuracy: in the first pair both arms also answer the profile's accuracy task.
+    accuracy: in the first pair both arms also answer the profile's accuracy task.  profiles: of the arms that have their own, by arm.
     """
 
     layout: Layout
@@ -55,6 +55,7 @@ class Trials:
     accuracy: bool
     folder: Path
     say: Say
+    profiles: Mapping[str, str] = field(default_factory=dict)
 
     def scenarios(self) -> list[Scenario]:
         """Every load of a trial."""
@@ -66,7 +67,7 @@ class Trials:
         with self.arms[variant]() as target:
             if self.accuracy and slot.pair == 0:
                 answers.ask(target, given.accuracy, answers.place(self.folder, labels["comparison"], slot.arm))
-            shared = Measurement(store=self.store, rules=given, profile=self.profile.name, batch=str(self.folder),
+            shared = Measurement(store=self.store, rules=given, profile=self.profiles.get(variant, self.profile.name), batch=str(self.folder),
                                  project=host.project_commit(self.layout.root), client=CLIENTS[self.client],
                                  client_timeout_s=self.settings.client_timeout_s, seed_divisor=self.settings.seed_divisor,
                                  labels={**labels, "client": self.client})

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Exit codes: 0 the experiment was carried out, whatever its verdict, 2 bad arguments, 9 a server did not start, "
                       "13 an arm failed twice in a row, 130 stopped (the same command goes on).")
-@click.option("--a", "a", default="base", show_default=True, metavar="V", help="Arm A: a variant.")
-@click.option("--b", "b", default="all", show_default=True, metavar="V", help="Arm B: a variant; the same as A calibrates.")
+@click.option("--a", "a", default="base", show_default=True, metavar="V", help="Arm A: a variant, or profile:NAME.")
+@click.option("--b", "b", default="all", show_default=True, metavar="V", help="Arm B: likewise; the same as A calibrates.")
 @click.option("--each-patch", is_flag=True, help="Every patch of the series: alone, left out, cumulative.")
 @click.option("--kernel", metavar="OP", help="Not servers but a kernel: --a and --b are `shipped`, a configuration's .json or a peer's name.")
 @click.option("--tokens", type=click.IntRange(1, 16384), multiple=True, metavar="M", help="With --kernel: tokens of a problem.  [default: 1, 8, 64]")
@@ -66,12 +66,13 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
     \b
     python3 build.py bench ab --a base --b only:moe-pad-once --profile stage2       one patch
     python3 build.py bench ab --a base --b base                                     A/A: how much noise there is
+    python3 build.py bench ab --a profile:stage2 --b profile:stage2-a16w4-triton    two profiles, each with the whole series
     python3 build.py bench ab --each-patch --pairs 4                                the whole series
     python3 build.py bench ab --kernel moe_a16w4 --b mine.json --tp 8               a kernel's configuration against the shipped one
     python3 build.py bench ab --base-url-a http://h:8000 --base-url-b http://h:8001 --client builtin
     """
     require("ab")
-    from tunefork.bench.ab import answers, arms, experiment, run
+    from tunefork.bench.ab import answers, arms, experiment, profile_arms, run
     from tunefork.bench.ab.judge import DIRECTION
     from tunefork.bench.ab.outcome import outcomes
     from tunefork.bench.ab.trial import settle
@@ -93,8 +94,15 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
         raise BadInput(f"--metric {metric}: expected one of {', '.join(served)}", "--metric median_tpot_ms")
     layout = Layout.here()
     servers = {key: options.pop(key) for key in ("base_url_a", "base_url_b", "server_cmd_a", "server_cmd_b")}
+    profiles = profile_arms.named(a, b)
+    if profiles:
+        if typed(ctx, "profile") or each_patch or any(servers.values()):
+            raise BadInput(f"--a {a} --b {b} names both servers: no --profile, --each-patch, --base-url or --server-cmd beside it", profile_arms.EXAMPLE)
+        options["profile"] = profiles[0]
     settings, profile = settle(options)
-    kind, comparisons = compared(layout, a, b, servers, each_patch=each_patch)
+    if profiles:
+        profile_arms.check(settings, a, b)
+    kind, comparisons = ("profile", (experiment.Comparison("", a, b),)) if profiles else compared(layout, a, b, servers, each_patch=each_patch)
     place = placed(over, kind) if over else None
     where = experiment.folder(layout, name)
     fixed = {**settings.model_dump(mode="json"), "client": client, "accuracy": accuracy, "kind": kind}
