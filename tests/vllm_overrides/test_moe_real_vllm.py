@@ -11,6 +11,8 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,15 +29,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from vllm_overrides import registry
 from vllm_overrides.moe_a16w4 import coverage, operator, has_hook
 coverage.device_refusal = lambda: None
-registry.apply_named("moe_a16w4,random_mxfp4", {})
-registry.apply_named("moe_a16w4", {})  # as in another plugin load of the same process
+from pathlib import Path
 from vllm.model_executor.layers.fused_moe.activation import MoEActivation
 from vllm.model_executor.layers.fused_moe.config import FusedMoEConfig, FusedMoEParallelConfig, RoutingMethodType
-from vllm.model_executor.layers.quantization import get_quantization_config
 from vllm.model_executor.layers.quantization.mxfp4 import GptOssMxfp4Config
-from tunefork.kernels.moe_a16w4 import restore_weights
-from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
-from vllm_overrides.random_mxfp4 import fill
 
 H, I, E, TOPK = 64, 40, 8, 4  # 40: no whole scale block, as 2880 / 8 is none
 parallel = FusedMoEParallelConfig.make_no_parallel()
@@ -46,7 +43,36 @@ def config(**changes):
                  in_dtype=torch.bfloat16, has_bias=True)
     return FusedMoEConfig(**(words | changes))
 
-found = {"hook": has_hook()}
+def outcome(work):
+    try:
+        return work()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+def named(**changes):
+    return outcome(lambda: type(GptOssMxfp4Config()._make_moe_method(config(moe_backend="tunefork_a16w4", **changes))).__name__)
+
+# The flag alone, before any override: the entry point of pyproject.toml, as an installation writes it.
+found = {"by name": named(), "by name, LoRA": named(is_lora_enabled=True)}
+from vllm_overrides.moe_a16w4 import backend
+import vllm
+if has_hook():
+    from vllm.config.kernel import KernelConfig
+    found["flag"] = outcome(lambda: KernelConfig(moe_backend="tunefork-A16W4").moe_backend)
+    version, vllm.__version__ = vllm.__version__, "0.30.1"
+    backend.problem.cache_clear()
+    found["by name, untested"] = named()
+    vllm.__version__ = version
+    backend.problem.cache_clear()
+    found["auto"] = outcome(lambda: type(GptOssMxfp4Config()._make_moe_method(config())).__name__)
+registry.apply_named("moe_a16w4,random_mxfp4", {})
+registry.apply_named("moe_a16w4", {})  # as in another plugin load of the same process
+from vllm.model_executor.layers.quantization import get_quantization_config
+from tunefork.kernels.moe_a16w4 import restore_weights
+from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
+from vllm_overrides.random_mxfp4 import fill
+
+found["hook"] = has_hook()
 ours = get_quantization_config("gpt_oss_mxfp4")
 found["config"] = ours.__name__
 made = ours()
@@ -118,17 +144,35 @@ print("RESULT " + json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
-    """What the process found, by the names that the tests use."""
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the process found, by the names that the tests use. Our entry points are those of pyproject.toml, whatever is installed."""
+    installed = tmp_path_factory.mktemp("installed")
+    metadata = installed / "tunefork-0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tunefork\nVersion: 0\n")
+    points = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["entry-points"]
+    text = "".join(f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in one.items()) for group, one in points.items())
+    (metadata / "entry_points.txt").write_text(text)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TUNEFORK_", "VLLM_"))}
     done = subprocess.run(
         [sys.executable, "-P", "-c", CASES], capture_output=True, text=True, timeout=300, check=False,
-        env=inherited | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env=inherited | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join([str(installed), inherited.get("PYTHONPATH", "")])},
     )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert lines, done.stderr[-4000:]
     result: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT "))
     return result
+
+
+def test_the_flag_alone_chooses_our_method(found: dict[str, Any]) -> None:
+    """On the patched vLLM, without a variable; what the kernel does not serve stops the start with the reason, and auto is vLLM's own."""
+    if not found["hook"]:
+        assert "tunefork_a16w4" in found["by name"] and "Error" in found["by name"], "an unpatched vLLM knows its own names only"
+        return
+    assert (found["flag"], found["by name"]) == ("tunefork_a16w4", "A16w4MoEMethod")
+    assert "'tunefork_a16w4' does not support the deployment configuration since LoRA" in found["by name, LoRA"]
+    assert "since moe_a16w4: tested with vLLM" in found["by name, untested"] and "0.30.1" in found["by name, untested"]
+    assert found["auto"] != "A16w4MoEMethod"
 
 
 def test_vllm_chooses_our_method(found: dict[str, Any]) -> None:

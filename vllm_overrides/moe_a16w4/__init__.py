@@ -1,11 +1,13 @@
 """The override `moe_a16w4`: this project's MXFP4 MoE kernel (tunefork.kernels.moe_a16w4) as GPT-OSS's MoE method in vLLM.
 
-    TUNEFORK_OVERRIDES=moe_a16w4 vllm serve ...                             ours wherever it covers the layer, vLLM's own elsewhere
-    TUNEFORK_OVERRIDES=moe_a16w4 vllm serve --moe-backend tunefork_a16w4    ours or a stop (a patched vLLM only)
+    TUNEFORK_OVERRIDES=moe_a16w4 vllm serve ...    ours wherever it covers the layer, vLLM's own elsewhere
+    vllm serve --moe-backend tunefork_a16w4        ours or a stop; a patched vLLM only, and no variable is set
 
-Two seams. A vLLM with our patch `mxfp4-backend-by-name` has a registry of MXFP4 MoE backends: ours is entered there. An unpatched 0.33.0 has
-a registry of quantisation configurations: its ``gpt_oss_mxfp4`` is replaced by a subclass that differs in the choice of the MoE method alone.
+Two seams. A vLLM with our patch `mxfp4-backend-by-name` has a registry of MXFP4 MoE backends: ours is entered there, and its name is an entry point
+(backend.py) besides. An unpatched 0.33.0 has a registry of quantisation configurations: its ``gpt_oss_mxfp4`` is replaced by a subclass that
+differs in the choice of the MoE method alone.
 
+backend.py    the kernel by its name, without the override
 coverage.py   which layers the kernel serves, and why not the others
 method.py     the MoE method: weights at load, one operator per step
 operator.py   that operator, registered with a fake
