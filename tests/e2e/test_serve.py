@@ -16,13 +16,14 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from tunefork.base import ports
 from tunefork.base.guarded import alive
 from tunefork.bench.profiles import profile
-from tunefork.bench.server import command
 from tunefork.bench.server.client import Client
 from tunefork.bench.server.tiny.store import file_hashes
+from tunefork.cli.serve import serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -116,11 +117,13 @@ make_files(Recipe(train_steps=5, train_characters=200_000, eval_characters=2_000
 
 
 def test_vllm_accepts_every_flag_and_variable_of_our_profiles(developed: Path, tmp_path: Path) -> None:
+    """What `serve --profile P --dry-run` prints, through vLLM's own parser and its own check of the parsed arguments."""
     commands = {}
     for name in profile.names():
-        loaded = profile.load(name)
-        made = command.build(loaded, python=Path("python"), variant_env={}, model=loaded.model, cwd=tmp_path)
-        commands[name] = {"words": made.argv[4:], "variables": list(loaded.environment)}
+        shown = CliRunner().invoke(serve, ["--profile", name, "--dry-run", "--json"])
+        assert shown.exit_code == 0, shown.output
+        made = json.loads(shown.stdout)
+        commands[name] = {"words": made["argv"][4:], "variables": list(profile.load(name).environment)}
     checked = subprocess.run([sys.executable, "-c", PARSE, json.dumps(commands)], cwd=tmp_path, capture_output=True, text=True,
                              check=False)
     assert checked.returncode == 0, checked.stderr[-3000:]
