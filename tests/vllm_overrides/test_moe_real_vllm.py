@@ -7,15 +7,19 @@ the kernel serves, so that answer alone is replaced.
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tunefork.base.layout import Layout
 
 if importlib.util.find_spec("vllm") is None:  # importing it here would cost every run that collects this file five seconds
     pytest.skip("NOT TESTED: vLLM is not installed (`python3 build.py develop`)", allow_module_level=True)
@@ -56,9 +60,9 @@ def named(**changes):
 found = {"by name": named(), "by name, LoRA": named(is_lora_enabled=True)}
 from vllm_overrides.moe_a16w4 import backend
 import vllm
+from vllm.config.kernel import KernelConfig
+found["flag"] = outcome(lambda: KernelConfig(moe_backend="tunefork-A16W4").moe_backend)
 if has_hook():
-    from vllm.config.kernel import KernelConfig
-    found["flag"] = outcome(lambda: KernelConfig(moe_backend="tunefork-A16W4").moe_backend)
     version, vllm.__version__ = vllm.__version__, "0.30.1"
     backend.problem.cache_clear()
     found["by name, untested"] = named()
@@ -143,9 +147,26 @@ print("RESULT " + json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the process found, by the names that the tests use. Our entry points are those of pyproject.toml, whatever is installed."""
+def unpatched(target: Path) -> Path:
+    """vLLM's Python as pinned, out of the patched checkout's history, beside its compiled operators."""
+    tree = Layout.here().checkout("vllm")
+    base = subprocess.run(["git", "-C", str(tree), "rev-parse", "--verify", "-q", "tunefork/base"], capture_output=True, check=False)
+    if base.returncode:
+        pytest.skip(f"NOT TESTED: {tree} holds no pinned vLLM below our patches (`python3 build.py apply`)")
+    packed = subprocess.run(["git", "-C", str(tree), "archive", "tunefork/base", "vllm"], capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+        archive.extractall(target, filter="data")
+    for made in (*(tree / "vllm").rglob("*.so"), tree / "vllm/_version.py"):
+        (target / made.relative_to(tree)).symlink_to(made)
+    return target
+
+
+@pytest.fixture(scope="module", params=["patched", "unpatched"])
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the process found, by the names that the tests use. Our entry points are those of pyproject.toml, whatever is installed.
+
+    patched: the vLLM that is installed, where the name alone is asked for.  unpatched: its pin, which has the override alone.
+    """
     installed = tmp_path_factory.mktemp("installed")
     metadata = installed / "tunefork-0.dist-info"
     metadata.mkdir()
@@ -154,20 +175,22 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     text = "".join(f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in one.items()) for group, one in points.items())
     (metadata / "entry_points.txt").write_text(text)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TUNEFORK_", "VLLM_"))}
+    first = [str(installed)] if request.param == "patched" else [str(installed), str(unpatched(tmp_path_factory.mktemp("pin")))]
     done = subprocess.run(
         [sys.executable, "-P", "-c", CASES], capture_output=True, text=True, timeout=300, check=False,
-        env=inherited | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join([str(installed), inherited.get("PYTHONPATH", "")])},
+        env=inherited | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join([*first, inherited.get("PYTHONPATH", "")])},
     )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert lines, done.stderr[-4000:]
     result: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT "))
+    assert not (request.param == "unpatched" and result["hook"]), "the pin came out with our patches in it"
     return result
 
 
 def test_the_flag_alone_chooses_our_method(found: dict[str, Any]) -> None:
     """On the patched vLLM, without a variable; what the kernel does not serve stops the start with the reason, and auto is vLLM's own."""
     if not found["hook"]:
-        assert "tunefork_a16w4" in found["by name"] and "Error" in found["by name"], "an unpatched vLLM knows its own names only"
+        assert found["flag"].startswith("ValidationError") and "tunefork_a16w4" in found["flag"], "an unpatched vLLM knows its own names only"
         return
     assert (found["flag"], found["by name"]) == ("tunefork_a16w4", "A16w4MoEMethod")
     assert "'tunefork_a16w4' does not support the deployment configuration since LoRA" in found["by name, LoRA"]

@@ -10,16 +10,18 @@ from functools import cache
 from typing import Any
 
 from vllm_overrides.errors import OverrideError
+from vllm_overrides.moe_a16w4 import BACKEND
+from vllm_overrides.moe_a16w4.coverage import refusal
 from vllm_overrides.registry import check, collect, vllm_log
 
 
 def method_or_reason(moe: Any) -> tuple[Any, str]:
     """(our MoE method, "") for a FusedMoEConfig, or (None, why not): vLLM stops with that reason."""
-    if why := problem():
+    if why := problem() or refusal(moe, named=BACKEND):
         return None, why
-    from vllm_overrides.moe_a16w4.method import method_or_reason as chosen
+    from vllm_overrides.moe_a16w4.method import A16w4MoEMethod
 
-    return chosen(moe)
+    return A16w4MoEMethod(moe), ""
 
 
 @cache
