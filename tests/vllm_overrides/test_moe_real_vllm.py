@@ -152,7 +152,7 @@ def unpatched(target: Path) -> Path:
     tree = Layout.here().checkout("vllm")
     base = subprocess.run(["git", "-C", str(tree), "rev-parse", "--verify", "-q", "tunefork/base"], capture_output=True, check=False)
     if base.returncode:
-        pytest.skip(f"NOT TESTED: {tree} holds no pinned vLLM below our patches (`python3 build.py apply`)")
+        pytest.skip(f"NOT TESTED: {tree} holds no patched vllm; run `python3 build.py apply` first")
     packed = subprocess.run(["git", "-C", str(tree), "archive", "tunefork/base", "vllm"], capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
         archive.extractall(target, filter="data")
