@@ -68,12 +68,13 @@ def test_a_history_onto_a_new_upstream_in_an_empty_root(world: World, tmp_path: 
     layout.root.mkdir()
     done = import_folder(layout, folder, "mine", base="v1", repository=str(world.upstream))
     assert done.tree == tree and [each.file for each in done.patches] == sorted(path.name for path in folder.iterdir())[1:]
-    assert done.passed == ("0000-cover-letter.patch: no diff in it",) and done.patches[0].subject == "[PATCH-like] tag stays"
+    assert done.passed == ("0000-cover-letter.patch: no diff in it",)
+    assert done.patches[0].subject == "tag stays" and done.patches[0].notes == ("git am takes '[PATCH-like]' off the subject",)
     names = Series.load("mine", layout.series_dir("mine")).names
     assert names == [path.name.removesuffix(".patch") for path in sorted(folder.iterdir())[1:]]
     consistent(layout, "mine", tree)
     written = git(layout.checkout("mine"), "log", "--format=%an %ae %at %s", "tunefork/base..")
-    assert written == git(world.upstream, "log", "--format=%an %ae %at %s", "v1..")
+    assert written == git(world.upstream, "log", "--format=%an %ae %at %s", "v1..").replace("[PATCH-like] ", "")  # as git am reads it, too
 
 
 def test_a_history_onto_the_end_of_a_known_series(world: World) -> None:

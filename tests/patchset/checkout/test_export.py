@@ -161,12 +161,12 @@ def test_a_message_that_would_not_survive_is_refused(world: World, body: str) ->
 @pytest.mark.parametrize(
     "body",
     ["Cut here:\n-- >8 --\nand go on.", "First.\n\n\n\nSecond.  \n\n  indented\n", "-- \nnot a signature", ">From the start\nFrom the end",
-     "Zeile mit Größe\nand a\ttab", "carriage\rreturn and\r\n", "x" * 1200, "[PATCH] in brackets\n#hash"],
+     "Zeile mit Größe\nand a\ttab", "carriage\rreturn and\r\n", "x" * 1200, "[PATH] in brackets\n#hash"],
 )  # fmt: skip
 def test_a_message_that_looks_odd_survives(world: World, body: str) -> None:
     apply(world.layout, "up")
     (world.checkout / "b.py").write_bytes(b"x\n")
-    message = f"[ROCm][PATCH 1/2] Ein längerer {'sehr ' * 20}langer Betreff\n\n{body}\n\n{TRAILERS}\n"
+    message = f"[ROCm][PATH 1/2] Ein längerer {'sehr ' * 20}langer Betreff\n\n{body}\n\n{TRAILERS}\n"
     git(world.checkout, "-c", "user.name=Jürgen (AMD), Dr.", "commit", "--quiet", "--all", "--cleanup=verbatim", "--file=-",
         "--author=Jürgen \"Q\" O'Neill, Dr. <j@x>", stdin=message.encode())  # fmt: skip
     meant = git(world.checkout, "log", "-1", "--format=%an%ae%ad%B")

@@ -13,7 +13,7 @@ from tunefork.base.errors import BadInput, PatchConflict, SourceError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.author import conclude as concluding
-from tunefork.patchset.author import foreign
+from tunefork.patchset.author import foreign, placing
 from tunefork.patchset.author.foreign import Foreign
 from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_edit, refuse_unexported
 from tunefork.patchset.checkout import checkout as checkouts
@@ -24,7 +24,7 @@ from tunefork.patchset.rebase import newbase
 from tunefork.patchset.series.diff import HunkMismatch
 from tunefork.patchset.series.lock import Lock, Touch
 from tunefork.patchset.series.mail import PatchFile
-from tunefork.patchset.series.materialise import GITLINK, Made, Tree, change_tree, commit_command, write
+from tunefork.patchset.series.materialise import GITLINK, Made, Tree, commit_command, write
 from tunefork.patchset.series.series import Series
 from tunefork.patchset.sources import mirror, pins, sources
 from tunefork.patchset.sources.pins import Pin
@@ -157,7 +157,27 @@ def rename_taken(patches: Sequence[Foreign], series: Series) -> list[str]:
 
 def commits(stack: Stack, patches: Sequence[Foreign], names: Sequence[str]) -> list[Made]:
     """The patches as commits on the stack; PatchConflict at the first that does not apply."""
-    tree = Tree.read(stack.git, stack.tip)
+    try:
+        return onto(stack.git, stack.tip, patches, names)
+    except Unfit as unfit:
+        where = f"{stack.pin.tag if len(stack.pin.tag) < 40 else stack.pin.commit[:12]}"
+        before = f" and the {unfit.place} before it" if unfit.place else ""
+        raise PatchConflict(f"{unfit.file} does not apply to {stack.upstream} {where}{before}: {unfit}",
+                            f"nothing was imported; is --base the commit that the patches were made on? "
+                            f"`git format-patch {where}..<their tip>` in their repository writes ones that fit") from None
+
+
+class Unfit(Exception):
+    """A patch that does not apply. file: its name.  place: how many before it do."""
+
+    def __init__(self, file: str, place: int, why: str) -> None:
+        super().__init__(why)
+        self.file, self.place = file, place
+
+
+def onto(git: Git, tip: str, patches: Sequence[Foreign], names: Sequence[str]) -> list[Made]:
+    """The patches as commits on a commit; Unfit at the first that does not apply."""
+    tree = Tree.read(git, tip)
     first = {change.old_path for each in patches for change in each.changes}
     tree.prefetch({tree.entries[path][1] for path in first if path in tree.entries and tree.entries[path][0] != GITLINK})
     stream = bytearray()
@@ -165,16 +185,11 @@ def commits(stack: Stack, patches: Sequence[Foreign], names: Sequence[str]) -> l
     for each, name in zip(patches, names, strict=True):
         head = PatchFile(name, b"", each.author, each.date, each.message, b"")
         try:
-            changes = [foreign.placed(tree, change, each.notes) for change in each.changes]
-            touches = tuple(change_tree(tree, changes, None, trust_index=False))
+            touches = placing.apply(tree, each.file, each.changes, each.notes, quilt=each.quilt)
             if not touches:
                 raise HunkMismatch("it changes nothing there")
         except HunkMismatch as mismatch:
-            where = f"{stack.pin.tag if len(stack.pin.tag) < 40 else stack.pin.commit[:12]}"
-            before = f" and the {len(done)} before it" if done else ""
-            raise PatchConflict(f"{each.file} does not apply to {stack.upstream} {where}{before}: {mismatch}",
-                                f"nothing was imported; is --base the commit that the patches were made on? "
-                                f"`git format-patch {where}..<their tip>` in their repository writes ones that fit") from None
-        stream += commit_command(tree, head, touches, len(done) + 1, f":{len(done)}" if done else stack.tip)
+            raise Unfit(each.file, len(done), str(mismatch)) from None
+        stream += commit_command(tree, head, touches, len(done) + 1, f":{len(done)}" if done else tip)
         done.append((head, touches))
-    return write(stack.git, bytes(stream), done)
+    return write(git, bytes(stream), done)

@@ -90,6 +90,18 @@ def read_back(commit: Commit, data: bytes) -> PatchFile:
         raise BadInput(f"{commit.shown} would not survive as mail: {error.message.partition(': ')[2] or error.message}", REWORD) from None
     if read.message.split() != commit.message.split():
         raise BadInput(f"{commit.shown} would not survive as mail: a line of its message looks like the start of a diff", REWORD)
+    if line := next((each for each in read.message.split(b"\n")[1:] if mail.begins_mail(each)), b""):
+        raise BadInput(f"{commit.shown} would not survive as mail: git am begins another mail at {line.decode('utf-8', 'replace')!r}", REWORD)
+    if mail.without_patch(read.subject) != read.subject.strip():
+        raise BadInput(f"{commit.shown} would not survive as mail: git am takes [PATCH ...] and Re: off a subject, {read.subject!r}",
+                       "give it a subject that begins otherwise: git commit --amend, or git rebase -i for an earlier one")  # fmt: skip
+    if "=?" in read.subject or b"=?" in read.author:
+        raise BadInput(f"{commit.shown} would not survive as mail: git am takes `=?` in a subject or a name for the beginning of an encoded word",
+                       "put a blank between the two: git commit --amend, or git rebase -i for an earlier one")  # fmt: skip
+    name, _, address = read.author.decode("utf-8", "replace").rpartition(" <")
+    if not mail.survives(name, address.rstrip(">")):
+        raise BadInput(f"{commit.shown} would not survive as mail: git am does not take the author's name {name!r}",
+                       "give it a name of at most 60 bytes, without @, < and >: git commit --amend --author='Name <mail>'")  # fmt: skip
     return read
 
 

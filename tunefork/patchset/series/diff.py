@@ -147,7 +147,7 @@ def header_line(change: FileChange, line: bytes) -> bool:
     if match := INDEX.match(line):
         change.old_blob, change.new_blob = match[1].decode(), match[2].decode()
         if match[3]:
-            change.old_mode = change.new_mode = match[3].decode()
+            change.old_mode = match[3].decode()  # what it was: only a mode line changes one
     elif line.startswith(b"old mode "):
         change.old_mode = line[9:].decode()
     elif line.startswith(b"new mode "):

@@ -16,7 +16,10 @@ PERSON = re.compile(r'^(?:"((?:[^"\\]|\\.)*)"|([^"<>]*?))\s*<([^<>\s]*)>$')
 TRAILER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*): +(\S.*)$")
 _Moment = tuple[int, int, int, int, int, int, int, int, int, int | None]
 # A body line at which mailinfo ends the message, whatever follows.
-ENDS_MESSAGE = re.compile(rb"^(---[ \t]*|--- \S.*|diff -.*|Index: .*)$")
+ENDS_MESSAGE = re.compile(rb"^(---\s*|--- \S.*|diff -.*|Index: .*)$")
+# A first line of a body that mailinfo takes for a header, or drops.
+IN_BODY = re.compile(rb"(?i:From|Date|Subject):\s|\[PATCH\]\s|>From\s+[0-9a-f]{40}\s|(?i:From|Date|Subject):$")
+LONGEST_NAME = 60  # bytes of an author's name; mailinfo takes the address in place of a longer one
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,14 @@ def read(name: str, data: bytes) -> PatchFile:
     body, diff = split_body(name, rest)
     person = PERSON.match(decoded(headers[b"from"]))
     moment = parsedate_tz(headers[b"date"].decode("ascii", "replace"))
-    if person is None or moment is None:
+    date = commit_date(moment) if moment else None
+    if person is None or date is None:
         raise BadInput(f"{name}.patch: `From:` must be `Name <mail>` and `Date:` an RFC 2822 date", export_remedy(name))
     subject = re.sub(rb"\s+", b" ", decoded(headers[b"subject"]).encode("utf-8", "surrogateescape"))  # folding keeps no runs of blanks
-    text = body.strip(b"\n")
-    message = subject + (b"\n\n" + text if text else b"") + b"\n"
+    message = subject + (b"\n\n" + text if (text := tidy(body)) else b"") + b"\n"
     called = re.sub(r"\\(.)", r"\1", person[1]) if person[1] is not None else person[2].strip()
     author = f"{called or person[3]} <{person[3]}>".encode("utf-8", "surrogateescape")
-    return PatchFile(name, data, author, commit_date(moment), message, diff)
+    return PatchFile(name, data, author, date, message, diff)
 
 
 def read_headers(name: str, head: bytes) -> dict[bytes, bytes]:
@@ -101,7 +104,7 @@ def split_body(name: str, rest: bytes) -> tuple[bytes, bytes]:
     lines = rest[:start].split(b"\n")
     ends = [index for index, line in enumerate(lines) if ENDS_MESSAGE.match(line)]
     body = lines[: ends[0]] if ends else lines
-    if re.match(rb"(?i)(From|Date|Subject):\s", next((line for line in body if line.strip()), b"")):
+    if IN_BODY.match(next((line for line in body if line.strip()), b"")):
         raise BadInput(f"{name}.patch: the body begins with a mail header, which git am takes for the author's",
                        "indent that line or put a sentence before it")
     after = [line for line in (lines[ends[0] + 1 :] if ends else []) if line.strip() and not line.startswith(b" ")]
@@ -110,6 +113,46 @@ def split_body(name: str, rest: bytes) -> tuple[bytes, bytes]:
         raise BadInput(f"{name}.patch: a `---` line ends the message early; after it comes {shown!r}",
                        "indent that `---` line in the message, or delete it")
     return b"\n".join(body), rest[start:]
+
+
+def tidy(body: bytes) -> bytes:
+    """A body as git am and git commit keep it: no blanks at the ends of lines, one empty line between paragraphs, none around."""
+    lines = b"\n".join(line.rstrip() for line in body.split(b"\n"))
+    return re.sub(rb"\n{3,}", b"\n\n", lines).strip(b"\n")
+
+
+def begins_mail(line: bytes) -> bool:
+    """Whether git mailsplit takes a line for the first of a mail: "From ", a time of day, and a year after 1990."""
+    if len(line) < 19 or not line.startswith(b"From "):
+        return False
+    colon = line.rfind(b":", 5, len(line) - 1)
+    if colon < 9 or not (line[colon - 4 : colon - 3].isdigit() and line[colon - 2 : colon].isdigit() and line[colon + 1 : colon + 3].isdigit()):
+        return False
+    year = re.match(rb"\s*\d+", line[colon + 3 :])
+    return year is not None and int(year[0]) > 90
+
+
+def without_patch(subject: str) -> str:
+    """A subject without what ``git am --keep-non-patch`` takes off its beginning: "Re:" and brackets that say PATCH."""
+    kept, rest = "", subject.lstrip()
+    while rest:
+        if re.match(r"[Rr][Ee]:", rest):
+            rest = rest[3:].lstrip()
+        elif rest[0] in " \t:":
+            rest = rest[1:]
+        elif rest[0] == "[" and "]" in rest:
+            end = rest.index("]") + 1
+            if "PATCH" not in rest[:end]:
+                kept += rest[:end] + (" " if rest[end : end + 1].isspace() else "")
+            rest = rest[end:].lstrip() if rest[end : end + 1].isspace() or "PATCH" in rest[:end] else rest[end:]
+        else:
+            break
+    return (kept + rest).strip()
+
+
+def survives(name: str, address: str) -> bool:
+    """Whether git am keeps an author's name: one that is long, or holds an address, it replaces by the address."""
+    return name == address or not (len(name.encode("utf-8", "replace")) > LONGEST_NAME or re.search("[@<>]", name))
 
 
 def decoded(value: bytes) -> str:
@@ -127,14 +170,17 @@ def decoded(value: bytes) -> str:
         return text
 
 
-def commit_date(moment: _Moment) -> bytes:
-    """A parsed RFC 2822 date as ``<seconds since the epoch> <+hhmm>``."""
+def commit_date(moment: _Moment) -> bytes | None:
+    """A parsed RFC 2822 date as ``<seconds since the epoch> <+hhmm>``; None for a year or a day that there is not."""
     from email.utils import mktime_tz
 
     offset = moment[9] or 0
     sign = "-" if offset < 0 else "+"
     minutes = abs(offset) // 60
-    return f"{mktime_tz(moment)} {sign}{minutes // 60:02}{minutes % 60:02}".encode()
+    try:
+        return f"{mktime_tz(moment)} {sign}{minutes // 60:02}{minutes % 60:02}".encode()
+    except (ValueError, OverflowError):
+        return None
 
 
 def export_remedy(name: str) -> str:

@@ -1,0 +1,127 @@
+"""Small patches of our own making, one for each kind that a team's folder may hold: the base they go onto, and who takes them.
+
+expect: "tree" where ours must be the tool's tree; "stop" where it must refuse, whatever the tool does; ``says``: what the refusal names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+BASE: dict[str, tuple[int, bytes]] = {
+    "f": (0o644, b"".join(b"line %d\n" % n for n in range(1, 31))),
+    "g": (0o644, b"only\n"),
+    "run": (0o755, b"#!/bin/sh\necho\n"),
+    "crlf": (0o644, b"one\r\ntwo\r\nthree\r\n"),
+    "blob": (0o644, bytes(range(256))),
+    "d/h": (0o644, b"def a():\n    return 1\n\n\ndef b():\n    return 1\n\n\ndef c():\n    return 1\n"),
+    "noeol": (0o644, b"x\ny"),
+    "sp ace": (0o644, b"blank\n"),
+}
+GIT, QUILT = "git am", "quilt"
+MAIL = b"From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001\nFrom: A B <a@b.c>\nDate: Tue, 2 Jan 2024 00:00:00 +0100\nSubject: [PATCH] %s\n\nWhy.\n---\n f | 1 +\n\n%s-- \n2.39\n\n"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A folder of patches. tools: whose tree it is compared with.  series: the quilt series, for those."""
+
+    name: str
+    files: dict[str, bytes]
+    expect: str = "tree"
+    tools: tuple[str, ...] = (GIT,)
+    says: str = ""
+    series: str = field(default="")
+
+
+def mail(name: str, diff: bytes, expect: str = "tree", says: str = "") -> Kind:
+    return Kind(name, {"0001-x.patch": MAIL % (name.encode(), diff)}, expect, (GIT,), says)
+
+
+def quilted(name: str, text: bytes, expect: str = "tree", says: str = "", option: str = "", file: str = "x.diff") -> Kind:
+    return Kind(name, {file: text, "series": f"{file} {option}".strip().encode() + b"\n"}, expect, (QUILT,), says)
+
+
+def edit(path: bytes, old: bytes = b"a/", new: bytes = b"b/", *, end: bytes = b"\n") -> bytes:
+    """A change of line 3 of f, or of another file's second line, without git's header."""
+    return end.join([b"--- " + old + path, b"+++ " + new + path, b"@@ -2,3 +2,3 @@", b""]) + b" line 2\n-line 3\n+three\n line 4\n"
+
+
+LOW = b"@@ -20,3 +20,3 @@\n line 20\n-line 21\n+twenty-one\n line 22\n"
+G = b"@@ -1 +1 @@\n-only\n+more\n"
+NEW = b"diff --git a/n b/n\nnew file mode %s\nindex 0000000..1111111\n--- /dev/null\n+++ b/n\n@@ -0,0 +1 @@\n+n\n"
+DATED = b"--- a/g\t2020-01-01 00:00:00.000000000 +0000\n+++ b/g\t%s\n@@ -1 +0,0 @@\n-only\n"
+
+KINDS = [
+    # silently wrong until they were found
+    mail("binary changed, not in the diff", b"diff --git a/blob b/blob\nindex c86626638e0bc8cf47ca49bb1525b40e9737ee64..1111111111111111111111111111111111111111 100644\nBinary files a/blob and b/blob differ\n", "stop", "--binary"),
+    mail("binary new, not in the diff", b"diff --git a/nb b/nb\nnew file mode 100644\nindex 0000000..1111111\nBinary files /dev/null and b/nb differ\n", "stop", "--binary"),
+    mail("binary beside text", b"diff --git a/g b/g\nindex 1..2 100644\n--- a/g\n+++ b/g\n" + G + b"diff --git a/blob b/blob\nindex c866266..1111111 100644\nBinary files a/blob and b/blob differ\n", "stop", "blob"),
+    quilted("plain binary", b"--- a/g\n+++ b/g\n" + G + b"Binary files a/blob and b/blob differ\n", "stop", "blob"),
+    quilted("plain binary, GNU's other words", b"--- a/g\n+++ b/g\n" + G + b"Files a/blob and b/blob differ\n", "stop", "blob"),
+    mail("mode of the index line", b"diff --git a/run b/run\nindex 1111111..2222222 100644\n--- a/run\n+++ b/run\n@@ -1,2 +1,2 @@\n #!/bin/sh\n-echo\n+true\n"),
+    mail("mode of the index line, the other way", b"diff --git a/g b/g\nindex 1111111..2222222 100755\n--- a/g\n+++ b/g\n" + G),
+    mail("new mode on what has it", b"diff --git a/run b/run\nold mode 100644\nnew mode 100755\nindex 1111111..2222222\n--- a/run\n+++ b/run\n@@ -1,2 +1,2 @@\n #!/bin/sh\n-echo\n+true\n"),
+    mail("text between hunks", b"diff --git a/f b/f\n" + edit(b"f") + b"hello\n" + LOW, "stop", "belongs to no file"),
+    mail("blank line between hunks", b"diff --git a/f b/f\n" + edit(b"f") + b"\n" + LOW, "stop", "belongs to no file"),
+    mail("blank line before the first hunk", b"diff --git a/f b/f\n" + edit(b"f").replace(b"@@ -2", b"\n@@ -2"), "stop", "no change"),
+    mail("hunk longer than it says", b"diff --git a/f b/f\n" + edit(b"f") + b"+lost\n", "stop", "longer than"),
+    quilted("blank line between hunks, quilt", edit(b"f") + b"\n" + LOW, "stop", "belongs to no file"),
+    quilted("text before the first hunk, quilt", edit(b"f").replace(b"@@ -2", b"hello\n@@ -2")),
+    quilted("blank line before the first hunk, quilt", edit(b"f").replace(b"@@ -2", b"\n@@ -2")),
+    quilted("context diff", b"*** a/f\n--- b/f\n***************\n*** 2,4 ****\n  line 2\n! line 3\n  line 4\n--- 2,4 ----\n  line 2\n! three\n  line 4\n"),
+    quilted("context diff, added and removed", b'*** a/f\t2020\n--- b/f\t2020\n***************\n*** 1,6 ****\n  line 1\n  line 2\n- line 3\n  line 4\n  line 5\n  line 6\n--- 1,5 ----\n***************\n*** 19,24 ****\n--- 18,24 ----\n  line 19\n  line 20\n  line 21\n+ more\n  line 22\n  line 23\n  line 24\n'),
+    quilted("ed-style diff", b"3c3\n< line 3\n---\n> three\n", "stop", "no diff that can be taken"),
+    quilted("diff -N deletion", b"diff -N -u a/g b/g\n" + DATED % b"1970-01-01 00:00:00.000000000 +0000"),
+    quilted("diff -N deletion, east", b"diff -N -u a/g b/g\n" + DATED % b"1970-01-01 01:00:00.000000000 +0100"),
+    quilted("diff -N deletion, west", b"diff -N -u a/g b/g\n" + DATED % b"1969-12-31 19:00:00.000000000 -0500"),
+    quilted("emptied, not deleted", DATED % b"2021-01-01 00:00:00.000000000 +0000"),
+    mail("diff -N deletion, mail", DATED % b"1970-01-01 00:00:00.000000000 +0000"),
+    # refused until they were found right
+    mail("stated line decides", b"diff --git a/d/h b/d/h\nindex 1111111..2222222 100644\n--- a/d/h\n+++ b/d/h\n@@ -6,3 +6,3 @@\n-    return 1\n+    return 2\n \n \n"),
+    mail("shifted and ambiguous", b"diff --git a/d/h b/d/h\nindex 1111111..2222222 100644\n--- a/d/h\n+++ b/d/h\n@@ -3,3 +3,3 @@\n-    return 1\n+    return 2\n \n \n", "stop", "fits at 2 places"),
+    mail("other prefixes", b"diff --git c/g i/g\nindex 1111111..2222222 100644\n--- c/g\n+++ i/g\n" + G),
+    mail("folders as prefixes", b"diff --git old/g new/g\n--- old/g\n+++ new/g\n" + G),
+    quilted("-p0", b"diff --git g g\n--- g\n+++ g\n" + G, option="-p0"),
+    quilted("-p2", b"diff --git x/y/g x/z/g\n--- x/y/g\n+++ x/z/g\n" + G, option="-p2"),
+    quilted("-p2 rename", b"diff --git q/a/g q/b/gg\nsimilarity index 100%\nrename from a/g\nrename to b/gg\n", option="-p2"),
+    quilted("-p0 plain", b"--- g.orig\n+++ g\n" + G, option="-p0"),
+    quilted("orig", b"--- a/g.orig\n+++ a/g\n" + G),
+    quilted("new beside it", b"--- a/g\n+++ a/g.new\n" + G),
+    mail("CRs on headers", b"diff --git a/g b/g\r\n--- a/g\r\n+++ b/g\r\n@@ -1 +1 @@\r\n-only\n+more\n"),
+    quilted("CRs everywhere, quilt", (b"diff --git a/g b/g\n--- a/g\n+++ b/g\n" + G).replace(b"\n", b"\r\n")),
+    quilted("CRs everywhere, new file", (NEW % b"100644").replace(b"\n", b"\r\n")),
+    mail("CRs of the file", b"diff --git a/crlf b/crlf\n--- a/crlf\n+++ b/crlf\n@@ -1,3 +1,3 @@\n one\r\n-two\r\n+TWO\r\n three\r\n"),
+    mail("mode 100664", NEW % b"100664"),
+    mail("mode 100775", NEW % b"100775"),
+    mail("mode 100600", NEW % b"100600"),
+    mail("two files of one name in turn", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n" + G + b"diff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-more\n+most\n"),
+    mail("names swapped", b"diff --git a/f b/g\nsimilarity index 100%\nrename from f\nrename to g\ndiff --git a/g b/f\nsimilarity index 100%\nrename from g\nrename to f\n"),
+    mail("a name with a blank", b"diff --git a/sp ace b/sp ace\n--- a/sp ace\t\n+++ b/sp ace\t\n@@ -1 +1 @@\n-blank\n+space\n"),
+    mail("no end of line", b"diff --git a/noeol b/noeol\n--- a/noeol\n+++ b/noeol\n@@ -1,2 +1,2 @@\n x\n-y\n\\ No newline at end of file\n+z\n"),
+    mail("copy with a change", b"diff --git a/g b/gg\nsimilarity index 50%\ncopy from g\ncopy to gg\n--- a/g\n+++ b/gg\n" + G),
+    mail("a raw byte in a mode line", b"diff --git a/g b/g\nold mode 1006\xff4\nnew mode 100755\n", "stop", "octal"),
+    mail("a mode without digits", NEW % b"", "stop", "octal"),
+    mail("a combined diff", b"diff --cc g\nindex 1,2..3\n--- a/g\n+++ b/g\n@@@ -1,1 -1,1 +1,1 @@@\n--only\n++more\n", "stop", "combined"),
+    mail("a hunk number of 5000 digits", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -" + b"9" * 5000 + b" +1 @@\n-only\n+more\n", "stop", "hunk header"),
+    mail("a context diff in mail", b"*** a/g\n--- b/g\n***************\n*** 1 ****\n! only\n--- 1 ----\n! more\n", "stop", "context diff"),
+]
+
+# What quilt made of them (test_kinds.py makes them again where it is installed).
+TREES = {
+    "text before the first hunk, quilt": "dc6bcef2c4d15582b3ef656414167c44674f74e7",
+    "blank line before the first hunk, quilt": "dc6bcef2c4d15582b3ef656414167c44674f74e7",
+    "context diff": "dc6bcef2c4d15582b3ef656414167c44674f74e7",
+    "context diff, added and removed": "48d4b261a2b70d70a72aa7966195d17a27b90ab9",
+    "diff -N deletion": "1cea62ec838cbf291a65c80326fc4a822842bdc5",
+    "diff -N deletion, east": "1cea62ec838cbf291a65c80326fc4a822842bdc5",
+    "diff -N deletion, west": "1cea62ec838cbf291a65c80326fc4a822842bdc5",
+    "emptied, not deleted": "6827eaa74ff39cfec0a57ee859f848313a44a76c",
+    "-p0": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "-p2": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "-p2 rename": "5947c4d12d54d1efe37230e4382708224c25482b",
+    "-p0 plain": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "orig": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "new beside it": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "CRs everywhere, quilt": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "CRs everywhere, new file": "ac13080883dd0dacf64fba6e25f2f4b87b1aa516",
+}

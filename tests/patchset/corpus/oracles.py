@@ -1,0 +1,126 @@
+"""What a folder of patches makes of a base by each tool: ours, ``git am``, ``quilt push -a`` and ``dpkg-source``; as a tree of one scratch repository."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from world import USER
+
+from tunefork.base.errors import TuneforkError
+from tunefork.patchset.author import foreign, importing
+from tunefork.patchset.git import Git
+
+RIGHT, REFUSED, WRONG, ALONE, NEITHER = "right", "refused", "WRONG", "taken by us alone", "refused by both"
+CHANGELOG = "corpus (1-1) unstable; urgency=low\n\n  * Corpus.\n\n -- A <a@b>  Sat, 01 Jan 2000 00:00:00 +0000\n"
+CONTROL = "Source: corpus\nMaintainer: A <a@b>\nStandards-Version: 4.6.0\n\nPackage: corpus\nArchitecture: all\nDescription: corpus\n"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """tree: what came out, None where the tool refused.  said: why.  log: author, date and message of every commit, where the tool makes commits."""
+
+    tree: str | None
+    said: str = ""
+    log: str = ""
+
+
+def call(words: list[str], folder: Path, *, env: dict[str, str] | None = None, stdin: bytes = b"") -> tuple[int, str]:
+    done = subprocess.run(words, cwd=folder, env={**os.environ, **USER, "LC_ALL": "C", **(env or {})}, input=stdin, capture_output=True, check=False)
+    return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+
+
+def must(words: list[str], folder: Path, **more: dict[str, str]) -> str:
+    code, said = call(words, folder, **more)
+    assert code == 0, (words, said)
+    return said
+
+
+def repository(folder: Path, base: Path) -> str:
+    """A repository in ``folder`` whose one commit is the files of ``base``; the commit."""
+    folder.mkdir(parents=True)
+    must(["git", "init", "--quiet", "."], folder)
+    must(["git", f"--work-tree={base}", "add", "--all", "--force"], folder)
+    must(["git", "commit", "--quiet", "--allow-empty", "-m", "base"], folder)
+    return must(["git", "rev-parse", "HEAD"], folder)
+
+
+@contextmanager
+def checked_out(repository: Path, base: str) -> Iterator[Path]:
+    """A work tree of its own at the base."""
+    with tempfile.TemporaryDirectory(prefix="corpus-") as scratch:
+        place = Path(scratch) / "tree"
+        must(["git", "worktree", "add", "--quiet", "--detach", str(place), base], repository)
+        try:
+            yield place
+        finally:
+            must(["git", "worktree", "remove", "--force", str(place)], repository)
+
+
+def ours(repository: Path, base: str, patches: Path) -> Outcome:
+    git = Git(repository)
+    try:
+        found, _ = foreign.read_folder(patches)
+        made = importing.onto(git, base, found, [each.name for each in found])
+    except (TuneforkError, importing.Unfit) as error:
+        return Outcome(None, f"{getattr(error, 'message', error)}; {getattr(error, 'remedy', '')}")
+    log = git("log", "--reverse", "--format=%an|%ae|%ad|%B", f"{base}..{made[-1].commit}").decode("utf-8", "replace").strip()
+    return Outcome(made[-1].tree, "; ".join(note for each in found for note in each.notes), log)
+
+
+def git_am(repository: Path, base: str, patches: Path) -> Outcome:
+    """``git am`` as somebody types it who wants the patches whole: line ends and tags like [ROCm] kept."""
+    mails = [str(path) for path in sorted(patches.iterdir()) if foreign.is_patch(path) and b"\n" in path.read_bytes() and not is_cover(path)]
+    with checked_out(repository, base) as place:
+        code, said = call(["git", "am", "--keep-cr", "--keep-non-patch", "--no-scissors", "--committer-date-is-author-date", *mails], place)
+        if code:
+            return Outcome(None, said)
+        log = call(["git", "log", "--reverse", "--format=%an|%ae|%ad|%B", f"{base}..HEAD"], place)[1]
+        return Outcome(must(["git", "rev-parse", "HEAD^{tree}"], place), log=log)
+
+
+def is_cover(path: Path) -> bool:
+    return path.name.startswith("0000-")
+
+
+def quilt(repository: Path, base: str, patches: Path) -> Outcome:
+    """``quilt push -a`` without fuzz, as dpkg-source has it."""
+    with checked_out(repository, base) as place, tempfile.TemporaryDirectory() as pc:
+        environment = {"QUILT_PATCHES": str(patches), "QUILT_PC": f"{pc}/pc", "QUILT_PATCH_OPTS": "-F0", "QUILTRC": os.devnull}
+        code, said = call(["quilt", "push", "-a"], place, env=environment)
+        return Outcome(None, said) if code else Outcome(work_tree(place))
+
+
+def dpkg_source(repository: Path, base: str, patches: Path) -> Outcome:
+    """``dpkg-source --before-build``, which applies debian/patches of a 3.0 (quilt) package."""
+    with checked_out(repository, base) as place:
+        debian = place / "debian"
+        (debian / "source").mkdir(parents=True)
+        shutil.copytree(patches, debian / "patches")
+        for name, text in (("source/format", "3.0 (quilt)\n"), ("changelog", CHANGELOG), ("control", CONTROL)):
+            (debian / name).write_text(text)
+        code, said = call(["dpkg-source", "--before-build", "."], place)
+        if code:
+            return Outcome(None, said)
+        shutil.rmtree(debian)
+        shutil.rmtree(place / ".pc", ignore_errors=True)
+        return Outcome(work_tree(place))
+
+
+def work_tree(place: Path) -> str:
+    must(["git", "add", "--all", "--force"], place)
+    return must(["git", "write-tree"], place)
+
+
+def verdict(mine: Outcome, theirs: Outcome) -> str:
+    if mine.tree is None:
+        return NEITHER if theirs.tree is None else REFUSED
+    if theirs.tree is None:
+        return ALONE
+    return RIGHT if mine.tree == theirs.tree else WRONG

@@ -1,0 +1,328 @@
+"""A patch's words: author, date, message; of mail as ``git mailinfo`` reads it, of hg's and StGit's exports, and of Debian's DEP-3 fields.
+
+What cannot be kept (a second author, a name that git am does not take, bytes that are no text) is said in notes.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tunefork.base.errors import BadInput
+from tunefork.patchset.author import people
+from tunefork.patchset.git import EMAIL, NAME, Git
+from tunefork.patchset.series import mail
+from tunefork.patchset.series.diff import shown
+
+HEADER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)$")
+DIFF_BEGINS = re.compile(rb"^(diff --git |diff -|Index: |--- [^\n]*\n\+\+\+ |\*\*\* [^\n]*\n--- [^\n]*\n\*{15}|@@ -\d|(Binary f|F)iles .* differ$)",
+                         re.MULTILINE)  # fmt: skip
+NESTED = re.compile(rb"^From [0-9a-f]{40} Mon Sep 17 00:00:00 2001\n(?=(?:From|Subject|Date): )", re.MULTILINE)
+ENDS = re.compile(rb"^---[ \t]*$", re.MULTILINE)
+DEP3 = {b"description", b"subject", b"author", b"from", b"origin", b"bug", b"forwarded", b"last-update", b"reviewed-by", b"acked-by",
+        b"applied-upstream"}  # fmt: skip
+CODED = re.compile(rb"(?im)^Content-(Transfer-Encoding:[ \t]*(?!7bit|8bit|binary)|"
+                   rb"Type:(?![ \t]*text/plain[ \t]*(;[ \t]*charset=\"?(us-ascii|utf-8)\"?[ \t]*)?$))")
+PLAIN_FROM = re.compile(rb"[A-Za-z0-9][\w .'\x80-\xff-]{0,50} <[^\s<>()\",;:@]+@[^\s<>()\",;:@]+>")
+
+
+@dataclass
+class Letter:
+    """A patch's words, as commits hold them, and its diff.
+
+    line: the number of the diff's first line in the file (0: not known).  notes: what was lost.
+    others: trailers for the authors after the first.
+    """
+
+    author: bytes = f"{NAME} <{EMAIL}>".encode()
+    date: bytes = people.UNKNOWN
+    message: bytes = b""
+    diff: bytes = b""
+    line: int = 0
+    notes: list[str] = field(default_factory=list)
+    others: list[bytes] = field(default_factory=list)
+
+
+def read(name: str, file: str, data: bytes) -> Letter:
+    """A patch file's words and diff. name: the subject where it has none."""
+    if data.partition(b"\n")[0].endswith(b"\r"):
+        data = data.replace(b"\r\n", b"\n")
+    if data.startswith(b"# HG changeset patch\n"):
+        return read_hg(name, data)
+    if is_mail(data):
+        mails = sum(mail.begins_mail(line) for line in data.split(b"\n")[1:]) + 1
+        if mails > 1:
+            raise BadInput(f"{file} holds {mails} mails, and a patch is one", f"`git mailsplit -oDIR {file}` makes a file of each in DIR; import that")
+        return read_mail(name, file, data)
+    return read_plain(name, file, data)
+
+
+def is_mail(data: bytes) -> bool:
+    """Whether a file begins as mail does, and not with the fields of DEP-3 that look like it."""
+    if data.startswith(b"From "):
+        return True
+    head = [line for line in data.partition(b"\n\n")[0].split(b"\n") if line[:1] not in (b" ", b"\t")]
+    keys = {match[1].lower() if match else b"" for match in map(HEADER.match, head)}
+    named = keys & {b"from", b"date", b"subject", b"mime-version", b"message-id"}
+    return b"" not in keys and len(named) > 1 and not keys & (DEP3 - {b"from", b"subject"})
+
+
+# -- mail -------------------------------------------------------------------------------------------------------
+
+
+def read_mail(name: str, file: str, data: bytes) -> Letter:
+    """A mail, as git am reads it."""
+    head, _, body = data.partition(b"\n\n")
+    if simple(head, body):
+        fields = {key: header(head, key) for key in (b"from", b"date", b"subject")}
+        text, rest = ended(body)
+        lines = text.split(b"\n")
+        line = data.count(b"\n") - rest.count(b"\n") + 1
+        letter = Letter(diff=rest, line=line)
+        subject = fields[b"subject"]
+        addresses = fields[b"from"]
+    else:
+        letter, subject, addresses, lines = by_mailinfo(file, data, head)
+        fields = {b"date": header(head, b"date")}
+        if letter.date != people.UNKNOWN:
+            fields[b"date"] = letter.date
+    letter.author = author(letter, text_of(addresses, letter.notes))
+    letter.date = date(letter, text_of(fields[b"date"], letter.notes))
+    letter.message = worded(letter, name, text_of(subject, letter.notes), lines)
+    return letter
+
+
+def simple(head: bytes, body: bytes) -> bool:
+    """Whether a mail is as git format-patch writes it, without anything that is encoded or that mailinfo looks into."""
+    if CODED.search(head) or b"=?" in head or not PLAIN_FROM.fullmatch(header(head, b"from")) or not header(head, b"subject"):
+        return False
+    text, _ = ended(body)
+    try:
+        (head + text).decode()
+    except UnicodeDecodeError:
+        return False
+    first = next((line for line in text.split(b"\n") if line.strip()), b"")
+    return b"\0" not in text and b"\r" not in text and not mail.IN_BODY.match(first) and re.match(rb"\s", body[:1] or b"x") is None
+
+
+def header(head: bytes, key: bytes) -> bytes:
+    """A header's bytes, unfolded; empty where there is none."""
+    found = re.search(rb"(?im)^" + key + rb":[ \t]*(.*(?:\n[ \t].*)*)", head)
+    return re.sub(rb"\s+", b" ", found[1]).strip() if found else b""
+
+
+def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, bytes, list[bytes]]:
+    """(letter without author and message, subject, authors, message lines) as ``git mailinfo`` finds them: MIME, charsets, in-body headers."""
+    with tempfile.TemporaryDirectory(prefix="tunefork-mail-") as folder:
+        place = Path(folder)
+        run = Git(place)
+        done = run.run("mailinfo", "-b", "--encoding=UTF-8", "--no-scissors", "--quoted-cr=nowarn", "msg", "patch", stdin=data)
+        if done.code:
+            raise BadInput(f"{file}: git mailinfo cannot read this mail: {done.err.strip().removeprefix('error: ')}",
+                           "have the patch written again: `git format-patch` writes what can be read")  # fmt: skip
+        words, diff = (place / "msg").read_bytes(), (place / "patch").read_bytes()
+    fields = dict(line.split(b": ", 1) for line in done.out.split(b"\n") if b": " in line)
+    at = data.find(diff) if diff else -1
+    letter = Letter(diff=diff, line=data.count(b"\n", 0, at) + 1 if at >= 0 else 0)
+    if when := people.when(fields.get(b"Date", b"").decode("utf-8", "replace")):
+        letter.date = when
+    raw = text_of(header(head, b"from"), [])
+    called, address = fields.get(b"Author", b"").strip(), fields.get(b"Email", b"").strip()
+    several = len(people.split(mail.decoded(raw.encode()))) > 1
+    if several or not called:  # mailinfo gives up on the name of several, and on one without an address
+        addresses = mail.decoded(raw.encode()).encode("utf-8", "surrogateescape")
+    else:
+        addresses = b'"' + re.sub(rb'(["\\])', rb"\\\1", called) + b'" <' + address + b">"
+        before = people.split(mail.decoded(raw.encode()))
+        if len(before) == 1 and before[0][0] != called.decode("utf-8", "replace") and called == address and before[0][0]:
+            letter.notes.append(f"git am does not take the author's name {before[0][0]!r}: the address stands for it")
+    subject, whole = fields.get(b"Subject", b""), text_of(header(head, b"subject"), [])
+    if mail.without_patch(whole) == subject.decode("utf-8", "replace"):  # mailinfo took brackets off, and worded says which
+        subject = whole.encode()
+    return letter, subject, addresses, words.split(b"\n")
+
+
+def read_hg(name: str, data: bytes) -> Letter:
+    """What ``hg export`` writes: `# User`, `# Date <seconds> <seconds west>`, the message, the diff."""
+    letter = Letter()
+    lines = data.split(b"\n")
+    while lines and lines[0].startswith(b"#"):
+        line = lines.pop(0)
+        if line.startswith(b"# User "):
+            letter.author = author(letter, text_of(line[7:], letter.notes))
+        elif match := re.fullmatch(rb"# Date (\d+) ([-+]?\d+)", line.rstrip()):
+            letter.date = people.moment(int(match[1]), -int(match[2])) or letter.date
+    body = b"\n".join(lines)
+    text, letter.diff = divided(body)
+    letter.line = data.count(b"\n") - letter.diff.count(b"\n") + 1
+    subject, _, rest = text.strip(b"\n").partition(b"\n")
+    letter.message = worded(letter, name, text_of(subject, letter.notes), rest.split(b"\n"), brackets=False)
+    return letter
+
+
+# -- descriptions -----------------------------------------------------------------------------------------------
+
+
+def read_plain(name: str, file: str, data: bytes) -> Letter:
+    """A quilt patch: its description is free text, the fields of Debian's DEP-3, or either above a mail; or StGit's export."""
+    text, rest = divided(data)
+    line = data.count(b"\n") - rest.count(b"\n") + 1
+    if nested := NESTED.search(data[: len(data) - len(rest)]):
+        inner = read(name, file, data[nested.start() :])
+        inner.line += data.count(b"\n", 0, nested.start()) if inner.line else 0
+        above = [each.rstrip() for each in data[: nested.start()].split(b"\n")]
+        while above and not above[-1]:
+            above.pop()
+        if any(above):
+            subject, _, body = inner.message.partition(b"\n\n")
+            lines = [*body.rstrip(b"\n").split(b"\n"), b"", *above] if body else above
+            inner.message = worded(inner, name, subject.rstrip().decode("utf-8", "replace"), lines, brackets=False)
+        return inner
+    if stgit := re.match(rb"\A\n*([^\n]+)\n\n((?:(?:From|Author|Date):[^\n]*\n)+)\n?", text):
+        head = dict((key.lower(), value) for key, value in (match.groups() for match in map(HEADER.match, stgit[2].strip().split(b"\n")) if match))
+        who = head.get(b"from", head.get(b"author", b""))
+        if b"@" in who:
+            letter = Letter(diff=rest, line=line)
+            letter.author = author(letter, text_of(who, letter.notes))
+            letter.date = date(letter, text_of(head.get(b"date", b""), letter.notes))
+            letter.message = worded(letter, name, text_of(stgit[1], letter.notes), text[stgit.end() :].split(b"\n"))
+            return letter
+    return described(name, text, rest, line)
+
+
+def described(name: str, text: bytes, rest: bytes, line: int) -> Letter:
+    """Free text, or the fields of DEP-3 in its first paragraphs."""
+    letter = Letter(diff=rest, line=line)
+    fields: dict[bytes, bytes] = {}
+    lines: list[bytes] = []
+    people_named: list[bytes] = []
+    top = True  # fields stand in the first paragraph, and only where it begins with one
+    last = b""
+    for each in text.strip(b"\n").split(b"\n"):
+        match = HEADER.match(each) if top else None
+        key = match[1].lower() if match else b""
+        if match and key in DEP3:
+            last = key
+            if key in (b"author", b"from"):
+                people_named.append(match[2])
+            elif key not in (b"description", b"subject") or key in fields:
+                lines.append(each)
+            fields.setdefault(key, match[2])
+            continue
+        top = top and bool(fields) and bool(each.strip())
+        if top and last in (b"author", b"from") and each[:1] in (b" ", b"\t"):
+            people_named.append(each.strip())
+            continue
+        lines.append(b"" if each == b" ." else each.removeprefix(b" ") if fields else each)
+    subject = fields.get(b"subject") or fields.get(b"description") or b""
+    if not subject and lines and lines[0].strip():
+        subject = lines.pop(0).lstrip(b"# ")
+    letter.author = author(letter, ", ".join(text_of(each, letter.notes).strip(" ,") for each in people_named))
+    if b"last-update" in fields:
+        letter.date = date(letter, text_of(fields[b"last-update"], letter.notes))
+    letter.message = worded(letter, name, text_of(subject, letter.notes), lines)
+    return letter
+
+
+# -- the parts --------------------------------------------------------------------------------------------------
+
+
+def ended(body: bytes) -> tuple[bytes, bytes]:
+    """(message, the rest) of a mail's body, at the line at which mailinfo ends the message."""
+    ends = re.search(rb"^(---\s*$|--- \S|diff -|Index: )", body, re.MULTILINE)
+    return (body[: ends.start()], body[ends.start() :]) if ends else (body, b"")
+
+
+def divided(body: bytes) -> tuple[bytes, bytes]:
+    """(message, diff): the message ends at ``---`` or where the diff begins."""
+    begins = DIFF_BEGINS.search(body)
+    ends = ENDS.search(body)
+    if begins and ends and ends.start() > begins.start() and body.startswith(b"@@", begins.start()):  # a hunk that is quoted in the message
+        begins = DIFF_BEGINS.search(body, ends.start())
+    at = begins.start() if begins else len(body)
+    return body[: min(ends.start(), at) if ends else at], body[at:]
+
+
+def text_of(value: bytes, notes: list[str]) -> str:
+    """Bytes as text, encoded words decoded: UTF-8, or Latin-1 where they are not that."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        value = value.decode("latin-1").encode()
+        notes.append("a header that is not UTF-8 is read as Latin-1")
+    return mail.decoded(value).encode("utf-8", "replace").decode()
+
+
+def author(letter: Letter, text: str) -> bytes:
+    """The first person of a header, as a commit holds it; the others go into the message by ``worded``."""
+    named = people.split(text)
+    if not named:
+        if text.strip():
+            letter.notes.append(f"author {text.strip()[:60]!r} names nobody")
+        return f"{NAME} <{EMAIL}>".encode()
+    (name, address), *others = named
+    if not address:
+        letter.notes.append(f"author {name!r} has no address")
+    for other in others:
+        letter.notes.append(f"a commit has one author: {other[0] or other[1]} is named in the message (Co-authored-by)")
+        letter.others.append(f"Co-authored-by: {other[0] or other[1]} <{other[1]}>".encode())
+    if not mail.survives(name, address):
+        letter.notes.append(f"git am does not take the author's name {name!r}: the address stands for it")
+        name = address or name[: people.LONGEST_NAME].replace("@", " at ")
+    return f"{name or address} <{address}>".encode()
+
+
+def date(letter: Letter, text: str) -> bytes:
+    """A date as a commit holds it; a fixed one where there is none that it could."""
+    found = people.when(text)
+    if found is None and text.strip():
+        letter.notes.append(f"date {text.strip()[:40]!r} cannot be kept: 2000-01-01 stands for it")
+    return found or people.UNKNOWN
+
+
+def worded(letter: Letter, name: str, subject: str, lines: list[bytes], *, brackets: bool = True) -> bytes:
+    """A message in canonical form, in UTF-8; a line that git am would take for a header or an end is indented, and that is noted."""
+    title = re.sub(r"\s+", " ", subject).strip()
+    plain = mail.without_patch(title) if brackets else title
+    if not plain and not title:
+        lines = [line.rstrip() for line in lines]
+        while lines and not lines[0]:
+            lines.pop(0)
+        plain = utf8(lines.pop(0), letter.notes).decode().strip() if lines and not mail.IN_BODY.match(lines[0]) else ""
+    if plain != (kept := re.sub(r"^\s*((Re|RE|re):\s*)*(\[[^\]]*(?<![\w-])PATCH(?![\w-])[^\]]*\]\s*)?", "", title)) and brackets:
+        letter.notes.append(f"git am takes {kept[: len(kept) - len(plain)].strip()!r} off the subject")
+    if not brackets and mail.without_patch(title) != title:
+        letter.notes.append(f"git am would take {title[: len(title) - len(mail.without_patch(title))].strip()!r} off the subject")
+        plain = mail.without_patch(title)
+    body = utf8(b"\n".join(lines), letter.notes)
+    if b"\0" in body or "\0" in plain:
+        raise BadInput(f"{name}: its message holds a NUL byte, which no commit can", "delete that byte")
+    text = [line.rstrip() for line in body.split(b"\n")]
+    while text and not text[0]:
+        text.pop(0)
+    if letter.others:
+        while text and not text[-1]:
+            text.pop()
+        trailers = bool(text) and HEADER.match(text[-1]) is not None
+        text += letter.others if trailers else [b"", *letter.others]
+        letter.others = []
+        while text and not text[0]:
+            text.pop(0)
+    for at, line in enumerate(text):
+        if mail.ENDS_MESSAGE.match(line) or (not at and mail.IN_BODY.match(line)) or mail.begins_mail(line):
+            letter.notes.append(f"a line of its message is indented, git am would not read it as text: {shown(line)[:50]!r}")
+            text[at] = b" " + line
+    body = mail.tidy(b"\n".join(text))
+    return (plain or name).encode("utf-8", "replace") + (b"\n\n" + body if body else b"") + b"\n"
+
+
+def utf8(text: bytes, notes: list[str]) -> bytes:
+    """Text in UTF-8; what is not is Latin-1, as git guesses."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        notes.append("a message that is not UTF-8 is read as Latin-1")
+        return text.decode("latin-1").encode()
+    return text

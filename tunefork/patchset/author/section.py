@@ -1,0 +1,357 @@
+"""The diffs of others, read as git apply reads them; those of a quilt series as patch does. Every line is part of a change, text, or an error.
+
+Formats: git's documentation of ``git diff -p``; POSIX diff for the unified and the context form; GNU diff for the dates that mean "no file".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from tunefork.base.errors import BadInput
+from tunefork.patchset.author import contexts
+from tunefork.patchset.series import diff
+from tunefork.patchset.series.diff import FileChange, Hunk, shown
+
+AGAIN = "have it written again: `git format-patch --binary` (or `git diff --binary --full-index`) writes what can be taken exactly"
+HUNK, FRAGMENT = b"@@ -", re.compile(rb"@@ -\d")
+MODE = re.compile(rb"^(old mode|new mode|new file mode|deleted file mode) ?(.*)$")
+EPOCH = re.compile(rb"(1970-01-01|1969-12-31) (\d\d:\d\d:\d\d)(?:\.0+)? ([-+]\d\d):?(\d\d)")
+DATED = re.compile(rb"[ \t]+(\d{4}-\d\d-\d\d[ T]\d\d:\d\d|(Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d).*$")
+BINARY = re.compile(rb"^(?:Binary f|F)iles (.+) and (.+) differ\s*$")
+ENDS_SECTION = (b"diff --git ", b"diff -", b"Index: ", b"--- ", b"*** ")
+# Lines that tools write around their diffs, which change nothing.
+USUAL = re.compile(rb"^(\s*|-- ?|(diff |Index:|===|RCS file:|retrieving revision |Prereq:|Common subdirectories:|index ).*)$")
+# Lines that are part of a change which nothing here reads: (what they look like, what that is).
+LOST = (
+    (FRAGMENT, "a hunk that belongs to no file: text stands before it, or the lines that name its file are damaged"),
+    (re.compile(rb"^(@@@|diff --(cc|combined) )"), "a combined diff, which git shows of a merge and nothing can apply"),
+    (re.compile(rb"^GIT binary patch"), "binary data that belongs to no file"),
+    (re.compile(rb"^\*{15}"), "a context diff without the two lines that name its file"),
+    (re.compile(rb"^\d+(,\d+)?[acd]\d+(,\d+)?\s*$"), "a diff without context (`diff` without -u), which does not say where it goes"),
+    (re.compile(rb"^Submodule .* [0-9a-f]{7,}\.{2,3}[0-9a-f]{7,}"), "a submodule told in words (`--submodule=log`)"),
+)
+
+
+@dataclass
+class Section(FileChange):
+    """A file change of a foreign diff. line: where it begins, from 1.
+
+    other: the second name that a plain diff has for the file.  unseen: binary, and the diff only says that it differs.
+    crs: its header lines end in CR LF, so that its content may have been given CRs with them.
+    """
+
+    line: int = 0
+    other: bytes = b""
+    unseen: bool = False
+    crs: bool = False
+
+
+@dataclass
+class Read:
+    """What a file's diff holds. taken: lines that are part of a change; passed: those that are text.  notes: text that is worth a word."""
+
+    changes: list[Section] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    taken: int = 0
+    passed: int = 0
+
+
+def read(file: str, text: bytes, strip: int = 1, *, quilt: bool = False, first: int = 1) -> Read:
+    """Every change of a diff. strip: leading parts of paths to take off.  quilt: as patch reads, not as git.  first: the number of its first line.
+
+    BadInput names the line that looks like a change and cannot be taken.
+    """
+    reader = Reader(file, diff.split_lines(text), strip, quilt, first)
+    try:
+        return reader.run()
+    except BadInput as error:  # of diff.py, which speaks of our own patch files
+        name = file.removesuffix(".patch")
+        raise BadInput(file + error.message.removeprefix(f"{name}.patch").removeprefix(file), error.remedy if error.remedy != diff.AGAIN else AGAIN) from None
+
+
+class Reader:
+    """Goes over the lines of one file's diff."""
+
+    def __init__(self, file: str, lines: list[bytes], strip: int, quilt: bool, first: int) -> None:
+        self.file, self.lines, self.strip, self.quilt, self.first = file, lines, strip, quilt, first
+        self.at = 0
+        self.found = Read()
+
+    def run(self) -> Read:
+        while self.at < len(self.lines):
+            begin = self.at
+            change = self.section()
+            if change is None:
+                self.text(self.lines[self.at])
+                self.found.passed += 1
+                self.at += 1
+                continue
+            change.line = self.first + begin
+            for path in (change, replace(change, old_path=change.other, new_path=change.other)) if change.other else (change,):
+                diff.check_paths(self.file.removesuffix(".patch"), path)
+            before = self.found.changes[-1] if self.found.changes else None
+            bare = before is not None and not (before.hunks or before.binary or before.unseen)
+            if before and bare and before.new_path == change.new_path and not self.lines[begin].startswith(b"diff --git "):
+                raise self.bad("text stands between the header of this file and its hunks", begin)
+            self.found.changes.append(change)
+            self.found.taken += self.at - begin
+            self.after_hunk(change)
+        return self.found
+
+    def bad(self, why: str, at: int | None = None, remedy: str = AGAIN) -> BadInput:
+        number = self.at if at is None else at
+        line = self.lines[number] if number < len(self.lines) else b""
+        return BadInput(f"{self.file}:{self.first + number}: {why}: {shown(line.rstrip())[:80]!r}", remedy)
+
+    def section(self) -> Section | None:
+        """The change that begins at this line; None where none does."""
+        line = self.lines[self.at]
+        if line.startswith(b"diff --git "):
+            return self.git()
+        if line.startswith(b"--- ") and self.starts(1, b"+++ ") and self.hunk_follows(self.at + 2):
+            return self.plain()
+        if line.startswith(b"*** ") and self.starts(1, b"--- ") and self.starts(2, b"*" * 15):
+            return self.context()
+        return None
+
+    def starts(self, offset: int, begin: bytes) -> bool:
+        return self.at + offset < len(self.lines) and self.lines[self.at + offset].startswith(begin)
+
+    def hunk_follows(self, at: int) -> bool:
+        """Whether a file's names are followed by its hunks; patch, unlike git, allows text between."""
+        while self.quilt and at < len(self.lines) and not self.lines[at].startswith((HUNK, *ENDS_SECTION)):
+            at += 1
+        return at < len(self.lines) and FRAGMENT.match(self.lines[at]) is not None
+
+    def text(self, line: bytes) -> None:
+        """A line between changes: refused where it is part of one, noted where it is not what tools write there."""
+        for form, what in LOST:
+            if form.match(line):
+                raise self.bad(what)
+        if match := BINARY.match(line.rstrip()):
+            path = shown(self.path(match[2]) or self.path(match[1]) or match[2])
+            raise self.bad(f"{path} is binary and its content is not in the diff", remedy=f"only git can write it: `git diff --binary` of {path}")
+        if not self.found.changes:
+            return
+        previous = self.lines[self.at - 1].rstrip()
+        if line.startswith(b"Only in "):
+            self.found.notes.append(f"{shown(line.strip())}, and the diff does not bring it")
+        elif not USUAL.match(line.rstrip(b"\r\n")) and previous != b"--" and USUAL.match(previous):
+            self.found.notes.append(f"text at line {self.first + self.at} passed over: {shown(line.strip())[:60]!r}")
+
+    def after_hunk(self, change: Section) -> None:
+        """A hunk is as long as its header says: a changed line right behind it would be lost."""
+        if change.hunks and self.at < len(self.lines):
+            line = self.lines[self.at]
+            if line[:1] in (b"+", b"-") and not re.match(rb"(--+\s*$|--- )", line) and not (line.startswith(b"+++ ") and line.strip() != b"+++"):
+                raise self.bad("the hunk before this line is longer than its `@@` line says")
+
+    # -- names --------------------------------------------------------------------------------------------------
+
+    def path(self, name: bytes, strip: int | None = None) -> bytes | None:
+        """A path without its first parts; None for /dev/null. Empty where it has fewer parts."""
+        name = diff.unquote(name.rstrip(b"\r\n"))
+        if name == b"/dev/null":
+            return None
+        return b"/".join(name.split(b"/")[self.strip if strip is None else strip :])
+
+    def header_name(self, line: bytes) -> bytes:
+        """The one name of ``diff --git a/x b/x``, whatever its prefixes; empty where its two names differ."""
+        rest = line[len(b"diff --git ") :].rstrip(b"\r\n")
+        if b'"' in rest:
+            match = re.fullmatch(rb'("(?:[^"\\]|\\.)*"|[^" ]\S*|.*?) ("(?:[^"\\]|\\.)*"|.*)', rest)
+            pairs: Iterator[tuple[bytes, bytes]] = iter([(match[1], match[2])] if match else [])
+        else:
+            pairs = ((rest[: each.start()], rest[each.end() :]) for each in re.finditer(rb"[ \t]", rest))
+        for first, second in pairs:
+            old, new = self.path(first), self.path(second)
+            if old and old == new:
+                return old
+        return b""
+
+    # -- git's form ---------------------------------------------------------------------------------------------
+
+    def git(self) -> Section:
+        """One ``diff --git`` section: its extended header, then hunks or binary data."""
+        begin = self.at
+        name = self.header_name(self.lines[begin])
+        change = Section(b"", b"", crs=self.lines[begin].endswith(b"\r\n"))
+        self.at += 1
+        while self.at < len(self.lines) and self.header_line(change, self.lines[self.at].rstrip(b"\r\n")):
+            self.at += 1
+        if self.at < len(self.lines) and (match := BINARY.match(self.lines[self.at].rstrip())) and not match[0].startswith(b"Files"):
+            change.unseen = True
+            self.at += 1
+        elif self.starts(0, b"GIT binary patch"):
+            self.at = diff.parse_binary(self.file.removesuffix(".patch"), change, self.lines, self.at + 1)
+        else:
+            self.hunks(change)
+        old, new = change.old_path or (name if change.kind == "modify" else b""), change.new_path or (name if change.kind == "modify" else b"")
+        if change.kind == "add":
+            old = new = new or name
+        elif change.kind == "delete":
+            old = new = old or name
+        change.old_path, change.new_path = old, new
+        if not old or not new:
+            raise self.bad(f"no path is left of this line's names without their first {self.strip} parts", begin,
+                           "its paths need a prefix as `git format-patch` writes it (a/, b/); in a quilt series, another -pN after its name")  # fmt: skip
+        if change.kind == "modify" and old != new:
+            raise self.bad(f"this file is {shown(old)} and {shown(new)}, and the header tells neither of a rename nor of a copy", begin)
+        changes = change.hunks or change.binary is not None or change.unseen or change.kind != "modify" or change.new_mode
+        if not changes and (change.old_blob != change.new_blob or not self.quilt):
+            raise self.bad("this file has a header and no change", begin)
+        return change
+
+    def header_line(self, change: Section, line: bytes) -> bool:
+        """Take one extended header line into the change; False when it is none."""
+        if line.startswith((b"diff --git ", HUNK, b"GIT binary patch")):
+            return False
+        if match := MODE.match(line):
+            self.mode(change, match[1], match[2].strip())
+        elif match := diff.INDEX.match(line):
+            change.old_blob, change.new_blob = match[1].decode(), match[2].decode()
+            change.old_mode = change.old_mode or (match[3].decode() if match[3] else None)
+        elif match := re.match(rb"(rename|copy) (from|old|to|new) (.+)", line):
+            change.kind = match[1].decode()
+            path = self.path(match[3], max(self.strip - 1, 0)) or b""
+            if match[2] in (b"from", b"old"):
+                change.old_path = path
+            else:
+                change.new_path = path
+        elif line.startswith((b"--- ", b"+++ ")):
+            self.side(change, line)
+        else:
+            return line.startswith((b"similarity index ", b"dissimilarity index "))
+        return True
+
+    def mode(self, change: Section, what: bytes, value: bytes) -> None:
+        """A line about modes, which git makes one of the few that a tree holds."""
+        if not re.fullmatch(rb"[0-7]{5,7}", value):
+            raise self.bad("a mode is six octal digits, such as 100644")
+        mode = canonical_mode(int(value, 8))
+        if what in (b"old mode", b"deleted file mode"):
+            change.old_mode = mode
+        else:
+            change.new_mode = mode
+        if what == b"new file mode":
+            change.kind = "add"
+        elif what == b"deleted file mode":
+            change.kind = "delete"
+
+    def side(self, change: Section, line: bytes) -> None:
+        """``--- a/x`` or ``+++ b/x`` of a git diff."""
+        old = line.startswith(b"--- ")
+        path = self.path(line[4:].split(b"\t")[0])
+        if path is None:
+            if change.kind == "modify":
+                change.kind = "add" if old else "delete"
+            return
+        known = change.old_path if old else change.new_path
+        if known and known != path:
+            raise self.bad(f"this line names another file than the header before it, {shown(known)}")
+        if old:
+            change.old_path = path
+        else:
+            change.new_path = path
+
+    def hunks(self, change: Section) -> None:
+        """The hunks that follow."""
+        if not change.hunks and not self.starts(0, HUNK) and self.quilt and self.hunk_follows(self.at):
+            while not self.starts(0, HUNK):
+                self.found.passed += 1
+                self.found.taken -= 1
+                self.at += 1
+        while self.starts(0, HUNK):
+            try:
+                hunk, self.at = diff.parse_hunk(self.file.removesuffix(".patch"), self.lines, self.at)
+            except ValueError:  # a number of thousands of digits
+                raise self.bad("cannot read this hunk header") from None
+            change.hunks.append(hunk)
+
+    # -- plain forms --------------------------------------------------------------------------------------------
+
+    def plain(self) -> Section:
+        """One file of a unified diff without git's header."""
+        sides = [self.lines[self.at][4:], self.lines[self.at + 1][4:]]
+        change = self.named(sides, crs=self.lines[self.at].endswith(b"\r\n"))
+        self.at += 2
+        self.hunks(change)
+        return self.kind(change, sides)
+
+    def context(self) -> Section:
+        """One file of a context diff, which patch takes and git does not."""
+        sides = [self.lines[self.at][4:], self.lines[self.at + 1][4:]]
+        if not self.quilt:
+            raise self.bad("a context diff, which git am does not take", remedy="put it in a folder with a quilt `series` file, or have it made by `diff -u`")
+        change = self.named(sides, crs=self.lines[self.at].endswith(b"\r\n"))
+        self.at += 2
+        while self.starts(0, b"*" * 15):
+            try:
+                hunk, self.at = contexts.hunk(self.lines, self.at)
+            except ValueError as error:
+                raise self.bad(f"this context diff cannot be read ({error})") from None
+            change.hunks.append(hunk)
+        return self.kind(change, sides)
+
+    def named(self, sides: list[bytes], *, crs: bool) -> Section:
+        """A change of the file that a plain diff's two lines name."""
+        names = [self.path(re.sub(rb"/+", b"/", self.undated(each))) for each in sides]
+        old, new = names[0] or names[1], names[1] or names[0]
+        if not old or not new:
+            raise self.bad(f"no path is left of this name without its first {self.strip} parts", remedy="give its line in the quilt series another -pN")
+        kept, other = (old, new) if len(old) < len(new) and new.startswith(old) else (new, old)  # x and x.orig: the shorter
+        return Section(kept, kept, other=other, crs=crs)
+
+    def undated(self, text: bytes) -> bytes:
+        """The name before a date."""
+        text = text.rstrip(b"\r\n")
+        if text.startswith(b'"') and (quoted := re.match(rb'"(?:[^"\\]|\\.)*"', text)):
+            return quoted[0]
+        if b"\t" in text:
+            return text.split(b"\t")[0]
+        text = DATED.sub(b"", text).rstrip()
+        return text.split(b" ")[0] if self.quilt else text
+
+    def kind(self, change: Section, sides: list[bytes]) -> Section:
+        """Whether a plain diff makes or removes its file: /dev/null, a date of 1970, or nothing on that side."""
+        gone = [self.path(self.undated(each)) is None or is_epoch(each) for each in sides]
+        old, new = any(hunk.old for hunk in change.hunks), any(hunk.new for hunk in change.hunks)
+        if not old and (gone[0] or (len(change.hunks) == 1 and change.hunks[0].start == 0)):
+            return replace(change, kind="add")
+        if gone[1] and not new:
+            return replace(change, kind="delete")
+        null = [self.path(self.undated(each)) is None for each in sides]
+        if null[0] or null[1]:
+            raise self.bad(f"this file is {'new' if null[0] else 'deleted'}, and its hunks say otherwise", self.at - 1)
+        return change
+
+
+def canonical_mode(mode: int) -> str:
+    """The mode that git stores for a file of this one."""
+    kind = mode & 0o170000
+    if kind in (0o120000, 0o160000):
+        return f"{kind:06o}"
+    return "100755" if mode & 0o100 else "100644"
+
+
+def is_epoch(text: bytes) -> bool:
+    """Whether a name's date is the beginning of 1970, by which GNU diff says that there is no file."""
+    if match := EPOCH.search(text):
+        day, time, hours, minutes = (each.decode() for each in match.groups())
+        try:
+            return datetime.strptime(f"{day} {time} {hours}{minutes}", "%Y-%m-%d %H:%M:%S %z").timestamp() == 0
+        except ValueError:
+            return False
+    return re.search(rb"\tThu Jan  1 00:00:00 1970\s*$", text) is not None
+
+
+def without_crs(change: Section) -> Section:
+    """The change with every CR before a line's end taken off, as mail and patch take them off."""
+
+    def plain(lines: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        return tuple(line[:-2] + b"\n" if line.endswith(b"\r\n") else line for line in lines)
+
+    return replace(change, crs=False, hunks=[Hunk(each.start, plain(each.old), plain(each.new)) for each in change.hunks])
