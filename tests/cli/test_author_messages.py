@@ -161,3 +161,43 @@ def test_a_mistake_says_what_to_type(world: World, mistake: str, capsys: pytest.
     assert len(tries) == 1 and tries[0].startswith(remedy), said
     assert "Traceback" not in "".join(said)
     assert {path.name: path.read_bytes() for path in world.series.iterdir()} == before  # type: ignore[attr-defined]
+
+
+def test_the_documented_new_patch_passes_lint(world: World, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[valid-type]
+    """What `patch new --help` shows, typed: its message has what lint asks for; one without is told what will be asked for."""
+    import shlex
+
+    from tunefork.cli.patch.author import new
+    from tunefork.patchset.inspect.lint import lint
+
+    shown = str(new.help).partition("python3 build.py ")[2].replace("tests/x.py", "a.py")
+    words = shlex.split("\n".join(line.strip() for line in shown.splitlines()))
+    (world.checkout / "new.py").write_bytes(b"x = 1\n")
+    git(world.checkout, "add", "new.py")
+    assert main(words) == 0 and "lint will ask" not in capsys.readouterr().out
+    assert [each for each in lint(world.layout, "up") if each.patch == words[2]] == []
+    (world.checkout / "other.py").write_bytes(b"x = 1\n")
+    git(world.checkout, "add", "other.py")
+    assert main(["patch", "new", "other", "-m", "[Up] Other", "-m", "Why."]) == 0
+    assert "patch lint will ask for Upstream-Status, Scope, Verified-by" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", [lambda data: data.replace(b"@@ -", b"@@ -x", 1), lambda data: data[:200], lambda data: b""])
+def test_a_damaged_patch_file_comes_back_by_what_is_said(world: World, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[valid-type]
+    """Both ways out of the remedy, typed: git's, and the one for a file that no commit has."""
+    git(world.root, "init", "--quiet")
+    git(world.root, "add", "patches")
+    git(world.root, "commit", "--quiet", "-m", "Patches")
+    file = world.series / "two.patch"
+    good, order = file.read_bytes(), (world.series / "series").read_bytes()
+    file.write_bytes(damage(good))
+    assert file.read_bytes() != good and main(["patch", "export"]) == 2
+    said = capsys.readouterr().err
+    assert "`git checkout -- patches/` brings" in said and "git format-patch -k -1 --stdout COMMIT" in said and "`python3 build.py patch lock`" in said
+    git(world.root, "checkout", "--", "patches/")
+    assert main(["patch", "export"]) == 0 and file.read_bytes() == good
+    file.write_bytes(damage(good))
+    commit = git(world.checkout, "log", "--format=%H", "--grep=^Two$", "-1")
+    file.write_text(git(world.checkout, "format-patch", "-k", "-1", "--stdout", commit) + "\n")
+    assert main(["patch", "lock", "up"]) == 0
+    assert file.read_bytes() == good and (world.series / "series").read_bytes() == order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from tunefork.base.errors import BadInput, TuneforkError
+from tunefork.base.errors import BadInput, TuneforkError, WorkAtRisk
 from tunefork.base.layout import Layout
 from tunefork.base.process import no_survivor
 from tunefork.cli import options
@@ -60,15 +61,24 @@ def bisect(
     if reset + go_on + bool(command) + bool(profile) != 1:
         raise BadInput("bisect needs one of --run, --ab, --continue and --reset", f'python3 build.py bisect {upstream} --run "<command>"')
     if reset:
+        waited = file.exists()
         file.unlink(missing_ok=True)
-        say(f"{upstream}: no bisection waits")
+        say(f"{upstream}: the bisection that waited is forgotten" if waited else f"{upstream}: no bisection waits")
         if as_json:
             print_json({"upstream": upstream, "reset": True})
         return 0
     series = Series.load(upstream, layout.series_dir(upstream))
     asked = {"command": command or f"bench ab of profile {profile}", "profile": profile, "good": good, "bad": bad, "subsets": subsets}
     journal = resumed(file, series) if go_on else begun(file, series, asked)
-    found = searched(layout, series, journal)
+    try:
+        found = searched(layout, series, journal)
+    except (BadInput, WorkAtRisk) as error:
+        if not journal.verdicts:  # nothing was tried: a journal would only be in the way of the right command
+            file.unlink(missing_ok=True)
+        if isinstance(error, WorkAtRisk):  # of apply, whose --discard a bisection does not have
+            raise WorkAtRisk(error.message, re.sub(r"(,|;)? ?or add --discard\b.*", "", error.remedy)
+                             + f"; or python3 build.py apply {upstream} --discard, which keeps a backup ref. Then this again") from None
+        raise
     file.unlink(missing_ok=True)
     show(found, as_json=as_json)
     return 0 if found.culprit else 1

@@ -21,7 +21,7 @@ from tunefork.patchset.upstream.submission import Submission, message, standing
 @click.command()
 @click.argument("name", metavar="PATCH|status")
 @click.option("--onto", metavar="BASE", help="The upstream's newer tree: a tag or branch, a version (0.33.0), or a path, as in rebase --to.")
-@click.option("--of", default="vllm", show_default=True, metavar="UPSTREAM", help="With status: the upstream that --onto is a base of.")
+@click.option("--of", metavar="UPSTREAM", help="With status: the upstream that --onto is a base of (default: vllm, or the only one).")
 @click.option("--no-verify", is_flag=True, help="Do not run the patch's Verified-by commands on the branch; the text then says so.")
 @options.yes("Run them without asking also where no commit of this repository holds them; it is kept that they were approved.")
 @click.option("--deadline", type=click.FloatRange(min=1), default=submission.DEADLINE_S, show_default=True, metavar="SECONDS", help="Of each such command.")
@@ -30,7 +30,7 @@ from tunefork.patchset.upstream.submission import Submission, message, standing
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where the text goes (default: work/upstream-PATCH.md).")
 @options.as_json()
 def upstream(
-    name: str, onto: str | None, of: str, no_verify: bool, yes: bool, deadline: float, go_on: bool, abort: bool, out: Path | None, as_json: bool
+    name: str, onto: str | None, of: str | None, no_verify: bool, yes: bool, deadline: float, go_on: bool, abort: bool, out: Path | None, as_json: bool
 ) -> int:
     """Make the branch upstream/PATCH on the upstream's newer tree, run the patch's checks there, and write the pull request's text.
 
@@ -90,12 +90,17 @@ def approved(layout: Layout, name: str, how: str, *, yes: bool) -> None:
     approval.approve(layout, upstream, patch, commands)
 
 
-def status(layout: Layout, onto: str, of: str, *, as_json: bool) -> int:
+def status(layout: Layout, onto: str, of: str | None, *, as_json: bool) -> int:
     """The standing of every patch; against the base for the one upstream that it is of."""
     found = []
     known = pins.load(layout)
-    if onto and of not in known:
+    if of is not None and of not in known:
         raise BadInput(f"--of {of}: no such upstream in pins.toml, and --onto is a base of one", f"use one of: {', '.join(known)}")
+    if of is None and onto:
+        of = "vllm" if "vllm" in known else next(iter(known)) if len(known) == 1 else None
+        if of is None:
+            raise BadInput(f"--onto {onto} is a base of one upstream, and pins.toml has {', '.join(known) or 'none'}",
+                           f"python3 build.py upstream status --onto {onto} --of {next(iter(known), '<upstream>')}")  # fmt: skip
     for name in known:
         if Series.load(name, layout.series_dir(name)).files:
             found += standing(layout, name, onto if name == of else "", say=say)

@@ -176,3 +176,26 @@ def test_after_a_kill_the_variant_of_before_comes_back(seven: World, monkeypatch
     assert main(["bisect", "up", "--continue"]) == 0 and "p4 is the first patch" in capsys.readouterr().out
     state = Checkout("up", seven.checkout).state()
     assert state is not None and state.variant == "without:p7"
+
+
+def test_a_dirty_checkout_names_what_can_be_typed_and_blocks_nothing(seven: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (seven.checkout / "p3.txt").write_bytes(b"mine\n")
+    script = "test ! -e p3.txt"
+    assert main(["bisect", "up", "--run", script]) == 3
+    said = capsys.readouterr().err
+    assert "or python3 build.py apply up --discard" in said and "add --discard" not in said
+    assert main(["bisect", "up", "--run", script]) == 3, "the same refusal: no bisection waits"
+    assert main(["apply", "up", "--discard"]) == 0
+    assert main(["bisect", "up", "--run", script]) == 0
+
+
+def test_what_was_never_begun_does_not_wait(seven: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bisect", "up", "--run", "true", "--good", "upto:nobody"]) == 2
+    assert main(["bisect", "up", "--run", "test ! -e p3.txt"]) == 0
+
+
+def test_a_reset_says_whether_something_waited(seven: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bisect", "up", "--run", "exit 200"]) == 1
+    capsys.readouterr()
+    assert main(["bisect", "up", "--reset"]) == 0 and "the bisection that waited is forgotten" in capsys.readouterr().err
+    assert main(["bisect", "up", "--reset"]) == 0 and "no bisection waits" in capsys.readouterr().err

@@ -40,10 +40,20 @@ def test_a_good_patch_has_no_findings(world: World) -> None:
         ("[Up] Change b", BODY + "\nScope: python", "trailers"),
         ("[Up] Change b", BODY.replace("none, a test", "10 % measured on an MI355X"), "gain"),
         ("[Up] Change b", BODY + "\nDepends-On: nobody", "depends-on"),
+        ("[Up] Change b", BODY.replace("Verified-by: true", "Verified-by: python3 -m pytest tests/none/test_gone.py::test_x"), "verified-by"),
+        ("[Up] Change b", BODY.replace("Verified-by: true", "Verified-by: python3 -m pytest ../../tests/test_gone.py"), "verified-by"),
+        ("[Up] Change b", BODY.replace("Verified-by: true", "Verified-by: python3 -c 'open"), "verified-by"),
     ],
 )
 def test_each_message_rule(world: World, subject: str, body: str, rule: str) -> None:
     assert (rule, "error") in found(world, subject, body)
+
+
+def test_a_test_file_may_be_the_upstreams_or_ours(world: World) -> None:
+    (world.root / "tests").mkdir()
+    (world.root / "tests" / "test_ours.py").touch()
+    said = "Verified-by: python3 -m pytest b.py pkg/c.py::test_x ../../tests/test_ours.py tests/test_ours.py"
+    assert found(world, "[Up] Change b", BODY.replace("Verified-by: true", said)) == []
 
 
 @pytest.mark.parametrize("claim", ["unknown until measured", "not measured", "3 % measured (record ab-20261122-1)", "unmeasured"])

@@ -104,7 +104,7 @@ index 1111111111111111111111111111111111111111..22222222222222222222222222222222
 def test_a_diff_that_cannot_be_understood(told: bytes, why: str) -> None:
     with pytest.raises(BadInput, match=why) as caught:
         diff.parse("p", told)
-    assert caught.value.message.startswith("p.patch") and "patch export" in caught.value.remedy
+    assert caught.value.message.startswith("p.patch") and "git checkout -- patches/" in caught.value.remedy
 
 
 def test_a_hunk_is_applied_at_its_line_or_nowhere() -> None:

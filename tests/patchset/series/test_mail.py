@@ -74,12 +74,12 @@ def test_subjects(value: bytes, subject: str) -> None:
 @pytest.mark.parametrize(
     ("data", "why", "remedy"),
     [
-        (DIFF, "not in mail format: no From, Date, Subject", "patch export"),
-        (patch(subject=b""), "no Subject header", "patch export"),
-        (patch(From=b"nobody"), "`From:` must be", "patch export"),
-        (patch(Date=b"yesterday"), "`Date:` an RFC 2822 date", "patch export"),
-        (patch().partition(b"\n\n")[0], "ends in its headers", "patch export"),
-        (patch().partition(b"diff --git")[0], "no `diff --git`", "patch export"),
+        (DIFF, "not in mail format: no From, Date, Subject", "git checkout -- patches/"),
+        (patch(subject=b""), "no Subject header", "git checkout -- patches/"),
+        (patch(From=b"nobody"), "`From:` must be", "git checkout -- patches/"),
+        (patch(Date=b"yesterday"), "`Date:` an RFC 2822 date", "git checkout -- patches/"),
+        (patch().partition(b"\n\n")[0], "ends in its headers", "git checkout -- patches/"),
+        (patch().partition(b"diff --git")[0], "no `diff --git`", "git checkout -- patches/"),
         (patch().replace(b"\n", b"\r\n"), "CRLF line ends", "autocrlf=false"),
         (patch(Content_Transfer_Encoding=b"quoted-printable"), "quoted-printable encoding", "git am"),
         (patch(Content_Transfer_Encoding=b"base64"), "base64 encoding", "git am"),

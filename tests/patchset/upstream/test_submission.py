@@ -230,7 +230,17 @@ def test_a_pick_is_not_handed_back(two: World, capsys: pytest.CaptureFixture[str
 
 
 def test_an_upstream_that_there_is_not_is_said(two: World, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["upstream", "status", "--onto", "v2"]) == 2 and "--of vllm: no such upstream" in capsys.readouterr().err
+    assert main(["upstream", "status", "--onto", "v2", "--of", "vllm"]) == 2 and "--of vllm: no such upstream" in capsys.readouterr().err
+    assert main(["upstream", "status", "--onto", "v2"]) == 0, "the only upstream is meant"
+    assert main(["upstream", "status", "--onto", "./gone/away"]) == 2
+    said = capsys.readouterr().err
+    assert "--onto ./gone/away: there is no such folder" in said and "--to " not in said
+    pins = two.layout.pins.read_text()
+    two.layout.pins.write_text(pins + pins.replace("upstreams.up", "upstreams.other"))
+    assert main(["upstream", "status", "--onto", "v2"]) == 2
+    said = capsys.readouterr().err
+    assert "--of" not in said.partition("try:")[0] and "upstream status --onto v2 --of up" in said
+    two.layout.pins.write_text(pins)
     assert main(["patch", "lint", "vlllm"]) == 2 and "no upstream 'vlllm' in pins.toml" in capsys.readouterr().err
 
 

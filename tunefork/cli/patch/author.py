@@ -68,7 +68,11 @@ def new(name: str, after: str, words: tuple[str, ...], file: Path | None, upstre
     """Make the checkout's uncommitted changes a new patch called NAME. Without a message, the editor opens with the trailers to fill in.
 
     \b
-    python3 build.py patch new wider-tiles -m "[ROCm] Widen the tiles" -m "Why ..."
+    python3 build.py patch new wider-tiles -m "[ROCm] Widen the tiles" -m "Why ..." -m "Upstream-Status: Pending
+    Scope: python
+    Verified-by: python3 -m pytest tests/x.py
+    Expected-gain: fewer loads per tile, estimated
+    Signed-off-by: A. User <user@example.org>"
     """
     from tunefork.patchset.author import refresh as refreshing
 
@@ -80,6 +84,16 @@ def new(name: str, after: str, words: tuple[str, ...], file: Path | None, upstre
     person = refreshing.author(checkout.git)
     text = file.read_bytes() if file else "\n\n".join(words).encode("utf-8", "surrogateescape") if words else asked(name, person[0])
     show(refreshing.new(layout, where, name, text, person, after=after, dry_run=dry_run, say=say), as_json=as_json)
+    if (missing := without(text)) and not as_json:
+        echo(f"  patch lint will ask for {', '.join(missing)} in its last paragraph: "
+             f"python3 build.py patch edit {name}, `git commit --amend` there, then --continue")  # fmt: skip
+
+
+def without(text: bytes) -> list[str]:
+    """The trailers that patches/README.md asks for and a message does not have."""
+    from tunefork.patchset.inspect.lint import TRAILERS as ASKED
+
+    return [key for key in ASKED if f"\n{key.lower()}:".encode() not in b"\n" + text.lower()]
 
 
 def asked(name: str, author: bytes) -> bytes:

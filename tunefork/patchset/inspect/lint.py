@@ -6,9 +6,12 @@ which needs the upstream checked out; where it is not, the finding says "skipped
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from tunefork.base.errors import BadInput, LockMismatch, PatchConflict
 from tunefork.base.layout import Layout
@@ -151,7 +154,33 @@ def lint(layout: Layout, upstream: str, say: Say = quiet) -> list[Finding]:
             return [*found, Finding(upstream, name, "format", "error", error.message, error.remedy)]
         changes = diff.parse(name, patch.diff)
         found += [Finding(upstream, name, rule, *each) for rule, check in RULES.items() for each in check(upstream, patch, changes)]
+        found += [Finding(upstream, name, "verified-by", *each) for each in verified(layout, series, patch)]
     return found + dependencies(layout, series, say)
+
+
+def verified(layout: Layout, series: Series, patch: PatchFile) -> Iterator[tuple[str, str, str]]:
+    """The test files that `Verified-by:` names are there: in the upstream with the series, or in this project."""
+    checkout = layout.checkout(series.upstream)
+    added = {change.new_path.decode("utf-8", "replace") for name in series.names if name not in series.picks
+             for change in diff.parse(name, series.patches[name].diff)}  # fmt: skip
+    for value in patch.trailers("Verified-by"):
+        try:
+            words = shlex.split(value)
+        except ValueError:
+            yield "error", f"`Verified-by: {value}` has a quote that is not closed", "write it as it is typed into a shell"
+            continue
+        for word in words:
+            file = word.partition("::")[0]
+            if not re.fullmatch(r"[\w./-]+\.(py|sh)", file) or file.startswith("-"):
+                continue
+            places = [os.path.normpath(layout.root / file), os.path.normpath(checkout / file)]
+            if any(Path(place).exists() for place in places) or os.path.normpath(file) in added:
+                continue
+            if checkout.exists() or file.startswith("../"):
+                yield "error", f"`Verified-by:` names {file}, which is neither in {series.upstream} nor in this project", "name a file that is there, or add it"
+            else:
+                yield ("skipped", f"{series.upstream} is not checked out, so whether it has {file} was not looked up",
+                       f"python3 build.py apply {series.upstream}")  # fmt: skip
 
 
 def dependencies(layout: Layout, series: Series, say: Say) -> list[Finding]:

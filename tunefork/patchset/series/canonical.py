@@ -94,7 +94,7 @@ def read_back(commit: Commit, data: bytes) -> PatchFile:
         raise BadInput(f"{commit.shown} would not survive as mail: git am begins another mail at {line.decode('utf-8', 'replace')!r}", REWORD)
     if mail.without_patch(read.subject) != read.subject.strip():
         raise BadInput(f"{commit.shown} would not survive as mail: git am takes [PATCH ...] and Re: off a subject, {read.subject!r}",
-                       "give it a subject that begins otherwise: git commit --amend, or git rebase -i for an earlier one")  # fmt: skip
+                       "give it a subject that begins otherwise: `git commit --amend`, `git rebase -i`, or the Subject line of the file")  # fmt: skip
     if "=?" in read.subject or b"=?" in read.author:
         raise BadInput(f"{commit.shown} would not survive as mail: git am takes `=?` in a subject or a name for the beginning of an encoded word",
                        "put a blank between the two: git commit --amend, or git rebase -i for an earlier one")  # fmt: skip

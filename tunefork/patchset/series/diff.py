@@ -21,7 +21,8 @@ UNHOLDABLE = re.compile(rb"(|\.|\.\.|(\.git|git~1)[ .]*([\\:].*)?)", re.IGNORECA
 LINK = "120000"
 ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
 NO_BLOB = "0" * 40
-AGAIN = "export the patch again from its commit (`python3 build.py patch export`)"
+AGAIN = ("`git checkout -- patches/` brings the file back as it was committed; where it never was: `git format-patch -k -1 --stdout COMMIT` "
+         "in the checkout writes it, and `python3 build.py patch lock` takes it in")  # fmt: skip
 
 
 class HunkMismatch(Exception):

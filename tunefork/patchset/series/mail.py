@@ -184,4 +184,6 @@ def commit_date(moment: _Moment) -> bytes | None:
 
 
 def export_remedy(name: str) -> str:
-    return f"make {name}.patch with `git commit` in the checkout and `python3 build.py patch export`"
+    """What to do about a file that is no patch; export, which reads every file of the series, would stop at it again."""
+    return (f"`git checkout -- patches/` brings {name}.patch back as it was committed; where it never was: "
+            "`git format-patch -k -1 --stdout COMMIT` in the checkout writes it, and `python3 build.py patch lock` takes it in")  # fmt: skip

@@ -11,12 +11,13 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
+from tunefork.base.errors import BadInput, PatchConflict, SourceError, WorkAtRisk
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
@@ -89,7 +90,19 @@ def submit(layout: Layout, name: str, onto: str, *, verify: float = DEADLINE_S, 
     if notes(layout, upstream, patch_name(name)).is_file():
         raise PatchConflict(f"{name} waits to be resolved in {place_of(layout, upstream, patch_name(name))}",
                             f"python3 build.py upstream {name} --continue; or --abort")  # fmt: skip
-    return onward(layout, upstream, patch_name(name), onto, None, verify=verify, say=say)
+    with called_onto():
+        return onward(layout, upstream, patch_name(name), onto, None, verify=verify, say=say)
+
+
+@contextmanager
+def called_onto() -> Iterator[None]:
+    """An error about a base speaks of the option that was typed here: --onto, where a rebase has --to."""
+    try:
+        yield
+    except (BadInput, SourceError) as error:
+        said = (error.message, error.remedy)
+        message, remedy = (re.sub(r"(rebase \S+ )?(?<!\S)--to(?= )", lambda each: each[0] if each[1] else "--onto", text) for text in said)
+        raise type(error)(message, remedy) from None
 
 
 def go_on(layout: Layout, name: str, *, verify: float = DEADLINE_S, say: Say = quiet) -> Submission:
@@ -332,5 +345,6 @@ def standing(layout: Layout, upstream: str, onto: str = "", *, say: Say = quiet)
     if not onto:
         return [Standing(upstream, name, declared[name], "", "") for name in series.names]
     words = {UPSTREAM: "merged", "partly upstream": "partly merged", CONFLICT: "stale"}
-    rows = rebase.check(layout, upstream, onto, say=say).patches
+    with called_onto():
+        rows = rebase.check(layout, upstream, onto, say=say).patches
     return [Standing(upstream, row.name, declared[row.name], words.get(row.outcome, "open"), row.why) for row in rows]
