@@ -55,11 +55,11 @@ def relative_error(row: Row, arch: str) -> float:
 
 
 def _wave(constants: dict[str, Any]) -> tuple[int, int, float]:
-    """-> a GEMM wave's loads of the K tail, iterations of its main loop, bytes of weight values in its part."""
-    k, r = constants["K"], constants["R"]
-    parts = constants["WK"] // constants["TOPK"] if "HAS_LIVE" in constants else constants["WK"] * constants.get("SPLIT", 1)
+    """Of a streamed kernel: a GEMM wave's loads of the K tail, iterations of its main loop, bytes of weight values in its part."""
+    k, (_, wk, r, _), (_, unroll, *_) = constants["K"], constants["WARPS"], constants["STREAM"]
+    parts = wk // constants["TOPK"] if "HAS_LIVE" in constants else wk * constants.get("SPLIT", 1)
     chunks = -(-(k // 128) // parts)
-    return -(-(k % 128) // 32) * r, -(-chunks // max(min(constants["UNROLL"], chunks), 1)) - 1, 16 * r * k / parts / 2
+    return -(-(k % 128) // 32) * r, -(-chunks // max(min(unroll, chunks), 1)) - 1, 16 * r * k / parts / 2
 
 
 def _entry(step: Step, row: Row, arch: str, part: str, least_groups: int | None) -> Shipped:

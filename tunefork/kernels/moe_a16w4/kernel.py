@@ -2,6 +2,9 @@
 
 Rows of the accumulators are weight rows, columns are tokens. A program's G = WN * WK warps are the batch dimension of every `tl.dot`: WN along N,
 WK along K (or, for DOWN by token, along the token's experts). A warp has R strips of 16 rows and BM columns.
+
+What always goes together is one tuple of constants: WARPS (how the warps lie), CODE (how weights are laid out and decoded), STREAM (how they are loaded).
+Pointers stay apart: a row of the gate and the executor's reports name each by its argument.
 """
 
 from __future__ import annotations
@@ -86,17 +89,9 @@ def up_kernel(
     TOPK: tl.constexpr,
     SORTED: tl.constexpr,
     SPLIT: tl.constexpr,  # programs along K (not sorted only)
-    WN: tl.constexpr,
-    WK: tl.constexpr,
-    R: tl.constexpr,  # strips of 16 rows per warp
-    BM: tl.constexpr,
-    LAYOUT: tl.constexpr,
-    ASM: tl.constexpr,
-    WIDE: tl.constexpr,
-    AHEAD: tl.constexpr,
-    UNROLL: tl.constexpr,
-    CACHE: tl.constexpr,
-    DEPTH: tl.constexpr,
+    WARPS: tl.constexpr,  # (WN, WK, R, BM)
+    CODE: tl.constexpr,  # (LAYOUT, ASM, WIDE)
+    STREAM: tl.constexpr,  # (AHEAD, UNROLL, CACHE, DEPTH)
     OVERLAP: tl.constexpr,
     XCDS: tl.constexpr,
 ):
@@ -105,6 +100,12 @@ def up_kernel(
     Not sorted (M <= BM): one program column per pair; the first pair of an expert does all of its tokens, column = token, the others leave at
     once. SPLIT > 1: the last program of a tile adds the parts, in their order.
     """
+    WN: tl.constexpr = WARPS[0]
+    WK: tl.constexpr = WARPS[1]
+    R: tl.constexpr = WARPS[2]
+    BM: tl.constexpr = WARPS[3]
+    LAYOUT: tl.constexpr = CODE[0]
+    ASM: tl.constexpr = CODE[1]
     G: tl.constexpr = WN * WK
     STRIPS: tl.constexpr = N // 16
     TILES: tl.constexpr = (STRIPS + WN * R - 1) // (WN * R)
@@ -159,7 +160,7 @@ def up_kernel(
     acc = contract(
         (w_ptr, s_ptr, s32_ptr, x_ptr), (base + w_strip, w_strip < STRIPS, split + w_g % WK), (base + s_strip, s_strip < STRIPS, split + s_g % WK),
         (base + t_strip, t_strip < STRIPS, split + t_g % WK), (token * x_stride, x_ok, split + x_g % WK),
-        K, WK * SPLIT, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, WAIT=False,
+        K, WK * SPLIT, G, R, BM, LAYOUT, ASM, CODE[2], STREAM[0], STREAM[1], STREAM[2], STREAM[3], WAIT=False,
     )  # fmt: skip
     if WK > 1:
         acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)
@@ -197,17 +198,9 @@ def down_token_kernel(
     N: tl.constexpr,
     K: tl.constexpr,
     TOPK: tl.constexpr,
-    WN: tl.constexpr,
-    WK: tl.constexpr,  # TOPK times the K parts of each expert
-    R: tl.constexpr,  # strips of 16 rows per warp
-    BM: tl.constexpr,
-    LAYOUT: tl.constexpr,
-    ASM: tl.constexpr,
-    WIDE: tl.constexpr,
-    AHEAD: tl.constexpr,
-    UNROLL: tl.constexpr,
-    CACHE: tl.constexpr,
-    DEPTH: tl.constexpr,
+    WARPS: tl.constexpr,  # (WN, WK, R, BM); WK is TOPK times the K parts of each expert
+    CODE: tl.constexpr,  # (LAYOUT, ASM, WIDE)
+    STREAM: tl.constexpr,  # (AHEAD, UNROLL, CACHE, DEPTH)
     OVERLAP: tl.constexpr,
     XCDS: tl.constexpr,
     HAS_LIVE: tl.constexpr,
@@ -216,6 +209,12 @@ def down_token_kernel(
 
     Neighbouring programs are the tokens of one tile, so that an expert two tokens share is read from memory once.
     """
+    WN: tl.constexpr = WARPS[0]
+    WK: tl.constexpr = WARPS[1]
+    R: tl.constexpr = WARPS[2]
+    BM: tl.constexpr = WARPS[3]
+    LAYOUT: tl.constexpr = CODE[0]
+    ASM: tl.constexpr = CODE[1]
     G: tl.constexpr = WN * WK
     PARTS: tl.constexpr = WK // TOPK
     STRIPS: tl.constexpr = N // 16
@@ -249,7 +248,7 @@ def down_token_kernel(
         (s_expert * STRIPS + s_strip, (s_strip < STRIPS) & (s_expert >= 0), s_g % PARTS),
         (t_expert * STRIPS + t_strip, (t_strip < STRIPS) & (t_expert >= 0), t_g % PARTS),
         ((pair + x_choice) * K, (x_col == 0) & (x_expert >= 0), x_g % PARTS),
-        K, PARTS, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, WAIT=OVERLAP,
+        K, PARTS, G, R, BM, LAYOUT, ASM, CODE[2], STREAM[0], STREAM[1], STREAM[2], STREAM[3], WAIT=OVERLAP,
     )  # fmt: skip
     only = tl.arange(0, BM)[None, None, :] == 0
     column = tl.sum(tl.where(only, acc, 0.0), 2)
@@ -288,23 +287,21 @@ def down_sorted_kernel(
     N: tl.constexpr,
     K: tl.constexpr,
     TOPK: tl.constexpr,
-    WN: tl.constexpr,
-    WK: tl.constexpr,
-    R: tl.constexpr,  # strips of 16 rows per warp
-    BM: tl.constexpr,
-    LAYOUT: tl.constexpr,
-    ASM: tl.constexpr,
-    WIDE: tl.constexpr,
-    AHEAD: tl.constexpr,
-    UNROLL: tl.constexpr,
-    CACHE: tl.constexpr,
-    DEPTH: tl.constexpr,
+    WARPS: tl.constexpr,  # (WN, WK, R, BM)
+    CODE: tl.constexpr,  # (LAYOUT, ASM, WIDE)
+    STREAM: tl.constexpr,  # (AHEAD, UNROLL, CACHE, DEPTH)
     OVERLAP: tl.constexpr,
     XCDS: tl.constexpr,
     FUSED: tl.constexpr,
 ):
     """part[pair] = gate * (w2 h + b2) for BM pairs of one expert. FUSED: the program that completes a token's tile also adds its TOPK parts, in
     choice order whoever comes last, and writes it out."""
+    WN: tl.constexpr = WARPS[0]
+    WK: tl.constexpr = WARPS[1]
+    R: tl.constexpr = WARPS[2]
+    BM: tl.constexpr = WARPS[3]
+    LAYOUT: tl.constexpr = CODE[0]
+    ASM: tl.constexpr = CODE[1]
     G: tl.constexpr = WN * WK
     STRIPS: tl.constexpr = N // 16
     ROWS: tl.constexpr = WN * R * 16
@@ -334,7 +331,7 @@ def down_sorted_kernel(
     acc = contract(
         (w_ptr, s_ptr, s32_ptr, h_ptr), (base + w_strip, w_strip < STRIPS, w_g % WK), (base + s_strip, s_strip < STRIPS, s_g % WK),
         (base + t_strip, t_strip < STRIPS, t_g % WK), ((start + x_col) * K, x_col < rows, x_g % WK),
-        K, WK, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, WAIT=OVERLAP,
+        K, WK, G, R, BM, LAYOUT, ASM, CODE[2], STREAM[0], STREAM[1], STREAM[2], STREAM[3], WAIT=OVERLAP,
     )  # fmt: skip
     if WK > 1:
         acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)

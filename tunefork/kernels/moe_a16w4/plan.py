@@ -78,18 +78,21 @@ def counters(case: Case, config: LayerConfig) -> int:
     return case.tokens * tiles(case.shape.hidden, config.down) if config.fused else 0
 
 
-def _gemm(case: Case, config: GemmConfig, rows: int, cols: int, wide: bool) -> dict[str, Any]:
-    return {
-        "N": rows, "K": cols, "TOPK": case.shape.topk, "WN": config.wn, "WK": config.wk, "R": config.r, "BM": config.bm, "LAYOUT": ARCHES[case.arch].fragment,
-        "ASM": case.asm, "WIDE": wide, "AHEAD": config.ahead, "UNROLL": config.unroll, "CACHE": config.cache, "XCDS": ARCHES[case.arch].xcds,
-        "DEPTH": config.depth,
-    }  # fmt: skip
+def _gemm(case: Case, rows: int, cols: int, overlap: bool) -> dict[str, Any]:
+    """The constants that streamed and tiled kernels share."""
+    return {"N": rows, "K": cols, "TOPK": case.shape.topk, "XCDS": ARCHES[case.arch].xcds, "OVERLAP": overlap}
 
 
-def _tiled(constants: dict[str, Any], config: GemmConfig, *unused: str) -> dict[str, Any]:
-    """The constants of a tiled kernel."""
-    drop = ("WK", "AHEAD", "UNROLL", "DEPTH", *unused)
-    return {name: value for name, value in constants.items() if name not in drop} | {"REST": config.rest, "STAGES": config.stages}
+def _streamed(case: Case, config: GemmConfig, wide: bool) -> dict[str, Any]:
+    """The further constants of a streamed kernel, as kernel.py bundles them."""
+    return {"WARPS": (config.wn, config.wk, config.r, config.bm), "CODE": (ARCHES[case.arch].fragment, case.asm, wide),
+            "STREAM": (config.ahead, config.unroll, config.cache, config.depth)}  # fmt: skip
+
+
+def _tiled(case: Case, config: GemmConfig, wide: bool) -> dict[str, Any]:
+    """The further constants of a tiled kernel."""
+    return {"WN": config.wn, "R": config.r, "BM": config.bm, "LAYOUT": ARCHES[case.arch].fragment, "ASM": case.asm, "WIDE": wide, "CACHE": config.cache,
+            "REST": config.rest, "STAGES": config.stages}  # fmt: skip
 
 
 def _options(case: Case, config: GemmConfig, overlap: bool) -> dict[str, Any]:
@@ -148,7 +151,7 @@ def _up(case: Case, config: LayerConfig) -> Step:
     rows, gemm = 2 * case.shape.intermediate, config.up
     slots = case.tokens * case.shape.topk if config.order == "slot" else max_blocks(case, gemm.bm)
     overlap = _overlap(case, config)
-    constants = {**_gemm(case, gemm, rows, case.shape.hidden, case.wide13), "OVERLAP": overlap}
+    constants = _gemm(case, rows, case.shape.hidden, overlap)
     grid = (slots * tiles(rows, gemm) * gemm.split,)
     bind: dict[str, str | None] = {
         "x_ptr": "xi" if interleaved(case, gemm) else "x", "x_stride": "x_stride", "w_ptr": "w13", "s_ptr": "s13", "s32_ptr": "s13_32",
@@ -156,9 +159,9 @@ def _up(case: Case, config: LayerConfig) -> Step:
     }  # fmt: skip
     options = _options(case, gemm, overlap)
     if gemm.tiled:
-        constants = {**_tiled(constants, gemm), "INTERLEAVE": interleaved(case, config.down)}
+        constants |= {**_tiled(case, gemm, case.wide13), "INTERLEAVE": interleaved(case, config.down)}
         return Step(tiled_kernel.up_tiled_kernel, grid, gemm.warps, constants, bind, options)
-    constants |= {"SORTED": config.order == "sorted", "SPLIT": gemm.split}
+    constants |= {**_streamed(case, gemm, case.wide13), "SORTED": config.order == "sorted", "SPLIT": gemm.split}
     bind |= {"ids_ptr": "ids", "part_ptr": "part", "counters_ptr": "counters", "M": "M"}
     return Step(kernel.up_kernel, grid, gemm.warps, constants, bind, options)
 
@@ -175,22 +178,24 @@ def _interleave(case: Case, config: LayerConfig) -> list[Step]:
 def _down(case: Case, config: LayerConfig) -> list[Step]:
     hidden, gemm = case.shape.hidden, config.down
     overlap = _overlap(case, config)
-    constants = {**_gemm(case, gemm, hidden, case.shape.intermediate, case.wide2), "OVERLAP": overlap}
+    constants = _gemm(case, hidden, case.shape.intermediate, overlap)
     bind: dict[str, str | None] = {"h_ptr": "h", "w_ptr": "w2", "s_ptr": "s2", "s32_ptr": "s2_32", "bias_ptr": "b2", "gates_ptr": "gates"}
     options = _options(case, gemm, overlap)
     result: dict[str, str | None] = {"ids_ptr": "ids", "out_ptr": "out", "out_stride": "out_stride"}
     live = {"live_ptr": "live" if case.has_live else None}
     if config.order == "slot":
-        constants |= {"HAS_LIVE": case.has_live}
+        constants |= {**_streamed(case, gemm, case.wide2), "HAS_LIVE": case.has_live}
         grid = (case.tokens * tiles(hidden, gemm),)
         return [Step(kernel.down_token_kernel, grid, gemm.warps, constants, {**bind, **result, **live, "M": "M"}, options)]
     grid = (max_blocks(case, gemm.bm) * tiles(hidden, gemm),)
     bind |= {"part_ptr": "part", **_SORT}
     if gemm.tiled:
-        steps = [Step(tiled_kernel.down_tiled_kernel, grid, gemm.warps, _tiled(constants, gemm, "TOPK"), bind, options)]
+        del constants["TOPK"]
+        steps = [Step(tiled_kernel.down_tiled_kernel, grid, gemm.warps, constants | _tiled(case, gemm, case.wide2), bind, options)]
     else:
         bind |= {**result, "counters_ptr": "counters"}
-        steps = [Step(kernel.down_sorted_kernel, grid, gemm.warps, {**constants, "FUSED": config.fused}, bind, options)]
+        constants |= {**_streamed(case, gemm, case.wide2), "FUSED": config.fused}
+        steps = [Step(kernel.down_sorted_kernel, grid, gemm.warps, constants, bind, options)]
     if not config.fused:
         constants = {"N": hidden, "TOPK": case.shape.topk, "BN": COMBINE_COLUMNS, "HAS_LIVE": case.has_live, "OVERLAP": overlap}
         bind = {"part_ptr": "part", **result, **live}
