@@ -7,5 +7,5 @@ guards         explains environment names that do nothing               (guards.
 moe_a16w4      this project's MXFP4 MoE kernel as GPT-OSS's MoE method  (moe_a16w4/; needs tunefork.kernels installed beside it)
 random_mxfp4   a load format: random weights at realistic scale         (random_mxfp4.py; for measuring without a checkpoint)
 
-This package stands alone but for moe_a16w4: it is loaded into vLLM's front end, engine and workers, where nothing else of Tunefork need be installed.
+It is loaded into vLLM's front end, engine and workers: beside tunefork.base's facts, which are names and numbers, only moe_a16w4 imports more of Tunefork.
 """

@@ -19,13 +19,13 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from tunefork.base.upstream_facts.vllm import ARCHITECTURE, PLUGINS
 from vllm_overrides.capture.options import parse
 from vllm_overrides.capture.plan import make_plan, read_plan
 from vllm_overrides.capture.rules import Limits, check_compile_sizes, settle
 from vllm_overrides.errors import OverrideError
 from vllm_overrides.registry import Change, vllm_log
 
-ARCHITECTURE = "GptOssForCausalLM"
 TARGET = f"vllm.model_executor.models.config.MODELS_CONFIG_MAP[{ARCHITECTURE!r}]"
 MARK = "tunefork_capture_plan"  # the class that we put there carries the specification under this name
 
@@ -64,7 +64,7 @@ class CapturePlan:
         if not hasattr(hook, MARK) and not hook.__module__.startswith("vllm."):
             raise OverrideError(
                 f"capture_plan and {hook.__module__}.{hook.__qualname__} both replace {TARGET}",
-                f"take capture_plan out of TUNEFORK_OVERRIDES, or the plugin that holds {hook.__module__} out of VLLM_PLUGINS",
+                f"take capture_plan out of TUNEFORK_OVERRIDES, or the plugin that holds {hook.__module__} out of {PLUGINS}",
             )
         return (TARGET,)
 

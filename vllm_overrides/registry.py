@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tunefork.base.upstream_facts.vllm import RELEASE
 from vllm_overrides.errors import OverrideError
 
 OVERRIDES = {
@@ -20,7 +21,7 @@ OVERRIDES = {
 }
 
 # Releases whose source each override was written against; a local version (0.33.0+p1234.cpu) is the same release.
-TESTED = ("0.33.0",)
+TESTED = (RELEASE,)
 
 
 @dataclass(frozen=True)

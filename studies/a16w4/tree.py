@@ -10,7 +10,8 @@ import tarfile
 from pathlib import Path
 from types import ModuleType
 
-FOLDER = "aiter/ops/triton"
+from tunefork.base.upstream_facts.aiter import TRITON
+
 PACKAGES = (
     "aiter",
     "aiter.ops",
@@ -29,7 +30,7 @@ def extract(checkout: Path, commit: str, target: Path) -> Path:
     """Write AITER's Triton folder as of a commit below ``target``; returns ``target``."""
     owner = f"safe.directory={checkout.resolve()}"
     done = subprocess.run(
-        ["git", "-c", owner, "-C", str(checkout), "archive", commit, FOLDER], capture_output=True, check=True
+        ["git", "-c", owner, "-C", str(checkout), "archive", commit, TRITON], capture_output=True, check=True
     )
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(target, filter="data")

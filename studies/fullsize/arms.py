@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tunefork.base.upstream_facts.vllm import MAIN
 from tunefork.bench.profiles.profile import load
 from tunefork.bench.server.command import DROPPED, ServeCommand
 
@@ -52,7 +53,7 @@ def command(name: str, model: Path, *, python: str, gpu: int, port: int, cwd: Pa
             extra: Sequence[str] = ()) -> ServeCommand:
     """The server of an arm on one GPU. pythonpath: where vLLM, its dependencies and Tunefork lie."""
     arm = ARMS[name]
-    argv = (python, "-m", "vllm.entrypoints.cli.main", "serve", str(model), "--served-model-name", SERVED, "--host", "127.0.0.1", "--port", str(port),
+    argv = (python, "-m", MAIN, "serve", str(model), "--served-model-name", SERVED, "--host", "127.0.0.1", "--port", str(port),
             *FLAGS, "--gpu-memory-utilization", str(utilization), "--kv-cache-memory-bytes", str(int(kv_gib * 2**30)), *arm.flags, *extra)  # fmt: skip
     env = {**ENVIRONMENT, **arm.env, "TUNEFORK_OVERRIDES": ",".join(("random_mxfp4", *arm.overrides)), "CUDA_VISIBLE_DEVICES": str(gpu),
            "PYTHONPATH": pythonpath}  # fmt: skip

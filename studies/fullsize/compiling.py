@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tunefork.kernels.arch import SM90
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
+from vllm_overrides.capture.rules import Limits, default_sizes
 
 ROOT = Path(__file__).resolve().parents[2]
 HIDDEN, INTERMEDIATE, EXPERTS, TOPK = MODEL.hidden, MODEL.intermediate, MODEL.experts, MODEL.topk
@@ -22,9 +23,8 @@ PREFILLS = (1025, 1026, 1040, 2048, 2050, 2056, 3072, 3073, 3080, 4096, 4095, 40
 
 
 def sizes() -> list[int]:
-    """vLLM 0.29.0's capture sizes for GPT-OSS, all others up to 64, and steps with prefill."""
-    captured = [1, 2, 4, *range(8, 256, 8), *range(256, 1025, 16)]
-    return sorted({*captured, *range(1, 65), *PREFILLS})
+    """vLLM's capture sizes for GPT-OSS, all others up to 64, and steps with prefill."""
+    return sorted({*default_sizes(Limits()), *range(1, 65), *PREFILLS})
 
 
 def run(tokens: Iterator[int]) -> None:

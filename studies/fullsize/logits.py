@@ -77,12 +77,12 @@ def last_rows(tokens: int) -> list[int]:
 
 def in_float32() -> None:
     """Our method with the kernel's place taken by the float32 reference on the plain weights."""
+    from tunefork.base.upstream_facts.vllm import MOE_PARAMETERS
     from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
     from vllm_overrides.moe_a16w4.method import A16w4MoEMethod
 
     def keep(self: Any, layer: Any) -> None:
-        names = ("w13_weight", "w13_weight_scale", "w13_bias", "w2_weight", "w2_weight_scale", "w2_bias")
-        self.plain = tuple(getattr(layer, name).data for name in names)
+        self.plain = tuple(getattr(layer, name).data for name in MOE_PARAMETERS)
 
     def apply(self: Any, layer: Any, x: Any, router_logits: Any, input_ids: Any = None) -> Any:
         return fused_moe_reference(x, router_logits, self.plain, self.topk).to(x.dtype)

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.upstream_facts.vllm import ARCHITECTURE
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 
 VOCABULARY = MODEL.vocabulary
@@ -20,7 +21,7 @@ SPECIAL = {199998: "<|startoftext|>", 199999: "<|endoftext|>", 200002: "<|return
 def config(layers: int) -> dict[str, Any]:
     """config.json of openai/gpt-oss-120b with ``layers`` layers."""
     return {
-        "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "num_hidden_layers": layers, "hidden_size": MODEL.hidden,
+        "architectures": [ARCHITECTURE], "model_type": "gpt_oss", "num_hidden_layers": layers, "hidden_size": MODEL.hidden,
         "intermediate_size": MODEL.intermediate, "num_attention_heads": MODEL.heads, "num_key_value_heads": MODEL.kv_heads,
         "head_dim": MODEL.head_dim, "num_local_experts": MODEL.experts,
         "num_experts_per_tok": MODEL.topk, "experts_per_token": MODEL.topk, "vocab_size": VOCABULARY, "attention_bias": True, "attention_dropout": 0.0,

@@ -86,6 +86,7 @@ def test_options_may_end_in_a_file(vllm: Any, tmp_path: Path) -> None:
 def test_a_file_may_have_an_equals_sign_in_its_name(vllm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a=b.json").write_text(json.dumps({"sizes": [2, 6], "notes": ["what plan-sizes said"]}))
     monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO)
     assert configured(vllm, "a=b.json").cudagraph_capture_sizes == [2, 6]
     assert "what plan-sizes said" in caplog.text
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
+from tunefork.base.upstream_facts.vllm import WITHOUT_EFFECT
 from vllm_overrides.errors import OverrideError
-from vllm_overrides.guards import DEAD, bound_says, dead_names
+from vllm_overrides.guards import bound_says, dead_names
 from vllm_overrides.registry import apply_named
 
 KNOWN = ["VLLM_ROCM_USE_AITER", "VLLM_ROCM_USE_AITER_MHA", "VLLM_ROCM_USE_AITER_UNIFIED_ATTENTION"]
 
 
 def test_names_that_do_nothing() -> None:
-    environ = dict.fromkeys([*KNOWN, "VLLM_USE_AITER_UNIFIED_ATTENTION", "VLLM_ROCM_USE_AITER_MLHA", "VLLM_QQ", "HOME"], "1")
+    environ = dict.fromkeys([*KNOWN, "VLLM_VERSION_OVERRIDE", "VLLM_USE_AITER_UNIFIED_ATTENTION", "VLLM_ROCM_USE_AITER_MLHA", "VLLM_QQ", "HOME"], "1")
     found = dict(dead_names(environ, KNOWN))
     assert list(found) == ["VLLM_QQ", "VLLM_ROCM_USE_AITER_MLHA", "VLLM_ROCM_USE_AITER_UNIFIED_ATTENTION", "VLLM_USE_AITER_UNIFIED_ATTENTION"]
     assert found["VLLM_ROCM_USE_AITER_MLHA"].endswith("VLLM_ROCM_USE_AITER_MHA is")
@@ -56,11 +57,11 @@ def test_the_dead_names_are_dead(source: Any) -> None:
 
     The patch explain-environment lists the names as having no effect; that list alone is left out of what is searched.
     """
-    named: dict[str, list[str]] = {name: [] for name in DEAD}
+    named: dict[str, list[str]] = {name: [] for name in WITHOUT_EFFECT}
     called: list[str] = []
     for file in sorted((source.tree / "vllm").rglob("*.py")):
         text = re.sub(r"^names_without_effect: .*?^}$", "", file.read_text(), flags=re.DOTALL | re.MULTILINE)
-        for name in DEAD:
+        for name in WITHOUT_EFFECT:
             if re.search(rf"\b{name}\b", text):
                 named[name].append(file.name)
         if "is_triton_unified_attn_enabled" in text or "_TRITON_UNIFIED_ATTN_ENABLED" in text:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tunefork.base.errors import BadInput
+from tunefork.base.upstream_facts.vllm import RELEASE
 from tunefork.cli import options
 from tunefork.cli.output import echo, print_json, table
 from vllm_overrides.capture.cost import PADDINGS

@@ -16,6 +16,7 @@ import click
 
 from tunefork.base import redact
 from tunefork.base.layout import Layout
+from tunefork.base.upstream_facts.vllm import COMPLETIONS
 from tunefork.bench.profiles import profile as profiles
 from tunefork.bench.profiles.profile import TINY, Profile
 from tunefork.bench.server import command, prepare
@@ -104,7 +105,7 @@ def tell_ready(server: Server, variant: str, version: str, *, as_json: bool) -> 
         say(f"ready: {server.base_url}  model {made.served_name}  variant {variant}  vllm {version}  "
             f"({server.seconds_to_ready:.0f} s)")
     body = json.dumps({"model": made.served_name, "prompt": EXAMPLE_PROMPT, "max_tokens": 32, "temperature": 0})
-    say(f"  try: curl {server.base_url}/v1/completions -H 'Content-Type: application/json' -d {shlex.quote(body)}")
+    say(f"  try: curl {server.base_url}{COMPLETIONS} -H 'Content-Type: application/json' -d {shlex.quote(body)}")
 
 
 def dry(layout: Layout, profile: Profile, variant: str | None, *, host: str, port: int | None, model: str | None,

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
+from tunefork.base.upstream_facts.vllm import VERSION_FILE
 from tunefork.develop import store
 from tunefork.develop.store import Artefact
 from tunefork.patchset.git import Git
 
 RECORD = "build/tunefork-compiled.json"  # vLLM and AITER both ignore build/
-NOT_COMPILED = ("__pycache__/", "_version.py")
+NOT_COMPILED = ("__pycache__/", VERSION_FILE)
 
 
 def place(artefact: Artefact, checkout: Path) -> None:

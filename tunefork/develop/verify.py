@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tunefork.base.errors import BuildError
 from tunefork.base.process import run
+from tunefork.base.upstream_facts.vllm import PLUGINS, TARGET_DEVICE
 from tunefork.develop.operator_schemas import CHANGED, declared
 
 IMPORT = """
@@ -63,7 +64,7 @@ def verify(expected: Expected, *, log: Path) -> tuple[str, ...]:
     if expected.device and found["device"] != expected.device:
         raise BuildError(
             f"vLLM chose the platform {found['device']}, not {expected.device}",
-            "unset VLLM_TARGET_DEVICE and VLLM_PLUGINS (`python3 build.py doctor` names them), then develop again",
+            f"unset {TARGET_DEVICE} and {PLUGINS} (`python3 build.py doctor` names them), then develop again",
         )
     if not found.get("operators", True):
         raise BuildError(

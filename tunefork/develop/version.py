@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunefork.base.files import write_atomically
+from tunefork.base.upstream_facts.vllm import VERSION_FILE
 from tunefork.patchset.checkout.applied import AppliedTree
 from tunefork.patchset.git import Git
 
@@ -78,7 +79,7 @@ def tree_version(upstream_version: str, at: Revision, target: str) -> str:
 
 def version_file(checkout: Path, package: str) -> Path:
     """The generated file that holds a tree's version."""
-    return checkout / package / "_version.py"
+    return checkout / package / VERSION_FILE
 
 
 def read_version(checkout: Path, package: str) -> str | None:

@@ -8,16 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# Names that guides for this hardware give. The reason is what a user of them wants instead.
-WITHOUT_EFFECT = {
-    "VLLM_ROCM_USE_AITER_FUSED_MOE_A16W4": "A16W4 is already what vLLM uses below 256 tokens; unset it",
-    "VLLM_USE_AITER_UNIFIED_ATTENTION": "choose it with --attention-backend ROCM_AITER_UNIFIED_ATTN",
-    "VLLM_ROCM_USE_AITER_UNIFIED_ATTENTION": "it is defined but nothing asks for it; use --attention-backend ROCM_AITER_UNIFIED_ATTN",
-}
-# Read by vLLM's setup.py or its build scripts rather than listed in envs.py.
-READ_ELSEWHERE = frozenset({"VLLM_VERSION_OVERRIDE", "VLLM_REQUIRE_RUST_FRONTEND", "VLLM_PRECOMPILED_WHEEL_VARIANT",
-                            "VLLM_PRECOMPILED_WHEEL_COMMIT", "VLLM_ROCM_WHEEL_INDEX", "VLLM_DISABLE_SCCACHE",
-                            "VLLM_RS_BUILD_VERSION"})  # fmt: skip
+from tunefork.base.upstream_facts.vllm import READ_ELSEWHERE, WITHOUT_EFFECT
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from vllm_overrides.errors import OverrideError
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes for one workload on one server, and three lists judged on it: the plan's, vLLM 0.33.0's default, the guide's.
+    """Sizes for one workload on one server, and three lists judged on it: the plan's, vLLM's default, the guide's.
 
-    notes: what 0.33.0 drops or does not use of the plan.  workload, cost: where the figures come from.  decode_rows: the widest decode
+    notes: what vLLM drops or does not use of the plan.  workload, cost: where the figures come from.  decode_rows: the widest decode
     step of the server that the plan is for; larger sizes are for steps with prefill.
     """
 
@@ -64,7 +64,7 @@ class Plan:
 
 
 def make_plan(options: Options) -> Plan:
-    """Solve and judge. Raises OverrideError for options that no server could run, or sizes that 0.33.0 would reject."""
+    """Solve and judge. Raises OverrideError for options that no server could run, or sizes that vLLM would reject."""
     problem = options.problem()
     if isinstance(problem.cost, TableModel):
         problem.cost.require(problem.required(), [rows for rows, steps in problem.workload.mixed.items() if steps])

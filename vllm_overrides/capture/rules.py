@@ -1,4 +1,4 @@
-"""What vLLM 0.33.0 makes of capture sizes. File names below are of its source.
+"""What the pinned vLLM makes of capture sizes. File names below are of its source.
 
 A size counts rows (tokens of a step), not requests: a decode step of n requests has n * (1 + speculative tokens) rows.
 """
@@ -9,17 +9,16 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tunefork.base.upstream_facts.vllm import LARGEST_CAPTURE, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS, RELEASE
 from vllm_overrides.errors import OverrideError
-
-GPT_OSS_MAX = 1024  # model_executor/models/config.py: GptOssForCausalLMConfig raises 512 to this where the user sets nothing
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds the rows of a step. The defaults are those of an API server on a GPU with 160 GiB or more (engine/arg_utils.py)."""
+    """What bounds the rows of a step. The defaults are those of an API server on a GPU with 160 GiB or more."""
 
-    max_num_seqs: int = 1024
-    max_num_batched_tokens: int = 16384
+    max_num_seqs: int = MAX_NUM_SEQS
+    max_num_batched_tokens: int = MAX_NUM_BATCHED_TOKENS
     num_speculative_tokens: int = 0
 
     def __post_init__(self) -> None:
@@ -51,7 +50,7 @@ class Settled:
     """A list of sizes as the server will have it.
 
     piecewise: sizes of the graphs for mixed steps, ascending.  full: sizes of the graphs for decode steps, ascending.
-    notes: one line per size, or kind of size, that 0.33.0 drops or does not use as given.
+    notes: one line per size, or kind of size, that vLLM drops or does not use as given.
     """
 
     piecewise: tuple[int, ...]
@@ -90,7 +89,7 @@ def settle(sizes: Iterable[int], limits: Limits, *, maximum: int | None = None) 
     maximum: ``max_cudagraph_capture_size`` if it is given too.
 
     Raises:
-        OverrideError: sizes that 0.33.0 rejects: none, none left, less than 1, or a maximum that is not the largest.
+        OverrideError: sizes that vLLM rejects: none, none left, less than 1, or a maximum that is not the largest.
     """
     given = sorted(set(sizes))
     if not given or given[0] < 1:
@@ -100,10 +99,10 @@ def settle(sizes: Iterable[int], limits: Limits, *, maximum: int | None = None) 
     if len(kept) < len(given):
         notes.append(f"dropped: {given[len(kept):]} exceed max_num_batched_tokens={limits.max_num_batched_tokens}")
     if not kept:
-        raise OverrideError(f"0.33.0 drops every size of {given}: {'; '.join(notes)}", "smaller sizes, or raise max_num_batched_tokens")
+        raise OverrideError(f"vLLM {RELEASE} drops every size of {given}: {'; '.join(notes)}", "smaller sizes, or raise max_num_batched_tokens")
     if maximum is not None and maximum != kept[-1]:
         raise OverrideError(
-            f"0.33.0 rejects max_cudagraph_capture_size={maximum} beside sizes that end at {kept[-1]}",
+            f"vLLM {RELEASE} rejects max_cudagraph_capture_size={maximum} beside sizes that end at {kept[-1]}",
             f"max_cudagraph_capture_size={kept[-1]}, or leave it out",
         )
     return Settled(tuple(kept), *decode_graphs(kept, limits, notes))
@@ -123,7 +122,7 @@ def decode_graphs(kept: Sequence[int], limits: Limits, notes: Sequence[str]) -> 
 
 
 def check_compile_sizes(compile_sizes: Iterable[int], settled: Settled) -> None:
-    """Refuse a compile size that no step can have: 0.33.0's V1 runner stops at it once the model is loaded, V2 compiles it unused."""
+    """Refuse a compile size that no step can have: vLLM's V1 runner stops at it once the model is loaded, V2 compiles it unused."""
     for size in compile_sizes:
         padded = settled.mixed(size)
         if padded is not None and padded != size:
@@ -132,8 +131,8 @@ def check_compile_sizes(compile_sizes: Iterable[int], settled: Settled) -> None:
             )
 
 
-def default_sizes(limits: Limits, *, maximum: int = GPT_OSS_MAX, interactivity: bool = False) -> list[int]:
-    """The list that 0.33.0 captures for GPT-OSS where the user sets nothing; ``interactivity`` is its ``--performance-mode``."""
+def default_sizes(limits: Limits, *, maximum: int = LARGEST_CAPTURE, interactivity: bool = False) -> list[int]:
+    """The list that vLLM captures for GPT-OSS where the user sets nothing; ``interactivity`` is its ``--performance-mode``."""
     top = min(maximum, limits.max_num_batched_tokens)
     sizes = set(range(1, min(top, 32) + 1)) if interactivity else {size for size in (1, 2, 4) if size <= top}
     sizes |= set(range(8, min(top + 1, 256), 8)) | set(range(256, top + 1, 16))

@@ -13,12 +13,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.upstream_facts.vllm import GRAPH_STEPS
 from vllm_overrides.capture.rules import Limits
 from vllm_overrides.capture.workload import Workload
 from vllm_overrides.errors import OverrideError
-
-# | Unpadded Tokens | Padded Tokens | Num Paddings | Runtime Mode | Count |   (vllm/compilation/cuda_graph.py)
-ROW = re.compile(r"\|\s*(\d+)\s*\|\s*\d+\s*\|\s*\d+\s*\|\s*(?:FULL|PIECEWISE|NONE)\s*\|\s*(\d+)\s*\|")
 
 
 def read_trace(path: Path, limits: Limits) -> Workload:
@@ -44,7 +42,7 @@ def from_histogram(text: str, path: Path) -> Workload:
 def from_log(text: str, path: Path, limits: Limits) -> Workload:
     decode: Counter[int] = Counter()
     mixed: Counter[int] = Counter()
-    for rows, steps in ROW.findall(text):
+    for rows, steps in re.findall(GRAPH_STEPS, text):
         (decode if int(rows) <= limits.decode_rows and int(rows) % limits.query_len == 0 else mixed)[int(rows)] += int(steps)
     if not decode:
         raise OverrideError(f"{path} holds no table of CUDA graph metrics", "vllm serve --cudagraph-metrics, and keep its log")

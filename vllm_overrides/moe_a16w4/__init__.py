@@ -22,10 +22,10 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tunefork.base.upstream_facts.vllm import PLUGINS, QUANTIZATION
 from vllm_overrides.errors import OverrideError
 from vllm_overrides.registry import Change
 
-QUANTIZATION = "gpt_oss_mxfp4"
 BACKEND = "tunefork_a16w4"
 REGISTRY = f"vllm.model_executor.layers.quantization's {QUANTIZATION!r}"
 HOOK = "vllm.model_executor.layers.fused_moe.oracle.mxfp4_out_of_tree"
@@ -68,7 +68,7 @@ class MoeA16w4:
         if held is not None and not held.__module__.startswith("vllm_overrides."):
             raise OverrideError(
                 f"moe_a16w4 and {held.__module__}.{held.__qualname__} both replace {REGISTRY}",
-                f"take moe_a16w4 out of TUNEFORK_OVERRIDES, or the plugin that holds {held.__module__} out of VLLM_PLUGINS",
+                f"take moe_a16w4 out of TUNEFORK_OVERRIDES, or the plugin that holds {held.__module__} out of {PLUGINS}",
             )
         return (REGISTRY,)
 

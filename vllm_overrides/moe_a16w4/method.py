@@ -13,13 +13,14 @@ from vllm.model_executor.layers.quantization.mxfp4 import GptOssMxfp4Config, Gpt
 from vllm.model_executor.utils import replace_parameter
 from vllm.platforms import current_platform
 
+from tunefork.base.upstream_facts.vllm import MOE_PARAMETERS, QUANTIZATION
 from tunefork.kernels.moe_a16w4 import Weights, prepare_weights
 from vllm_overrides.moe_a16w4 import BACKEND, operator
 from vllm_overrides.moe_a16w4.coverage import BLOCK, refusal
 from vllm_overrides.moe_a16w4.live import live_rows
 from vllm_overrides.registry import vllm_log
 
-TENSORS = {"w13_weight": "w13", "w13_weight_scale": "s13", "w13_bias": "b13", "w2_weight": "w2", "w2_weight_scale": "s2", "w2_bias": "b2"}
+TENSORS = dict(zip(MOE_PARAMETERS, ("w13", "s13", "b13", "w2", "s2", "b2"), strict=True))
 """The layer's parameters, and which of the prepared tensors takes the place of each."""
 
 
@@ -55,7 +56,7 @@ class A16w4MoEMethod(GptOssMxfp4MoEMethod):  # type: ignore[misc]
 
     def __init__(self, moe: Any) -> None:
         FusedMoEMethodBase.__init__(self, moe)  # not the parent's, which would choose one of vLLM's backends
-        self.weight_dtype = "gpt_oss_mxfp4"  # GPT-OSS's loader asks
+        self.weight_dtype = QUANTIZATION  # GPT-OSS's loader asks
         self.mxfp4_backend, self.experts_cls = Mxfp4MoeBackend.NONE, None
         self.topk = int(moe.experts_per_token)
         self.prepared: Weights | None = None
@@ -71,7 +72,7 @@ class A16w4MoEMethod(GptOssMxfp4MoEMethod):  # type: ignore[misc]
 
     def process_weights_after_loading(self, layer: Any) -> None:
         """Put the prepared tensors in the parameters' place; the plain ones are freed."""
-        plain = [getattr(layer, name).data for name in ("w13_weight", "w13_weight_scale", "w13_bias", "w2_weight", "w2_weight_scale", "w2_bias")]
+        plain = [getattr(layer, name).data for name in MOE_PARAMETERS]
         self.prepared = prepare_weights(*plain)
         for parameter, tensor in TENSORS.items():
             replace_parameter(layer, parameter, getattr(self.prepared, tensor))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from tunefork.base.upstream_facts.vllm import PERCENTILES, RATES
 from tunefork.bench.ab import power
 
 Floats = NDArray[np.float64]
@@ -25,8 +26,7 @@ ALPHA, THRESHOLD = 0.05, 0.01
 SIGN_FLIP_PAIRS, EXACT_PAIRS, FLIPS = 6, 14, 20_000
 
 HIGHER, LOWER = 1, -1
-DIRECTION = {"layer_us": LOWER, "total_token_throughput": HIGHER, "output_throughput": HIGHER, "request_throughput": HIGHER,
-             **{f"{kind}_{name}_ms": LOWER for kind in ("median", "mean", "p99") for name in ("ttft", "tpot", "itl", "e2el")}}
+DIRECTION = {"layer_us": LOWER, **dict.fromkeys(RATES, HIGHER), **dict.fromkeys(PERCENTILES, LOWER)}
 """Whether more of a metric is better."""
 
 

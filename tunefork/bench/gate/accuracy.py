@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.program import run_program
+from tunefork.base.upstream_facts.vllm import CHAT_COMPLETIONS, COMPLETIONS
 from tunefork.bench.errors import AccuracyUnknown
 from tunefork.bench.profiles.rules import Bound, Gate
 from tunefork.bench.records.schema import Accuracy, Limit
@@ -54,7 +55,7 @@ def arguments(target: Target, gate: Gate, folder: Path) -> list[str]:
     chat = gate.api == "chat"
     model_args: dict[str, Any] = {
         "model": target.server.served_name,
-        "base_url": f"{target.server.base_url}/v1/{'chat/' if chat else ''}completions",
+        "base_url": f"{target.server.base_url}{CHAT_COMPLETIONS if chat else COMPLETIONS}",
         **({} if chat else {"tokenizer": target.server.model}),
         **gate.model_args,
     }

@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tunefork.base.upstream_facts.vllm import COUNTS, OF_EACH_REQUEST, PERCENTILES, RATES
 from tunefork.bench.load.load import lengths
 from tunefork.bench.records.schema import Problem, Scenario
 
-PERCENTILES = tuple(f"{kind}_{name}_ms" for name in ("ttft", "tpot", "itl", "e2el") for kind in ("mean", "median", "p99"))
-NUMBERS = ("duration", "completed", "failed", "total_input_tokens", "total_output_tokens", "request_throughput", "output_throughput",
-           "total_token_throughput", *PERCENTILES)
+NUMBERS = (*COUNTS, *RATES, *PERCENTILES)
 # A prompt is text: what the server counts after decoding and encoding differs from what was drawn, by a few tokens in real vocabularies.
 INPUT_TOLERANCE = 0.1
 INPUT_SLACK = 8
@@ -82,7 +81,7 @@ def requests(answer: Mapping[str, Any], numbers: Mapping[str, float], one: Scena
     for key, wanted in (("num_prompts", one.num_prompts), ("max_concurrency", one.conc)):
         if answer.get(key) != wanted:
             problems.append(Problem(kind="other-load", message=f"the client ran {key} {answer.get(key)!r}, not {wanted}"))
-    for key in ("ttfts", "itls", "input_lens", "output_lens", "start_times"):
+    for key in OF_EACH_REQUEST:
         if len(listed(answer, key)) != one.num_prompts:
             problems.append(Problem(kind="missing", message=f"the client kept {len(listed(answer, key))} {key}, not {one.num_prompts}"))
     return problems

@@ -22,6 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 
 from tunefork.base.program import Finished
+from tunefork.base.upstream_facts.vllm import COMPLETIONS
 from tunefork.bench.load import limits
 from tunefork.bench.load.connection import Connection
 from tunefork.bench.load.lag import Lag
@@ -122,7 +123,7 @@ class Lines:
 
     async def drive(self, requests: Sequence[Request], model: str) -> None:
         """Keep CONC requests in flight until all are answered."""
-        host, path = self.url.netloc.rpartition("@")[2], f"{self.url.path.rstrip('/')}/v1/completions"
+        host, path = self.url.netloc.rpartition("@")[2], f"{self.url.path.rstrip('/')}{COMPLETIONS}"
         # Encoded before the first goes out: all start at once, and what that costs would be in the first tokens' times.
         waiting = iter([(request, encode(request, model, host, path)) for request in requests])
         for place, line in enumerate(self.open):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.program import Finished, run_program
+from tunefork.base.upstream_facts.vllm import COMPLETIONS, LATENCIES, MAIN
 from tunefork.bench.load import limits
 from tunefork.bench.load.load import deadline_s, lengths
 from tunefork.bench.records.schema import Problem, Scenario
@@ -27,13 +28,13 @@ def arguments(target: Target, one: Scenario, folder: Path) -> list[str]:
     """The client's command; its answer will be ``folder/answer.json``."""
     fed, made = lengths(one.isl, one.range_ratio), lengths(one.osl, one.range_ratio)
     return [
-        str(target.python), "-m", "vllm.entrypoints.cli.main", "bench", "serve",
-        "--backend", "vllm", "--base-url", target.server.base_url, "--endpoint", "/v1/completions",
+        str(target.python), "-m", MAIN, "bench", "serve",
+        "--backend", "vllm", "--base-url", target.server.base_url, "--endpoint", COMPLETIONS,
         "--model", target.server.served_name, "--tokenizer", target.server.model,
         "--dataset-name", "random", "--random-input-len", str(fed.mean), "--random-output-len", str(made.mean),
         "--random-range-ratio", repr(made.ratio), "--num-prompts", str(one.num_prompts), "--max-concurrency", str(one.conc),
         "--num-warmups", str(one.warmups), "--request-rate", "inf", "--ignore-eos", "--temperature", "0", "--seed", str(one.seed),
-        "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "99", "--disable-tqdm",
+        "--percentile-metrics", ",".join(LATENCIES), "--metric-percentiles", "99", "--disable-tqdm",
         "--save-result", "--save-detailed", "--result-dir", str(folder), "--result-filename", ANSWER,
     ]
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunefork.bench.load.checks import PERCENTILES
+from tunefork.base.upstream_facts.vllm import COUNTS, PERCENTILES, RATES
 from tunefork.bench.load.load import client_ratio
 from tunefork.bench.profiles.rules import Baseline, Gate, Rules
 from tunefork.bench.records.schema import Accuracy, Record
 
 LOST = {"successful_requests": "completed", "benchmark_duration": "duration", "total_generated_tokens": "total_output_tokens"}
-COUNTS = ("completed", "failed", "total_input_tokens", "total_output_tokens", "duration")
-RATES = ("request_throughput", "output_throughput", "total_token_throughput")
 # The harness' names for a baseline and the ratios to it: (block, prefix inside it, suffix of the ratios).
 BASELINE_WORDS = {"seed": ("b200_baseline_nv1126", "b200", "vs_b200_1126"), "stage2": ("baseline_nv1126", "baseline", "vs_baseline_1126")}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tunefork.base.errors import MissingTool, ServeError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.base.upstream_facts.vllm import HEALTH
 from tunefork.bench.machine import devices, gpu_memory, host
 from tunefork.bench.machine.gpu_processes import on_devices
 from tunefork.bench.profiles.profile import TINY, Profile
@@ -118,7 +119,7 @@ def running(layout: Layout, profile: Profile, settings: Settings, trial: str, sa
     base_url = settings.base_url.rstrip("/").removesuffix("/v1")
     with Client(base_url, profile.served_name) as client:
         if not client.healthy(timeout_s=10.0):
-            raise ServeError(f"{base_url}/health does not answer", "start that server, or leave out --base-url")
+            raise ServeError(f"{base_url}{HEALTH} does not answer", "start that server, or leave out --base-url")
         served = client.models()
     # The guide serves the model under its own id; ours under the profile's name.
     name = next((one for one in (profile.served_name, settings.model) if one in served), None)

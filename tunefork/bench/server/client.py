@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from tunefork.base.errors import ServeError
+from tunefork.base.upstream_facts.vllm import COMPLETIONS, HEALTH, MODELS
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ class Client:
     def healthy(self, timeout_s: float = 2.0) -> bool:
         """Whether GET /health answers 200; a refused connection or silence is a no."""
         try:
-            return self._http.get("/health", timeout=timeout_s).status_code == 200
+            return self._http.get(HEALTH, timeout=timeout_s).status_code == 200
         except httpx.HTTPError:
             return False
 
     def models(self) -> list[str]:
         """Names of the served models."""
-        return [str(entry["id"]) for entry in self._json("GET", "/v1/models")["data"]]
+        return [str(entry["id"]) for entry in self._json("GET", MODELS)["data"]]
 
     def complete(
         self, prompt: str, max_tokens: int = 16, *, temperature: float = 0.0, echo: bool = False, logprobs: bool = False
@@ -59,7 +60,7 @@ class Client:
             body["echo"] = True
         if logprobs:
             body["logprobs"] = 1
-        answer = self._json("POST", "/v1/completions", body)
+        answer = self._json("POST", COMPLETIONS, body)
         try:
             choice, usage = answer["choices"][0], answer["usage"]
             scored = choice.get("logprobs") or {}
@@ -72,7 +73,7 @@ class Client:
                 logprobs=tuple(scored.get("token_logprobs") or ()),
             )
         except (KeyError, IndexError, TypeError) as error:
-            raise ServeError(f"{self.base_url}/v1/completions: not a completion ({error!r}): {str(answer)[:200]}",
+            raise ServeError(f"{self.base_url}{COMPLETIONS}: not a completion ({error!r}): {str(answer)[:200]}",
                              "look at the server's log") from None
 
     def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:

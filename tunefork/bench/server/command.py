@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base import redact
+from tunefork.base.upstream_facts.vllm import MAIN
 from tunefork.bench.profiles.profile import Profile
 
 # Inherited, these would change which code runs or slow the start (no bytecode: 48 s instead of 29 s until ready).
@@ -91,7 +92,7 @@ def build(
     profile's.
     """
     port = profile.port if port is None else port
-    argv = [str(python), "-m", "vllm.entrypoints.cli.main", "serve", model, "--served-model-name", profile.served_name,
+    argv = [str(python), "-m", MAIN, "serve", model, "--served-model-name", profile.served_name,
             "--host", host, "--port", str(port), *flags(profile.server), *extra]
     # The profile may not undo what selects the variant.
     env = {**profile.environment, **variant_env}

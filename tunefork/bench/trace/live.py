@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from tunefork.base.errors import BadInput, ServeError
+from tunefork.base.upstream_facts.vllm import COMPLETIONS, START_PROFILE, STOP_PROFILE
 from tunefork.bench.load.client_builtin import draw, watched
 from tunefork.bench.records.schema import Scenario
 from tunefork.bench.server.target import Target
@@ -31,7 +32,7 @@ STEP_S = 30.0
 
 
 def server_arguments(folder: Path, steps: int) -> tuple[str, str]:
-    """The profiler's part of `vllm serve`'s arguments (vLLM 0.29: one JSON option; the variables of earlier versions are gone)."""
+    """The profiler's part of `vllm serve`'s arguments (one JSON option; the variables of earlier versions are gone)."""
     from json import dumps
 
     return "--profiler-config", dumps({"profiler": "torch", "torch_profiler_dir": str(folder), "torch_profiler_with_stack": False,
@@ -65,11 +66,11 @@ async def profiled(target: Target, one: Scenario, steps: int, length: int) -> No
         streams = [group.create_task(stream(http, target.server.served_name, request.prompt, length, seen, number))
                    for number, request in enumerate(draw(one.model_copy(update={"range_ratio": 1.0}), one.conc, one.seed))]
         await until(lambda: min(seen) >= SETTLE_TOKENS, streams)
-        (await http.post("/start_profile")).raise_for_status()
+        (await http.post(START_PROFILE)).raise_for_status()
         begun = list(seen)
         # A step that is under way when the profiler starts is not in the trace, and the last one ends it: two more than N.
         await until(lambda: all(now - then >= steps + 2 for now, then in zip(seen, begun, strict=True)), streams)
-        (await http.post("/stop_profile")).raise_for_status()
+        (await http.post(STOP_PROFILE)).raise_for_status()
         for task in (*streams, watch):
             task.cancel()
 
@@ -83,7 +84,7 @@ async def until(reached: Any, streams: Sequence[asyncio.Task[None]]) -> None:
 async def stream(http: httpx.AsyncClient, model: str, prompt: list[int], length: int, seen: list[int], number: int) -> None:
     """One completion; counts its chunks, one a step."""
     body = {"model": model, "prompt": prompt, "max_tokens": length, "temperature": 0, "ignore_eos": True, "stream": True}
-    async with http.stream("POST", "/v1/completions", json=body) as response:
+    async with http.stream("POST", COMPLETIONS, json=body) as response:
         response.raise_for_status()
         async for line in response.aiter_lines():
             if line.startswith("data:") and line[5:].strip() != "[DONE]":

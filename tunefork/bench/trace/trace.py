@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.errors import BadInput
+from tunefork.base.upstream_facts import vllm
 
-STEP = re.compile(r"execute_(?:context_|\d+_context_)(\d+)\(.*?\)_generation_(\d+)\(")
+STEP = re.compile(vllm.STEP)
 DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
 LAUNCH = {"cuda_runtime", "cuda_driver", "hip_runtime"}
 Times = defaultdict[str, float]

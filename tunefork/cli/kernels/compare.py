@@ -17,12 +17,11 @@ import click
 
 from tunefork.base.errors import BadInput, MissingTool, SourceError, TuneforkError
 from tunefork.base.layout import Layout
+from tunefork.base.upstream_facts.aiter import TRITON
 from tunefork.cli import options
 from tunefork.cli.extras import require_kernels
 from tunefork.cli.output import print_json, say, table
 from tunefork.patchset.sources import pins
-
-FOLDER = "aiter/ops/triton"
 
 
 def pinned(into: Path) -> Path:
@@ -31,7 +30,7 @@ def pinned(into: Path) -> Path:
     tree, commit = layout.checkout("aiter"), pins.load(layout)["aiter"].commit
     if not (tree / ".git").exists():
         raise SourceError(f"{tree} holds no AITER", "python3 build.py apply (needs AITER's git repository), or give --tree")
-    archive = subprocess.run(["git", "-c", f"safe.directory={tree}", "-C", str(tree), "archive", commit, FOLDER], capture_output=True, check=False)
+    archive = subprocess.run(["git", "-c", f"safe.directory={tree}", "-C", str(tree), "archive", commit, TRITON], capture_output=True, check=False)
     if archive.returncode:
         raise SourceError(f"{tree} lacks AITER's pinned commit {commit[:12]}: {archive.stderr.decode().strip()}", "python3 build.py apply, or give --tree")
     subprocess.run(["tar", "-x", "-C", str(into)], input=archive.stdout, check=True)
@@ -53,8 +52,8 @@ def compare(tree: Path | None, tps: tuple[str, ...], tokens: int, as_json: bool)
     tool = find_tool()
     if tool is None:
         raise MissingTool(absent(), "apt install llvm-22, then run it again")
-    if tree is not None and not (tree / FOLDER).is_dir():
-        raise BadInput(f"{tree} is no AITER checkout: it has no {FOLDER}", "give the folder that holds aiter/")
+    if tree is not None and not (tree / TRITON).is_dir():
+        raise BadInput(f"{tree} is no AITER checkout: it has no {TRITON}", "give the folder that holds aiter/")
     try:
         with ExitStack() as stack:
             place = tree or pinned(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tunefork-aiter-"))))

@@ -11,6 +11,7 @@ from pathlib import Path
 from tunefork.base.errors import BuildError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.base.upstream_facts import vllm
 from tunefork.develop import compiled
 from tunefork.develop.cpu import operators
 from tunefork.develop.installed import Distribution, distributions, import_paths, locked, unmet
@@ -127,9 +128,9 @@ def editable_steps(layout: Layout, checkout: Path, version: str, say: Say) -> li
             cwd=checkout,
             argv=(*PIP, "install", "--no-build-isolation", "--no-deps", "--disable-pip-version-check", "-e", str(checkout)),
             env={
-                "VLLM_TARGET_DEVICE": "cpu",
-                "VLLM_VERSION_OVERRIDE": version,
-                "VLLM_PRECOMPILED_WHEEL_LOCATION": str(wheel),
+                vllm.TARGET_DEVICE: "cpu",
+                vllm.VERSION_OVERRIDE: version,
+                vllm.PRECOMPILED_WHEEL: str(wheel),
                 "CARGO": "false",  # where cargo is installed it would build Rust from source, for minutes, over the network
             },
         ),

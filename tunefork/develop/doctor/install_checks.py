@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tunefork.base.upstream_facts.vllm import ENVS
 from tunefork.develop import targets
 from tunefork.develop.doctor.check import Check, Patient, skipped
 from tunefork.develop.installed import import_paths, read_mark
@@ -26,7 +27,7 @@ def torch(patient: Patient) -> Check:
 def variables(patient: Patient) -> Check:
     wanted = "no VLLM_* variable that vLLM ignores"
     tree = applied_tree(patient.layout, "vllm")
-    envs = tree.path / "vllm" / "envs.py" if tree else None
+    envs = tree.path / ENVS if tree else None
     if envs is None or not envs.is_file():
         return skipped("variables", "vLLM is not applied yet", wanted)
     lost = dead(patient.environment, defined(envs))

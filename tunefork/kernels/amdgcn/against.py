@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.process import ask
+from tunefork.base.upstream_facts.vllm import AITER_PADDING
 from tunefork.kernels.amdgcn import aiter_kernel
 from tunefork.kernels.amdgcn.assembly import parse
 from tunefork.kernels.amdgcn.compile import compile_all
@@ -26,7 +27,6 @@ from tunefork.kernels.shipped import Shipped
 
 LIMIT = 0.7
 TOKENS = 16
-PADDED = 256  # vLLM's MXFP4 loader for AITER rounds both dimensions up to this
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def ours(entry: Shipped, tool: Path, cache: Path | None) -> Modelled:
 
 def aiter_cases(n: int, k: int, gate_up: bool, tokens: int, native_only: bool) -> list[dict[str, Any]]:
     """AITER's kernel at these sizes and, as vLLM launches it, at padded ones; with either order of the scales."""
-    sizes = dict.fromkeys([(n, k)] if native_only else [(n, k), (-(-n // PADDED) * PADDED, -(-k // PADDED) * PADDED)])
+    sizes = dict.fromkeys([(n, k)] if native_only else [(n, k), (-(-n // AITER_PADDING) * AITER_PADDING, -(-k // AITER_PADDING) * AITER_PADDING)])
     base = {"tokens": tokens, "gate_up": gate_up, "true_k": k}
     return [{**base, "n": n_, "k": k_, "swizzle": swizzle} for n_, k_ in sizes for swizzle in ("CDNA4_SCALE", None)]
 

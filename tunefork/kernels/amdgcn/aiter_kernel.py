@@ -16,11 +16,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from tunefork.base.upstream_facts.aiter import A16W4_HOST, A16W4_KERNEL
 from tunefork.kernels.arch import GFX950
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 
-HOST = "aiter/ops/triton/moe/moe_op_gemm_a16w4.py"
-MODULE = "aiter.ops.triton._triton_kernels.moe.moe_op_gemm_a16w4"
 POINTERS = {"Y": "*bf16", "X": "*bf16", "W": "*u8", "WMxScale": "*u8", "B": "*fp32"}
 ROUTING = ("ExptHist", "ExptOffs", "ExptOffsSum", "ExptData")
 STRIDES = ("y_k", "y_m", "x_m", "w_e", "w_n", "w_mx_e", "w_mx_n", "b_e")
@@ -29,22 +28,22 @@ OPTIONS = ("num_warps", "num_stages", "waves_per_eu", "matrix_instr_nonkdim", "k
 
 def load_kernel(tree: Path) -> Any:
     """The @triton.jit function of a checkout."""
-    parts = MODULE.split(".")
+    parts = A16W4_KERNEL.removesuffix(".py").split("/")
     for names in [parts[:end] for end in range(1, len(parts))] + [["aiter", "ops", "triton", "utils"], ["aiter", "ops", "triton", "utils", "_triton"]]:
         package = ModuleType(".".join(names))
         package.__path__ = [str(tree.joinpath(*names))]
         sys.modules[package.__name__] = package
-    return importlib.import_module(MODULE)._moe_gemm_a16w4
+    return importlib.import_module(".".join(parts))._moe_gemm_a16w4
 
 
 def configuration(tree: Path, case: dict[str, Any]) -> dict[str, Any]:
     """What the checkout's get_kernel_config picks; the function is taken out of its module, whose imports need a GPU."""
     import triton
 
-    module = ast.parse((tree / HOST).read_text())
+    module = ast.parse((tree / A16W4_HOST).read_text())
     function = next(node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "get_kernel_config")
     scope: dict[str, Any] = {"triton": triton}
-    exec(compile(ast.Module([function], []), HOST, "exec"), scope)
+    exec(compile(ast.Module([function], []), A16W4_HOST, "exec"), scope)
     rows = case["tokens"] * MODEL.topk
     block = max(16, min(triton.next_power_of_2(rows // MODEL.experts), 128))
     routing = SimpleNamespace(block_m=block, n_blocks=lambda m, size: m if m <= MODEL.experts else triton.cdiv(m - MODEL.experts + 1, size) + MODEL.experts - 1)
