@@ -1,9 +1,9 @@
 """Servers one after another on one GPU, in a given order of arms, each under the same loads: a row per load, written as it comes.
 
-    python -m studies.fullsize.run --model l36 --sequence A,B,A --gpu 0 --out rows.jsonl --load 4:16,16:32,32:64 --repeats 3
+    python -m studies.fullsize.run --model l36 --sequence A,B,B,A --gpu 0 --out rows.jsonl --load 4:16,16:32,32:64 --repeats 3
 
-A server start is what is compared: on a GPU A B A gives two pairs, B A B on another two more with the order turned round. The first repeat of
-a start holds what is compiled at first use: tables drop it.
+A server start is what is compared: on a GPU A B B A gives two pairs, one in either order. The first repeat of a start holds what is compiled at first
+use: tables drop it. The GPU is this run's alone until its last server has ended, and no `bench` measures the whole machine meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from typing import Any
 
 from studies.fullsize import arms, startup
 from tunefork.base.errors import ServeError, TuneforkError
+from tunefork.base.layout import user_cache
 from tunefork.bench.load import client_builtin as builtin
+from tunefork.bench.machine import devices
+from tunefork.bench.machine.gpu_processes import on_devices
 from tunefork.bench.machine.host import ask, host
 from tunefork.bench.records import schema
 from tunefork.bench.records.schema import utc_now
@@ -61,9 +64,11 @@ def load(one: Target, conc: int, prompts: int, seed: int) -> dict[str, Any]:
 
 def serve(name: str, words: argparse.Namespace, place: int, sink: Any, began: float) -> None:
     """Start one server, put all loads on it, stop it, also where it did not become ready; what fails is a row, too."""
+    foreign = on_devices((str(words.gpu),))
     with prepare(name, words, place, words.out.parent / "logs") as server:
-        note(sink, kind="start", arm=name, why=arms.ARMS[name].why, gpu=words.gpu, place=place, seconds_to_ready=round(server.seconds_to_ready, 2),
-             at=round(time.monotonic() - began, 1), used=memory(words.gpu), **startup.phases(server.log.read_text(errors="replace")),
+        note(sink, kind="start", arm=name, why=arms.ARMS[name].why, gpu=words.gpu, place=place, foreign=foreign,
+             seconds_to_ready=round(server.seconds_to_ready, 2), at=round(time.monotonic() - began, 1), used=memory(words.gpu),
+             **startup.phases(server.log.read_text(errors="replace")),
              argv=server.command.argv[1:], env={key: value for key, value in server.command.env.items() if key != "PYTHONPATH"})  # fmt: skip
         one = target(server, words.model)
         for repeat in range(words.repeats):
@@ -93,6 +98,12 @@ def main() -> None:
     parser.add_argument("--ready-timeout", type=float, default=300)
     parser.add_argument("--seconds", type=float, default=3600, help="no load begins later than this after the start")
     words = parser.parse_args()
+    with devices.beside(user_cache(), (str(words.gpu),), say):
+        run(words)
+
+
+def run(words: argparse.Namespace) -> None:
+    """All servers of the sequence, on a GPU that nobody else has."""
     began = time.monotonic()
     with words.out.open("a") as sink:
         note(sink, kind="host", at=utc_now().isoformat(), host=host().model_dump(), gpu=words.gpu, commit=os.environ.get("TUNEFORK_COMMIT", ""),
@@ -102,6 +113,11 @@ def main() -> None:
                 serve(name, words, place, sink, began)
             except TuneforkError as error:
                 note(sink, kind="failure", arm=name, gpu=words.gpu, place=place, at=round(time.monotonic() - began, 1), message=error.message)
+
+
+def say(line: str) -> None:
+    """To the terminal, beside the rows."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def note(sink: Any, **row: Any) -> None:

@@ -1,43 +1,27 @@
-"""Ratios with intervals from the rows of `fullsize.run`, as Markdown.
+"""Ratios with intervals and verdicts from the rows of `fullsize.run`, as Markdown.
 
     python -m studies.fullsize.table rows.jsonl [more.jsonl ...] --base A [--leave-out FILE:GPU:PLACE ...]
 
-A server start is the unit: its value is the median over its repeats, the first dropped. Each start of an arm is compared with the geometric mean
-of the base arm's starts on the same GPU in the same file (a file is a session); the ratio is the geometric mean over the starts, the interval
-Welch's over the starts of both. Of one start no interval is known, and none is printed. A start that is left out is named below the tables.
+A server start is the unit: its value is the median over its repeats, the first dropped. The n-th start of an arm and the n-th of the base arm on one GPU
+in one file (a file is a session) are a pair, which bench/ab/judge.py judges as it does those of `bench ab`: the ratio is the geometric mean over the
+pairs, the interval Student's t, and the CONCs are one family. A start without a partner is in the means alone. What is left out, and what ran
+beside another process on its GPU, does not count, and is named below the tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median, variance
+from statistics import fmean, median
 from typing import Any
 
-from scipy import stats
+from tunefork.bench.ab.judge import Judgement, judge
 
 METRICS = ("median_tpot_ms", "output_throughput")  # those that ratios are made of
 Key = tuple[str, int, int, int]  # arm, file, GPU, place in the GPU's sequence
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """arm over base. lo, hi: None for a single start."""
-
-    value: float
-    lo: float | None
-    hi: float | None
-    starts: int
-
-    def __str__(self) -> str:
-        if self.lo is None or self.hi is None:
-            return f"{self.value:.3f} (one start)"
-        return f"{self.value:.3f} ({self.lo:.3f}-{self.hi:.3f})"
 
 
 def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
@@ -59,53 +43,46 @@ def starts(rows: Iterable[dict[str, Any]], conc: int, metric: str) -> dict[Key, 
     return {key: median(values) for key, values in found.items()}
 
 
-def ratio(values: dict[Key, float], arm: str, base: str) -> Ratio | None:
-    """arm over base, None where no GPU served both in one file.
-
-    The interval is Welch's: the scatter of the arm's starts and that of the base's, each with its own variance. Where the base has one start per
-    GPU, its scatter is taken to be the arm's.
-    """
-    cells: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for (name, file, gpu, _), value in values.items():
-        if name == base:
-            cells[file, gpu].append(math.log(value))
-    own = [((file, gpu), math.log(value)) for (name, file, gpu, _), value in values.items() if name == arm and (file, gpu) in cells]
-    logs = [log - fmean(cells[cell]) for cell, log in own]
-    if len(logs) < 2:
-        return Ratio(math.exp(logs[0]), None, None, 1) if logs else None
-    share = Counter(cell for cell, _ in own)
-    mean, half = fmean(logs), half_width(logs, [(share[cell] / len(own), base_logs) for cell, base_logs in cells.items()])
-    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs))
+def pairs(values: dict[Key, float], arm: str, base: str) -> list[tuple[float, float]]:
+    """(base, arm) of each pair: the n-th starts of both on one GPU in one file, in the order of their places."""
+    order: dict[str, dict[tuple[int, int], list[float]]] = {arm: defaultdict(list), base: defaultdict(list)}
+    for (name, file, gpu, _), value in sorted(values.items()):
+        if name in order:
+            order[name][file, gpu].append(value)
+    return [pair for place, own in order[arm].items() for pair in zip(order[base].get(place, []), own, strict=False)]
 
 
-def half_width(arm: Sequence[float], base: Sequence[tuple[float, Sequence[float]]]) -> float:
-    """Half of the 95 % interval of a mean of differences (Welch, Satterthwaite). base: per GPU its weight in that mean, and its logs."""
-    free = sum(len(logs) - 1 for _, logs in base)
-    own = variance(arm)
-    theirs = sum((log - fmean(logs)) ** 2 for _, logs in base for log in logs) / free if free else own
-    parts = [(own / len(arm), len(arm) - 1), (theirs * sum(weight**2 / len(logs) for weight, logs in base), free or len(arm) - 1)]
-    total = sum(part for part, _ in parts)
-    if total == 0:
-        return 0.0
-    freedom = total**2 / sum(part**2 / df for part, df in parts)
-    return float(stats.t.isf(0.025, freedom)) * math.sqrt(total)
+def judged(rows: Sequence[dict[str, Any]], metric: str, arm: str, base: str) -> dict[int, Judgement]:
+    """arm over base by CONC, as `bench ab` judges."""
+    concs = sorted({row["conc"] for row in rows if row["kind"] == "load"})
+    return judge(metric, {conc: pairs(starts(rows, conc, metric), arm, base) for conc in concs})
+
+
+def cell(found: Judgement) -> str:
+    """A ratio as the tables show it; of one pair no interval is known."""
+    if found.ratio is None:
+        return "no pair"
+    if found.lo is None or found.hi is None:
+        return f"{found.ratio:.3f} (one pair)"
+    return f"{found.ratio:.3f} ({found.lo:.3f}-{found.hi:.3f}) {found.verdict}"
 
 
 def tables(rows: Sequence[dict[str, Any]], base: str = "A") -> str:
     """Two Markdown tables: loads and starts (FILE:GPU:PLACE); then what failed."""
     names = {row["arm"]: row["why"] for row in rows if row["kind"] == "start"}
-    concs = sorted({row["conc"] for row in rows if row["kind"] == "load"})
-    lines = [f"| CONC | arm | median TPOT ms | median TTFT ms | output tokens/s | TPOT / {base} (95 %) | throughput / {base} (95 %) | starts |",
+    found = {arm: {metric: judged(rows, metric, arm, base) for metric in METRICS} for arm in names}
+    lines = [f"| CONC | arm | median TPOT ms | median TTFT ms | output tokens/s | TPOT / {base} (95 %) | throughput / {base} (95 %) | starts, pairs |",
              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    for conc in concs:
+    for conc in sorted({row["conc"] for row in rows if row["kind"] == "load"}):
         values = {metric: starts(rows, conc, metric) for metric in (*METRICS, "median_ttft_ms")}
         for arm in sorted(names):
-            own = {metric: [value for (name, *_), value in found.items() if name == arm] for metric, found in values.items()}
+            own = {metric: [value for (name, *_), value in measured.items() if name == arm] for metric, measured in values.items()}
             if not own["median_tpot_ms"]:
                 continue
-            shown = ["1", "1"] if arm == base else [str(ratio(values[metric], arm, base) or "no common GPU") for metric in METRICS]
+            shown = ["1", "1"] if arm == base else [cell(found[arm][metric][conc]) for metric in METRICS]
             means = f"{fmean(own['median_tpot_ms']):.3f} | {fmean(own['median_ttft_ms']):.0f} | {fmean(own['output_throughput']):.0f}"
-            lines.append(f"| {conc} | {arm}: {names[arm]} | {means} | {shown[0]} | {shown[1]} | {len(own['median_tpot_ms'])} |")
+            count = f"{len(own['median_tpot_ms'])}, {found[arm]['median_tpot_ms'][conc].pairs}"
+            lines.append(f"| {conc} | {arm}: {names[arm]} | {means} | {shown[0]} | {shown[1]} | {count} |")
     lines += ["", "| arm | start | seconds to ready | loading | torch.compile | capturing | graphs |", "|---|---|---|---|---|---|---|"]
     lines += [started(row) for row in rows if row["kind"] == "start"]
     lines += [f"\nfailed: arm {row['arm']} on GPU {row['gpu']}: {row['message'].splitlines()[0]}" for row in rows if row["kind"] == "failure"]
@@ -121,6 +98,11 @@ def started(row: dict[str, Any]) -> str:
     return f"| {row['arm']}: {row['why']} | {where(row)} | {row['seconds_to_ready']:.1f} | {' | '.join(cells)} | {graphs} |"
 
 
+def disturbed(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Starts that do not count, with the reason: somebody else's process was on the GPU. Rows of before 2026-11-29 do not say."""
+    return {where(row): f"another process was on the device: {row['foreign']}" for row in rows if row["kind"] == "start" and row.get("foreign")}
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -133,9 +115,10 @@ def main() -> None:
     unknown = set(words.leave_out) - set(known)
     if unknown:
         parser.error(f"no such start: {', '.join(sorted(unknown))}; FILE:GPU:PLACE are {' '.join(known)}")
-    print(tables([row for row in rows if row["kind"] != "load" or where(row) not in words.leave_out], words.base))
-    for one in words.leave_out:
-        print(f"\nleft out: the start FILE:GPU:PLACE {one}")
+    reasons = {**disturbed(rows), **dict.fromkeys(words.leave_out, "as asked")}
+    print(tables([row for row in rows if row["kind"] != "load" or where(row) not in reasons], words.base))
+    for one, reason in reasons.items():
+        print(f"\nleft out: the start FILE:GPU:PLACE {one}: {reason}")
 
 
 if __name__ == "__main__":

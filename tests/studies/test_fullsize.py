@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from studies.fullsize import arms
+from studies.fullsize import arms, table
 from studies.fullsize.model import VOCABULARY, config
 from studies.fullsize.startup import phases
-from studies.fullsize.table import ratio, read, starts, tables
+from studies.fullsize.table import disturbed, judged, pairs, read, starts, tables
+from tunefork.base.process import quiet
+from tunefork.bench.machine import devices
 
 ROOT = Path(__file__).resolve().parents[2]
 VLLM = """
@@ -64,16 +66,22 @@ def site(tmp_path: Path) -> Path:
     return folder
 
 
-def measured(site: Path, folder: Path, sequence: str, load: str, repeats: str, timeout: str) -> Path:
-    """The rows of servers in this order on a GPU that is not there."""
-    out = folder / "rows.jsonl"
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "studies.fullsize.run", "--model", str(folder), "--sequence", sequence, "--gpu", "37", "--out", str(out),
-         "--load", load, "--repeats", repeats, "--ready-timeout", timeout],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}, capture_output=True, text=True, timeout=120, check=False,
+def started(site: Path, folder: Path, sequence: str, load: str, repeats: str, timeout: str, gpu: str = "37") -> subprocess.Popen[str]:
+    """Servers in this order on a GPU that is not there; the rows will be in ``folder/rows.jsonl``."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "studies.fullsize.run", "--model", str(folder), "--sequence", sequence, "--gpu", gpu, "--out",
+         str(folder / "rows.jsonl"), "--load", load, "--repeats", repeats, "--ready-timeout", timeout],
+        env={**os.environ, "TUNEFORK_CACHE": os.environ.get("TUNEFORK_CACHE", str(folder / "cache")), "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return out
+
+
+def measured(site: Path, folder: Path, sequence: str, load: str, repeats: str, timeout: str, gpu: str = "37") -> Path:
+    """The rows of servers in this order, once the last one has ended."""
+    child = started(site, folder, sequence, load, repeats, timeout, gpu)
+    _, said = child.communicate(timeout=120)
+    assert child.returncode == 0, said[-2000:]
+    return folder / "rows.jsonl"
 
 
 def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_path: Path) -> None:
@@ -86,9 +94,24 @@ def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_pa
     rows = read([out])
     loads = [row for row in rows if row["kind"] == "load"]
     assert all(row["completed"] == 2 and not row["failed"] and not row["short"] and len(row["tpots_ms"]) == 2 for row in loads)
-    shown = ratio(starts(rows, 2, "median_tpot_ms"), "B", "A")
-    assert shown is not None and shown.lo is None and 0.4 < shown.value < 0.7
-    assert "failed: arm C on GPU 37" in tables(rows) and "(one start)" in tables(rows)
+    shown = judged(rows, "median_tpot_ms", "B", "A")[2]
+    assert shown.lo is None and shown.ratio is not None and 0.4 < shown.ratio < 0.7
+    assert "failed: arm C on GPU 37" in tables(rows) and "(one pair)" in tables(rows)
+
+
+def test_a_run_has_its_gpu_alone(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another measurement has GPU 37 no server starts; one on GPU 38 does not wait."""
+    monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path / "cache"))
+    with devices.beside(tmp_path / "cache", ("37",), quiet):
+        other = measured(site, tmp_path, "A", "1:1", "1", "20", gpu="38")
+        assert [json.loads(line)["kind"] for line in other.read_text().splitlines()] == ["host", "start", "load"]
+        (tmp_path / "waits").mkdir()
+        child = started(site, tmp_path / "waits", "A", "1:1", "1", "20", gpu="37")
+        assert child.stderr is not None and "waiting for another measurement on GPU 37 to end" in child.stderr.readline()
+        assert not (tmp_path / "waits" / "rows.jsonl").exists()
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 0, said
+    assert '"kind": "load"' in (tmp_path / "waits" / "rows.jsonl").read_text()
 
 
 @pytest.mark.slow
@@ -106,19 +129,22 @@ def load(arm: str, gpu: int, place: int, repeat: int, tpot: float, file: int = 0
 
 
 def test_a_start_is_the_unit_and_its_first_repeat_is_dropped() -> None:
-    """By hand: GPU 0 gives ln(8 / 10), GPU 1 ln(9 / 12); the base's own scatter on GPU 0 counts, with one degree of freedom."""
+    """By hand: GPU 0's first A and B give ln(8 / 10), GPU 1's ln(9 / 12); the second A on GPU 0 and the B on GPU 2 have no partner."""
     rows = [load("A", 0, 0, 0, 99), load("A", 0, 0, 1, 10), load("B", 0, 1, 0, 99), *(load("B", 0, 1, n, t) for n, t in ((1, 7), (2, 8), (3, 9))),
-            load("A", 0, 2, 1, 10.5), load("A", 0, 3, 1, 100 / 10.5), load("B", 1, 0, 1, 9), load("A", 1, 1, 1, 12), load("A", 1, 1, 2, 500, failed=1), load("A", 1, 1, 3, 500, short=2),
+            load("A", 0, 2, 1, 10.5), load("B", 1, 0, 1, 9), load("A", 1, 1, 1, 12), load("A", 1, 1, 2, 500, failed=1), load("A", 1, 1, 3, 500, short=2),
             load("B", 2, 0, 1, 1)]  # fmt: skip
-    found = ratio(starts(rows, 4, "median_tpot_ms"), "B", "A")
+    assert pairs(starts(rows, 4, "median_tpot_ms"), "B", "A") == [(10, 8), (12, 9)]
+    found = judged(rows, "median_tpot_ms", "B", "A")[4]
     logs = [math.log(0.8), math.log(0.75)]
-    own, base = (logs[0] - logs[1]) ** 2 / 2, math.log(1.05) ** 2  # variances; of the base's three starts on GPU 0, two degrees of freedom
-    parts = [own / 2, base * (0.5**2 / 3 + 0.5**2 / 1)]
-    freedom = sum(parts) ** 2 / (parts[0] ** 2 + parts[1] ** 2 / 2)
-    mean, half = sum(logs) / 2, stats.t.isf(0.025, freedom) * math.sqrt(sum(parts))
-    assert found is not None and found.starts == 2
-    assert (found.value, found.lo, found.hi) == pytest.approx((math.exp(mean), math.exp(mean - half), math.exp(mean + half)), rel=1e-6)
-    assert ratio(starts(rows, 4, "median_tpot_ms"), "C", "A") is None
+    mean, half = sum(logs) / 2, stats.t.isf(0.025, 1) * abs(logs[0] - logs[1]) / 2  # the standard error of two
+    assert (found.ratio, found.lo, found.hi, found.pairs) == pytest.approx((math.exp(mean), math.exp(mean - half), math.exp(mean + half), 2), rel=1e-6)
+    assert judged(rows, "median_tpot_ms", "C", "A")[4].ratio is None
+
+
+def test_starts_pair_in_their_order_on_a_gpu() -> None:
+    """A B B A: the second B, at place 2, goes with the second A, at place 3."""
+    rows = [load(arm, 0, place, 1, tpot) for place, (arm, tpot) in enumerate((("A", 10), ("B", 8), ("B", 6), ("A", 12)))]
+    assert pairs(starts(rows, 4, "median_tpot_ms"), "B", "A") == [(10, 8), (12, 6)]
 
 
 def test_starts_of_two_sessions_are_compared_each_with_its_own_base(tmp_path: Path) -> None:
@@ -126,9 +152,23 @@ def test_starts_of_two_sessions_are_compared_each_with_its_own_base(tmp_path: Pa
     for number, scale in enumerate((1.0, 0.5)):
         rows = [load("A", 0, 0, 1, 10 * scale), load("B", 0, 1, 1, 8 * scale)]
         (tmp_path / f"{number}.jsonl").write_text("".join(json.dumps({key: value for key, value in row.items() if key != "file"}) + "\n" for row in rows))
-    found = ratio(starts(read([tmp_path / "0.jsonl", tmp_path / "1.jsonl"]), 4, "median_tpot_ms"), "B", "A")
-    assert found is not None and found.starts == 2
-    assert (found.value, found.lo, found.hi) == pytest.approx((0.8, 0.8, 0.8))
+    found = judged(read([tmp_path / "0.jsonl", tmp_path / "1.jsonl"]), "median_tpot_ms", "B", "A")[4]
+    assert (found.ratio, found.lo, found.hi, found.pairs, found.verdict) == pytest.approx((0.8, 0.8, 0.8, 2, "better"))
+
+
+def test_a_start_beside_another_process_does_not_count() -> None:
+    rows = [{"kind": "start", "arm": "A", "file": 0, "gpu": 1, "place": place, **more} for place, more in enumerate(({}, {"foreign": ""}, {"foreign": "7, x"}))]
+    assert disturbed(rows) == {"0:1:2": "another process was on the device: 7, x"}
+
+
+def test_what_was_recorded_before_is_read_and_judged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of docs/serving-h200.md, word for word."""
+    monkeypatch.setattr(sys, "argv", ["table", str(ROOT / "studies/fullsize/records/h200-2026-11-22-evening.jsonl"), "--leave-out", "0:0:0"])
+    table.main()
+    printed, page = capsys.readouterr().out, (ROOT / "docs/serving-h200.md").read_text().replace("**", "")
+    rows = [line for line in printed.splitlines() if line.startswith(("| 4 |", "| 16 |", "| 32 |"))]
+    assert len(rows) == 24 and "left out: the start FILE:GPU:PLACE 0:0:0: as asked" in printed
+    assert [row for row in rows if row not in page] == []
 
 
 def test_a_start_is_taken_apart_from_the_log() -> None:
