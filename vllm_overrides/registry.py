@@ -14,7 +14,7 @@ from tunefork.base.upstream_facts.vllm import RELEASE
 from vllm_overrides.errors import OverrideError
 
 OVERRIDES = {
-    "capture_plan": "vllm_overrides.capture_plan",
+    "capture_plan": "vllm_overrides.capture.override",
     "guards": "vllm_overrides.guards",
     "moe_a16w4": "vllm_overrides.moe_a16w4",
     "random_mxfp4": "vllm_overrides.random_mxfp4",

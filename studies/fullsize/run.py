@@ -37,7 +37,7 @@ KEPT = ("duration", "completed", "failed", "output_throughput", "total_token_thr
 def target(server: Server, model: Path) -> Target:
     """A started server as the builtin client takes it."""
     command = server.command
-    said = schema.Server(own=True, base_url=command.base_url, model=str(model), served_name=command.served_name, target="cuda",
+    said = schema.ServerRecord(own=True, base_url=command.base_url, model=str(model), served_name=command.served_name, target="cuda",
                          version=metadata.version("vllm"), gpus=1, argv=command.argv, env=command.env,
                          seconds_to_ready=server.seconds_to_ready, log=str(server.log))  # fmt: skip
     return Target(said, (), {}, Path(sys.executable), command.env, command.cwd, server.log.stem, server.check)

@@ -49,12 +49,12 @@ def apply(
                            "python3 build.py apply --continue takes the resolved patch; python3 build.py apply --abort drops it")
         settle_parked(layout, upstreams, abort=abort, as_json=as_json)
         return
-    results = [one(layout, name, spec, named=bool(upstreams), beside=beside, discard=discard)
+    results = [apply_one(layout, name, spec, named=bool(upstreams), beside=beside, discard=discard)
                for name in upstreams or pins.load(layout)]  # fmt: skip
     show(results, as_json=as_json)
 
 
-def one(layout: Layout, upstream: str, spec: str, *, named: bool, beside: bool, discard: bool) -> Applied:
+def apply_one(layout: Layout, upstream: str, spec: str, *, named: bool, beside: bool, discard: bool) -> Applied:
     """Apply one upstream; one that nobody named and that no source gives is left out."""
     wanted = spec if named else spec_for(layout, upstream, spec)
     optional = not named and upstream != NEEDED_BY_EVERY_TARGET

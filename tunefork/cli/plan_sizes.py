@@ -105,7 +105,7 @@ def show(plan: Plan) -> None:
     columns = ("list", "sizes", "decode", "padding", "time", "no graph", "piecewise")
     table("", columns, rows)
     echo("decode: sizes with a graph for decode steps; padding: rows per live row; time: what padding adds to a step;")
-    echo("no graph, piecewise: share of decode time outside FULL graphs. default: vLLM 0.33.0's list for GPT-OSS.\n")
+    echo(f"no graph, piecewise: share of decode time outside FULL graphs. default: vLLM {RELEASE}'s list for GPT-OSS.\n")
     for line in (*plan.notes, plan.workload, plan.cost):
         echo(line)
     click.echo("\n" + plan.as_yaml(), nl=False)

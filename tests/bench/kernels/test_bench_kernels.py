@@ -37,7 +37,7 @@ def test_rows_are_checked_and_say_that_they_are_not_timed() -> None:
 def test_a_wrong_layer_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "relative_error", lambda row, arch: 0.5)
     done = CliRunner().invoke(kernels, ["--quick"], standalone_mode=False)
-    assert isinstance(done.exception, TuneforkError) and "the layer is wrong at Problem(tp=8, tokens=1): relative error 5.00e-01" in done.exception.message
+    assert isinstance(done.exception, TuneforkError) and "the layer is wrong at TP 8, M 1: relative error 5.00e-01" in done.exception.message
 
 
 def test_the_table_says_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,12 +49,12 @@ def test_the_table_says_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_timed_rows_are_all_that_stdout_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What is said of peers goes to stderr, and no other measurement of ours can start meanwhile. The times are made up: they need a GPU."""
 
-    def made_up(problem: cases.Problem, plain: object, layers: object, found: object, rounds: int, say: Say) -> list[measure.Row]:
+    def made_up(problem: cases.MoeProblem, plain: object, layers: object, found: object, rounds: int, say: Say) -> list[measure.LayerTime]:
         (lock,) = (tmp_path / "cache").glob("trial-*.lock")
         with lock.open() as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         say("tk is left out")
-        return [measure.Row("moe_a16w4", problem.tp, problem.tokens, impl, 2.0, 1.0, 3.0, 5, 1.0, "made up", 1e-3) for impl in ("ours", "floor")]
+        return [measure.LayerTime("moe_a16w4", problem.tp, problem.tokens, impl, 2.0, 1.0, 3.0, 5, 1.0, "made up", 1e-3) for impl in ("ours", "floor")]
 
     monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

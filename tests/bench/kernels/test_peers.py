@@ -47,7 +47,7 @@ def test_padding_changes_nothing() -> None:
 
 def test_no_two_logits_of_a_row_are_equal() -> None:
     """Among equal logits implementations choose differently, and a right peer would look wrong."""
-    for _, logits in cases.inputs(cases.Problem(8, 256), "cpu", 2):
+    for _, logits in cases.inputs(cases.MoeProblem(8, 256), "cpu", 2):
         assert all(row.unique().numel() == row.numel() for row in logits)
 
 

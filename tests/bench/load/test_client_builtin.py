@@ -17,8 +17,7 @@ from tunefork.base.ports import free_port
 from tunefork.bench.load import client_builtin as client
 from tunefork.bench.load import limits
 from tunefork.bench.load.checks import check
-from tunefork.bench.records.schema import Scenario
-from tunefork.bench.records.schema import Server as ServerRecord
+from tunefork.bench.records.schema import Scenario, ServerRecord
 from tunefork.bench.server.target import Target
 
 STREAMER = Path(__file__).parents[1] / "ab" / "streamer.py"

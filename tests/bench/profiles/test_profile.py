@@ -8,7 +8,7 @@ import pytest
 
 from tunefork.base.errors import BadInput
 from tunefork.bench.profiles import profile, rules
-from tunefork.bench.profiles.profile import Scenario
+from tunefork.bench.profiles.profile import ScenarioSet
 
 GOOD = """
 description = "d"
@@ -44,8 +44,8 @@ def test_our_profiles_load() -> None:
 
 def test_scenarios_are_those_of_the_competition() -> None:
     assert profile.load("seed").scenarios == (
-        Scenario(1024, 1024, (4, 8, 16)), Scenario(1024, 8192, (4, 8, 16)), Scenario(8192, 1024, (4, 8)))
-    assert profile.load("stage2").scenarios == (Scenario(8192, 1024, (4, 32, 128)),)
+        ScenarioSet(1024, 1024, (4, 8, 16)), ScenarioSet(1024, 8192, (4, 8, 16)), ScenarioSet(8192, 1024, (4, 8)))
+    assert profile.load("stage2").scenarios == (ScenarioSet(8192, 1024, (4, 32, 128)),)
 
 
 def test_every_scenario_fits_into_the_models_length() -> None:
@@ -140,7 +140,7 @@ LADDER = {("1k1k", 1): (4, 8, 16, 32, 64, 128), ("1k1k", 4): (4, 8), ("1k1k", 8)
 def test_the_ladder_is_the_base_but_for_stated_differences(lengths: str, tp: int) -> None:
     base, one = profile.load("inferencex"), profile.load(f"inferencex-{lengths}-tp{tp}")
     isl = {"1k1k": 1024, "8k1k": 8192}[lengths]
-    assert one.scenarios == (Scenario(isl, 1024, LADDER[lengths, tp]),) and one.gpus == tp
+    assert one.scenarios == (ScenarioSet(isl, 1024, LADDER[lengths, tp]),) and one.gpus == tp
     assert one.server == base.server | {"tensor-parallel-size": tp, "max-model-len": isl + 1024 + 256}
     assert one.environment == base.environment and (one.model, one.port, one.targets) == (base.model, base.port, base.targets)
     assert {each.key for each in one.differences} == ({"server.tensor-parallel-size"} if tp > 1 else set()) | ({"server.max-model-len"} if isl == 1024 else set())

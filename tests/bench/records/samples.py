@@ -6,12 +6,12 @@ import gzip
 import json
 from typing import Any
 
-from tunefork.bench.records.schema import Host, Problem, Record, Scenario, Score, Server, Timing, Tree, utc_now
+from tunefork.bench.records.schema import Host, Problem, Record, Scenario, Score, ServerRecord, Timing, Tree, utc_now
 from tunefork.bench.records.store import CLIENT, new_id
 
 TREE = Tree(upstream="vllm", variant="only:a", source="git", base="a" * 40, commit="b" * 40, tree="c" * 40, patches=("a",))
 HOST = Host(name="h", system="Linux", cpu="x", cores=2, memory_gib=4.0, gpus=())
-SERVER = Server(own=True, base_url="http://x", model="m", served_name="tiny", target="cpu", version="0.29.0", gpus=1, argv=("vllm",),
+SERVER = ServerRecord(own=True, base_url="http://x", model="m", served_name="tiny", target="cpu", version="0.29.0", gpus=1, argv=("vllm",),
                 env={}, seconds_to_ready=1.5, log=None)
 SCORE = Score(tput_per_gpu=100.0, median_e2el_ms=10.0, interactivity=50.0, divisor=1, divisor_kind="used", baseline=None,
               tput_ratio=None, e2e_ratio=None, interactivity_ratio=None)

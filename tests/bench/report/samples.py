@@ -6,7 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tunefork.bench.records.schema import Host, Problem, Record, Scenario, Score, Server, Timing, Tree
+from tunefork.bench.records.schema import Host, Problem, Record, Scenario, Score, ServerRecord, Timing, Tree
 
 CHIP = "simulated chip"
 HOST = Host(name="simulator", system="Linux 6.1", cpu="simulated CPU", cores=64, memory_gib=512.0, gpus=(CHIP,) * 8)
@@ -33,7 +33,7 @@ def record(number: int, variant: str = "base", conc: int = 4, factor: float = 1.
         "batch": "b", "profile": "stage2", "status": "passed", "problems": (), "trees": (tree(variant),), "project": "d" * 40,
         "scenario": Scenario(isl=8192, osl=1024, conc=conc, num_prompts=count, warmups=2 * conc, range_ratio=1.0, seed=0),
         "versions": {"vllm": "0.29.0", "torch": "2.13.0"}, "host": HOST, "client": ("vllm", "bench", "serve"), "accuracy": None,
-        "server": Server(own=True, base_url="http://127.0.0.1:8888", model="m", served_name="m", target="gfx950", version="0.29.0", gpus=1,
+        "server": ServerRecord(own=True, base_url="http://127.0.0.1:8888", model="m", served_name="m", target="gfx950", version="0.29.0", gpus=1,
                          argv=("vllm",), env={}, seconds_to_ready=900.0, log=None),
         "metrics": metrics, "score": score, "timing": Timing(before_s=0.1, client_s=60.0, after_s=0.1)}
     return Record(**{**values, **changes})

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tunefork.base.ports import free_port
-from tunefork.bench.records.schema import Record, Scenario, Server
+from tunefork.bench.records.schema import Record, Scenario, ServerRecord
 from tunefork.bench.records.store import Store
 from tunefork.bench.server.client import Client
 from tunefork.bench.server.target import Target
@@ -175,7 +175,7 @@ def scenario() -> Scenario:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Target:
-    server = Server(own=True, base_url="http://127.0.0.1:9", model="/weights", served_name="tiny", target="cpu", version="0.29.0", gpus=1,
+    server = ServerRecord(own=True, base_url="http://127.0.0.1:9", model="/weights", served_name="tiny", target="cpu", version="0.29.0", gpus=1,
                     argv=(), env={}, seconds_to_ready=1.0, log=None)
     return Target(server=server, trees=(), versions={}, python=Path(sys.executable), env={}, cwd=tmp_path, trial="t")
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tunefork.bench.records.schema import Server
+from tunefork.bench.records.schema import ServerRecord
 
 SECRETS = {"argument": "sk-argument-4f9a", "profile": "hf_profile_8b7c", "shell": "key-of-the-shell-1d2e", "url": "password-in-a-url-77"}
 PROFILE = f"""
@@ -76,5 +76,5 @@ def test_a_batch_that_lost_its_secret_is_not_gone_on_with(world: Any) -> None:
 def test_records_of_before_are_read_without_theirs() -> None:
     old = {"own": True, "base_url": "u", "model": "m", "served_name": "s", "target": "cpu", "version": "1", "gpus": 1, "seconds_to_ready": 1.0, "log": None,
            "argv": ["serve", "--api-key", SECRETS["argument"]], "env": {"HF_TOKEN": SECRETS["profile"], "VLLM_MAX_TOKENS": "8192"}}  # fmt: skip
-    told = Server.model_validate_json(json.dumps(old)).model_dump_json()
+    told = ServerRecord.model_validate_json(json.dumps(old)).model_dump_json()
     assert not any(secret in told for secret in SECRETS.values()) and "8192" in told

@@ -16,7 +16,7 @@ from tunefork.bench.profiles.rules import Rules
 from tunefork.bench.records.schema import Accuracy, Limit, Problem, Record, Submission, utc_now
 from tunefork.bench.records.store import Store
 from tunefork.bench.submit.gradio import Patience, end
-from tunefork.bench.submit.submit import Journal, Prepared, prepare, submit
+from tunefork.bench.submit.submit import Attempts, Prepared, prepare, submit
 
 TREE = "c" * 40
 HASTE = Patience(post_s=0.5, stream_s=1.5, retries=3, backoff_s=0.02)
@@ -30,7 +30,7 @@ def ready(record: Record, rules: Rules, url: str, team: str = "us") -> Prepared:
 
 def journal(store: Store, record: Record) -> list[str]:
     """The states in a record's journal."""
-    paths = Journal(store.path(record.id)).paths()
+    paths = Attempts(store.path(record.id)).paths()
     return [Submission.model_validate_json(path.read_bytes()).state for path in paths]
 
 
@@ -136,7 +136,7 @@ def test_a_tool_that_was_killed_while_sending_leaves_an_open_question(store: Sto
     board, record = leaderboard(), measured()
     prepared = ready(record, seed, board.url)
     left = Submission(state="sending", url=board.url, team="us", data=prepared.data, started=utc_now())
-    Journal(store.path(record.id)).open(left, 1)
+    Attempts(store.path(record.id)).open(left, 1)
     with pytest.raises(SubmitUnknown, match="the tool ended while it was sent"):
         submit(store, prepared, patience=HASTE)
     assert board.posts == 0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tunefork.base.errors import BadInput, ServeError
-from tunefork.bench.records.schema import Scenario, Server
+from tunefork.bench.records.schema import Scenario, ServerRecord
 from tunefork.bench.server.target import Target
 from tunefork.bench.trace import live
 
@@ -73,7 +73,7 @@ def vllm(tmp_path: Path) -> Iterator[Vllm]:
 
 
 def target(server: Vllm, check: Any = lambda: None) -> Target:
-    said = Server(own=True, base_url=f"http://127.0.0.1:{server.server_port}", model="m", served_name="m", target="cpu", version="v", gpus=1, argv=(), env={},
+    said = ServerRecord(own=True, base_url=f"http://127.0.0.1:{server.server_port}", model="m", served_name="m", target="cpu", version="v", gpus=1, argv=(), env={},
                   seconds_to_ready=1.0, log="the.log")
     return Target(server=said, trees=(), versions={}, python=Path(sys.executable), env={}, cwd=server.folder, trial="t", check=check)
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from tunefork.base.errors import BadInput
 from tunefork.bench.trace.classes import classify
-from tunefork.bench.trace.summary import profile, rows
+from tunefork.bench.trace.summary import mean_step, rows
 from tunefork.bench.trace.trace import own_time, read, torch, union
 from tunefork.cli.bench.profile import profile as command
 
@@ -40,7 +40,7 @@ def gpu(kinds: list[tuple[int, int]], *, scale: float = 1.0) -> list[dict[str, A
 
 
 def test_a_gpu_step_by_hand() -> None:
-    found = profile(torch("t", gpu([(1, 0), (0, 4), (0, 4), (0, 3)])))
+    found = mean_step(torch("t", gpu([(1, 0), (0, 4), (0, 4), (0, 3)])))
     assert (found.device, found.steps, found.conc, found.left_out) == (True, 2, 4, 1)
     assert found.wall == 100, "from a step's first kernel to the next one's"
     assert {name: took for name, took in found.classes.items() if took} == {
@@ -62,7 +62,7 @@ def test_a_kernel_belongs_to_the_step_that_launched_it_and_not_to_what_the_host_
 
 
 def test_a_beside_b() -> None:
-    a, b = (profile(torch(name, gpu([(0, 4)] * 3, scale=scale))) for name, scale in (("a", 1.0), ("b", 0.5)))
+    a, b = (mean_step(torch(name, gpu([(0, 4)] * 3, scale=scale))) for name, scale in (("a", 1.0), ("b", 0.5)))
     by_name = {row[0]: row[1:] for row in rows([a, b])}
     assert by_name["MoE"] == ("40.0", "41.4%", "20.0", "20.7%", "-20.0")  # mean walls: (100 + 100 + 90) / 3
     assert by_name["gaps"][-1] == "+20.0", "the MoE still begins beside the all-reduce, and ends 20 us earlier"
@@ -137,7 +137,7 @@ CSV = '''"Kind","Agent_Id","Queue_Id","Stream_Id","Thread_Id","Dispatch_Id","Ker
 def test_rocprofs_kernel_trace(tmp_path: Path) -> None:
     path = tmp_path / "9_kernel_trace.csv"
     path.write_text(CSV)
-    found = profile(read(path, 2), 2)
+    found = mean_step(read(path, 2), 2)
     assert (found.steps, found.wall) == (2, 100)
     assert {name: took for name, took in found.classes.items() if took} == {"MoE": 40, "attention": 35, "gaps": 25}
     with pytest.raises(BadInput, match="rocprofv3 knows no steps"):

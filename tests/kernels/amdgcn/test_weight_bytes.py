@@ -25,7 +25,7 @@ _spec.loader.exec_module(layer)
 ])  # fmt: skip
 def test_weights_are_read_once_and_nothing_beside_them(tp: int, tokens: int, experts: int) -> None:
     """Distinct bytes of values and scales within 2 % of what the hit experts hold, in the configuration that ships for 128 experts."""
-    problem = cases.Problem(tp, tokens)
+    problem = cases.MoeProblem(tp, tokens)
     inter = problem.intermediate
     plain = layer.plain_weights(cases.HIDDEN, inter, experts)
     gen = torch.Generator().manual_seed(tokens)

@@ -112,11 +112,11 @@ def judge(metric: str, scenarios: Mapping[Any, Sequence[tuple[float, float]]], *
     # A scenario without two good pairs stays in the family: dropping the hard ones must not make the others easier.
     raw = np.array([float(judged[key][2]) if key in judged else 1.0 for key in logs])
     adjusted = dict(zip(logs, holm(raw), strict=True)) if logs else {}
-    return {key: one(metric, x, judged.get(key), float(adjusted[key]), direction, threshold, alpha) for key, x in logs.items()}
+    return {key: judgement(metric, x, judged.get(key), float(adjusted[key]), direction, threshold, alpha) for key, x in logs.items()}
 
 
-def one(metric: str, x: Floats, found: tuple[Floats, Floats, Floats] | None, p_holm: float, direction: int, threshold: float,
-        alpha: float) -> Judgement:
+def judgement(metric: str, x: Floats, found: tuple[Floats, Floats, Floats] | None, p_holm: float, direction: int,
+              threshold: float, alpha: float) -> Judgement:
     """The judgement of one scenario's log-ratios."""
     if found is None:
         ratio = float(np.exp(x[0])) if len(x) else None

@@ -103,7 +103,7 @@ def measure(plan: Mapping[str, Any], pair: int) -> dict[str, Any]:
     us: dict[str, dict[str, list[float]]] = {}
     errors: dict[str, dict[str, float]] = {}
     for tokens in plan["tokens"]:
-        problem = cases.Problem(plan["tp"], tokens)
+        problem = cases.MoeProblem(plan["tp"], tokens)
         data = cases.inputs(problem, "cuda", cases.calls(problem)) if gpu else [
             (x, logits[:, :CPU_EXPERTS].contiguous()) for x, logits in cases.inputs(problem, "cpu", CPU_CALLS)]
         want = fused_moe_reference(*data[0], plain).float()

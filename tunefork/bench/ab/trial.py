@@ -23,7 +23,7 @@ from tunefork.bench.load import client_builtin, client_vllm, load
 from tunefork.bench.machine import devices, host
 from tunefork.bench.profiles import rules
 from tunefork.bench.profiles.profile import Profile
-from tunefork.bench.records.schema import Server as ServerRecord
+from tunefork.bench.records.schema import ServerRecord
 from tunefork.bench.records.store import Store, new_id
 from tunefork.bench.run import settings as configure
 from tunefork.bench.run.measure import Client, Measurement, measure

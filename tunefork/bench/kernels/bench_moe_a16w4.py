@@ -10,7 +10,7 @@ import torch
 
 from tunefork.bench.kernels import cases, peers
 from tunefork.bench.kernels.check import check
-from tunefork.bench.kernels.measure import QUICK_TOKENS, TOLERANCE, Row, best_peer, measure_problem, table
+from tunefork.bench.kernels.measure import QUICK_TOKENS, TOLERANCE, LayerTime, best_peer, measure_problem, table
 from tunefork.kernels.moe_a16w4.weights import Weights
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="NOT TIMED: no GPU here; only the correctness part ran")
@@ -36,7 +36,7 @@ def test_layer_is_right_without_a_gpu(tp: int, tokens: int) -> None:
 @pytest.mark.parametrize("tokens", QUICK_TOKENS)
 def test_layer_is_no_slower_than_any_peer(setup: Setup, tokens: int) -> None:
     tp, plain, layers, found = setup
-    rows: list[Row] = measure_problem(cases.Problem(tp, tokens), plain, layers, found)
+    rows: list[LayerTime] = measure_problem(cases.MoeProblem(tp, tokens), plain, layers, found)
     print("\n" + table(rows))
     ours, peer = next(row for row in rows if row.impl == "ours"), best_peer(rows, tp, tokens)
     if peer is None:

@@ -19,7 +19,7 @@ Plain = tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
-class Problem:
+class MoeProblem:
     """One row of a table."""
 
     tp: int
@@ -62,7 +62,7 @@ def layers(plain: Plain, tp: int) -> list[Weights]:
     return [first] + [clone_weights(first) for _ in range(copies(tp) - 1)]
 
 
-def inputs(problem: Problem, device: str, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def inputs(problem: MoeProblem, device: str, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(x, logits) for `count` calls, all different. A row of logits is the normal distribution's quantiles, shuffled and scaled: no two are equal in
     bf16, where implementations would choose differently."""
     gen = torch.Generator(device).manual_seed(1000 * problem.tp + problem.tokens)
@@ -81,7 +81,7 @@ def hit_experts(logits: torch.Tensor) -> int:
     return int(logits.float().topk(TOPK, 1).indices.unique().numel())
 
 
-def hit_bytes(problem: Problem, hit: float) -> int:
+def hit_bytes(problem: MoeProblem, hit: float) -> int:
     """Unpadded bytes of values and scales of that many experts."""
     inter = problem.intermediate
     w13 = 2 * inter * (HIDDEN // 2 + HIDDEN // 32)
@@ -89,7 +89,7 @@ def hit_bytes(problem: Problem, hit: float) -> int:
     return int(hit * (w13 + w2))
 
 
-def calls(problem: Problem) -> int:
+def calls(problem: MoeProblem) -> int:
     """Layer calls per timed graph."""
     hit = min(EXPERTS, problem.tokens * TOPK)
     return max(copies(problem.tp), min(MAX_CALLS, -(-CYCLE_BYTES // hit_bytes(problem, hit))))

@@ -1,6 +1,6 @@
 """Measure the MoE layer against its peers and the floor: the API behind `bench kernels`.
 
-    rows = measure(tps=(8, 1), tokens=(1, 8, 64))          -> list[Row], on a GPU
+    rows = measure(tps=(8, 1), tokens=(1, 8, 64))          -> list[LayerTime], on a GPU
 
 A time counts only beside a correct result: ours above `TOLERANCE` raises, a peer above `PEER_TOLERANCE` is left out and named.
 """
@@ -33,7 +33,7 @@ QUICK_TOKENS = (1, 8, 64)
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerTime:
     """One implementation of one problem. us: median microseconds per layer with its 95 % interval; bytes: the hit experts' unpadded weights."""
 
     op: str
@@ -60,15 +60,15 @@ def _error(got: torch.Tensor, want: torch.Tensor) -> float:
 
 
 def measure_problem(
-    problem: cases.Problem, plain: cases.Plain, layers: Sequence[Weights], found: dict[str, peers.Layer], rounds: int = ROUNDS, say: Say = print
-) -> list[Row]:
+    problem: cases.MoeProblem, plain: cases.Plain, layers: Sequence[Weights], found: dict[str, peers.Layer], rounds: int = ROUNDS, say: Say = print
+) -> list[LayerTime]:
     """All implementations of one problem, checked and then timed together."""
     data = cases.inputs(problem, "cuda", cases.calls(problem))
     want = fused_moe_reference(*data[0], plain)
     implementations: dict[str, list[cases.Call]] = {"ours": _ours(layers, data)}
     errors = {"ours": _error(implementations["ours"][0](), want)}
     if not errors["ours"] <= TOLERANCE:
-        raise TuneforkError(f"the layer is wrong at {problem}: relative error {errors['ours']:.2e}, at most {TOLERANCE:.0e}",
+        raise TuneforkError(f"the layer is wrong at TP {problem.tp}, M {problem.tokens}: relative error {errors['ours']:.2e}, at most {TOLERANCE:.0e}",
                             "no time is taken of a wrong kernel; run the tests of tests/kernels")
     for name, run in found.items():
         error = _error(run(*data[0]), want)
@@ -82,12 +82,12 @@ def measure_problem(
     timed = compare(implementations, rounds)
     hit = sum(cases.hit_experts(logits) for _, logits in data) / len(data)
     chip = torch.cuda.get_device_name()
-    return [Row("moe_a16w4", problem.tp, problem.tokens, name, t.us, t.us_lo, t.us_hi, cases.hit_bytes(problem, hit), timed["floor"].us, chip,
+    return [LayerTime("moe_a16w4", problem.tp, problem.tokens, name, t.us, t.us_lo, t.us_hi, cases.hit_bytes(problem, hit), timed["floor"].us, chip,
                 errors.get(name, 0.0)) for name, t in timed.items()]
 
 
 def measure(tps: Iterable[int] = TPS, tokens: Iterable[int] = TOKENS, rounds: int = ROUNDS, with_peers: bool = True,
-            say: Say = print) -> list[Row]:
+            say: Say = print) -> list[LayerTime]:
     """Rows of every (tp, M). Raises MissingTool without a GPU: then `check` is what can be known."""
     if not torch.cuda.is_available():
         raise MissingTool("no GPU: nothing was timed", "run it on a machine with one; the correctness part runs anywhere")
@@ -97,25 +97,25 @@ def measure(tps: Iterable[int] = TPS, tokens: Iterable[int] = TOKENS, rounds: in
         layers = cases.layers(plain, tp)
         found = peers.available(plain, say) if with_peers else {}
         for count in tokens:
-            rows += measure_problem(cases.Problem(tp, count), plain, layers, found, rounds, say)
+            rows += measure_problem(cases.MoeProblem(tp, count), plain, layers, found, rounds, say)
         del plain, layers, found
         torch.cuda.empty_cache()
     return rows
 
 
-def record(rows: Sequence[Row]) -> dict[str, Any]:
+def record(rows: Sequence[LayerTime]) -> dict[str, Any]:
     """Rows with what a reader must know about them."""
     return {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "chip": rows[0].chip, "torch": torch.__version__,
             "triton": triton.__version__, "rows": [asdict(row) for row in rows]}
 
 
-def best_peer(rows: Iterable[Row], tp: int, tokens: int) -> Row | None:
+def best_peer(rows: Iterable[LayerTime], tp: int, tokens: int) -> LayerTime | None:
     """The fastest correct peer of a problem."""
     found = [row for row in rows if (row.tp, row.M) == (tp, tokens) and row.impl not in ("ours", "floor") and row.us is not None]
     return min(found, key=lambda row: row.us or 0.0, default=None)
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[LayerTime]) -> str:
     """The rows as a Markdown table: ours, the best peer, the ratio, the floor."""
     lines = ["| TP | M | ours us (95 %) | best peer us | ours / peer | floor us | floor / ours |", "|---|---|---|---|---|---|---|"]
     for row in rows:
@@ -127,7 +127,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def plot(rows: Sequence[Row], tp: int, path: Path, date: str = "") -> None:
+def plot(rows: Sequence[LayerTime], tp: int, path: Path, date: str = "") -> None:
     """Microseconds against M for one TP: ours, the peers, the floor (needs matplotlib). Naive torch is left out: it lies a hundred times above."""
     from matplotlib.figure import Figure
 

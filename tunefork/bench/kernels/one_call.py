@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if not torch.cuda.is_available():
         raise MissingTool("no GPU: there is nothing to profile", "run it on a machine with one")
-    problem = cases.Problem(options.tp, options.tokens)
+    problem = cases.MoeProblem(options.tp, options.tokens)
     weights = prepare_weights(*cases.random_plain(problem.tp, "cuda"))
     ((x, logits),) = cases.inputs(problem, "cuda", 1)
     space, out = make_workspace(weights, problem.tokens), torch.empty_like(x)

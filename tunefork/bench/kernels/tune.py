@@ -120,7 +120,7 @@ def warm(jobs: list[tuple[Case, LayerConfig]], processes: int) -> None:
         list(pool.map(_warm, jobs, chunksize=1))
 
 
-def environment(problem: cases.Problem, case: Case, config: LayerConfig, weights: Weights, x: torch.Tensor, logits: torch.Tensor) -> dict[str, Any]:
+def environment(problem: cases.MoeProblem, case: Case, config: LayerConfig, weights: Weights, x: torch.Tensor, logits: torch.Tensor) -> dict[str, Any]:
     """Buffers and scalars of one layer call."""
     sizes = buffers(case, config)
     space = Workspace(torch.zeros(workspace_size(sizes), dtype=torch.uint8, device=x.device))
@@ -148,7 +148,7 @@ def _launch(env: dict[str, Any], steps: list[Step]) -> None:
 
 
 def time_parts(
-    problem: cases.Problem, layers: list[Weights], arch: str, done: Callable[[Candidate], bool] = lambda _: False
+    problem: cases.MoeProblem, layers: list[Weights], arch: str, done: Callable[[Candidate], bool] = lambda _: False
 ) -> Iterator[tuple[Candidate, float | None]]:
     """Microseconds of each candidate GEMM that is not `done` yet, as they come; None for one that does not launch."""
     shape = MoeShape(cases.HIDDEN, problem.intermediate, cases.EXPERTS)
@@ -174,7 +174,7 @@ def time_parts(
             yield found, None
 
 
-def layer_calls(problem: cases.Problem, layers: list[Weights], configs: list[LayerConfig]) -> dict[str, list[cases.Call]]:
+def layer_calls(problem: cases.MoeProblem, layers: list[Weights], configs: list[LayerConfig]) -> dict[str, list[cases.Call]]:
     """Calls of whole layers for `timing.compare`, by the configuration's place."""
     data = cases.inputs(problem, layers[0].w13.device.type, cases.calls(problem))
     found: dict[str, list[cases.Call]] = {}

@@ -123,7 +123,7 @@ def measure_all(journal: Journal, arch: str, intermediate: int, tokens: int) -> 
     from tunefork.bench.kernels.timing import compare
     from tunefork.bench.kernels.tune import layer_calls, time_parts
 
-    problem = cases.Problem(cases.INTERMEDIATE // intermediate, min(tokens, MEASURED_TO))
+    problem = cases.MoeProblem(cases.INTERMEDIATE // intermediate, min(tokens, MEASURED_TO))
     layers = cases.layers(cases.random_plain(problem.tp, "cuda"), problem.tp)
 
     def done(candidate: Candidate) -> bool:

@@ -29,7 +29,7 @@ PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-siz
 
 
 @dataclass(frozen=True)
-class Scenario:
+class ScenarioSet:
     """One load: input and output tokens per request, and the numbers of concurrent requests to measure."""
 
     isl: int
@@ -59,7 +59,7 @@ class Profile:
     ready_timeout_s: float
     server: dict[str, Any]
     environment: dict[str, str]
-    scenarios: tuple[Scenario, ...]
+    scenarios: tuple[ScenarioSet, ...]
     gates: str | None = None
     differences: tuple[Difference, ...] = ()
 
@@ -151,12 +151,12 @@ def environment(table: Table) -> dict[str, str]:
     return found
 
 
-def scenario(table: Table) -> Scenario:
+def scenario(table: Table) -> ScenarioSet:
     """One [[scenarios]] entry."""
     conc = table.take("conc", list)
     if not conc or any(isinstance(item, bool) or not isinstance(item, int) or item < 1 for item in conc):
         raise table.bad("conc", f"expected a list of positive integers, got {conc!r}", "conc = [4, 8]")
-    made = Scenario(isl=table.positive("isl"), osl=table.positive("osl"), conc=tuple(conc))
+    made = ScenarioSet(isl=table.positive("isl"), osl=table.positive("osl"), conc=tuple(conc))
     table.done()
     return made
 

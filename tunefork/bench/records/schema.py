@@ -57,7 +57,7 @@ class Host(Model):
     gpus: tuple[str, ...]
 
 
-class Server(Model):
+class ServerRecord(Model):
     """The server that was measured. own: whether the tool started it.  gpus: devices it used (TP x PP x DP).
 
     target: what the variant was built for.  seconds_to_ready: None where it ran already.
@@ -174,7 +174,7 @@ class Record(Model):
     project: str
     versions: dict[str, str]
     host: Host
-    server: Server
+    server: ServerRecord
     client: tuple[str, ...]
     accuracy: Accuracy | None
     metrics: dict[str, float] | None

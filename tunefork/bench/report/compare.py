@@ -31,7 +31,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RecordComparison:
     """warnings: what keeps the numbers from being compared as they stand."""
 
     first: str
@@ -48,7 +48,7 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
     return {name: value}
 
 
-def compare(first: Record, second: Record) -> Comparison:
+def compare(first: Record, second: Record) -> RecordComparison:
     """Compare two records."""
     ours, theirs = flat(first.model_dump(mode="json")), flat(second.model_dump(mode="json"))
     names = list(dict.fromkeys([*ours, *theirs]))
@@ -56,7 +56,7 @@ def compare(first: Record, second: Record) -> Comparison:
                     if name.startswith(NUMBERS) and (number(ours.get(name)) is not None or number(theirs.get(name)) is not None))
     differences = tuple((name, shown(ours.get(name)), shown(theirs.get(name))) for name in names
                         if not name.startswith((*NUMBERS, *IGNORED)) and ours.get(name) != theirs.get(name))
-    return Comparison(first.id, second.id, tuple(warnings(first, second)), numbers, differences)
+    return RecordComparison(first.id, second.id, tuple(warnings(first, second)), numbers, differences)
 
 
 def warnings(first: Record, second: Record) -> list[str]:

@@ -134,7 +134,7 @@ def serve_batches(run: Run, target: Target) -> None:
     first = run.pending()[0][0]
     evaluation = gate(run, target, first.folder)
     for batch, conc in run.pending():
-        record = one(run, target, batch, conc, evaluation)
+        record = measured(run, target, batch, conc, evaluation)
         if any(problem.kind == "server-died" for problem in record.problems):
             return run.say("the server died; a new one is started for what is left" if run.pending() else "the server died")
     return None
@@ -163,7 +163,7 @@ def gate(run: Run, target: Target, parent: Path) -> Evaluation | None:
     return evaluation
 
 
-def one(run: Run, target: Target, batch: Batch, conc: int, evaluation: Evaluation | None) -> Record:
+def measured(run: Run, target: Target, batch: Batch, conc: int, evaluation: Evaluation | None) -> Record:
     """Measure one CONC, and keep batch.json true while doing so."""
     isl, osl = batch.state.isl, batch.state.osl
     scenario = load.scenario(isl, osl, conc, run.rules.load, range_ratio=run.settings.range_ratio, num_prompts=run.settings.num_prompts,

@@ -15,8 +15,7 @@ from tunefork.base.upstream_facts.vllm import HEALTH
 from tunefork.bench.machine import devices, gpu_memory, host
 from tunefork.bench.machine.gpu_processes import on_devices
 from tunefork.bench.profiles.profile import TINY, Profile
-from tunefork.bench.records.schema import Server as ServerRecord
-from tunefork.bench.records.schema import Tree
+from tunefork.bench.records.schema import ServerRecord, Tree
 from tunefork.bench.records.store import new_id
 from tunefork.bench.run.settings import Settings
 from tunefork.bench.server import prepare

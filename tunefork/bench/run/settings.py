@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from tunefork.base.checked import first_fault
 from tunefork.base.errors import BadInput
 from tunefork.bench.profiles import profile as profiles
-from tunefork.bench.profiles.profile import PARALLEL, Profile, Scenario
+from tunefork.bench.profiles.profile import PARALLEL, Profile, ScenarioSet
 from tunefork.bench.records.schema import Model
 
 Mode = Literal["acc", "perf", "submit"]
@@ -109,12 +109,12 @@ def profile(one: Settings) -> Profile:
     return replace(found, server={**found.server, **flags}, model=one.model or found.model, scenarios=scenarios(one, found))
 
 
-def scenarios(one: Settings, found: Profile) -> tuple[Scenario, ...]:
+def scenarios(one: Settings, found: Profile) -> tuple[ScenarioSet, ...]:
     """Which loads: those asked for, of the profile's where only a part is said."""
     if one.isl is None or one.osl is None:
-        return tuple(Scenario(load.isl, load.osl, one.conc or load.conc) for load in found.scenarios)
+        return tuple(ScenarioSet(load.isl, load.osl, one.conc or load.conc) for load in found.scenarios)
     known = next((load for load in found.scenarios if (load.isl, load.osl) == (one.isl, one.osl)), None)
     if known is None and not one.conc:
         pairs = ", ".join(f"{load.isl}/{load.osl}" for load in found.scenarios)
         raise BadInput(f"profile {found.name} has no {one.isl}/{one.osl} (it has {pairs}), so it does not say which CONC", "--conc 4")
-    return (Scenario(one.isl, one.osl, one.conc or (known.conc if known else ())),)
+    return (ScenarioSet(one.isl, one.osl, one.conc or (known.conc if known else ())),)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tunefork.bench.records.schema import Server, Tree
+from tunefork.bench.records.schema import ServerRecord, Tree
 from tunefork.bench.server.command import DROPPED
 
 NO_PROXY = ("no_proxy", "NO_PROXY")
@@ -25,7 +25,7 @@ class Target:
     check: raises ServeError when the server has ended.  trial: names this server start in every record.
     """
 
-    server: Server
+    server: ServerRecord
     trees: tuple[Tree, ...]
     versions: Mapping[str, str]
     python: Path

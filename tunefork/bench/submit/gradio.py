@@ -29,7 +29,7 @@ NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.U
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Reply:
     """What is known of a call. state: as records.schema.Submission's.  answer: the server's words, or why there are none."""
 
     state: Literal["complete", "rejected", "unknown", "unsent"]
@@ -47,25 +47,25 @@ class Patience:
     backoff_s: float = BACKOFF_S
 
 
-def call(url: str, name: str, data: Sequence[object], *, accepted: Callable[[str], None], patience: Patience | None = None) -> Outcome:
+def call(url: str, name: str, data: Sequence[object], *, accepted: Callable[[str], None], patience: Patience | None = None) -> Reply:
     """Make one call and follow it to its end. accepted: told the event id before anything else happens."""
     limits = patience or Patience()
     with httpx.Client(timeout=limits.post_s, follow_redirects=True) as http:
         sent = post(http, f"{url}/gradio_api/call/{name}", data, limits)
-        if isinstance(sent, Outcome):
+        if isinstance(sent, Reply):
             return sent
         accepted(sent)
         return follow(http, f"{url}/gradio_api/call/{name}/{sent}", sent, limits)
 
 
-def resume(url: str, name: str, event_id: str, patience: Patience | None = None) -> Outcome:
+def resume(url: str, name: str, event_id: str, patience: Patience | None = None) -> Reply:
     """Ask again how a call ended."""
     limits = patience or Patience()
     with httpx.Client(timeout=limits.post_s, follow_redirects=True) as http:
         return follow(http, f"{url}/gradio_api/call/{name}/{event_id}", event_id, limits)
 
 
-def post(http: httpx.Client, url: str, data: Sequence[object], limits: Patience) -> str | Outcome:
+def post(http: httpx.Client, url: str, data: Sequence[object], limits: Patience) -> str | Reply:
     """The event id; or that it was not sent, refused, or that nobody knows."""
     body = json.dumps({"data": list(data)}, allow_nan=False)
     for tried in range(limits.retries):
@@ -74,29 +74,29 @@ def post(http: httpx.Client, url: str, data: Sequence[object], limits: Patience)
         try:
             answer = http.post(url, content=body, headers={"Content-Type": "application/json"})
         except NOT_SENT as error:
-            failed = Outcome("unsent", f"{type(error).__name__}: {error}")
+            failed = Reply("unsent", f"{type(error).__name__}: {error}")
             continue
         except httpx.HTTPError as error:
-            return Outcome("unknown", f"the request went out and no answer came: {type(error).__name__}: {error}")
+            return Reply("unknown", f"the request went out and no answer came: {type(error).__name__}: {error}")
         if answer.status_code in NOT_TAKEN:
-            failed = Outcome("unsent", f"the leaderboard is busy: {words(answer)}")
+            failed = Reply("unsent", f"the leaderboard is busy: {words(answer)}")
             continue
         return event_id(answer)
     return failed
 
 
-def event_id(answer: httpx.Response) -> str | Outcome:
+def event_id(answer: httpx.Response) -> str | Reply:
     """The event id in an answer to the call."""
     if 400 <= answer.status_code < 500:
-        return Outcome("rejected", words(answer))
+        return Reply("rejected", words(answer))
     if answer.status_code != 200:
-        return Outcome("unknown", f"the request went out and the answer was {words(answer)}")
+        return Reply("unknown", f"the request went out and the answer was {words(answer)}")
     try:
         found = answer.json()["event_id"]
     except (ValueError, KeyError, TypeError):
         found = None
     if not isinstance(found, str) or not found:
-        return Outcome("unknown", f"the answer names no event: {words(answer)}")
+        return Reply("unknown", f"the answer names no event: {words(answer)}")
     return found
 
 
@@ -105,7 +105,7 @@ def words(answer: httpx.Response) -> str:
     return f"HTTP {answer.status_code}: {' '.join(answer.text.split())[:300]}"
 
 
-def follow(http: httpx.Client, url: str, event: str, limits: Patience) -> Outcome:
+def follow(http: httpx.Client, url: str, event: str, limits: Patience) -> Reply:
     """Read the event's stream to `complete` or `error`; a stream that breaks is asked for again."""
     deadline = time.monotonic() + limits.stream_s
     why = "no stream"
@@ -129,7 +129,7 @@ def follow(http: httpx.Client, url: str, event: str, limits: Patience) -> Outcom
             why = f"the event's stream broke: {type(error).__name__}: {error}"
     if time.monotonic() >= deadline:
         why = f"no end within {limits.stream_s:.0f} s ({why})"
-    return Outcome("unknown", why, event)
+    return Reply("unknown", why, event)
 
 
 def events(stream: httpx.Response, deadline: float) -> Iterator[tuple[str, str]]:
@@ -142,10 +142,10 @@ def events(stream: httpx.Response, deadline: float) -> Iterator[tuple[str, str]]
             yield kind, data.decode(errors="replace")
 
 
-def end(kind: str, data: str, event: str) -> Outcome | None:
+def end(kind: str, data: str, event: str) -> Reply | None:
     """What an event means: the end, or not yet. `complete` is a success only where the application's own words say so."""
     if kind == "error":
-        return Outcome("rejected", data if data not in ("null", "") else "the leaderboard reported an error without words", event)
+        return Reply("rejected", data if data not in ("null", "") else "the leaderboard reported an error without words", event)
     if kind != "complete":
         return None
     try:
@@ -153,8 +153,8 @@ def end(kind: str, data: str, event: str) -> Outcome | None:
     except ValueError:
         outputs = None
     if not isinstance(outputs, list):
-        return Outcome("unknown", f"complete, with an answer that cannot be understood: {data[:300]}", event)
-    return Outcome(meaning(outputs), data, event)
+        return Reply("unknown", f"complete, with an answer that cannot be understood: {data[:300]}", event)
+    return Reply(meaning(outputs), data, event)
 
 
 def meaning(outputs: list[object]) -> Literal["complete", "rejected", "unknown"]:

@@ -18,7 +18,7 @@ from tunefork.bench.profiles.rules import Rules
 from tunefork.bench.records.schema import Record, Submission, utc_now
 from tunefork.bench.records.store import Store
 from tunefork.bench.submit import gradio
-from tunefork.bench.submit.gradio import Outcome, Patience
+from tunefork.bench.submit.gradio import Patience, Reply
 
 FUNCTION = "submit_results"
 FRESH = timedelta(hours=24)
@@ -121,7 +121,7 @@ def accuracies(record: Record, wanted: Sequence[str], name: str) -> tuple[Value,
     return tuple(record.accuracy.metrics[metric] for metric in wanted)
 
 
-class Journal:
+class Attempts:
     """The submissions of one record, as files beside it."""
 
     def __init__(self, folder: Path) -> None:
@@ -163,7 +163,7 @@ def submit(store: Store, prepared: Prepared, *, again: bool = False, patience: P
     SubmitRefused: nothing was sent now.  SubmitFailed: the leaderboard did not take it.  SubmitUnknown: nobody knows.
     again: send although an earlier attempt's end is not known (never after a complete one).
     """
-    journal = Journal(store.path(prepared.record.id))
+    journal = Attempts(store.path(prepared.record.id))
     number = journal.next_number()  # before the look at what was sent: whatever is sent since then has this number
     found = settle(journal, prepared, again=again, patience=patience)
     if found is not None:
@@ -178,7 +178,7 @@ def submit(store: Store, prepared: Prepared, *, again: bool = False, patience: P
     return conclude(path, entry, outcome)
 
 
-def settle(journal: Journal, prepared: Prepared, *, again: bool, patience: Patience | None) -> Submission | None:
+def settle(journal: Attempts, prepared: Prepared, *, again: bool, patience: Patience | None) -> Submission | None:
     """What an earlier attempt means for this one: an open question is asked again, and may turn out to be complete."""
     try:
         last = journal.last()
@@ -203,7 +203,7 @@ def settle(journal: Journal, prepared: Prepared, *, again: bool, patience: Patie
     return None
 
 
-def conclude(path: Path, entry: Submission, outcome: Outcome) -> Submission:
+def conclude(path: Path, entry: Submission, outcome: Reply) -> Submission:
     """Write down how it ended, and raise unless it is complete."""
     ended = entry.model_copy(update={"state": outcome.state, "answer": outcome.answer, "event_id": outcome.event_id or entry.event_id})
     write(path, ended)

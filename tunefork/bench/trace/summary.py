@@ -15,7 +15,7 @@ GAPS = "gaps"
 
 
 @dataclass(frozen=True)
-class Profile:
+class MeanStep:
     """The mean decode step, in microseconds. conc: the steps' requests (the commonest).  left_out: steps of other sizes.
 
     classes: kernel time by class, "gaps" (nothing runs) with them.  overlap: kernel time beside other kernel time, which makes the classes add
@@ -33,7 +33,7 @@ class Profile:
     kernels: tuple[tuple[str, str, float], ...]
 
 
-def profile(trace: Trace, steps: int | None = None) -> Profile:
+def mean_step(trace: Trace, steps: int | None = None) -> MeanStep:
     """The first ``steps`` decode steps of the commonest size; the mean, since the parts must add up. BadInput where there is none."""
     if not trace.steps:
         raise BadInput(f"{trace.source} holds no decode step with kernels", "more --steps")
@@ -50,7 +50,7 @@ def profile(trace: Trace, steps: int | None = None) -> Profile:
         classes[classify(name)] += took
     classes[GAPS] = mean(chosen, "gaps")
     ranked = sorted(times.items(), key=lambda item: -item[1])
-    return Profile(trace.source, trace.device, n, conc, len(trace.steps) - len(alike), mean(chosen, "wall"), mean(chosen, "overlap"), classes,
+    return MeanStep(trace.source, trace.device, n, conc, len(trace.steps) - len(alike), mean(chosen, "wall"), mean(chosen, "overlap"), classes,
                    tuple((name, classify(name), took) for name, took in ranked))
 
 
@@ -59,7 +59,7 @@ def mean(steps: Sequence[Step], what: str) -> float:
     return sum(float(getattr(step, what)) for step in steps) / len(steps)
 
 
-def rows(profiles: Sequence[Profile]) -> list[tuple[str, ...]]:
+def rows(profiles: Sequence[MeanStep]) -> list[tuple[str, ...]]:
     """A table's rows: class, then per profile time and share; of two also the difference."""
     found = []
     for name in [*CLASSES, GAPS]:
@@ -83,6 +83,6 @@ def columns(names: Sequence[str]) -> tuple[str, ...]:
     return ("class", *heads, *((f"{names[1]} - {names[0]}",) if len(names) == 2 else ()))
 
 
-def largest(one: Profile, count: int, only: str | None = None) -> list[tuple[str, str, str]]:
+def largest(one: MeanStep, count: int, only: str | None = None) -> list[tuple[str, str, str]]:
     """The largest kernels as rows: class, time, name."""
     return [(group, f"{took:.1f}", name) for name, group, took in one.kernels if only in (None, group)][:count]

@@ -62,7 +62,7 @@ def kernels(quick: bool, tps: tuple[str, ...], tokens: tuple[int, ...], no_peers
     return 0
 
 
-def save(rows: list, folder: Path, sizes: tuple[int, ...]) -> None:  # type: ignore[type-arg] # measure.Row needs torch, which this module may lack
+def save(rows: list, folder: Path, sizes: tuple[int, ...]) -> None:  # type: ignore[type-arg] # measure.LayerTime needs torch, which this module may lack
     """The record and one plot for each TP."""
     from tunefork.bench.kernels import measure
 

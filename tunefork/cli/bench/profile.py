@@ -16,7 +16,7 @@ from tunefork.cli import options
 from tunefork.cli.output import print_json, say, table
 
 if TYPE_CHECKING:
-    from tunefork.bench.trace.summary import Profile
+    from tunefork.bench.trace.summary import MeanStep
 
 OTHER_SHARE = 0.02
 LONGEST_HEAD = 20
@@ -56,7 +56,7 @@ def profile(a: str | None, b: str | None, traces: tuple[Path, ...], steps: int |
     if traces:
         if a or b or len(traces) > 2:
             raise BadInput("--from reads one trace, or two to compare, and starts no variant", "--from A.json.gz --from B.json.gz")
-        found = {path.name if len({one.name for one in traces}) == len(traces) else str(path): [summary.profile(read(path, steps), steps)]
+        found = {path.name if len({one.name for one in traces}) == len(traces) else str(path): [summary.mean_step(read(path, steps), steps)]
                  for path in traces}
     else:
         found = live(Layout.here(), a, b, steps or 10, out, options)
@@ -64,7 +64,7 @@ def profile(a: str | None, b: str | None, traces: tuple[Path, ...], steps: int |
     return 0
 
 
-def live(layout: Layout, a: str | None, b: str | None, steps: int, out: Path | None, options: dict[str, Any]) -> dict[str, list[Profile]]:
+def live(layout: Layout, a: str | None, b: str | None, steps: int, out: Path | None, options: dict[str, Any]) -> dict[str, list[MeanStep]]:
     """Start each variant, profile it, stop it: its ranks' profiles by variant."""
     from tunefork.bench.load import load
     from tunefork.bench.machine import devices
@@ -97,7 +97,7 @@ def live(layout: Layout, a: str | None, b: str | None, steps: int, out: Path | N
         with devices.machine(layout.cache, say), session(layout, chosen, own, under_test, say) as target:
             say(f"profiling {steps} decode steps of CONC {one.conc} after {one.isl} prompt tokens")
             written = decode(target, one, steps, folder, longest)
-        found[name] = [summary.profile(read(path), steps) for path in written]
+        found[name] = [summary.mean_step(read(path), steps) for path in written]
         described = {"variant": name, "version": under_test.version, "tree": under_test.tree, "isl": one.isl, "conc": one.conc,
                      "server": target.server.model_dump(mode="json"), "ranks": [asdict(rank) for rank in found[name]]}
         (folder / "profile.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
@@ -105,7 +105,7 @@ def live(layout: Layout, a: str | None, b: str | None, steps: int, out: Path | N
     return found
 
 
-def show(found: dict[str, list[Profile]], count: int, *, as_json: bool) -> None:
+def show(found: dict[str, list[MeanStep]], count: int, *, as_json: bool) -> None:
     """A table of the first rank; of more ranks the JSON has all."""
     from tunefork.bench.trace import summary
 
