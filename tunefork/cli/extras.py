@@ -7,14 +7,15 @@ import sys
 
 from tunefork.base.errors import MissingTool
 
-NEEDS = {"ab": ("httptools", "numpy", "scipy"), "report": ("numpy", "scipy", "plotly", "matplotlib")}
+NEEDS = {"checkpoint": ("numpy",), "ab": ("httptools", "numpy", "scipy"), "report": ("numpy", "scipy", "plotly", "matplotlib")}
 
 
 def require(extra: str) -> None:
     """MissingTool where a library of one of our extras is not installed."""
     missing = [name for name in NEEDS[extra] if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingTool(f"bench {extra} needs {', '.join(missing)}, not installed here", f"{sys.executable} -m pip install 'tunefork[{extra}]'")
+        command, extra = ("checkpoint check", "report") if extra == "checkpoint" else (f"bench {extra}", extra)
+        raise MissingTool(f"{command} needs {', '.join(missing)}, not installed here", f"{sys.executable} -m pip install 'tunefork[{extra}]'")
 
 
 def require_kernels() -> None:

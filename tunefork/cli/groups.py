@@ -28,3 +28,8 @@ def patch() -> None:
 @click.group(cls=Commands)
 def variants() -> None:
     """Compare variants: base, all, only:P, without:P, upto:P."""
+
+
+@click.group(cls=Commands)
+def checkpoint() -> None:
+    """Checkpoints on this disk, before any server."""

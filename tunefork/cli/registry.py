@@ -26,6 +26,7 @@ TABLE = tuple(Row(*row) for row in (
     (ROOT, "develop", "develop:develop", "build and install the applied trees, editable, for a target"),
     (ROOT, "serve", "serve:serve", "serve a model with the installed, patched vLLM"),
     (ROOT, "plan-sizes", "plan_sizes:plan_sizes", "choose CUDA graph sizes for a workload"),
+    (ROOT, "checkpoint", "groups:checkpoint", "check an MXFP4 checkpoint before serving it"),
     (ROOT, "bench", "groups:bench", "measure, compare, query and submit"),
     (ROOT, "variants", "groups:variants", "compare named subsets of a series"),
     (ROOT, "patch", "groups:patch", "author patches: export commits to files, check them"),
@@ -46,6 +47,8 @@ TABLE = tuple(Row(*row) for row in (
     ("bench", "compare", "bench.report:compare", "two records beside each other"),
     ("bench", "query", "bench.query:query", "SQL over the records"),
     ("bench", "submit", "bench.submit:submit", "send measured results to the leaderboard"),
+
+    ("checkpoint", "check", "checkpoint:check", "is an MXFP4 checkpoint whole, in which layout, and what do its bytes say"),
 
     ("variants", "diff", "variants:diff", "what variant B changes against variant A; no checkout is moved"),
 

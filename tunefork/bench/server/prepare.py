@@ -14,6 +14,7 @@ from tunefork.base import ports
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.bench.checkpoint.quick import refuse
 from tunefork.bench.profiles.profile import TINY, Profile
 from tunefork.bench.server import command
 from tunefork.bench.server.command import ServeCommand
@@ -77,6 +78,7 @@ def serve_command(
     if model == TINY:
         model = str(tiny_model(layout, environment.python, say))
     check_operators(layout, environment.target, model)
+    refuse(Path(model), say)
     return command.build(profile, python=environment.python, variant_env=environment.env, model=model,
                          cwd=serve_logs(layout), host=host, port=port, extra=extra)  # fmt: skip
 
