@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -66,12 +67,14 @@ def test_a_block_that_fails_changes_nothing_and_its_error_comes_through(tmp_path
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path: Path) -> None:
+def test_two_processes_of_the_same_number_do_not_meet(tmp_path: Path) -> None:
+    """As in two containers on one disk."""
     path = tmp_path / "f"
-    path.with_name(f"f.tmp{os.getpid()}").write_bytes(OLD)
-    files.write_atomically(path, NEW)
-    assert path.read_bytes() == NEW
-    assert list(tmp_path.iterdir()) == [path]
+    with files.replacing(path) as first:
+        first.write_bytes(OLD)
+        files.write_atomically(path, NEW)
+        assert first.read_bytes() == OLD and path.read_bytes() == NEW
+    assert path.read_bytes() == OLD and list(tmp_path.iterdir()) == [path]
 
 
 def test_of_two_that_write_a_new_file_one_does(tmp_path: Path) -> None:
@@ -119,3 +122,20 @@ def test_a_reader_and_a_kill_find_one_content_or_the_other(tmp_path: Path) -> No
         finally:
             writer.kill()
     assert len(set(path.read_bytes())) == 1
+
+
+def test_a_copy_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "source", tmp_path / "folder" / "target"
+    source.write_bytes(NEW)
+
+    def cut(reader: BinaryIO, writer: BinaryIO, _size: int) -> None:
+        writer.write(reader.read(1))
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.shutil, "copyfileobj", cut)
+        with pytest.raises(OSError, match="No space"):
+            files.copy_whole(source, target)
+    assert not target.exists() and list(target.parent.iterdir()) == []
+    files.copy_whole(source, target)
+    assert target.read_bytes() == NEW

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from tunefork.base.errors import TuneforkError
+
+COPY_BYTES = 1 << 20
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -33,7 +36,8 @@ def replacing(path: Path, fresh: Path | None = None) -> Iterator[Path]:
 
     fresh: where it is made instead of beside ``path``; on the same disk. What a kill leaves beside has ".tmp" in its name.
     """
-    fresh = fresh or path.with_name(f"{path.name}.tmp{os.getpid()}")
+    # Drawn, not only numbered: two containers on one disk have the same process numbers.
+    fresh = fresh or path.with_name(f"{path.name}.tmp{os.getpid()}-{os.urandom(4).hex()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield fresh
@@ -42,6 +46,17 @@ def replacing(path: Path, fresh: Path | None = None) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # the block's own error is the one to tell
             fresh.unlink(missing_ok=True)
         raise
+
+
+def copy_whole(source: Path, target: Path, fresh: Path | None = None) -> None:
+    """Copy a file's bytes so that ``target`` is whole or absent, also after a kill or on a full disk. OSError where it cannot be.
+
+    fresh: as in ``replacing``.
+    """
+    with replacing(target, fresh) as made, source.open("rb") as reader, made.open("wb") as writer:
+        shutil.copyfileobj(reader, writer, COPY_BYTES)
+        writer.flush()
+        os.fsync(writer.fileno())
 
 
 def write_synced(path: Path, data: bytes) -> None:

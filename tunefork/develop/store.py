@@ -117,6 +117,8 @@ def copy_verified(source: Path, target: Path, sha256: str) -> bool:
                 while chunk := reader.read(CHUNK):
                     digest.update(chunk)
                     writer.write(chunk)
+                writer.flush()
+                os.fsync(writer.fileno())
             if digest.hexdigest() != sha256:
                 raise OtherBytes
             shutil.copymode(source, fresh)

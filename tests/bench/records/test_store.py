@@ -110,7 +110,7 @@ def test_a_killed_writer_leaves_nothing_that_counts_and_the_next_one_clears_it(s
     done = subprocess.run([sys.executable, "-c", code, str(store.folder)], input=samples.passed().model_dump_json(), text=True,
                           check=False)
     assert done.returncode == -signal.SIGKILL
-    assert [path.name.startswith(".tmp-") for path in store.folder.iterdir()] == [True]
+    assert [path.name.startswith(".tmp-") for path in store.folder.iterdir()] == [True, True]
     assert store.ids() == []
     record = samples.passed()
     store.write(record, {})
@@ -130,10 +130,41 @@ def test_the_manifest_lists_what_is_there(store: Store, samples: ModuleType) -> 
     assert set(json.loads((folder / MANIFEST).read_bytes())["files"]) == {*os.listdir(folder)} - {MANIFEST}
 
 
-def test_what_a_living_writer_of_another_host_has_begun_is_left_alone(store: Store, samples: ModuleType) -> None:
-    """On a shared disk nobody here knows whether pid 999999999 of that host lives."""
-    theirs, ours = (store.folder / f".tmp-999999999@{node}@x" for node in ("another-host", platform.node()))
-    for folder in (theirs, ours):
+WRITER = """
+import sys
+from pathlib import Path
+from tunefork.bench.records import store
+from tunefork.bench.records.schema import Record
+def wait(folder):
+    print(flush=True)
+    sys.stdin.readline()
+store.sync_folder, real = wait, store.sync_folder
+made = store.Store(Path(sys.argv[1])).write(Record.model_validate_json(sys.argv[2]), {})
+"""
+
+
+def test_a_living_writer_is_left_alone_whatever_its_number(store: Store, samples: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in two containers with one host name and one disk: the other's process numbers mean nothing here."""
+    theirs = samples.passed()
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    monkeypatch.setattr("psutil.pid_exists", lambda _pid: False)
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(store.folder), theirs.model_dump_json()], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdin and writer.stdout
+        writer.stdout.readline()  # all of it is written, under its temporary name
+        ours = samples.passed()
+        store.write(ours, samples.FILES)
+        assert store.ids() == [ours.id]
+        writer.communicate(b"\n\n")
+    assert writer.returncode == 0 and sorted(store.ids()) == sorted([ours.id, theirs.id])
+    assert store.verify(theirs.id) == theirs
+    store.write(samples.passed(), {})
+    assert not [path for path in store.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_what_an_earlier_version_began_goes_after_a_day(store: Store, samples: ModuleType) -> None:
+    old, young = (store.folder / f".tmp-999999999@{node}@x" for node in ("another-host", platform.node()))
+    for folder in (old, young):
         folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
     store.write(samples.passed(), samples.FILES)
-    assert theirs.is_dir() and not ours.exists()
+    assert not old.exists() and young.is_dir()

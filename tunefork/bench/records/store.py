@@ -5,22 +5,24 @@
     <store>/<id>/client.json.gz ...  raw files: the client's answer with every sample, telemetry, lm_eval's answer
     <store>/<id>/submission-1.json ...   appended later, each in a format of its own (not in the manifest)
 
-A record is written under a temporary name, synced, and renamed into place.
+A record is written under a temporary name, synced, and renamed into place. While it is, its writer holds a lock on a file beside it: process
+numbers and host names say nothing where two containers share a disk.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-import platform
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-
-import psutil
 
 from tunefork.base.checked import from_json
 from tunefork.base.files import sync_folder, write_synced
@@ -29,7 +31,9 @@ from tunefork.bench.errors import RecordError
 from tunefork.bench.records.schema import Record, utc_now
 
 RECORD, MANIFEST, CLIENT = "record.json", "manifest.json", "client.json.gz"
-TEMPORARY = re.compile(r"\.tmp-(\d+)@(.*?)@.*")
+LOCK = ".lock"
+STALE_S = 86400.0
+"""Age from which what was begun without a lock, by an earlier version, is taken for abandoned."""
 
 
 def new_id(*parts: str | int) -> str:
@@ -41,6 +45,15 @@ def new_id(*parts: str | int) -> str:
 def default_store(layout: Layout) -> Store:
     """The store of a checkout."""
     return Store(layout.work / "records")
+
+
+def held(lock: int, path: Path) -> bool:
+    """Whether an open file is locked by us now and is still the one of that name."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 class Store:
@@ -57,34 +70,55 @@ class Store:
 
     def write(self, record: Record, files: Mapping[str, bytes]) -> Path:
         """Add a record with its raw files; all of it is on the disk when this returns, or RecordError and nothing is there."""
-        final = self.folder / record.id
-        scratch = self.folder / f".tmp-{os.getpid()}@{platform.node()}@{record.id}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sweep()
-            scratch.mkdir()
-            contents = {RECORD: record.model_dump_json(indent=1).encode() + b"\n", **files}
-            hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-            contents[MANIFEST] = json.dumps({"format": 1, "files": hashes}, indent=1).encode() + b"\n"
-            for name, data in contents.items():
-                write_synced(scratch / name, data)
-            sync_folder(scratch)
-            if final.exists():
-                raise RecordError(f"record {record.id} exists; records are never overwritten", "measure again, under another id")
-            scratch.rename(final)
-            sync_folder(self.folder)
+            with self._scratch() as scratch:
+                return self._fill(scratch, record, files)
         except OSError as error:
             raise RecordError(f"cannot write record {record.id} to {self.folder}: {error.strerror or error}",
                               "free space or make the folder writable, then `python3 build.py bench run --resume` its batch") from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _fill(self, scratch: Path, record: Record, files: Mapping[str, bytes]) -> Path:
+        """Write everything into a folder of this writer's, and give it the record's name."""
+        final = self.folder / record.id
+        contents = {RECORD: record.model_dump_json(indent=1).encode() + b"\n", **files}
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+        contents[MANIFEST] = json.dumps({"format": 1, "files": hashes}, indent=1).encode() + b"\n"
+        for name, data in contents.items():
+            write_synced(scratch / name, data)
+        sync_folder(scratch)
+        if final.exists():
+            raise RecordError(f"record {record.id} exists; records are never overwritten", "measure again, under another id")
+        scratch.rename(final)
+        sync_folder(self.folder)
         return final
 
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """A folder of this writer's own, gone or renamed at the end. Its lock is there before it, and until after it."""
+        while True:
+            scratch = self.folder / f".tmp-{secrets.token_hex(8)}"
+            with (self.folder / f"{scratch.name}{LOCK}").open("xb") as lock:
+                if not held(lock.fileno(), Path(lock.name)):  # a sweep took it for a dead writer's
+                    continue
+                try:
+                    scratch.mkdir()
+                    yield scratch
+                finally:
+                    shutil.rmtree(scratch, ignore_errors=True)
+                    Path(lock.name).unlink(missing_ok=True)
+                return
+
     def _sweep(self) -> None:
-        """Remove what writers of this host left that died half-way; of another's, nobody here knows whether it lives."""
-        for entry in self.folder.glob(".tmp-*"):
-            found = TEMPORARY.fullmatch(entry.name)
-            if found and found[2] == platform.node() and not psutil.pid_exists(int(found[1])):
+        """Remove what writers left that died half-way: nobody holds their lock."""
+        for path in self.folder.glob(f".tmp-*{LOCK}"):
+            with contextlib.suppress(FileNotFoundError), path.open("r+b") as lock:
+                if held(lock.fileno(), path):
+                    shutil.rmtree(path.with_name(path.name.removesuffix(LOCK)), ignore_errors=True)
+                    path.unlink(missing_ok=True)
+        for entry in self.folder.glob(".tmp-*@*@*"):
+            if entry.stat().st_mtime < time.time() - STALE_S:
                 shutil.rmtree(entry, ignore_errors=True)
 
     def read(self, record_id: str) -> Record:
