@@ -64,5 +64,13 @@ def test_every_record_is_read_once_and_its_samples_only_where_asked_for(store: S
     assert query(store, "SELECT count(*), avg(score_interactivity) FROM records").rows == ((100, 50.0),)
     assert asked == {RECORD: 100}
     asked.clear()
-    query(store, "SELECT count(*) FROM requests")
+    assert query(store, "SELECT count(*) FROM requests").rows == ((200,),)
     assert asked == {RECORD: 100, CLIENT: 100}
+    asked.clear()
+    for sql in ("SELECT count(*) FROM records", "SELECT count(*) FROM requests"):
+        query(store, sql)
+    assert asked == {}, "what was read once is in the index"
+    store.write(samples.passed(), samples.FILES)
+    assert query(store, "SELECT count(*) FROM requests").rows == ((202,),) and asked == {RECORD: 1, CLIENT: 1}
+    query(store, "SELECT 1 FROM records", fresh=True)
+    assert asked[RECORD] == 102

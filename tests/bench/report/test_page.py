@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +19,7 @@ import pytest
 from tunefork.base.errors import BadInput
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store
-from tunefork.bench.report import build, points
+from tunefork.bench.report import build, page, points
 
 ROOT = Path(__file__).resolve().parents[3]
 StoreOf = Callable[[list[Record]], Store]
@@ -86,6 +88,30 @@ def test_what_others_wrote_is_escaped(samples: ModuleType, store_of: StoreOf, tm
     text = (tmp_path / "r.html").read_text()
     assert "<script>alert" not in text.replace("<\\/script><script>alert", "")
     assert "</script><script>alert" not in text
+
+
+NODE = """
+const fs = require("fs"), html = fs.readFileSync(process.argv[2], "utf8");
+const kept = (name) => html.match(new RegExp(`<script type="text/plain" id="${name}">(.*?)</script>`))[1];
+eval(fs.readFileSync(process.argv[3], "utf8") + ";globalThis.unpacked = unpacked");
+(async () => {
+  const data = JSON.parse(await unpacked(kept("data"))), plotly = await unpacked(kept("plotly"));
+  new Function(plotly);  // it parses
+  console.log(JSON.stringify({ rows: data.rows.length, last: data.rows.at(-1).at(-1), figures: data.figures.length, plotly: plotly.length }));
+})();
+"""
+
+
+def test_what_the_page_keeps_is_what_it_unpacks(samples: ModuleType, store_of: StoreOf, tmp_path: Path) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("NO BROWSER HERE: nor node, so what the page's script unpacks is not tested")
+    nasty = "</script><!--<script> \u2028 é 😀"
+    build.write(build.gather(store_of([samples.record(1), samples.failed(2, nasty)])), out=tmp_path / "r.html")
+    (tmp_path / "probe.js").write_text(NODE)
+    words = ["node", str(tmp_path / "probe.js"), str(tmp_path / "r.html"), str(Path(page.__file__).with_name("unpack.js"))]
+    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    assert (found["rows"], found["last"], found["figures"]) == (2, nasty, 2) and found["plotly"] > 1_000_000
+    subprocess.run(["node", "--check", str(Path(page.__file__).with_name("page.js"))], check=True)
 
 
 def test_chips_never_share_a_chart(samples: ModuleType, store_of: StoreOf) -> None:

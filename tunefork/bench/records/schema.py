@@ -35,7 +35,10 @@ class Scenario(Model):
 
 
 class Tree(Model):
-    """An applied upstream: which patches, and the hashes that name them."""
+    """An applied upstream: which patches, and the hashes that name them.
+
+    modified: files with uncommitted changes, which were measured with it though no hash names them.
+    """
 
     upstream: str
     variant: str
@@ -44,6 +47,7 @@ class Tree(Model):
     commit: str
     tree: str
     patches: tuple[str, ...]
+    modified: tuple[str, ...] = ()
 
 
 class Host(Model):

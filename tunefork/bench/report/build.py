@@ -41,6 +41,8 @@ def gather(store: Store, *, experiments: Sequence[str] = (), profile: str | None
     records: list[Record] = []
     damaged: list[str] = []
     for found in store.records():
+        if records and isinstance(found, Record):
+            share(found, records[-1])
         if isinstance(found, RecordError):
             damaged.append(found.message)
         elif (profile in (None, found.profile)) and (not experiments or found.labels.get("experiment") in experiments):
@@ -50,6 +52,13 @@ def gather(store: Store, *, experiments: Sequence[str] = (), profile: str | None
         known = sorted({name for one in store.records() if isinstance(one, Record) and (name := one.labels.get("experiment"))})
         raise BadInput(f"no records of experiment {missing[0]}", f"one of {', '.join(known)}" if known else "bench ab makes experiments")
     return Data(tuple(records), tuple(damaged), tuple(judged(records, plans)), tuple(panels(records)), tuple(compared(records, plans)))
+
+
+def share(record: Record, before: Record) -> None:
+    """Let a record refer to the parts of the one before it that are equal: most of a store is the same few machines and trees."""
+    for name in ("host", "server", "trees", "versions", "client", "scenario", "project", "profile", "batch"):
+        if (part := getattr(before, name)) == getattr(record, name):
+            record.__dict__[name] = part  # equal and frozen: nobody can tell
 
 
 def compared(records: Sequence[Record], plans: Path | None) -> list[tuple[str, str, AccuracyDifference]]:

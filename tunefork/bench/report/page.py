@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -37,7 +39,7 @@ def page(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[O
         section("environment", "Environment", environment(records)),
         section("all", "Records", table_of_records()),
     ]
-    data = embedded({"figures": figures, "rows": [row(one) for one in records]})
+    data = packed(json.dumps({"figures": figures, "rows": [row(one) for one in records]}, allow_nan=False))
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title in (
         ("effects", "Effects"), ("noise", "Noise"), ("scores", "Scores"), ("environment", "Environment"), ("all", "Records")))
     return "\n".join([
@@ -46,13 +48,15 @@ def page(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[O
         '<a class="skip" href="#summary">to the summary</a>',
         f'<header><h1>Tunefork report</h1><nav>{links}</nav><button id="theme" class="plain" type="button">light / dark</button></header>',
         "<main>", *sections, "</main>",
-        f'<script type="application/json" id="data">{data}</script><script>{get_plotlyjs()}</script><script>{asset("page.js")}</script>',
+        f'<script type="text/plain" id="data">{data}</script><script type="text/plain" id="plotly">{packed(get_plotlyjs())}</script>',
+        f'<script>{asset("unpack.js")}</script><script>{asset("page.js")}</script>',
         "</body></html>"])
 
 
-def embedded(value: Any) -> str:
-    """JSON for a script element: without "<", since "<!--" and "<script" in it would change where the element ends."""
-    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
+def packed(text: str) -> str:
+    """Text as unpack.js reads it. In base64 nothing can end the script element that it stands in."""
+    squeezer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return base64.b64encode(squeezer.compress(text.encode()) + squeezer.flush()).decode("ascii")
 
 
 def asset(name: str) -> str:

@@ -54,7 +54,7 @@ class Panel:
 def variant(record: Record) -> str:
     """What a record measured, in a word."""
     if record.vllm:
-        return record.vllm.variant
+        return record.vllm.variant + ("+edits" if record.vllm.modified else "")
     arm = record.labels.get("arm")
     return record.labels.get(arm.lower(), arm) if arm else record.server.base_url
 

@@ -14,8 +14,9 @@ from tunefork.cli.output import print_json, table
 @click.command()
 @click.option("--sql", required=True, help="One SELECT.")
 @click.option("--records", type=click.Path(path_type=Path, file_okay=False), help="Default: work/records.")
+@click.option("--fresh", is_flag=True, help="Read and check every record again, whatever the index beside them says.")
 @options.as_json("Print a list of objects.")
-def query(sql: str, records: Path | None, as_json: bool) -> int:
+def query(sql: str, records: Path | None, fresh: bool, as_json: bool) -> int:
     """Ask the records in SQL (sqlite). Tables: records, patches, submissions, requests, damaged.
 
     \b
@@ -25,7 +26,7 @@ def query(sql: str, records: Path | None, as_json: bool) -> int:
     from tunefork.bench.records.query import query as ask
     from tunefork.bench.records.store import Store, default_store
 
-    answer = ask(Store(records) if records else default_store(Layout.here()), sql)
+    answer = ask(Store(records) if records else default_store(Layout.here()), sql, fresh=fresh)
     if as_json:
         print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
     else:

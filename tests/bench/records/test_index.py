@@ -1,0 +1,126 @@
+"""The index beside the records is never believed against them: kills, damage, another version, two at once, and no room."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import budgets
+import pytest
+
+from tunefork.bench.records import index
+from tunefork.bench.records.query import query
+from tunefork.bench.records.store import RECORD, Store
+
+COUNT = "SELECT count(*) FROM records"
+
+
+@pytest.fixture
+def twelve(store: Store, samples: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr("tunefork.bench.records.store.os.fsync", lambda _handle: None)
+    for _ in range(12):
+        store.write(samples.passed(), samples.FILES)
+    return store
+
+
+def counts(store: Store) -> tuple[int, int, int]:
+    return tuple(query(store, f"SELECT count(*) FROM {name}").rows[0][0] for name in ("records", "requests", "damaged"))  # type: ignore[return-value]
+
+
+def test_what_is_deleted_or_damaged_afterwards_is_seen(twelve: Store) -> None:
+    assert counts(twelve) == (12, 24, 0)
+    first, second, *_ = twelve.ids()
+    (twelve.folder / first / RECORD).write_bytes(b"{}")
+    for path in (twelve.folder / second).iterdir():
+        path.unlink()
+    (twelve.folder / second).rmdir()
+    assert counts(twelve) == (10, 20, 1)
+
+
+def test_a_submission_that_comes_later_is_seen(twelve: Store) -> None:
+    assert query(twelve, "SELECT count(*) FROM submissions").rows == ((0,),)
+    (twelve.folder / twelve.ids()[0] / "submission-1.json").write_text("{half")
+    assert query(twelve, "SELECT state FROM submissions").rows == (("damaged",),)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def version(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+
+
+def emptied(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE requests")
+
+
+@pytest.mark.parametrize("damage", [cut, version, emptied, lambda path: path.write_bytes(b"no database " * 999), lambda path: path.write_bytes(b"")])
+def test_a_damaged_index_is_made_anew(twelve: Store, damage: Callable[[Path], object]) -> None:
+    assert counts(twelve) == (12, 24, 0)
+    damage(twelve.folder / index.FILE)
+    assert counts(twelve) == (12, 24, 0)
+
+
+def test_without_room_for_one_the_answer_is_the_same(twelve: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_args: object, **_kw: object) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(index, "current", refused)
+    assert counts(twelve) == (12, 24, 0) and not (twelve.folder / index.FILE).exists()
+
+
+def test_two_queries_at_once(twelve: Store) -> None:
+    found: list[tuple[int, int, int]] = []
+    threads = [threading.Thread(target=lambda: found.append(counts(twelve))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [(12, 24, 0)] * 4
+
+
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+from tunefork.bench.records import index, query, store
+index.STEP, left = 3, int(sys.argv[2])
+def counted(function):
+    def wrapper(*args, **more):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **more)
+    return wrapper
+store.Store.raw = counted(store.Store.raw)
+index.behind = counted(index.behind)
+index.tables.widened = counted(index.tables.widened)
+index.stamps = counted(index.stamps)
+query.query(store.Store(Path(sys.argv[1])), "SELECT count(*) FROM requests")
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_anywhere_costs_time_only(twelve: Store) -> None:
+    """Every step under `--long`, every fifth otherwise; each goes on from the index that the one before left."""
+    killed = 0
+    for step in range(0, 500, 1 if budgets.percent >= budgets.LONG else 5):
+        (twelve.folder / index.FILE).unlink(missing_ok=True) if step % 2 else None
+        done = subprocess.run([sys.executable, "-c", KILLER, str(twelve.folder), str(step)], check=False)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL
+        killed += 1
+        if step % 3 == 0:
+            assert counts(twelve) == (12, 24, 0)
+            (twelve.folder / index.FILE).unlink()
+    assert killed >= 5 and counts(twelve) == (12, 24, 0)

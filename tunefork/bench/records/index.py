@@ -1,0 +1,131 @@
+"""An index beside the records: the tables of `bench query`, kept in `<store>/.index.sqlite`, so that a query reads only what is new.
+
+It is derived: every row comes from a record that was read and checked, and goes when the record's folder or a file in it has another size or time.
+A kill leaves what sqlite's transactions leave; a damaged index, or one of another version, is made anew; where none can be written, the tables are
+made in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from tunefork.bench.records import tables
+from tunefork.bench.records.store import CLIENT, MANIFEST, RECORD, Store
+
+FILE = ".index.sqlite"
+VERSION = 1
+WAIT_S = 600.0
+"""For another query that brings the index up to date."""
+STEP = 2000
+"""Records between two commits: what a kill costs."""
+MANY = 500
+"""With more records than this changed, all are read again: that is cheaper than to take their rows out."""
+
+
+def database(store: Store, *, samples: bool, fresh: bool = False) -> sqlite3.Connection:
+    """The tables of a store as it is now. samples: with those of every request.  fresh: whatever the index says."""
+    if store.folder.is_dir():
+        for again in (fresh, True):
+            try:
+                return current(store, samples, again=again)
+            except sqlite3.OperationalError as error:
+                if any(word in str(error) for word in ("unable to open", "readonly", "full", "I/O", "locked")):
+                    break
+            except sqlite3.DatabaseError:  # damaged, or of another version
+                continue
+            except OSError:
+                break
+    return in_memory(store, samples)
+
+
+def in_memory(store: Store, samples: bool) -> sqlite3.Connection:
+    """The tables, made for this once."""
+    made = sqlite3.connect(":memory:")
+    tables.create(made)
+    tables.add(made, store, store.ids(), samples=samples)
+    made.commit()
+    return made
+
+
+def current(store: Store, samples: bool, *, again: bool) -> sqlite3.Connection:
+    """The index, brought up to date. again: made anew. sqlite3.DatabaseError where it cannot be used."""
+    path = store.folder / FILE
+    if again:
+        for name in (FILE, f"{FILE}-journal"):
+            (store.folder / name).unlink(missing_ok=True)
+    made = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
+    try:
+        made.execute("PRAGMA synchronous = NORMAL")
+        if made.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            begin(made)
+        names = {name for name, in made.execute("SELECT name FROM sqlite_master")}
+        if not names >= {"_seen", "_columns", "records", *tables.OF_A_RECORD}:
+            raise sqlite3.DatabaseError("not all tables are there")
+        follow(made, store, samples)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def begin(made: sqlite3.Connection) -> None:
+    """Empty tables in a fresh index; sqlite3.DatabaseError in one of another version."""
+    made.execute("BEGIN IMMEDIATE")
+    version = made.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0 and not made.execute("SELECT 1 FROM sqlite_master").fetchone():
+        tables.create(made)
+        made.execute("CREATE TABLE _seen (id TEXT PRIMARY KEY, stamp TEXT, sampled INTEGER)")
+        made.execute(f"PRAGMA user_version = {VERSION}")
+    made.execute("COMMIT")
+    if version not in (0, VERSION):
+        raise sqlite3.DatabaseError("an index of another version")
+
+
+def follow(made: sqlite3.Connection, store: Store, samples: bool) -> None:
+    """Take in what is new, and take out what changed or went, some records at a time."""
+    there = stamps(store)
+    while left := behind(made, there, samples):
+        made.execute("BEGIN IMMEDIATE")
+        try:
+            left = behind(made, there, samples)  # another query may have done it meanwhile
+            gone, new, unsampled = left or ([], [], [])
+            if len(gone) > MANY:
+                raise sqlite3.DatabaseError("too much changed")
+            tables.remove(made, gone)
+            made.executemany("DELETE FROM _seen WHERE id = ?", ((each,) for each in gone))
+            new, unsampled = new[:STEP], unsampled[: max(0, STEP - len(new))]
+            tables.add(made, store, new, samples=samples)
+            made.executemany("INSERT INTO _seen VALUES (?, ?, ?)", ((each, there[each], int(samples)) for each in new))
+            tables.add_samples(made, store, unsampled)
+            made.executemany("UPDATE _seen SET sampled = 1 WHERE id = ?", ((each,) for each in unsampled))
+            made.execute("COMMIT")
+        except BaseException:
+            made.execute("ROLLBACK")
+            raise
+
+
+def behind(made: sqlite3.Connection, there: dict[str, str], samples: bool) -> tuple[list[str], list[str], list[str]] | None:
+    """(records to take out, to read, to read the requests of); None where there is nothing to do."""
+    known = {record: (stamp, sampled) for record, stamp, sampled in made.execute("SELECT id, stamp, sampled FROM _seen")}
+    gone = [each for each, (stamp, _) in known.items() if there.get(each) != stamp]
+    new = [each for each, stamp in there.items() if known.get(each, ("",))[0] != stamp]
+    unsampled = [each for each, (stamp, sampled) in known.items() if samples and not sampled and there.get(each) == stamp]
+    return (gone, new, unsampled) if gone or new or unsampled else None
+
+
+def stamps(store: Store) -> dict[str, str]:
+    """What tells of each record whether it changed, by its id in order: when its folder did, and size and time of the files that are read."""
+    found = {}
+    with os.scandir(store.folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.is_dir():
+                parts = [str(entry.stat().st_mtime_ns)]
+                for name in (RECORD, MANIFEST, CLIENT):
+                    try:
+                        stat = os.stat(f"{entry.path}/{name}")  # noqa: PTH116 - three for each record, and Path costs more than the call
+                        parts.append(f"{stat.st_size}-{stat.st_mtime_ns}")
+                    except FileNotFoundError:
+                        parts.append("")
+                found[entry.name] = ":".join(parts)
+    return dict(sorted(found.items()))

@@ -1,0 +1,189 @@
+"""The rows that a record makes in the tables of `bench query`, and the tables themselves."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tunefork.base.visible import visible
+from tunefork.bench.errors import RecordError
+from tunefork.bench.records.ranking import weighted
+from tunefork.bench.records.schema import Record, Submission
+from tunefork.bench.records.store import CLIENT, Store
+
+Row = dict[str, Any]
+SCALAR = (str, int, float, bool, type(None))
+REST = "rest"
+OF_A_RECORD = {
+    "patches": ("record", "upstream", "position", "patch"),
+    "submissions": ("record", "state", "team", "url", "started", "event_id", "answer"),
+    "requests": ("record", "request", "ttft_ms", "e2el_ms", "tpot_ms", "input_len", "output_len"),
+    "damaged": ("record", "message"),
+}
+"""The tables beside ``records``."""
+
+
+def create(database: sqlite3.Connection) -> None:
+    """Empty tables. ``_columns`` says which column holds which field."""
+    names = named([], {})
+    database.execute("CREATE TABLE _columns (key TEXT PRIMARY KEY, name TEXT)")
+    database.executemany("INSERT INTO _columns VALUES (?, ?)", names.items())
+    database.execute(f"CREATE TABLE records ({', '.join(map(quoted, [*names.values(), REST]))})")
+    for name, columns in OF_A_RECORD.items():
+        database.execute(f"CREATE TABLE {name} ({', '.join(map(quoted, columns))})")
+
+
+def add(database: sqlite3.Connection, store: Store, ids: Iterable[str], *, samples: bool) -> None:
+    """Read records and put in their rows. samples: also those of every single request, which take longest to read."""
+    rows: list[Row] = []
+    others: dict[str, list[tuple[Any, ...]]] = {name: [] for name in OF_A_RECORD}
+    for record_id in ids:
+        try:
+            record = store.read(record_id)
+            # Both or neither, so that a record with a broken raw file is not half there.
+            own = request_rows(store, record) if samples else []
+        except RecordError as error:
+            others["damaged"].append((record_id, error.message))
+            continue
+        rows.append(flat(record))
+        others["requests"] += own
+        others["patches"] += [(record.id, tree.upstream, i, name) for tree in record.trees for i, name in enumerate(tree.patches)]
+        others["submissions"] += submission_rows(store, record)
+    columns = widened(database, rows)
+    order = [*columns.values(), REST]
+    text = f"INSERT INTO records ({', '.join(map(quoted, order))}) VALUES ({', '.join('?' * len(order))})"
+    database.executemany(text, ([*(row.get(key) for key in columns), rest(row, columns)] for row in rows))
+    for name, found in others.items():
+        database.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(OF_A_RECORD[name]))})", found)
+
+
+def add_samples(database: sqlite3.Connection, store: Store, ids: Iterable[str]) -> None:
+    """The rows of every single request, of records that are in the other tables already."""
+    for record_id in ids:
+        try:
+            found = request_rows(store, store.read(record_id))
+        except RecordError as error:  # its raw file: until now nobody had looked
+            remove(database, [record_id])
+            database.execute("INSERT INTO damaged VALUES (?, ?)", (record_id, error.message))
+            continue
+        database.executemany(f"INSERT INTO requests VALUES ({', '.join('?' * len(OF_A_RECORD['requests']))})", found)
+
+
+def remove(database: sqlite3.Connection, ids: Iterable[str]) -> None:
+    """Take out every row of some records."""
+    for record_id in ids:
+        database.execute("DELETE FROM records WHERE id = ?", (record_id,))
+        for name in OF_A_RECORD:
+            database.execute(f"DELETE FROM {name} WHERE record = ?", (record_id,))
+
+
+def widened(database: sqlite3.Connection, rows: Sequence[Row]) -> dict[str, str]:
+    """{key: its column's name} with columns for what the rows bring."""
+    known = dict(database.execute("SELECT key, name FROM _columns"))
+    columns = named(rows, known)
+    for key in columns.keys() - known.keys():
+        database.execute(f"ALTER TABLE records ADD COLUMN {quoted(columns[key])}")
+        database.execute("INSERT INTO _columns VALUES (?, ?)", (key, columns[key]))
+    return columns
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def named(rows: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:
+    """{key: its column's name}: those that are known, then those of the rows, the most frequent first.
+
+    sqlite takes names of another case for the same, and only so many columns. Of keys that differ in case alone, the later ones get a number.
+    What does not fit is JSON in the column ``rest``.
+    """
+    often = Counter(key for row in rows for key in row)
+    order = sorted((key for key in often if key not in known and key not in FIELDS), key=lambda key: -often[key])
+    columns = dict(known)
+    taken = {REST, *(name.lower() for name in columns.values())}
+    for key in [*(key for key in FIELDS if key not in known), *order][: max(0, MOST_COLUMNS - 1 - len(columns))]:
+        name = visible(key).replace("\n", "\\n").replace("\t", "\\t")
+        fresh = next(each for each in (name, *(f"{name}_{number}" for number in range(2, MOST_COLUMNS + 2))) if each.lower() not in taken)
+        taken.add(fresh.lower())
+        columns[key] = fresh
+    return columns
+
+
+def rest(row: Row, columns: Mapping[str, str]) -> str | None:
+    """The fields that have no column, as JSON; None where there are none."""
+    left = {key: value for key, value in row.items() if key not in columns}
+    return json.dumps(left) if left else None
+
+
+# Columns that exist even in an empty store, so that a query fails on its own faults only.
+MOST_COLUMNS = 1000
+"""sqlite's limit is 2000, and 2000 values in a row of an INSERT are slow."""
+REST = "rest"
+FIELDS = ("id", "created", "trial", "batch", "profile", "status", "scenario_isl", "scenario_osl", "scenario_conc", "variant", "commit",
+          "score_tput_per_gpu", "score_median_e2el_ms", "score_interactivity", "score_weighted", "problem")
+
+
+def flat(record: Record) -> Row:
+    """A record as one row; lists become JSON, the vLLM tree and the first problem get columns of their own."""
+    row: dict[str, Any] = {}
+
+    def put(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                put(f"{prefix}_{key}" if prefix else str(key), inner)
+        else:
+            row[prefix] = told(value)
+
+    put("", record.model_dump(mode="json"))
+    tree = record.vllm
+    row["variant"] = tree.variant if tree else None
+    row["commit"] = tree.commit if tree else None
+    row["score_weighted"] = weighted(record.score) if record.score else None
+    row["problem"] = record.problems[0].message if record.problems else None
+    return row
+
+
+def told(value: Any) -> Any:
+    """A value as sqlite keeps it: lists as JSON, integers beyond 64 bits as floats."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value) if abs(value) < 10**300 else str(value)
+    return value if isinstance(value, SCALAR) else json.dumps(value)
+
+
+def request_rows(store: Store, record: Record) -> Iterable[tuple[Any, ...]]:
+    """The client's samples; none where it gave no answer. RecordError where they are no samples."""
+    if CLIENT not in store.files(record.id):
+        return []
+    data = store.raw(record.id, CLIENT)
+    try:
+        return list(sample_rows(record.id, json.loads(gzip.decompress(data))))
+    except (ValueError, TypeError, AttributeError, OSError, EOFError, zlib.error, OverflowError) as error:
+        raise RecordError(f"record {record.id} is damaged: {CLIENT} holds no samples ({type(error).__name__}: {error})",
+                          f"move {store.path(record.id)} away and measure again") from error
+
+
+def sample_rows(record_id: str, raw: dict[str, Any]) -> Iterable[tuple[Any, ...]]:
+    """A client's answer, request by request."""
+    columns = (raw.get(name, []) for name in ("ttfts", "itls", "input_lens", "output_lens"))
+    for number, (ttft, itls, fed, made) in enumerate(zip(*columns, strict=False)):
+        after = sum(itls)
+        tpot = 1000 * after / (made - 1) if made > 1 else None
+        yield record_id, number, 1000 * ttft, 1000 * (ttft + after), tpot, fed, made
+
+
+def submission_rows(store: Store, record: Record) -> list[tuple[Any, ...]]:
+    """The attempts to submit a record."""
+    found: list[tuple[Any, ...]] = []
+    for path in sorted(store.path(record.id).glob("submission-*.json")):
+        try:
+            one = Submission.model_validate_json(path.read_bytes())
+        except ValueError:
+            found.append((record.id, "damaged", None, None, None, None, str(path)))
+            continue
+        found.append((record.id, one.state, one.team, one.url, one.started.isoformat(), one.event_id, one.answer))
+    return found
