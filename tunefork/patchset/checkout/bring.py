@@ -31,7 +31,7 @@ def bring(
         checkouts.create_beside(space.layout, checkout, pinned, commit, say)
     if discard:
         keep_tip(git, checkout, branch, say)
-        if work.find(checkout) or switch.collisions(checkout, switch.difference(git, checkout.head()[1], commit)):
+        if work.find(checkout) or switch.hidden(checkout.git) or switch.collisions(checkout, switch.difference(git, checkout.head()[1], commit)):
             switch.discard(checkout, commit, say)
     else:
         refuse_unexported(checkout, branch)
@@ -67,10 +67,14 @@ def merged(git: Git, start: str, rest: Sequence[PatchFile], chosen: Variant) -> 
     try:
         return materialise(git, start, rest, merge_file(git))
     except Mismatch as mismatch:
-        raise PatchConflict(
-            f"{chosen.spec}: {mismatch.message}; {mismatch.patch.name} needs a patch that this variant leaves out",
-            f"declare it in {mismatch.patch.name}.patch (`Depends-On: <patch>`), or use upto:{mismatch.patch.name}",
-        ) from None
+        raise undeclared(chosen, mismatch) from None
+
+
+def undeclared(chosen: Variant, mismatch: Mismatch) -> PatchConflict:
+    """The error for a patch that does not go without the ones that a variant leaves out."""
+    name = mismatch.patch.name
+    return PatchConflict(f"{chosen.spec}: {mismatch.message}; {name} needs a patch that this variant leaves out",
+                         f"declare it in {name}.patch (`Depends-On: <patch>`), or use upto:{name}")
 
 
 def reusable(space: Workspace, wanted: Sequence[Fingerprint], *, exact: bool) -> list[AppliedPatch]:
@@ -119,7 +123,7 @@ def keep_tip(git: Git, checkout: Checkout, branch: str, say: Say) -> None:
     tip = unexported_tip(git, branch)
     if tip and not (checkout.exists() and tip == checkout.head()[1]):
         ref = work.keep(git, tip)
-        say(f"{checkout.path.name}: discarded the commits of {branch}; to have them back: git -C {git.directory} checkout {ref}")
+        say(f"{checkout.path.name}: discarded the commits of {branch}; to have them back: python3 build.py backup {work.name_of(ref)} --restore")
 
 
 def guard_branch(git: Git, checkout: Checkout, branch: str, *, discard: bool, say: Say) -> None:

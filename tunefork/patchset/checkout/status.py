@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tunefork.patchset.series.series import SUFFIX, Series
 from tunefork.patchset.sources import pins
 from tunefork.patchset.sources.pins import Pin
 
+WORKERS = 8
 
 @dataclass(frozen=True)
 class CheckoutStatus:
@@ -62,7 +64,8 @@ def status(layout: Layout, upstream: str) -> UpstreamStatus:
     series = Series.load(upstream, layout.series_dir(upstream))
     lock, damage = readable_lock(series)
     found = [(each, held) for each in checkouts.all_checkouts(layout, upstream) if (held := each.state()) is not None]
-    sides = tuple(CheckoutStatus(each.path, held.variant, held.tree, work.find(each)) for each, held in found)
+    with ThreadPoolExecutor(WORKERS) as pool:  # each waits for a git of its own
+        sides = tuple(pool.map(lambda one: CheckoutStatus(one[0].path, one[1].variant, one[1].tree, work.find(one[0])), found))
     held = found[0][1] if found else None
     parked = park.find(layout, upstream)
     return UpstreamStatus(

@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunefork.base.errors import BadInput, LockMismatch, PatchConflict
+from tunefork.base.errors import BadInput, LockMismatch, PatchConflict, TuneforkError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.checkout import checkout as checkouts
-from tunefork.patchset.checkout.bring import compose
+from tunefork.patchset.checkout.bring import compose, undeclared
 from tunefork.patchset.checkout.workspace import Workspace
 from tunefork.patchset.series import diff, picks, scope, variant
 from tunefork.patchset.series.diff import FileChange
-from tunefork.patchset.series.lock import Lock
+from tunefork.patchset.series.lock import Lock, Touch
 from tunefork.patchset.series.mail import PatchFile
-from tunefork.patchset.series.materialise import Mismatch, materialise, merge_file
+from tunefork.patchset.series.materialise import ABSENT, Merge, Mismatch, Tree, merge_file, outcome
 from tunefork.patchset.series.series import SUFFIX, Series
 from tunefork.patchset.sources.pins import Pin, pin_of
 
@@ -194,30 +194,89 @@ def dependencies(layout: Layout, series: Series, say: Say) -> list[Finding]:
         return [Finding(upstream, name, "depends-on", "skipped", why, f"python3 build.py apply {upstream}") for name in series.names]
     series = picks.obtained(series, pin, primary.git, say=say)
     say(f"{upstream}: applying each patch without the others")
-    return [Finding(upstream, name, "depends-on", *each) for name in series.names for each in tried(layout, pin, series, name)]
+    trial = Trial.of(layout, pin, series)
+    return [Finding(upstream, name, "depends-on", *each) for name in series.names for each in tried(trial, name)]
 
 
-def tried(layout: Layout, pin: Pin, series: Series, name: str) -> Iterator[tuple[str, str, str]]:
+@dataclass
+class Trial:
+    """What every patch is tried on: nothing of it changes from one to the next.
+
+    bare: the unpatched tree.  broken: why the series as a whole cannot be made (its blobs are what merges start from).
+    """
+
+    series: Series
+    lock: Lock
+    bare: Tree
+    changes: dict[str, list[FileChange]]
+    merge: Merge
+    broken: TuneforkError | None
+
+    @classmethod
+    def of(cls, layout: Layout, pin: Pin, series: Series) -> Trial:
+        primary = checkouts.primary(layout, series.upstream)
+        state = checkouts.state_of_primary(layout, series.upstream)
+        lock = Lock.load(series.directory) or Lock(state.base, ())
+        broken: TuneforkError | None = None
+        try:
+            compose(Workspace(layout, pin, series, lock, primary, state), variant.choose("all", series))
+        except (BadInput, LockMismatch, PatchConflict) as error:
+            broken = error
+        except KeyError:  # a patch that the lock does not know
+            broken = LockMismatch("series.lock does not record it", f"python3 build.py patch lock {series.upstream}")
+        bare = Tree.read(primary.git, state.base)
+        changes = {name: diff.parse(name, patch.diff) for name, patch in series.patches.items()}
+        bare.prefetch({blob for each in changes.values() for change in each if (blob := bare.entries.get(change.old_path, ABSENT)[1]) != ABSENT[1]})
+        return cls(series, lock, bare, changes, remembered(merge_file(primary.git)), broken)
+
+    def outcome(self, names: Sequence[str], *, exact: bool = False) -> list[tuple[Touch, ...]]:
+        """What some patches do to the bare tree; Mismatch where one does not fit."""
+        return outcome(self.bare, [self.series.patches[each] for each in names], self.changes, None if exact else self.merge)
+
+
+def remembered(merge: Merge) -> Merge:
+    """The same merge, done once for the same three contents."""
+    known: dict[tuple[bytes, bytes, bytes], bytes | None] = {}
+
+    def once(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+        key = (base, ours, theirs)
+        if key not in known:
+            known[key] = merge(base, ours, theirs)
+        return known[key]
+
+    return once
+
+
+def tried(trial: Trial, name: str) -> Iterator[tuple[str, str, str]]:
     """Apply one patch with what it declares, and again without each declared need."""
-    primary = checkouts.primary(layout, series.upstream)
-    state = checkouts.state_of_primary(layout, series.upstream)
+    series = trial.series
     relock = f"python3 build.py patch lock {series.upstream}"
     try:
         needs = series.depends_on(name)
         if late := [need for need in needs if series.names.index(need) > series.names.index(name)]:
             yield "error", f"depends on {late[0]}, which comes later", "swap their lines in the series file"
-        lock = Lock.load(series.directory) or Lock(state.base, ())
-        compose(Workspace(layout, pin, series, lock, primary, state), variant.choose(f"only:{name}", series))
+        chosen = variant.choose(f"only:{name}", series)
+        if name not in trial.lock.names:
+            raise KeyError(name)
+        if trial.broken is not None and not chosen.exact:
+            yield "error", trial.broken.message, trial.broken.remedy or relock
+            return
+        for each, touches in zip(chosen.names, trial.outcome(chosen.names, exact=chosen.exact), strict=True):
+            if chosen.exact:
+                trial.lock.check_touches(each, touches)
+    except Mismatch as mismatch:
+        error = mismatch if chosen.exact else undeclared(chosen, mismatch)
+        yield "error", error.message, error.remedy or relock
+        return
     except (BadInput, LockMismatch, PatchConflict) as error:
         yield "error", error.message, error.remedy or relock
         return
     except KeyError:  # a patch that the lock does not know
         yield "error", "series.lock does not record it", relock
         return
-    chosen = variant.choose(f"only:{name}", series).names
     for need in needs:
         try:
-            materialise(primary.git, state.base, [series.patches[each] for each in chosen if each != need], merge_file(primary.git))
+            trial.outcome([each for each in chosen.names if each != need])
         except Mismatch:
             continue
         yield ("warning", f"applies without {need}, which it declares to need",

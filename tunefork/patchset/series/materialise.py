@@ -120,6 +120,24 @@ def materialise(
     return write(git, bytes(stream), done)
 
 
+def outcome(bare: Tree, patches: Sequence[PatchFile], changes: dict[str, list[FileChange]], merge: Merge | None) -> list[tuple[Touch, ...]]:
+    """What patches do to a tree, by the rules of ``materialise`` and without making commits. Mismatch at the first that does not fit.
+
+    bare: the tree before, which stays as it is.  changes: what the patches' diffs say, by name.
+    """
+    tree = Tree(bare.git, dict(bare.entries), bare.contents)
+    done = []
+    for patch in patches:
+        try:
+            touches = change_tree(tree, changes[patch.name], merge or (merge_file(tree.git) if patch.picked else None), True)
+            if not touches:
+                raise HunkMismatch("it changes nothing")
+        except HunkMismatch as mismatch:
+            raise Mismatch(patch, str(mismatch), ()) from None
+        done.append(tuple(touches))
+    return done
+
+
 def change_tree(tree: Tree, changes: Sequence[FileChange], merge: Merge | None, trust_index: bool) -> list[Touch]:
     """Do one patch's changes in the tree, all read before any is written; HunkMismatch says what does not fit."""
     removed: dict[bytes, tuple[str, str]] = {}
