@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunefork.kernels.amdgcn.assembly import Loop, Program, parse, parse_instruction
+from tunefork.kernels.amdgcn.assembly import Loop, Program, kernel_names, parse, parse_instruction
 from tunefork.kernels.amdgcn.errors import BadAssembly
 from tunefork.kernels.amdgcn.executor.machine.operands import parse_operand
 
@@ -100,3 +100,54 @@ def test_other_texts_are_refused(text: str, message: str) -> None:
 def test_a_branch_to_nowhere_is_refused() -> None:
     with pytest.raises(BadAssembly, match=r"goes to \.Lnone"):
         program("\ts_branch .Lnone\n").loops()
+
+
+SEVERAL = """\t.amdgcn_target "amdgcn-amd-amdhsa--gfx950"
+first:
+\ts_mov_b32 s0, 1
+\ts_endpgm
+.Lfunc_end0:
+\t.amdhsa_kernel first
+\t\t.amdhsa_next_free_vgpr 257
+\t.end_amdhsa_kernel
+; codeLenInByte = 8
+second:
+\ts_mov_b32 s0, 2
+.LBB1_1:
+\ts_cbranch_scc0 .LBB1_1
+\ts_endpgm
+.Lfunc_end1:
+\t.amdhsa_kernel second
+\t\t.amdhsa_next_free_vgpr 78
+\t.end_amdhsa_kernel
+; codeLenInByte = 12
+\t.amdgpu_metadata
+amdhsa.kernels:
+  - .args:
+      - .offset:         0
+        .size:           8
+        .value_kind:     global_buffer
+    .name:           first
+    .vgpr_count:     257
+  - .args:
+      - .offset:         0
+        .size:           4
+        .value_kind:     by_value
+    .name:           second
+    .vgpr_count:     78
+"""
+
+
+def test_one_of_several_kernels() -> None:
+    """HIP's text holds every kernel of a source; each has its own code, descriptor, arguments and size."""
+    assert kernel_names(SEVERAL) == ["first", "second"]
+    first, second = parse(SEVERAL, "first"), parse(SEVERAL, "second")
+    assert [len(first.instructions), len(second.instructions)] == [2, 3] and second.target(second.instructions[1]) == 1
+    assert [program.directives["next_free_vgpr"] for program in (first, second)] == [257, 78]
+    assert [program.metadata["vgpr_count"] for program in (first, second)] == [257, 78]
+    assert [program.arguments[0].kind for program in (first, second)] == ["global_buffer", "by_value"]
+    assert [program.code_bytes for program in (first, second)] == [8, 12]
+    with pytest.raises(BadAssembly, match="found 2: first, second"):
+        parse(SEVERAL)
+    with pytest.raises(BadAssembly, match="no kernel third; it has first, second"):
+        parse(SEVERAL, "third")

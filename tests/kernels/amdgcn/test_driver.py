@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import triton
@@ -15,7 +17,7 @@ from tunefork.kernels.amdgcn.assembly import parse
 from tunefork.kernels.amdgcn.driver import Driver, on_gfx950, scalar_bytes
 from tunefork.kernels.amdgcn.errors import ExecutionError, LdsRace, NoProgress
 from tunefork.kernels.amdgcn.executor.arguments import pack_arguments
-from tunefork.kernels.amdgcn.executor.launch import Executable, Plan, user_registers
+from tunefork.kernels.amdgcn.executor.launch import Executable, Plan, Range, user_registers
 from tunefork.kernels.amdgcn.executor.machine.state import POISON
 
 
@@ -275,3 +277,20 @@ def test_a_barrier_that_some_waves_never_reach(tmp_path: Path) -> None:
     spins = ends.replace(".Lout:", "\ts_endpgm\n.Lout:\n\ts_branch .Lout")
     with pytest.raises(NoProgress, match="still running"):
         launch(Executable.load(parse(text(spins))), plan, given, [])
+
+
+@pytest.mark.parametrize(("axes", "wanted"), [(0, lambda x, y, z: x), (1, lambda x, y, z: x | y << 10), (2, lambda x, y, z: x | y << 10 | z << 20)])
+def test_work_item_ids_are_packed_in_one_register(axes: int, wanted: Callable[[int, int, int], int]) -> None:
+    """A block of 5 x 4 x 3 work-items: v0 holds x, y from bit 10, z from bit 20; the last wave's spare lanes are off."""
+    from tunefork.kernels.amdgcn.executor.launch import launch
+
+    body = "\tv_lshlrev_b32_e32 v1, 2, v2\n\tglobal_store_dword v1, v0, s[4:5]\n\ts_endpgm\n"
+    counting = "\tv_mbcnt_lo_u32_b32 v2, -1, 0\n\tv_mbcnt_hi_u32_b32 v2, -1, v2\n"
+    source = text("\ts_load_dwordx2 s[4:5], s[0:1], 0x0\n\ts_waitcnt lgkmcnt(0)\n" + counting + body)
+    program = parse(source.replace("\t\t.amdhsa_kernarg_size", f"\t\t.amdhsa_system_vgpr_workitem_id {axes}\n\t\t.amdhsa_kernarg_size"))
+    memory = np.full(64, 0xFFFFFFFF, np.uint32)
+    plan = Plan(grid=(1, 1, 1), waves=1, lds=0, block=(5, 4, 3))
+    ranges = [Range(0x20000, memory.view(np.uint8), "ids")]
+    launch(Executable.load(program), plan, [(0x20000).to_bytes(8, "little"), b"\0" * 4], ranges)
+    assert memory[:60].tolist() == [wanted(x, y, z) for z in range(3) for y in range(4) for x in range(5)]
+    assert (memory[60:] == 0xFFFFFFFF).all()

@@ -1,6 +1,6 @@
-"""Triton's amdgcn text as data: instructions with operands and source lines, labels, loops, descriptor directives, metadata.
+"""An amdgcn text as data: instructions with operands and source lines, labels, loops, descriptor directives, metadata.
 
-The text is LLVM's own assembler output for one kernel, so that no disassembler is needed (docs/decisions/0020).
+The text is LLVM's own assembler output, of Triton for one kernel and of HIP for several, so that no disassembler is needed (docs/decisions/0020).
 """
 
 from __future__ import annotations
@@ -207,28 +207,49 @@ class _Reader:
             self.instructions.append(parse_instruction(code, len(self.instructions), self.source))
 
 
-def parse(text: str) -> Program:
-    """Read the amdgcn text of one kernel.
+def kernel_names(text: str) -> list[str]:
+    """The kernels of a text, in order; a HIP source compiles into one text with all of its own."""
+    return re.findall(r"^\s+\.amdhsa_kernel\s+(\S+)", text, re.M)
 
-    Errors: BadAssembly where there is no kernel, more than one, or it was made for another chip.
+
+def descriptor(code: str, name: str) -> str:
+    """The directives of one kernel's descriptor."""
+    found = re.search(rf"^\s+\.amdhsa_kernel\s+{re.escape(name)}\n(.*?)^\s+\.end_amdhsa_kernel", code, re.M | re.S)
+    return found[1] if found else code
+
+
+def metadata_entry(tail: str, name: str) -> str:
+    """One kernel's entry of the metadata; all of it where it is not split into entries."""
+    entries = re.split(r"^  - ", tail, flags=re.M)
+    return next((entry for entry in entries if re.search(rf"^\s*\.name:\s+{re.escape(name)}\s*$", entry, re.M)), tail)
+
+
+def parse(text: str, kernel: str = "") -> Program:
+    """Read one kernel of an amdgcn text: its only one, or ``kernel``.
+
+    Errors: BadAssembly where there is no kernel, none of that name, more than one and no name, or it was made for another chip.
     """
-    names = re.findall(r"^\s+\.amdhsa_kernel\s+(\S+)", text, re.M)
-    if len(names) != 1:
-        raise BadAssembly(f"expected the text of one kernel, found {len(names)}: {', '.join(names) or 'none'}")
+    names = kernel_names(text)
+    if kernel and kernel not in names:
+        raise BadAssembly(f"the text has no kernel {kernel}; it has {', '.join(names) or 'none'}")
+    if len(names) != 1 and not kernel:
+        raise BadAssembly(f"expected the text of one kernel, found {len(names)}: {', '.join(names) or 'none'}", "name one of them")
+    name = kernel or names[0]
     if not TARGET.search(text):
-        raise BadAssembly(f"{names[0]} was not compiled for gfx950", "compile it with GPUTarget('hip', 'gfx950', 64)")
+        raise BadAssembly(f"{name} was not compiled for gfx950", "compile it with GPUTarget('hip', 'gfx950', 64)")
     code, _, tail = text.partition("\t.amdgpu_metadata")
+    tail = metadata_entry(tail, name)
     reader = _Reader()
     for line in code.splitlines():
-        reader.line(line, names[0])
-    directives = {found[1]: int(found[2]) for line in code.splitlines() if (found := DIRECTIVE.match(line))}
+        reader.line(line, name)
+    directives = {found[1]: int(found[2]) for line in descriptor(code, name).splitlines() if (found := DIRECTIVE.match(line))}
     metadata = {found[1]: int(found[2]) for line in tail.splitlines() if (found := METADATA_NUMBER.match(line))}
     arguments = tuple(KernelArgument(int(o), int(s), k) for o, s, k in ARGUMENT.findall(tail))
-    size = re.search(r"codeLenInByte = (\d+)", code)
+    size = re.compile(r"codeLenInByte = (\d+)").search(code, max(code.find(f"\n{name}:"), 0))
     preloads = directives.get("user_sgpr_kernarg_preload_length", 0)
     entry = next((index for index in reader.aligned if index), 0) if preloads else 0
     return Program(
-        name=names[0],
+        name=name,
         instructions=tuple(reader.instructions),
         labels=reader.labels,
         directives=directives,

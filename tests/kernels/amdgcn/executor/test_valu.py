@@ -277,3 +277,14 @@ def test_unknown_modifiers_are_refused(bench: Callable[..., Any]) -> None:
         bench().run("v_add_u32_e64 v10, v0, v1 surprise:1")
     with pytest.raises(UnknownInstruction, match="clamp"):
         bench().run("v_lshlrev_b32_e64 v10, v0, v1 clamp")
+
+
+@pytest.mark.parametrize("line", [
+    "v_cndmask_b32_dpp v10, v0, v1, vcc quad_perm:[1,0,3,2] row_mask:0xf bank_mask:0xf", "v_add_co_u32_dpp v10, vcc, v0, v1 row_shr:1 row_mask:0xf bank_mask:0xf",
+    "v_cndmask_b32_sdwa v10, v0, v1, vcc dst_sel:WORD_1 dst_unused:UNUSED_PRESERVE src0_sel:DWORD src1_sel:DWORD", "v_mad_u64_u32 v[10:11], s[8:9], v0, v1, v[2:3] clamp",
+    "v_div_fmas_f32 v10, v0, v1, v2 mul:2", "v_cvt_pk_bf16_f32 v10, v0, v1 clamp", "ds_read_b32 v10, v0 gds", "global_load_dword v10, v[2:3], off tfe",
+    "v_add_u32_e64 v10, -v0, v1", "v_lshlrev_b32_e64 v10, v0, |v1|",
+])  # fmt: skip
+def test_no_modifier_is_passed_over_in_silence(line: str, bench: Callable[..., Any]) -> None:
+    with pytest.raises(UnknownInstruction, match="unknown modifier|sign modifier of an integer"):
+        bench().run(line)

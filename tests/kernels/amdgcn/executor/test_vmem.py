@@ -156,3 +156,16 @@ def test_buffer_atomic_obeys_the_range(bench: Callable[..., Any]) -> None:
     assert run.data[:256].view("<u4").tolist() == [1] * 32 + [0] * 32
     run.run("buffer_atomic_add v1, v0, s[8:11], 0 offen sc0")
     assert run.words(1) == [1] * 32 + [0] * 32
+
+
+def test_flat_loads_are_on_both_counters(bench: Callable[..., Any]) -> None:
+    run = bench(waves=1)
+    run.addresses(2, np.arange(64) * 4)
+    run.run("flat_load_dword v10, v[2:3]")
+    assert run.words(10) == run.data[:256].view("<u4").tolist()
+    assert len(run.batch.counters.vector) == len(run.batch.counters.lgkm) == 1
+    run.run("s_waitcnt vmcnt(0) lgkmcnt(0)", "flat_store_dword v[2:3], v1")
+    assert run.data[:256].view("<u4").tolist() == run.words(1)
+    run.batch.vector[3] = 0x7FFF
+    with pytest.raises(OutOfBounds, match="in no registered buffer"):
+        run.run("flat_load_dword v10, v[2:3]")

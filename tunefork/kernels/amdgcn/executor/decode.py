@@ -14,6 +14,7 @@ from tunefork.kernels.amdgcn.executor.isa import (
     control,
     convert,
     crosslane,
+    lane_masks,
     mfma,
     packed,
     salu,
@@ -23,9 +24,6 @@ from tunefork.kernels.amdgcn.executor.isa import (
 from tunefork.kernels.amdgcn.executor.isa import (
     ds as lds,
 )
-from tunefork.kernels.amdgcn.executor.isa import (
-    lane_masks as compare,
-)
 from tunefork.kernels.amdgcn.executor.machine.operands import Operand, key_name, parse_operand
 from tunefork.kernels.amdgcn.executor.machine.state import Batch
 
@@ -34,7 +32,7 @@ Role = Literal["step", "branch", "barrier", "end"]
 FAMILIES: tuple[Callable[[Instruction, Sequence[Operand]], Step | None], ...] = (
     control.decode,
     valu.decode,
-    compare.decode,
+    lane_masks.decode,
     packed.decode,
     crosslane.decode,
     convert.decode,
@@ -44,6 +42,18 @@ FAMILIES: tuple[Callable[[Instruction, Sequence[Operand]], Step | None], ...] = 
     vmem.decode,
     salu.decode,
 )
+SELECTIONS = {"src0_sel", "src1_sel"}
+MEMORY = {"offset", "offset0", "offset1", "offen", "idxen", "sc0", "sc1", "nt", "lds"}
+MODIFIERS: dict[object, set[str]] = {  # families that look at nothing else; the others check by operation
+    lane_masks.decode: SELECTIONS,
+    crosslane.decode: set(),
+    convert.decode: {"op_sel", "src0_sel"},
+    atomics.decode: MEMORY,
+    lds.decode: MEMORY,
+    vmem.decode: MEMORY,
+    salu.decode: set(),
+}
+PLAIN = {("dst_sel", "DWORD"), ("dst_unused", "UNUSED_PAD")}
 WITHOUT_OPERANDS = re.compile(
     r"s_(waitcnt|nop|branch|cbranch|endpgm|barrier|setreg|sleep|setprio|sendmsg|inst_|sched_)|buffer_(wbl2|inv|wb)"
 )
@@ -89,12 +99,23 @@ def decode_instruction(instruction: Instruction) -> tuple[Step, list[Operand]]:
         for family in FAMILIES:
             step = family(instruction, operands)
             if step is not None:
+                check_modifiers(instruction, family)
                 return step, operands
     except UnknownInstruction as error:
         if error.where:
             raise
         raise UnknownInstruction(error.message, instruction.where) from None
     raise UnknownInstruction(f"the executor does not know {instruction.mnemonic}", instruction.where)
+
+
+def check_modifiers(instruction: Instruction, family: object) -> None:
+    """Errors: UnknownInstruction where an instruction has a modifier that its family would pass over in silence."""
+    known = MODIFIERS.get(family)
+    if known is None:
+        return
+    unknown = {name for name, value in instruction.modifiers.items() if name not in known and (name, value) not in PLAIN}
+    if unknown:
+        raise UnknownInstruction(f"unknown modifier {', '.join(sorted(unknown))}", instruction.where)
 
 
 def guards(instruction: Instruction, operands: Sequence[Operand]) -> tuple[frozenset[int], frozenset[int]]:

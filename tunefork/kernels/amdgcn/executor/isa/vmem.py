@@ -1,4 +1,4 @@
-"""Loads and stores of global memory: GLOBAL, FLAT without scratch, MUBUF, their direct-to-LDS forms, and scalar loads."""
+"""Loads and stores of global memory: GLOBAL, FLAT on global addresses, MUBUF, their direct-to-LDS forms, and scalar loads."""
 
 from __future__ import annotations
 
@@ -81,7 +81,21 @@ def buffer_addresses(instruction: Instruction, operands: Sequence[Operand]) -> L
     return locate
 
 
+def flat(instruction: Instruction) -> bool:
+    return instruction.base.startswith("flat_")
+
+
+def count(batch: Batch, instruction: Instruction, operation: Outstanding) -> None:
+    """Note an operation as outstanding; FLAT is on both counters, since its address decides which memory answers."""
+    batch.issue_vector(operation)
+    if flat(instruction):
+        batch.counters.issue_lgkm(Outstanding("scalar", operation.registers))
+
+
 def locator(instruction: Instruction, operands: Sequence[Operand]) -> Locate:
+    """Where a memory instruction goes. FLAT addresses are global here: one that means LDS or scratch is in no buffer and is refused."""
+    if flat(instruction):
+        return global_addresses(instruction, [operands[0], Operand("off")])
     make = buffer_addresses if instruction.base.startswith("buffer") else global_addresses
     return make(instruction, operands)
 
@@ -104,7 +118,7 @@ def load(instruction: Instruction, operands: Sequence[Operand], found: re.Match[
 
     def step(batch: Batch) -> None:
         scatter(batch, target, fetch(batch, locate(batch, part.size), part.size), part, batch.active)
-        batch.issue_vector(Outstanding("load", registers))
+        count(batch, instruction, Outstanding("load", registers))
 
     return step
 
@@ -121,7 +135,7 @@ def store(instruction: Instruction, operands: Sequence[Operand], found: re.Match
         active = batch.active if where.inside is None else batch.active & where.inside
         if active.any():
             batch.machine.memory.store(where.address[active], gather(batch, source, part, active))
-        batch.issue_vector(Outstanding("store"))
+        count(batch, instruction, Outstanding("store"))
 
     return step
 
@@ -159,8 +173,8 @@ def load_scalar(instruction: Instruction, operands: Sequence[Operand], found: re
 
 FAMILY = (
     (r"global_load_lds_(\w+)$", load_to_lds),
-    (r"(?:global|buffer)_load_(\w+)$", load),
-    (r"(?:global|buffer)_store_(\w+)$", store),
+    (r"(?:global|buffer|flat)_load_(\w+)$", load),
+    (r"(?:global|buffer|flat)_store_(\w+)$", store),
     (r"s_load_dword(?:x(\d+))?$", load_scalar),
 )
 
