@@ -174,6 +174,7 @@ TAIL = """
 \t\t.amdhsa_user_sgpr_kernarg_preload_length {preload}
 \t\t.amdhsa_user_sgpr_kernarg_preload_offset 1
 \t\t.amdhsa_next_free_vgpr 8
+\t\t.amdhsa_uses_dynamic_stack {stack}
 \t\t.amdhsa_float_denorm_mode_32 {denormals}
 \t.end_amdhsa_kernel
 .Lfunc_end0:
@@ -188,8 +189,8 @@ TAIL = """
 """
 
 
-def text(body: str = "\ts_endpgm\n", *, preload: int = 0, denormals: int = 3, scratch: int = 0) -> str:
-    return HEAD + body + TAIL.format(preload=preload, denormals=denormals, scratch=scratch)
+def text(body: str = "\ts_endpgm\n", *, preload: int = 0, denormals: int = 3, scratch: int = 0, stack: int = 0) -> str:
+    return HEAD + body + TAIL.format(preload=preload, denormals=denormals, scratch=scratch, stack=stack)
 
 
 def test_kernel_arguments_and_preloaded_registers() -> None:
@@ -251,7 +252,7 @@ def test_an_explicit_argument_that_did_not_come_is_refused() -> None:
         pack_arguments(parse(text()), [b"\0" * 8], Plan(grid=(1, 1, 1), waves=1, lds=0))
 
 
-@pytest.mark.parametrize(("changes", "message"), [({"denormals": 0}, "sets float_denorm_mode_32 to 0"), ({"scratch": 16}, "spills to scratch")])
+@pytest.mark.parametrize(("changes", "message"), [({"denormals": 0}, "sets float_denorm_mode_32 to 0"), ({"stack": 1}, "dynamic stack")])
 def test_modes_that_the_executor_lacks_are_refused(changes: dict[str, int], message: str) -> None:
     with pytest.raises(ExecutionError, match=message):
         Executable.load(parse(text(**changes)))
@@ -294,3 +295,31 @@ def test_work_item_ids_are_packed_in_one_register(axes: int, wanted: Callable[[i
     launch(Executable.load(program), plan, [(0x20000).to_bytes(8, "little"), b"\0" * 4], ranges)
     assert memory[:60].tolist() == [wanted(x, y, z) for z in range(3) for y in range(4) for x in range(5)]
     assert (memory[60:] == 0xFFFFFFFF).all()
+
+
+SPILL = """\ts_load_dwordx2 s[4:5], s[0:1], 0x0
+\ts_mov_b32 s6, 4
+\tscratch_store_dword off, v0, s6 offset:8
+\tv_mov_b32_e32 v1, 4
+\tv_lshlrev_b32_e32 v2, 2, v0
+\tv_mov_b32_e32 v0, 0
+\tscratch_load_dword v3, v1, off offset:8
+\ts_waitcnt vmcnt(0) lgkmcnt(0)
+\tglobal_store_dword v2, v3, s[4:5]
+\ts_endpgm
+"""
+
+
+@pytest.mark.parametrize("lockstep", [True, False])
+def test_every_lane_has_its_own_scratch_memory(lockstep: bool) -> None:
+    from tunefork.kernels.amdgcn.executor.launch import launch
+
+    memory = np.full(128, 0xFFFFFFFF, np.uint32)
+    plan, ranges = Plan(grid=(1, 1, 1), waves=2, lds=0, lockstep=lockstep), [Range(0x20000, memory.view(np.uint8), "out")]
+    values = [(0x20000).to_bytes(8, "little"), b"\0" * 4]
+    launch(Executable.load(parse(text(SPILL, scratch=16))), plan, values, ranges)
+    assert memory.tolist() == list(range(128))
+    with pytest.raises(ExecutionError, match=r"scratch_store_dword.*scratch bytes 0xc..0x10 of 0x8"):
+        launch(Executable.load(parse(text(SPILL, scratch=8))), plan, values, ranges)
+    with pytest.raises(ExecutionError, match="gives it no scratch memory"):
+        launch(Executable.load(parse(text(SPILL))), plan, values, ranges)

@@ -18,6 +18,7 @@ from tunefork.kernels.amdgcn.executor.isa import (
     mfma,
     packed,
     salu,
+    scratch,
     valu,
     vmem,
 )
@@ -40,6 +41,7 @@ FAMILIES: tuple[Callable[[Instruction, Sequence[Operand]], Step | None], ...] = 
     atomics.decode,
     lds.decode,
     vmem.decode,
+    scratch.decode,
     salu.decode,
 )
 SELECTIONS = {"src0_sel", "src1_sel"}
@@ -51,13 +53,14 @@ MODIFIERS: dict[object, set[str]] = {  # families that look at nothing else; the
     atomics.decode: MEMORY,
     lds.decode: MEMORY,
     vmem.decode: MEMORY,
+    scratch.decode: MEMORY,
     salu.decode: set(),
 }
 PLAIN = {("dst_sel", "DWORD"), ("dst_unused", "UNUSED_PAD")}
 WITHOUT_OPERANDS = re.compile(
     r"s_(waitcnt|nop|branch|cbranch|endpgm|barrier|setreg|sleep|setprio|sendmsg|inst_|sched_)|buffer_(wbl2|inv|wb)"
 )
-LOAD = re.compile(r"(global|buffer)_load_|ds_read_|s_load_")
+LOAD = re.compile(r"(global|buffer|scratch)_load_|ds_read_|s_load_")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from tunefork.kernels.amdgcn.executor.machine.audit import MatrixAudit
 from tunefork.kernels.amdgcn.executor.machine.global_memory import Buffer, GlobalMemory, NoValue, check_values
 from tunefork.kernels.amdgcn.executor.machine.local_memory import LocalMemory
 from tunefork.kernels.amdgcn.executor.machine.operands import EXEC
+from tunefork.kernels.amdgcn.executor.machine.scratch import Scratch
 from tunefork.kernels.amdgcn.executor.machine.state import LANE, LANES, POISON, Batch, Machine
 from tunefork.kernels.amdgcn.executor.scheduler import Scheduler
 from tunefork.kernels.arch import GFX950
@@ -85,8 +86,8 @@ class Executable:
             found = program.directives.get(name, wanted)
             if found != wanted:
                 raise ExecutionError(f"{program.name} sets {name} to {found}; the executor has only {wanted}")
-        if program.metadata.get("private_segment_fixed_size", 0):
-            raise ExecutionError(f"{program.name} spills to scratch memory, which the executor does not have")
+        if program.directives.get("uses_dynamic_stack", 0):
+            raise ExecutionError(f"{program.name} uses a dynamic stack, which the executor does not have")
         decoded = decode_program(program)
         return cls(program, decoded, frozenset(item.target for item in decoded if item.role == "branch"))
 
@@ -206,10 +207,13 @@ def launch(
     for item in sorted(ranges, key=lambda item: -item.data.size):
         memory.register(item.address, item.data, item.name, writable=item.writable)
     words, executed, audit = user_registers(program, segment, forbidden), Counter[int](), MatrixAudit()
+    private = program.metadata.get("private_segment_fixed_size", 0)
     with np.errstate(all="ignore"):
         for number, groups in enumerate(plan.residencies()):
             lds = LocalMemory(len(groups), plan.lds, cell=executable.lds_cell, waves=plan.waves)
-            batch = create_batch(executable, Machine(memory, lds, audit), plan, groups, words)
+            scratch = Scratch(len(groups) * plan.waves, LANES, private) if private else None
+            machine = Machine(memory, lds, audit, scratch, plan.waves)
+            batch = create_batch(executable, machine, plan, groups, words)
             live = np.full(len(groups), plan.waves, np.int64)
             scheduler = Scheduler(executable.decoded, executable.leaders, random.Random(plan.seed + number), live)
             scheduler.join, scheduler.most_steps = plan.lockstep, plan.most_steps

@@ -18,6 +18,7 @@ from tunefork.kernels.amdgcn.executor.machine.counters import Counters, Outstand
 from tunefork.kernels.amdgcn.executor.machine.global_memory import GlobalMemory
 from tunefork.kernels.amdgcn.executor.machine.local_memory import LocalMemory
 from tunefork.kernels.amdgcn.executor.machine.operands import EXEC
+from tunefork.kernels.amdgcn.executor.machine.scratch import Scratch
 from tunefork.kernels.arch import GFX950
 
 LANES = GFX950.lanes
@@ -32,11 +33,16 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Machine:
-    """What all waves share: global memory, the LDS of the resident work-groups, and the count of repeated matrix work."""
+    """What all waves share: global memory, the LDS of the resident work-groups, and the count of repeated matrix work.
+
+    scratch: the private memory of the resident waves, where the kernel has any.  waves: per work-group.
+    """
 
     memory: GlobalMemory
     lds: LocalMemory
     audit: MatrixAudit | None = None
+    scratch: Scratch | None = None
+    waves: int = 1
 
 
 @dataclass
