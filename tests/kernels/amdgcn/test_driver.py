@@ -252,7 +252,7 @@ def test_an_explicit_argument_that_did_not_come_is_refused() -> None:
         pack_arguments(parse(text()), [b"\0" * 8], Plan(grid=(1, 1, 1), waves=1, lds=0))
 
 
-@pytest.mark.parametrize(("changes", "message"), [({"denormals": 0}, "sets float_denorm_mode_32 to 0"), ({"stack": 1}, "dynamic stack")])
+@pytest.mark.parametrize(("changes", "message"), [({"denormals": 1}, "sets float_denorm_mode_32 to 1; the executor has only 3 and 0"), ({"stack": 1}, "dynamic stack")])
 def test_modes_that_the_executor_lacks_are_refused(changes: dict[str, int], message: str) -> None:
     with pytest.raises(ExecutionError, match=message):
         Executable.load(parse(text(**changes)))
@@ -323,3 +323,39 @@ def test_every_lane_has_its_own_scratch_memory(lockstep: bool) -> None:
         launch(Executable.load(parse(text(SPILL, scratch=8))), plan, values, ranges)
     with pytest.raises(ExecutionError, match="gives it no scratch memory"):
         launch(Executable.load(parse(text(SPILL))), plan, values, ranges)
+
+
+FLOATS = """\ts_load_dwordx2 s[4:5], s[0:1], 0x0
+\tv_lshlrev_b32_e32 v1, 2, v0
+\ts_waitcnt lgkmcnt(0)
+\tglobal_load_dword v2, v1, s[4:5]
+\ts_waitcnt vmcnt(0)
+\t{line}
+\tglobal_store_dword v1, v3, s[4:5]
+\ts_endpgm
+"""
+
+
+@pytest.mark.parametrize(("line", "flushed"), [
+    ("v_add_f32_e32 v3, 0, v2", [0.0, 0.0, 1.0]), ("v_mul_f32_e32 v3, 0.5, v2", [0.0, -0.0, 0.5]), ("v_max_f32_e32 v3, v2, v2", [0.0, -0.0, 1.0]),
+    ("v_mov_b32_e32 v3, v2", [1e-40, -1e-40, 1.0]), ("v_mul_f32_e64 v3, -v2, 1.0", [-0.0, 0.0, -1.0]),
+])  # fmt: skip
+def test_denormals_are_flushed_where_the_kernel_asks_for_it(line: str, flushed: list[float]) -> None:
+    from tunefork.kernels.amdgcn.executor.launch import launch
+
+    plan, values = Plan(grid=(1, 1, 1), waves=1, lds=0), [(0x20000).to_bytes(8, "little"), b"\0" * 4]
+    found = []
+    for mode in (0, 3):
+        memory = np.resize(np.array([1e-40, -1e-40, 1.0], np.float32), 64)
+        launch(Executable.load(parse(text(FLOATS.format(line=line), denormals=mode))), plan, values, [Range(0x20000, memory.view(np.uint8), "x")])
+        found.append(memory[:3].copy())
+    np.testing.assert_array_equal(found[0].view(np.uint32), np.array(flushed, np.float32).view(np.uint32))
+    assert "mov" in line or found[0].tobytes() != found[1].tobytes()
+
+
+def test_what_does_not_know_flushed_denormals_is_refused() -> None:
+    switch = text("\ts_setreg_imm32_b32 hwreg(HW_REG_MODE, 4, 2), 3\n\ts_endpgm\n", denormals=0)
+    with pytest.raises(ExecutionError, match="s_setreg_imm32_b32.*this mode change has no meaning"):
+        Executable.load(parse(switch))
+    with pytest.raises(ExecutionError, match="v_cvt_pk_bf16_f32.*where f32 denormals are flushed"):
+        Executable.load(parse(text("\tv_cvt_pk_bf16_f32 v0, v1, v2\n\ts_endpgm\n", denormals=0)))

@@ -29,6 +29,7 @@ class Instruction:
     operands: "v1", "s[0:1]", "-v2", "|v3|", "0x3f800000", "off", ... in the printed order.
     modifiers: "offset" -> "16", "op_sel" -> "[0,1,0]", flags such as "offen" -> "".
     source: "file.py:line" of the Triton source, as the debug information has it.
+    flush: whether f32 denormals count as zero, on their way in and out: the kernel's mode.
     """
 
     index: int
@@ -37,6 +38,7 @@ class Instruction:
     modifiers: Mapping[str, str]
     text: str
     source: str
+    flush: bool = False
 
     @property
     def base(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tunefork.kernels.amdgcn.assembly import Instruction, Program
@@ -44,6 +44,7 @@ FAMILIES: tuple[Callable[[Instruction, Sequence[Operand]], Step | None], ...] = 
     scratch.decode,
     salu.decode,
 )
+KEPT_DENORMALS = 3
 SELECTIONS = {"src0_sel", "src1_sel"}
 MEMORY = {"offset", "offset0", "offset1", "offen", "idxen", "sc0", "sc1", "nt", "lds"}
 MODIFIERS: dict[object, set[str]] = {  # families that look at nothing else; the others check by operation
@@ -56,6 +57,8 @@ MODIFIERS: dict[object, set[str]] = {  # families that look at nothing else; the
     scratch.decode: MEMORY,
     salu.decode: set(),
 }
+FLUSHING = {valu.decode, mfma.decode}  # families that know f32 denormals as zero, or (matrices) never look at the mode
+FLUSHING_TOO = re.compile(r"v_cmpx?_\w+_f32$|v_pk_(add|mul|fma)_f32$|v_cmp_class")
 PLAIN = {("dst_sel", "DWORD"), ("dst_unused", "UNUSED_PAD")}
 WITHOUT_OPERANDS = re.compile(
     r"s_(waitcnt|nop|branch|cbranch|endpgm|barrier|setreg|sleep|setprio|sendmsg|inst_|sched_)|buffer_(wbl2|inv|wb)"
@@ -112,7 +115,10 @@ def decode_instruction(instruction: Instruction) -> tuple[Step, list[Operand]]:
 
 
 def check_modifiers(instruction: Instruction, family: object) -> None:
-    """Errors: UnknownInstruction where an instruction has a modifier that its family would pass over in silence."""
+    """Errors: UnknownInstruction where an instruction has a modifier or mode that its family would pass over in silence."""
+    arithmetic = instruction.flush and instruction.mnemonic.startswith("v_") and "f32" in instruction.mnemonic
+    if arithmetic and family not in FLUSHING and not FLUSHING_TOO.match(instruction.base):
+        raise UnknownInstruction("it has no meaning here yet where f32 denormals are flushed", instruction.where)
     known = MODIFIERS.get(family)
     if known is None:
         return
@@ -135,7 +141,9 @@ def guards(instruction: Instruction, operands: Sequence[Operand]) -> tuple[froze
 def decode_program(program: Program) -> list[Decoded]:
     """Every instruction of a program, decoded. Errors: UnknownInstruction, naming the first one that is not known."""
     decoded = []
-    for instruction in program.instructions:
+    flush = program.directives.get("float_denorm_mode_32", KEPT_DENORMALS) == 0
+    for plain in program.instructions:
+        instruction = replace(plain, flush=True) if flush else plain
         name = instruction.mnemonic
         empty: frozenset[int] = frozenset()
         if name in control.CONDITIONS:

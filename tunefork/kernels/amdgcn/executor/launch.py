@@ -28,15 +28,15 @@ from tunefork.kernels.arch import GFX950
 
 Array = npt.NDArray[Any]
 KERNARG_ADDRESS = 0x7E00_0000_0000
-MODES = {
-    "float_denorm_mode_32": 3,
-    "float_denorm_mode_16_64": 3,
-    "float_round_mode_32": 0,
-    "float_round_mode_16_64": 0,
-    "dx10_clamp": 1,
-    "ieee_mode": 1,
-    "fp16_overflow": 0,
-    "tg_split": 0,
+MODES: dict[str, tuple[int, ...]] = {
+    "float_denorm_mode_32": (3, 0),
+    "float_denorm_mode_16_64": (3,),
+    "float_round_mode_32": (0,),
+    "float_round_mode_16_64": (0,),
+    "dx10_clamp": (1,),
+    "ieee_mode": (1,),
+    "fp16_overflow": (0,),
+    "tg_split": (0,),
 }
 NARROW_LDS = ("_b8", "_u8", "_i8", "_b16", "_u16", "_i16", "_u8_d16", "_tr_")
 
@@ -82,10 +82,11 @@ class Executable:
     @classmethod
     def load(cls, program: Program) -> Executable:
         """Decode a program. Errors: UnknownInstruction; ExecutionError for a mode that the executor does not have."""
-        for name, wanted in MODES.items():
+        for name, (wanted, *others) in MODES.items():
             found = program.directives.get(name, wanted)
-            if found != wanted:
-                raise ExecutionError(f"{program.name} sets {name} to {found}; the executor has only {wanted}")
+            if found not in (wanted, *others):
+                known = " and ".join(map(str, (wanted, *others)))
+                raise ExecutionError(f"{program.name} sets {name} to {found}; the executor has only {known}")
         if program.directives.get("uses_dynamic_stack", 0):
             raise ExecutionError(f"{program.name} uses a dynamic stack, which the executor does not have")
         decoded = decode_program(program)

@@ -20,7 +20,8 @@ IGNORED = re.compile(
     r"|buffer_(wbl2|inv|wbinvl1\w*)$"
 )
 MODE_REGISTER = re.compile(r"hwreg\(HW_REG_MODE(?:,\s*(\d+),\s*(\d+))?\)")
-DENORMAL_BITS = (4, 8)  # kept on; the executor never flushes
+DENORMAL_BITS = (4, 8)  # switched on where they are on
+F64_DENORMALS = 6  # bits 4 and 5 are f32's
 SATURATE_BIT = 23  # FP16_OVFL
 
 
@@ -64,7 +65,8 @@ def set_mode(instruction: Instruction, operands: Sequence[Operand]) -> Step:
             batch.saturate = bool(value)
 
         return step
-    if first >= DENORMAL_BITS[0] and first + width <= DENORMAL_BITS[1] and value == (1 << width) - 1:
+    kept = not (instruction.flush and first < F64_DENORMALS)  # the mode of f32 is the whole kernel's here
+    if kept and first >= DENORMAL_BITS[0] and first + width <= DENORMAL_BITS[1] and value == (1 << width) - 1:
         return nothing
     raise UnknownInstruction("this mode change has no meaning here yet", instruction.where)
 

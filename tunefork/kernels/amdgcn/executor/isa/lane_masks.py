@@ -17,7 +17,7 @@ from tunefork.kernels.amdgcn.executor.isa import floating
 from tunefork.kernels.amdgcn.executor.isa.floating import biased_exponent, double, is_denormal, scaled
 from tunefork.kernels.amdgcn.executor.isa.valu import as_words, selected
 from tunefork.kernels.amdgcn.executor.machine.operands import EXEC, VCC, Operand
-from tunefork.kernels.amdgcn.executor.machine.sources import Source, vector_source
+from tunefork.kernels.amdgcn.executor.machine.sources import Source, flushed, vector_source
 from tunefork.kernels.amdgcn.executor.machine.state import LANES, Batch
 
 Array = npt.NDArray[Any]
@@ -66,7 +66,8 @@ def compare(instruction: Instruction, operands: Sequence[Operand]) -> Step:
     if not found or found[2] not in COMPARISONS:
         raise UnknownInstruction("unknown comparison", instruction.where)
     function, index, narrows = COMPARISONS[found[2]], operands[0].index, bool(found[1])
-    first, second = pair_of_sources(instruction, operands[1:3], [found[3]] * 2)
+    sources = pair_of_sources(instruction, operands[1:3], [found[3]] * 2)
+    first, second = (flushed(source, found[3], instruction.flush) for source in sources)
 
     def step(batch: Batch) -> None:
         bits = function(first(batch), second(batch)) & batch.active

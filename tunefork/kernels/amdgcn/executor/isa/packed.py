@@ -15,7 +15,7 @@ from tunefork.kernels.amdgcn.errors import UnknownInstruction
 from tunefork.kernels.amdgcn.executor.isa.floating import extreme_of_three, fma, fma16, maximum, minimum
 from tunefork.kernels.amdgcn.executor.isa.valu import as_words, bit_list
 from tunefork.kernels.amdgcn.executor.machine.operands import Operand
-from tunefork.kernels.amdgcn.executor.machine.sources import DTYPES, Source, constant, plain_source, vector_source
+from tunefork.kernels.amdgcn.executor.machine.sources import DTYPES, Source, constant, flushed, plain_source, vector_source, without_denormals
 from tunefork.kernels.amdgcn.executor.machine.state import Batch
 
 Array = npt.NDArray[Any]
@@ -89,8 +89,9 @@ def packed_f32(instruction: Instruction, operands: Sequence[Operand]) -> Step:
     """v_pk_add_f32, v_pk_mul_f32, v_pk_fma_f32: two independent f32 lanes in a register pair."""
     if set(instruction.modifiers) - KNOWN:
         raise UnknownInstruction("this form has no meaning here yet", instruction.where)
-    function = WIDE[instruction.base.split("_")[2]]
-    low, high = halves(instruction, operands[1:], half_of)
+    exact = WIDE[instruction.base.split("_")[2]]
+    function = (lambda *values: without_denormals(exact(*values))) if instruction.flush else exact
+    low, high = ([flushed(source, "f32", instruction.flush) for source in half] for half in halves(instruction, operands[1:], half_of))
     index = operands[0].index
 
     def step(batch: Batch) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tunefork.kernels.amdgcn.errors import UnknownInstruction
 from tunefork.kernels.amdgcn.executor.isa import dpp, floating, integer
 from tunefork.kernels.amdgcn.executor.isa.integer import VectorOperation
 from tunefork.kernels.amdgcn.executor.machine.operands import Operand
-from tunefork.kernels.amdgcn.executor.machine.sources import DTYPES, Source, vector_source
+from tunefork.kernels.amdgcn.executor.machine.sources import DTYPES, Source, flushed, vector_source, without_denormals
 from tunefork.kernels.amdgcn.executor.machine.state import Batch
 
 Array = npt.NDArray[Any]
@@ -78,9 +79,11 @@ def source_list(instruction: Instruction, operation: VectorOperation, operands: 
     if instruction.mnemonic.endswith("_sdwa"):
         names = ["src0_sel", "src1_sel"]
         chosen = [instruction.modifiers.get(name, "DWORD") for name in names] + ["DWORD"]
-        return [selected(operand, kind, part) for operand, kind, part in zip(given, kinds, chosen, strict=False)]
-    halves = bit_list(instruction, "op_sel", 0, 4)
-    return [vector_source(operand, kind, half) for operand, kind, half in zip(given, kinds, halves, strict=False)]
+        sources = [selected(operand, kind, part) for operand, kind, part in zip(given, kinds, chosen, strict=False)]
+    else:
+        halves = bit_list(instruction, "op_sel", 0, 4)
+        sources = [vector_source(operand, kind, half) for operand, kind, half in zip(given, kinds, halves, strict=False)]
+    return [flushed(source, kind, instruction.flush) for source, kind in zip(sources, kinds, strict=False)]
 
 
 def as_words(value: Any) -> Array:
@@ -138,6 +141,9 @@ def build(instruction: Instruction, operation: VectorOperation, operands: Sequen
     unknown = set(instruction.modifiers) - KNOWN_MODIFIERS
     if unknown:
         raise UnknownInstruction(f"unknown modifier {', '.join(sorted(unknown))}", instruction.where)
+    if instruction.flush and operation.result == "f32":
+        exact = operation.function
+        operation = replace(operation, function=lambda *values: without_denormals(exact(*values)))
     if instruction.mnemonic.endswith("_dpp"):
         return dpp.build(instruction, source_list(instruction, operation, operands), operation, operands[0])
     sources = source_list(instruction, operation, operands)

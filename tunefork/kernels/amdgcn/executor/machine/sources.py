@@ -57,6 +57,17 @@ def constant(operand: Operand, kind: str) -> Any:
     return np.array(bits & 0xFFFFFFFFFFFFFFFF, np.uint64).view(dtype)[()]
 
 
+def without_denormals(value: Any) -> Array:
+    """f32 values with zeros of the same sign in the place of denormals."""
+    bits = np.ascontiguousarray(value, np.float32).view(np.uint32).reshape(np.shape(value))
+    return np.where(bits & np.uint32(0x7F800000) == 0, bits & np.uint32(0x80000000), bits).view(np.float32)
+
+
+def flushed(getter: Source, kind: str, flush: bool) -> Source:
+    """A source as a kernel sees it whose mode flushes f32 denormals."""
+    return (lambda batch: without_denormals(getter(batch))) if flush and kind == "f32" else getter
+
+
 def vector_source(operand: Operand, kind: str, half: int = 0) -> Source:
     """A source of a vector operation; ``half`` picks the high 16 bits for 16-bit types."""
     getter = plain_source(operand, kind, half)
