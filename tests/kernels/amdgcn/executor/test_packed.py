@@ -79,6 +79,14 @@ def test_mixed_fma_into_one_half(bench: Callable[..., Any]) -> None:
     assert halves == [11.5, 9.0, 7.0, 16.0]
 
 
+def test_a_negated_constant_zero(bench: Callable[..., Any]) -> None:
+    """Triton 3.8 prints ``neg(0)``: the addend that leaves a product's sign alone."""
+    run = bench(waves=1)
+    run.floats(0, 0.0), run.floats(1, -1.0)
+    run.run("v_fma_mix_f32 v10, v0, v1, neg(0)", "v_fma_mix_f32 v11, v0, v1, 0")
+    assert (run.words(10)[0], run.words(11)[0]) == (0x80000000, 0)
+
+
 def test_modifiers_without_a_meaning_are_refused(bench: Callable[..., Any]) -> None:
     for text in ("v_pk_fma_f32 v[10:11], v[0:1], v[2:3], v[4:5] clamp", "v_fma_mix_f32 v10, v0, v1, v2 clamp", "v_pk_add_u16 v10, v0, v1 clamp"):
         with pytest.raises(UnknownInstruction, match="no meaning here yet|unknown packed operation"):

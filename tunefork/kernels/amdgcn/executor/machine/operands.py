@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tunefork.kernels.amdgcn.errors import UnknownInstruction
 
@@ -21,6 +21,7 @@ NAMED = {
 }
 REGISTER = re.compile(r"^(v|s|a|ttmp)(?:(\d+)|\[(\d+):(\d+)\])$")
 INTEGER = re.compile(r"^-?(0x[0-9a-f]+|\d+)$")
+NEGATED = re.compile(r"^neg\((.+)\)$")  # a constant's sign modifier, which -0 could not show
 FLOAT = re.compile(r"^-?\d+\.\d+$")
 ACCUMULATOR_KEY, SCALAR_KEY = 512, 1024  # register keys: vector registers come first
 
@@ -65,6 +66,8 @@ def key_name(key: int) -> str:
 
 def parse_operand(text: str) -> Operand:
     """Read one operand. Errors: UnknownInstruction for a form that gfx950 code from Triton has not shown yet."""
+    if found := NEGATED.match(text):
+        return replace(parse_operand(found[1]), negate=True)
     if FLOAT.match(text):
         return Operand("f", value=float(text))
     if INTEGER.match(text):
