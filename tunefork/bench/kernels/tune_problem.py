@@ -55,6 +55,7 @@ def estimate_one(candidate: Candidate, intermediate: int, tokens: int, tool: Pat
     from tunefork.kernels.amdgcn.errors import CompileFailed
     from tunefork.kernels.amdgcn.facts import facts_of
     from tunefork.kernels.amdgcn.model import main_part
+    from tunefork.kernels.amdgcn.silent import code_faults, option_faults
     from tunefork.kernels.registry import entries
 
     shape = shape_of(intermediate)
@@ -64,6 +65,8 @@ def estimate_one(candidate: Candidate, intermediate: int, tokens: int, tool: Pat
     if isinstance(code, CompileFailed):
         return {"refused": code.message[:200]}
     facts = facts_of(code)
+    if silent := option_faults(entry.options) + code_faults(code, sum(facts.mfma.values())):
+        return {"refused": silent[0]}
     if facts.spills or facts.scratch:
         return {"refused": f"{facts.spills} spills, {facts.scratch} bytes of scratch"}
     part = main_part(parse(code.text), entry.arguments, entry.weights, entry.trips, tool)

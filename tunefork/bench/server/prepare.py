@@ -18,6 +18,7 @@ from tunefork.bench.checkpoint.quick import refuse
 from tunefork.bench.profiles.profile import TINY, Profile
 from tunefork.bench.server import command
 from tunefork.bench.server.command import ServeCommand
+from tunefork.bench.server.config_file import check_config_files
 from tunefork.bench.server.tiny.make import tiny_model
 from tunefork.patchset.checkout.applied import applied_tree
 
@@ -33,6 +34,7 @@ def check_extra(extra: Sequence[str]) -> None:
         if (name := word.split("=", 1)[0].replace("_", "-")) in OWN_OPTIONS:
             raise BadInput(f"{name} after `--` would go past Tunefork, which must know where and as what it serves",
                            f"use {OWN_OPTIONS[name]}, before the `--`")
+    check_config_files(extra)
 
 
 def check_target(profile: Profile, target: str) -> None:

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,8 @@ from tunefork.kernels.shipped import Shipped
 class Compiled:
     """One kernel's gfx950 code.
 
-    text: the amdgcn assembly.  shared: LDS bytes.  num_warps: waves per work-group.
+    text: the amdgcn assembly.  shared: LDS bytes.  num_warps: waves per work-group.  dots: `tt.dot` and `tt.dot_scaled` of the kernel
+    before Triton lowers them.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Compiled:
     shared: int
     num_warps: int
     triton: str
+    dots: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def content_key(request: Request) -> str:
         "options": {name: repr(value) for name, value in request.options.items()},
         "attrs": {repr(name): repr(value) for name, value in request.attrs.items()},
         "triton": triton.__version__,
+        "kept": "dots",  # what an older result of the same content lacks
         "environment": dict(get_cache_invalidating_env_vars()),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -110,7 +114,8 @@ def compile_request(request: Request, cache: Path) -> Compiled:
     import triton
 
     done = build(request)
-    compiled = Compiled(request.name, key, done.asm["amdgcn"], done.metadata.shared, done.metadata.num_warps, triton.__version__)
+    dots = len(re.findall(r"\btt\.dot(?:_scaled)?\b", done.asm["ttir"]))
+    compiled = Compiled(request.name, key, done.asm["amdgcn"], done.metadata.shared, done.metadata.num_warps, triton.__version__, dots)
     _store(place, compiled)
     return compiled
 
@@ -144,7 +149,7 @@ def _store(place: Path, compiled: Compiled) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     (staging / "kernel.amdgcn").write_text(compiled.text)
-    about = {name: getattr(compiled, name) for name in ("name", "shared", "num_warps", "triton")}
+    about = {name: getattr(compiled, name) for name in ("name", "shared", "num_warps", "triton", "dots")}
     (staging / "facts.json").write_text(json.dumps(about))
     try:
         staging.rename(place)

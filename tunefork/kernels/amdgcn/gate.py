@@ -24,6 +24,7 @@ from tunefork.kernels.amdgcn.errors import CompileFailed
 from tunefork.kernels.amdgcn.facts import Facts, facts_of
 from tunefork.kernels.amdgcn.model import LoopModel, find_tool, model
 from tunefork.kernels.amdgcn.provenance import widths_by_argument
+from tunefork.kernels.amdgcn.silent import code_faults, option_faults
 from tunefork.kernels.shipped import Shipped
 
 Say = Callable[[str], None]
@@ -147,7 +148,8 @@ def judge(entry: Shipped, code: Compiled | CompileFailed, ran: Executed | None, 
     budget = Budget.read(entry.kernel, folder)
     limits = budget.limits_for(entry.config)
     last = budget.last_good.get(f"{entry.config} | {entry.shape}", {})
-    lines = failures(entry.label, values, limits, last)
+    silent = option_faults(entry.options) + code_faults(code, sum(facts.mfma.values()))
+    lines = failures(entry.label, values, limits, last) + [f"{entry.label}: {line}" for line in silent]
     if ran and ran.failure:
         lines.append(f"{entry.label}: {ran.failure}")
     elif ran and not (ran.error is not None and ran.error <= entry.tolerance):
