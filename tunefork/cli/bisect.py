@@ -16,6 +16,7 @@ import click
 from tunefork.base.errors import BadInput, TuneforkError, WorkAtRisk
 from tunefork.base.layout import Layout
 from tunefork.base.process import no_survivor
+from tunefork.base.transaction import Transaction
 from tunefork.cli import options
 from tunefork.cli.output import echo, print_json, say, table
 from tunefork.patchset.checkout import apply as applying
@@ -61,8 +62,8 @@ def bisect(
     if reset + go_on + bool(command) + bool(profile) != 1:
         raise BadInput("bisect needs one of --run, --ab, --continue and --reset", f'python3 build.py bisect {upstream} --run "<command>"')
     if reset:
-        waited = file.exists()
-        file.unlink(missing_ok=True)
+        waited = Transaction(file).under_way
+        Transaction(file).end()
         say(f"{upstream}: the bisection that waited is forgotten" if waited else f"{upstream}: no bisection waits")
         if as_json:
             print_json({"upstream": upstream, "reset": True})
@@ -74,12 +75,12 @@ def bisect(
         found = searched(layout, series, journal)
     except (BadInput, WorkAtRisk) as error:
         if not journal.verdicts:  # nothing was tried: a journal would only be in the way of the right command
-            file.unlink(missing_ok=True)
+            Transaction(file).end()
         if isinstance(error, WorkAtRisk):  # of apply, whose --discard a bisection does not have
             raise WorkAtRisk(error.message, re.sub(r"(,|;)? ?or add --discard\b.*", "", error.remedy)
                              + f"; or python3 build.py apply {upstream} --discard, which keeps a backup ref. Then this again") from None
         raise
-    file.unlink(missing_ok=True)
+    Transaction(file).end()
     show(found, as_json=as_json)
     return 0 if found.culprit else 1
 

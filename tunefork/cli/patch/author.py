@@ -142,11 +142,10 @@ def edit(name: str | None, go_on: bool, abort: bool, upstream: str | None, as_js
 
 def waiting(layout: Layout, upstream: str | None) -> str:
     """The upstream of which an edit waits."""
-    from tunefork.patchset.author.stack import progress_file
     from tunefork.patchset.checkout import repin
 
     known = [upstream] if upstream else list(pins.load(layout))
-    found = [each for each in known if progress_file(layout, each).is_file() or repin.journal(layout, each).is_file()]
+    found = [each for each in known if repin.editing(layout, each).under_way or repin.repinning(layout, each).under_way]
     if not found:
         raise BadInput("no edit waits", "python3 build.py patch edit PATCH begins one")
     if len(found) > 1:

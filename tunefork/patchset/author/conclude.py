@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from tunefork.base.errors import BadInput, TuneforkError, WorkAtRisk
 from tunefork.base.process import Say
+from tunefork.base.transaction import text_of
 from tunefork.patchset.author.carry import kept
 from tunefork.patchset.author.stack import Draft, Stack
 from tunefork.patchset.checkout import apply as applying
@@ -132,11 +133,11 @@ def difference(
     changed = [name for name, data in files.items() if name in old.files and old.files[name] != data]
     unpicked = [name for name in changed if name in old.picks]
     removed = [name for name in old.names if name not in files]
-    texts: dict[str, str | None] = {name + SUFFIX: files[name].decode("latin-1") for name in (*added, *changed)}
+    texts: dict[str, str | None] = {name + SUFFIX: text_of(files[name]) for name in (*added, *changed)}
     texts |= dict.fromkeys(name + SUFFIX for name in removed)
     other = []
     if list(files) != old.names or unpicked:
-        texts["series"] = exporting.series_text(old.directory / "series", files, renamed).encode().decode("latin-1")
+        texts["series"] = text_of(exporting.series_text(old.directory / "series", files, renamed).encode())
         other.append("series")
     if lock.text() != stack.lock.text():
         texts[FILE] = lock.text()

@@ -10,11 +10,12 @@ from pathlib import Path
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
+from tunefork.base.transaction import Damaged
 from tunefork.patchset.author import conclude as concluding
 from tunefork.patchset.author import stop
 from tunefork.patchset.author.carry import Moved, Stopped, carry
 from tunefork.patchset.author.conclude import Authored
-from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_edit, refuse_unexported
+from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_unexported
 from tunefork.patchset.author.stop import Progress
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import export as exporting
@@ -39,7 +40,7 @@ class Editing:
 def start(layout: Layout, upstream: str, name: str, *, say: Say = quiet) -> Editing:
     """Stop at a patch: its commit is the tip of branch ``edit/<name>`` in ``work/<upstream>@edit``."""
     with opened(layout, upstream, say) as stack:
-        refuse_edit(layout, upstream)
+        repin.refuse_edit(layout, upstream)
         patch = stack.series.resolve(name)
         path = stop.begin(stack, patch)
     return Editing(upstream, patch, path, f"edit/{patch}")
@@ -173,7 +174,10 @@ def made_of(stack: Stack, name: str, commit: str) -> Made:
 def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> str:
     """Leave the series as it is. What the worktree holds stays under a backup ref, which is returned ("" where it holds nothing)."""
     repin.recover(layout, upstream, say)
-    progress = stop.load(layout, upstream)
+    try:
+        progress = stop.load(layout, upstream)
+    except Damaged:  # what the worktree was left with is not known: all that it holds is kept
+        progress = Progress("edit", "", "", "")
     ref = ""
     with checkouts.locked(layout, upstream, say):
         here = stop.worktree(layout, upstream)

@@ -15,7 +15,7 @@ from tunefork.base.process import Say, quiet
 from tunefork.patchset.author import conclude as concluding
 from tunefork.patchset.author import foreign, placing
 from tunefork.patchset.author.foreign import Foreign
-from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_edit, refuse_unexported
+from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_unexported
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import repin
 from tunefork.patchset.checkout.workspace import Workspace
@@ -88,7 +88,7 @@ def base_of(layout: Layout, upstream: str, pin: Pin | None, base: str, repositor
             raise BadInput(f"--base {base}: {upstream} is pinned to {pin.tag} ({pin.commit[:12]})",
                            f"leave --base out and rebase afterwards (python3 build.py rebase {upstream} --to {base}), or take another --upstream name")
         with opened(layout, upstream, say) as stack:
-            refuse_edit(layout, upstream)
+            repin.refuse_edit(layout, upstream)
             refuse_unexported(stack)
             yield stack
         return

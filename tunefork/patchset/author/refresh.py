@@ -20,8 +20,8 @@ from tunefork.patchset.author.conclude import Authored
 from tunefork.patchset.author.edit import work_tree
 from tunefork.patchset.author.owner import Part, parts, taken
 from tunefork.patchset.author.reshape import fresh
-from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_edit, refuse_unexported
-from tunefork.patchset.checkout import switch, work
+from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_unexported
+from tunefork.patchset.checkout import repin, switch, work
 from tunefork.patchset.git import EMAIL, EPOCH, NAME, Git
 from tunefork.patchset.series import replay
 from tunefork.patchset.series.mail import PatchFile
@@ -61,7 +61,7 @@ def refresh(layout: Layout, upstream: str, name: str | None = None, *, dry_run: 
     """Fold the checkout's uncommitted changes into the patches that own their lines, or all of them into the named one."""
     begin = time.monotonic()
     with opened(layout, upstream, say) as stack:
-        refuse_edit(layout, upstream)
+        repin.refuse_edit(layout, upstream)
         into = stack.series.resolve(name) if name else ""
         mine = changes(stack, say)
         found = parts(stack, mine.tree, mine.changed)
@@ -90,7 +90,7 @@ def new(
     """
     begin = time.monotonic()
     with opened(layout, upstream, say) as stack:
-        refuse_edit(layout, upstream)
+        repin.refuse_edit(layout, upstream)
         called = fresh(stack.series, name)
         at = stack.place(stack.series.resolve(after)) + 1 if after else len(stack.drafts)
         mine = changes(stack, say)

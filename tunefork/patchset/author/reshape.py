@@ -13,7 +13,8 @@ from tunefork.patchset.author import conclude as concluding
 from tunefork.patchset.author import message, stop
 from tunefork.patchset.author.carry import Moved, Stopped, between, carry
 from tunefork.patchset.author.conclude import Authored
-from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_edit, refuse_unexported
+from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_unexported
+from tunefork.patchset.checkout import repin
 from tunefork.patchset.series import diff, replay
 from tunefork.patchset.series.materialise import ABSENT, Made, Tree, commit_command, write
 from tunefork.patchset.series.series import NAME, Series, patch_name
@@ -35,7 +36,7 @@ def change(layout: Layout, upstream: str, shape: Callable[[Stack], Shape], *, dr
     """Carry every patch into the wanted shape and make it the series; a patch that does not go parks, unless this is a dry run."""
     begin = time.monotonic()
     with opened(layout, upstream, say) as stack:
-        refuse_edit(layout, upstream)
+        repin.refuse_edit(layout, upstream)
         wanted = shape(stack)
         if not dry_run:
             refuse_unexported(stack)

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
-from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
+from tunefork.base.errors import BadInput, WorkAtRisk
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.patchset.checkout import checkout as checkouts
@@ -142,7 +141,7 @@ def opened(layout: Layout, upstream: str, say: Say) -> Iterator[Stack]:
     pin = pins.pin_of(layout, upstream)
     with checkouts.locked(layout, upstream, say):
         checkouts.refuse_parked(layout, upstream)
-        refuse_rebase(layout, upstream)
+        repin.refuse_rebase(layout, upstream)
         first = checkouts.primary(layout, upstream)
         if not first.exists():
             checkouts.create(layout, pin, sources.obtain(pin, layout, say), say)
@@ -151,25 +150,6 @@ def opened(layout: Layout, upstream: str, say: Say) -> Iterator[Stack]:
         series = picks.obtained(Series.load(upstream, layout.series_dir(upstream)), pin, first.git, say=say)
         space = Workspace.verified(layout, pin, series, first)
         yield Stack(space, compose(space, variant.choose("all", series)))
-
-
-def refuse_rebase(layout: Layout, upstream: str) -> None:
-    """While a rebase waits, the series it began with must stay."""
-    if (repin.folder(layout, upstream) / "progress.json").is_file():
-        raise PatchConflict(f"{upstream}: a rebase waits in {layout.checkout(upstream, 'rebase')}",
-                            f"finish it first: python3 build.py rebase {upstream} --continue; or --abort")
-
-
-def refuse_edit(layout: Layout, upstream: str) -> None:
-    """While a patch is being edited, the series it was taken from must stay."""
-    if progress_file(layout, upstream).is_file():
-        raise PatchConflict(f"{upstream}: a patch is being edited in {layout.checkout(upstream, EDIT)}",
-                            f"finish it first: python3 build.py patch edit --upstream {upstream} --continue; or --abort")
-
-
-def progress_file(layout: Layout, upstream: str) -> Path:
-    """Written last when an edit stops: without it none began."""
-    return repin.edits(layout, upstream) / "progress.json"
 
 
 def refuse_unexported(stack: Stack) -> None:

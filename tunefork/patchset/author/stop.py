@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
-from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
+from tunefork.base.transaction import bytes_of, text_of
 from tunefork.patchset.author.carry import Moved, Stopped
-from tunefork.patchset.author.stack import EDIT, Draft, Stack, progress_file
+from tunefork.patchset.author.stack import EDIT, Draft, Stack
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import park, repin, switch, work
 from tunefork.patchset.checkout.checkout import Checkout, occupied
@@ -58,27 +58,31 @@ def save(stack: Stack, progress: Progress) -> None:
     kept = {*progress.made[-1:], *(commit for draft in progress.drafts for commit in draft.commits)} - stack.by_commit.keys()
     refs = "".join(f"update {REFS}/{commit} {commit}\n" for commit in sorted(kept))
     stack.git("update-ref", "--stdin", stdin=refs.encode())
-    write_atomically(progress_file(stack.layout, stack.upstream), json.dumps(plain(asdict(progress))).encode())
+    repin.editing(stack.layout, stack.upstream).step(plain(asdict(progress)))
 
 
 def plain(value: object) -> object:
-    """Bytes as the characters of their numbers: JSON holds no bytes."""
+    """The same with bytes as a journal holds them."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return value.decode("latin-1") if isinstance(value, bytes) else value
+    return text_of(value) if isinstance(value, bytes) else value
 
 
 def load(layout: Layout, upstream: str) -> Progress:
-    """The notes of the edit that waits; BadInput where none does."""
-    file = progress_file(layout, upstream)
-    if not file.is_file():
+    """The notes of the edit that waits; BadInput where none does, Damaged where they cannot be read."""
+    found = repin.editing(layout, upstream).read(revived, f"python3 build.py patch edit --upstream {upstream} --abort keeps what the worktree holds")
+    if found is None:
         raise BadInput(f"{upstream}: no edit waits", "python3 build.py patch edit PATCH begins one")
-    data = json.loads(file.read_bytes())
-    drafts = tuple(Draft(each["name"], each["author"].encode("latin-1"), each["date"].encode("latin-1"), each["message"].encode("latin-1"),
-                         tuple(each["commits"])) for each in data.pop("drafts"))  # fmt: skip
-    moved = tuple((old.encode("latin-1"), new.encode("latin-1")) for old, new in data.pop("moved"))
+    return found
+
+
+def revived(data: dict[str, Any]) -> Progress:
+    """The notes from their JSON."""
+    drafts = tuple(Draft(each["name"], bytes_of(each["author"]), bytes_of(each["date"]), bytes_of(each["message"]), tuple(each["commits"]))
+                   for each in data["drafts"])  # fmt: skip
+    moved = tuple((bytes_of(old), bytes_of(new)) for old, new in data["moved"])
     return Progress(data["action"], data["patch"], data["below"], data["digest"], drafts, tuple(data["made"]), tuple(data["drops"]), moved,
                     data["left"])
 
@@ -169,7 +173,7 @@ def forget(layout: Layout, upstream: str, patch: str) -> None:
     refs = git.text("for-each-ref", "--format=delete %(refname)", REFS, *([f"refs/heads/edit/{patch}"] if patch else []))
     git("update-ref", "--stdin", stdin=f"{refs}\n".encode() if refs else b"")
     folder = repin.edits(layout, upstream)
-    progress_file(layout, upstream).unlink(missing_ok=True)
+    repin.editing(layout, upstream).end()
     shutil.rmtree(folder, ignore_errors=True)
     if folder.parent.is_dir() and not any(folder.parent.iterdir()):
         folder.parent.rmdir()

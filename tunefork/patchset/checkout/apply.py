@@ -115,7 +115,7 @@ class Apply:
             checkouts.create(self.layout, self.pin, sources.obtain(self.pin, self.layout, self.say), self.say)
             self.before = self.target.state()
         self.space = Workspace.verified(self.layout, self.pin, self.series, self.primary, self.before)
-        if self.target.exists() and self.target.journal_file.exists():
+        if self.target.exists() and self.target.moving.under_way:
             from tunefork.patchset.checkout import switch
 
             switch.recover(self.target, self.say)

@@ -16,6 +16,7 @@ from tunefork.base.errors import PatchConflict, TuneforkError, WorkAtRisk
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.base.transaction import Transaction
 from tunefork.patchset.checkout import state
 from tunefork.patchset.checkout.state import State
 from tunefork.patchset.git import NAME, Git
@@ -66,6 +67,11 @@ class Checkout:
     @property
     def journal_file(self) -> Path:
         return self.notes / f"{self.key}.journal"
+
+    @property
+    def moving(self) -> Transaction:
+        """A move to another commit (switch.py)."""
+        return Transaction(self.journal_file)
 
     @property
     def making_file(self) -> Path:
@@ -174,7 +180,7 @@ def state_of_primary(layout: Layout, upstream: str) -> State:
 
 def refuse_parked(layout: Layout, upstream: str) -> None:
     """While a patch is parked nothing else is applied: the series is being changed."""
-    if (layout.checkout(upstream) / ".git" / "tunefork" / PARKED).is_file():
+    if Transaction(layout.checkout(upstream) / ".git" / "tunefork" / PARKED).under_way:
         raise PatchConflict(f"{upstream}: a patch is parked in {layout.checkout(upstream, 'parked')}",
                             f"resolve it there, then `python3 build.py apply {upstream} --continue`; or `--abort`")
 

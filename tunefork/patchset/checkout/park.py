@@ -6,7 +6,6 @@ touched in between.
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tunefork.base.errors import BadInput, PatchConflict
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
+from tunefork.base.transaction import Damaged, Transaction
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import export as exporting
@@ -45,17 +45,19 @@ def notes(layout: Layout, upstream: str) -> Path:
     return checkouts.primary(layout, upstream).notes / checkouts.PARKED
 
 
+def parking(layout: Layout, upstream: str) -> Transaction:
+    return Transaction(notes(layout, upstream))
+
+
 def find(layout: Layout, upstream: str) -> Parked | None:
     """The parked patch of an upstream, if there is one. Of damaged notes only the worktree is known: --abort still works."""
     path = layout.checkout(upstream, SLUG)
     try:
-        data = json.loads(notes(layout, upstream).read_bytes())
-        found = Parked(upstream, str(data["patch"]), str(data["onto"]), path)
-    except OSError:
-        return None
-    except (ValueError, KeyError, TypeError):
+        found = parking(layout, upstream).read(lambda data: Parked(upstream, str(data["patch"]), str(data["onto"]), path), "")
+    except Damaged:
         return Parked(upstream, "(unreadable notes)", "", path)
-    checkouts.mend_links(checkouts.primary(layout, upstream), path)
+    if found is not None:
+        checkouts.mend_links(checkouts.primary(layout, upstream), path)
     return found
 
 
@@ -89,7 +91,7 @@ def park(layout: Layout, upstream: str, patch: PatchFile, onto: str) -> Parked:
     tree = Tree.read(git, onto)
     for file in [propose(tree, change, patch.name) for change in diff.parse(patch.name, patch.diff)]:  # all read before any is written
         put(path, file, patch.name)
-    write_atomically(notes(layout, upstream), json.dumps({"patch": patch.name, "onto": onto}).encode())
+    parking(layout, upstream).step({"patch": patch.name, "onto": onto})
     return Parked(upstream, patch.name, onto, path)
 
 
@@ -143,8 +145,7 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> None:
 
 def remove(layout: Layout, upstream: str) -> None:
     remove_worktree(checkouts.primary(layout, upstream).git, layout.checkout(upstream, SLUG))
-    for path in notes(layout, upstream).parent.glob(checkouts.PARKED + "*"):  # with what a kill left of writing it
-        path.unlink(missing_ok=True)
+    parking(layout, upstream).end()
 
 
 def remove_worktree(git: Git, path: Path) -> None:

@@ -6,16 +6,17 @@ next finishes what a kill left over. Files of the checkouts are not touched here
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tunefork.base import mutex
+from tunefork.base.errors import PatchConflict
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.base.transaction import Transaction, bytes_of
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import state
 from tunefork.patchset.checkout.checkout import PIN_REF, Checkout
@@ -34,7 +35,7 @@ class Follow:
 
 @dataclass(frozen=True)
 class Move:
-    """The step. files: name in the series' folder -> text, or None to delete.  source, base, base_tree: of the checkouts from now on."""
+    """The step. files: name in the series' folder -> its bytes (text_of), or None to delete.  source, base, base_tree: of the checkouts from now on."""
 
     pin: Pin
     files: dict[str, str | None]
@@ -54,37 +55,59 @@ def edits(layout: Layout, upstream: str) -> Path:
     return layout.work / ".edit" / upstream
 
 
-def journal(layout: Layout, upstream: str) -> Path:
-    return folder(layout, upstream) / "journal.json"
+def repinning(layout: Layout, upstream: str) -> Transaction:
+    """The step itself; once it has begun it is final."""
+    return Transaction(folder(layout, upstream) / "journal.json")
+
+
+def rebasing(layout: Layout, upstream: str) -> Transaction:
+    """A rebase that waits for its author."""
+    return Transaction(folder(layout, upstream) / "progress.json")
+
+
+def editing(layout: Layout, upstream: str) -> Transaction:
+    """An edit that waits for its author."""
+    return Transaction(edits(layout, upstream) / "progress.json")
+
+
+def refuse_rebase(layout: Layout, upstream: str) -> None:
+    """While a rebase waits, the series it began with must stay."""
+    if rebasing(layout, upstream).under_way:
+        raise PatchConflict(f"{upstream}: a rebase waits in {layout.checkout(upstream, 'rebase')}",
+                            f"finish it first: python3 build.py rebase {upstream} --continue; or --abort")
+
+
+def refuse_edit(layout: Layout, upstream: str) -> None:
+    """While a patch is being edited, the series it was taken from must stay."""
+    if editing(layout, upstream).under_way:
+        raise PatchConflict(f"{upstream}: a patch is being edited in {layout.checkout(upstream, 'edit')}",
+                            f"finish it first: python3 build.py patch edit --upstream {upstream} --continue; or --abort")
 
 
 def commit(layout: Layout, move: Move) -> None:
     """Write the journal, which makes the step final, and carry it out. The upstream's checkouts are locked by the caller."""
-    text = json.dumps({**asdict(move), "files": move.files})
-    write_atomically(journal(layout, move.pin.name), text.encode())
+    repinning(layout, move.pin.name).step({**asdict(move), "files": move.files})
     carry_out(layout, move)
 
 
 def recover(layout: Layout, upstream: str, say: Say) -> bool:
     """Finish a step that was interrupted after it became final. Returns whether there was one. Called before anything reads the pin."""
-    if not journal(layout, upstream).is_file():
+    this = repinning(layout, upstream)
+    if not this.under_way:
         return False
     with checkouts.locked(layout, upstream, say):
-        if not journal(layout, upstream).is_file():  # another process finished it meanwhile
+        move = this.read(read, f"`git checkout -- pins.toml patches/`, then: rm {this.journal}; python3 build.py status {upstream}")
+        if move is None:  # another process finished it meanwhile
             return False
         say(f"{upstream}: finishing an interrupted change of the series")
-        carry_out(layout, read(journal(layout, upstream)))
+        carry_out(layout, move)
     return True
 
 
-def read(path: Path) -> Move:
-    data: dict[str, Any] = json.loads(path.read_bytes())
-    pin = data.pop("pin")
-    sdist = pin.pop("sdist")
-    if sdist is not None:
-        sdist = pins.Sdist(**{**sdist, "added": tuple(sdist["added"])})
-    follow = data.pop("follow", None)
-    return Move(Pin(**pin, sdist=sdist), follow=Follow(**follow) if follow else None, **data)
+def read(data: dict[str, Any]) -> Move:
+    """A step from its JSON."""
+    pin, follow = pins.revived(data.pop("pin")), data.pop("follow", None)
+    return Move(pin, follow=Follow(**follow) if follow else None, **data)
 
 
 def carry_out(layout: Layout, move: Move) -> None:
@@ -96,8 +119,8 @@ def carry_out(layout: Layout, move: Move) -> None:
         path = layout.series_dir(name) / file
         if text is None:
             path.unlink(missing_ok=True)
-        elif not path.is_file() or path.read_bytes() != encoded(text):
-            write_atomically(path, encoded(text))
+        elif not path.is_file() or path.read_bytes() != bytes_of(text):
+            write_atomically(path, bytes_of(text))
     with mutex.locked(layout.work / ".locks" / "pins", lambda _line: None, ""):
         old = layout.pins.read_text(encoding="utf-8") if layout.pins.is_file() else ""
         if (new := pinfile.with_pin(old, move.pin)) != old:
@@ -109,7 +132,7 @@ def carry_out(layout: Layout, move: Move) -> None:
         first.git("update-ref", PIN_REF, move.base)
         if move.follow:
             follow_on(first, move.follow)
-    if (edits(layout, name) / "progress.json").is_file():  # this step is the end of an edit
+    if editing(layout, name).under_way:  # this step is the end of an edit
         shutil.rmtree(layout.checkout(name, "edit"), ignore_errors=True)
         shutil.rmtree(edits(layout, name), ignore_errors=True)
     shutil.rmtree(layout.checkout(name, "rebase"), ignore_errors=True)
@@ -135,8 +158,3 @@ def rebase_state(checkout: Checkout, move: Move) -> None:
     if held is not None and held.base != move.base:
         moved = replace(held, source=move.source, base=move.base, base_tree=move.base_tree, patches=())
         state.save(checkout.state_file, moved)
-
-
-def encoded(text: str) -> bytes:
-    """Patch files hold bytes: the journal keeps each as the character of its number."""
-    return text.encode("latin-1")

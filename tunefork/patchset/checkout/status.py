@@ -95,11 +95,11 @@ def readable_lock(series: Series) -> tuple[Lock | None, tuple[str, ...]]:
 
 def waiting(layout: Layout, upstream: str) -> tuple[str, ...]:
     """A line for a rebase that is not finished."""
-    if repin.journal(layout, upstream).is_file():
+    if repin.repinning(layout, upstream).under_way:
         return (f"a change of the series was interrupted in its last step; `python3 build.py apply {upstream}` finishes it",)
-    if (repin.folder(layout, upstream) / "progress.json").is_file():
+    if repin.rebasing(layout, upstream).under_way:
         return (f"a rebase waits in {layout.checkout(upstream, 'rebase').name} (rebase {upstream} --continue, or --abort)",)
-    if (repin.edits(layout, upstream) / "progress.json").is_file():
+    if repin.editing(layout, upstream).under_way:
         return (f"an edit waits in {layout.checkout(upstream, 'edit').name} (patch edit --upstream {upstream} --continue, or --abort)",)
     return ()
 

@@ -7,7 +7,6 @@ what was written there since is set aside, not overwritten.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from tunefork.base.errors import WorkAtRisk
 from tunefork.base.files import write_atomically
 from tunefork.base.process import Say
+from tunefork.base.transaction import Damaged
 from tunefork.patchset.checkout import work
 from tunefork.patchset.checkout.checkout import Checkout, applied_ref, cannot_write
 from tunefork.patchset.git import Git
@@ -54,7 +54,7 @@ def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
     try:
         shutil.copy2(index, fresh)  # with its time: by that, git knows which files changed within the second that they were written in
         check_paths(checkout, staging, paths)
-        write_atomically(checkout.journal_file, json.dumps({"old": old, "new": commit}).encode())
+        checkout.moving.step({"old": old, "new": commit})
     except BaseException as error:
         fresh.unlink(missing_ok=True)
         hold.unlink()
@@ -69,7 +69,7 @@ def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
     except BaseException:
         recover(checkout, say)
         raise
-    checkout.journal_file.unlink()
+    checkout.moving.end()
     return len(paths)
 
 
@@ -174,17 +174,20 @@ def hold_index(hold: Path, mine: Path) -> None:
 def recover(checkout: Checkout, say: Say) -> bool:
     """Finish or undo a move that was interrupted. Returns whether there was one."""
     try:
-        journal = json.loads(checkout.journal_file.read_bytes())
-    except (OSError, ValueError):
-        checkout.journal_file.unlink(missing_ok=True)
+        sides = checkout.moving.read(lambda found: (found["old"], found["new"]), "")
+    except Damaged:
+        sides = None
+    if sides is None:
+        checkout.moving.end()
         return False
+    old, new = sides
     git = checkout.git
     _, target = checkout.head()
     say(f"{checkout.path.name}: recovering from an interrupted apply, to {target[:12]}")
     index_files(checkout)[1].unlink(missing_ok=True)
     (checkout.notes / f"{checkout.key}.index").unlink(missing_ok=True)
     (checkout.notes / f"{checkout.key}.index.lock").unlink(missing_ok=True)
-    other = journal["new"] if target == journal["old"] else journal["old"]
+    other = new if target == old else old
     entries = difference(git, other, target)
     rescue(checkout, entries, say)
     info = b"".join(
@@ -197,7 +200,7 @@ def recover(checkout: Checkout, say: Say) -> bool:
             remove(checkout.path, path)
     wanted = b"".join(path + b"\0" for path, (_, new) in entries.items() if new != ABSENT and new[0] != GITLINK)
     git("checkout-index", "--force", "-u", "-z", "--stdin", stdin=wanted)
-    checkout.journal_file.unlink(missing_ok=True)
+    checkout.moving.end()
     return True
 
 

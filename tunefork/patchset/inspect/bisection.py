@@ -6,15 +6,14 @@ before the culprit with which the command still fails.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, PatchConflict
-from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
+from tunefork.base.transaction import Transaction
 from tunefork.patchset.series import variant
 from tunefork.patchset.series.series import Series
 
@@ -68,17 +67,12 @@ class Journal:
     @classmethod
     def load(cls, path: Path) -> Journal | None:
         """The journal in a file; None where no bisection waits. BadInput when it cannot be read."""
-        try:
-            data = json.loads(path.read_bytes())
-            return cls(path, data["series"], data["asked"], [Verdict(**each) for each in data["verdicts"]])
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} is damaged: {error}", f"python3 build.py bisect {path.stem} --reset, then begin again") from None
+        return Transaction(path).read(lambda data: cls(path, data["series"], data["asked"], [Verdict(**each) for each in data["verdicts"]]),
+                                      f"python3 build.py bisect {path.stem} --reset, then begin again")  # fmt: skip
 
     def save(self) -> None:
-        text = json.dumps({"series": self.series, "asked": self.asked, "verdicts": [asdict(each) for each in self.verdicts]}, indent=1)
-        write_atomically(self.path, text.encode())
+        verdicts = [asdict(each) for each in self.verdicts]
+        Transaction(self.path).step({"series": self.series, "asked": self.asked, "verdicts": verdicts}, indent=1)
 
 
 def bisect(series: Series, journal: Journal, run: Try, *, good: str = "base", bad: str = "all", subsets: bool = False, say: Say = quiet) -> Bisected:

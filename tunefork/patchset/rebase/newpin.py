@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tunefork.base.errors import BadInput, SourceError
 from tunefork.base.layout import Layout
@@ -96,9 +95,3 @@ def tag_commit(pin: Pin, tag: str) -> str | None:
         return newbase.remote_commit(Git(Path("/"), user_config=True), pin.url, tag)[0]
     except (mirror.Unavailable, BadInput):
         return None
-
-
-def revived(data: dict[str, Any]) -> Pin:
-    """A pin from its JSON."""
-    sdist = data["sdist"]
-    return Pin(**{**data, "sdist": pins.Sdist(**{**sdist, "added": tuple(sdist["added"])}) if sdist else None})

@@ -20,6 +20,7 @@ from tunefork.base.errors import BadInput, LockMismatch, PatchConflict, WorkAtRi
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
+from tunefork.base.transaction import text_of
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import export as exporting
@@ -68,6 +69,26 @@ class Rebased:
         return tuple(patch.name for patch in self.patches if patch.outcome == CONFLICT)
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A rebase that waits for its author. series: digest of the one it began with.  old: the commit it began on.  tip: of what is done."""
+
+    series: str
+    old: str
+    base: NewBase
+    pin: Pin
+    notes: tuple[str, ...]
+    tip: str
+    rows: tuple[PatchOutcome, ...]
+
+    @classmethod
+    def revived(cls, data: dict[str, Any]) -> Saved:
+        """From its JSON."""
+        rows = (PatchOutcome(**{**row, "upstream_commits": tuple(UpstreamCommit(**each) for each in row["upstream_commits"])})
+                for row in data["rows"])  # fmt: skip
+        return cls(data["series"], data["old"], revived(data["base"]), pins.revived(data["pin"]), tuple(data["notes"]), data["tip"], tuple(rows))
+
+
 def check(layout: Layout, upstream: str, to: str, *, say: Say = quiet) -> Rebased:
     """Try every patch on a new base and change nothing; after a conflict the later patches are tried without that one."""
     begin = time.monotonic()
@@ -113,24 +134,24 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Rebased:
     if repin.recover(layout, upstream, say):
         settle(layout, upstream, say)
         raise BadInput(f"{upstream}: the rebase was done but for its last step, which is done now", f"python3 build.py status {upstream}")
-    notes_file = progress(layout, upstream)
-    if not notes_file.is_file():
+    waiting = repin.rebasing(layout, upstream)
+    if not waiting.under_way:
         raise BadInput(f"{upstream}: no rebase waits", f"python3 build.py rebase {upstream} --to <tag, version or folder>")
     pin, series = inputs(layout, upstream, say)
     refuse_work(layout, upstream)
-    saved = json.loads(notes_file.read_bytes())
-    if saved["series"] != digest(series) or saved["old"] != pin.commit:
+    saved = waiting.read(Saved.revived, f"python3 build.py rebase {upstream} --abort, then begin again")
+    assert saved is not None
+    if saved.series != digest(series) or saved.old != pin.commit:
         raise BadInput(f"{upstream}: the series or the pin changed since the rebase began",
                        f"python3 build.py rebase {upstream} --abort, then begin again")
     with checkouts.locked(layout, upstream, say):
         git = Git(repin.folder(layout, upstream) / "repo.git")
         series = picks.obtained(series, pin, git, say=say)
-        attempt = attempt_on(git, series, revived(saved["base"]), git.text("rev-parse", newbase.OLD_REF), say)
-        attempt.rows = [PatchOutcome(**{**row, "upstream_commits": tuple(UpstreamCommit(**each) for each in row["upstream_commits"])})
-                        for row in saved["rows"]]  # fmt: skip
-        attempt.tip = saved["tip"]
+        attempt = attempt_on(git, series, saved.base, git.text("rev-parse", newbase.OLD_REF), say)
+        attempt.rows = list(saved.rows)
+        attempt.tip = saved.tip
         attempt.tree = Tree.read(git, attempt.tip)
-        new, notes = newpin.revived(saved["pin"]), list(saved["notes"])
+        new, notes = saved.pin, list(saved.notes)
         take_resolved(layout, attempt)
         onward(layout, pin, new, notes, attempt, say)
         moved = finish(layout, pin, new, notes, attempt, begin, say)
@@ -172,19 +193,12 @@ def digest(series: Series) -> str:
     return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
 
 
-def progress(layout: Layout, upstream: str) -> Path:
-    """Written last when a patch is parked: without it a rebase never began."""
-    return repin.folder(layout, upstream) / "progress.json"
-
-
 def refuse_unfinished(layout: Layout, upstream: str) -> None:
     checkouts.refuse_parked(layout, upstream)
-    if progress(layout, upstream).is_file():
+    if repin.rebasing(layout, upstream).under_way:
         raise PatchConflict(f"{upstream}: a rebase waits in {layout.checkout(upstream, SLUG)}",
                             f"resolve it there, then `python3 build.py rebase {upstream} --continue`; or `--abort`")
-    if (repin.edits(layout, upstream) / "progress.json").is_file():
-        raise PatchConflict(f"{upstream}: a patch is being edited in {layout.checkout(upstream, 'edit')}",
-                            f"finish it first: python3 build.py patch edit --upstream {upstream} --continue; or --abort")
+    repin.refuse_edit(layout, upstream)
 
 
 def refuse_work(layout: Layout, upstream: str) -> None:
@@ -221,9 +235,8 @@ def onward(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attemp
         row = step(attempt, len(attempt.rows), say)
         if row.outcome == CONFLICT:
             path = park(layout, attempt)
-            saved = {"series": digest(attempt.series), "old": pin.commit, "base": asdict(attempt.base), "pin": asdict(new), "notes": notes,
-                     "tip": attempt.tip, "rows": [asdict(each) for each in attempt.rows]}  # fmt: skip
-            write_atomically(progress(layout, upstream), json.dumps(saved).encode())
+            saved = Saved(digest(attempt.series), pin.commit, attempt.base, new, tuple(notes), attempt.tip, tuple(attempt.rows))
+            repin.rebasing(layout, upstream).step(asdict(saved))
             raise PatchConflict(f"{row.name}.patch conflicts on {attempt.base.label}: {row.why}; it waits in {path}",
                                 f"resolve the markers, then `python3 build.py rebase {upstream} --continue`; or `--abort`")
 
@@ -247,10 +260,10 @@ def finish(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attemp
             raise work.refuse(first, "untracked files", blocked, "move them away, then rebase again")
         backup = work.keep(first.git, first.head()[1]) if source.commit != attempt.git.text("rev-parse", newbase.OLD_REF) else ""
     written = (*planned.added, *planned.changed)
-    texts: dict[str, str | None] = {name + SUFFIX: data.decode("latin-1") for name, data in named if name + SUFFIX in written}
+    texts: dict[str, str | None] = {name + SUFFIX: text_of(data) for name, data in named if name + SUFFIX in written}
     texts |= dict.fromkeys(planned.removed)
     if "series" in planned.changed:
-        texts["series"] = exporting.series_text(attempt.series.directory / "series", dict(named)).encode().decode("latin-1")
+        texts["series"] = text_of(exporting.series_text(attempt.series.directory / "series", dict(named)).encode())
     if "series.lock" in planned.changed:
         texts["series.lock"] = lock.text()
     tree = Git(source.git_dir).text("rev-parse", f"{source.commit}^{{tree}}")
@@ -282,16 +295,14 @@ def settle(layout: Layout, upstream: str, say: Say) -> None:
 
 def forget(layout: Layout, upstream: str) -> None:
     """Remove the worktree and the scratch repository."""
-    progress(layout, upstream).unlink(missing_ok=True)  # first: half a rebase must not be gone on with
+    repin.rebasing(layout, upstream).end()  # first: half a rebase must not be gone on with
     shutil.rmtree(layout.checkout(upstream, SLUG), ignore_errors=True)
     shutil.rmtree(repin.folder(layout, upstream), ignore_errors=True)
 
 
 def revived(data: dict[str, Any]) -> NewBase:
     """A NewBase from its JSON."""
-    sdist = data["sdist"]
-    table = pins.Sdist(**{**sdist, "added": tuple(sdist["added"])}) if sdist else None
-    return NewBase(**{**data, "since": tuple(data["since"]), "sdist": table})
+    return NewBase(**{**data, "since": tuple(data["since"]), "sdist": pins.revived_sdist(data["sdist"])})
 
 
 def report(

@@ -105,6 +105,15 @@ def pin_of(layout: Layout, upstream: str) -> Pin:
     return known[upstream]
 
 
+def revived(data: dict[str, Any]) -> Pin:
+    """A pin from what ``asdict`` made of it, through JSON."""
+    return Pin(**{**data, "sdist": revived_sdist(data["sdist"])})
+
+
+def revived_sdist(data: dict[str, Any] | None) -> Sdist | None:
+    return None if data is None else Sdist(**{**data, "added": tuple(data["added"])})
+
+
 def cpu_operators(layout: Layout) -> PinnedWheel:
     """The wheel whose shared objects serve the CPU target."""
     table = _table(layout.pins, "cpu-operators", _document(layout.pins).get("cpu-operators"), WHEEL)
