@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 
 import pytest
 from world import FILES, TRAILERS, World
@@ -103,6 +105,31 @@ def test_a_loose_file_is_an_error(world: World) -> None:
     found(world, "[Up] Change b")
     (world.series / "loose.patch").write_bytes((world.series / "change-b.patch").read_bytes())
     assert [(each.patch, each.rule) for each in lint(world.layout, "up")] == [("loose", "series")]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said", "remedy"),
+    [
+        (lambda data: data.replace(b"@@ -", b"@@ x", 1), "hunk header|stands between", "format-patch"),
+        (lambda data: data[: data.index(b"--- a/")] + b"Binary files a/a.py and b/a.py differ\n", "without its data", "--binary"),
+        (lambda data: data.replace(b"From: ", b"Whom: ", 1), "", ""),
+    ],
+)
+def test_a_patch_that_cannot_be_read_is_one_finding_and_the_others_are_linted(
+    world: World, spoil: Callable[[bytes], bytes], said: str, remedy: str
+) -> None:
+    apply(world.layout, "up")
+    world.commit({"a.py": b"one\n"}, "[Up] One", BODY)
+    world.commit({"b.py": b"two\n"}, "Two names no area", BODY)
+    export(world.layout, "up")
+    path = world.series / "one.patch"
+    path.write_bytes(spoil(path.read_bytes()))
+    listed = lint(world.layout, "up")
+    (unread,) = [each for each in listed if each.rule == "format"]
+    assert (unread.patch, unread.level) == ("one", "error")
+    assert re.search(said, unread.message) and remedy in unread.remedy
+    assert [(each.patch, each.rule) for each in listed if each.level == "error" and each.rule != "format"] == [("two-names-no-area", "subject")]
+    assert {each.patch for each in listed if each.level == "skipped"} == {"one", "two-names-no-area"}
 
 
 def test_without_a_checkout_the_trial_says_that_it_was_skipped(world: World) -> None:

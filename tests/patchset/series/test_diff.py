@@ -99,6 +99,8 @@ index 1111111111111111111111111111111111111111..22222222222222222222222222222222
         (b"diff --git a/f b/f\nindex 1..2\nGIT binary patch\nliteral 3\nz!!!\n\n", "cannot be unpacked"),
         (b"diff --git a/f b/f\nindex 1..2\nGIT binary patch\nliteral x\nKcmWFv00aU7Im7^\n\n", "cannot be unpacked"),
         (b"diff --git a/f b/f\nindex 1..2\nGIT binary patch\n\n", "without data"),
+        (b"diff --git a/f b/f\nindex 1..2 100644\nBinary files a/f and b/f differ\n", "f is binary, .* without its data"),
+        (b"diff --git a/f b/f\nnew file mode 100644\nindex 0..2\nBinary files /dev/null and b/f differ\n", "without its data"),
     ],
 )
 def test_a_diff_that_cannot_be_understood(told: bytes, why: str) -> None:

@@ -19,7 +19,7 @@ from tunefork.base.process import Say, quiet
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout.bring import compose, undeclared
 from tunefork.patchset.checkout.workspace import Workspace
-from tunefork.patchset.series import diff, picks, scope, variant
+from tunefork.patchset.series import diff, mail, picks, scope, variant
 from tunefork.patchset.series.diff import FileChange
 from tunefork.patchset.series.lock import Lock, Touch
 from tunefork.patchset.series.mail import PatchFile
@@ -143,26 +143,32 @@ RULES: dict[str, Rule] = {
 
 
 def lint(layout: Layout, upstream: str, say: Say = quiet) -> list[Finding]:
-    """Every finding on an upstream's series, in its order."""
+    """Every finding on an upstream's series, in its order; of a patch that cannot be read, that one."""
     series = Series.load(upstream, layout.series_dir(upstream))
     found = [Finding(upstream, path.stem, "series", "error", f"{path.name} is in no line of the series", "add it, or delete the file")
              for path in sorted(series.directory.glob("*" + SUFFIX)) if path.stem not in series.files]  # fmt: skip
+    unread = []
+    patches: dict[str, tuple[PatchFile, list[FileChange]]] = {}
     for name in [each for each in series.names if each not in series.picks]:  # what upstream wrote is not ours to word
         try:
-            patch = series.patches[name]
+            patch = mail.read(name, series.files[name])
+            patches[name] = patch, diff.parse(name, patch.diff)
         except BadInput as error:
-            return [*found, Finding(upstream, name, "format", "error", error.message, error.remedy)]
-        changes = diff.parse(name, patch.diff)
+            unread.append(Finding(upstream, name, "format", "error", error.message, error.remedy))
+    added = {change.new_path.decode("utf-8", "replace") for _, changes in patches.values() for change in changes}
+    for name, (patch, changes) in patches.items():
         found += [Finding(upstream, name, rule, *each) for rule, check in RULES.items() for each in check(upstream, patch, changes)]
-        found += [Finding(upstream, name, "verified-by", *each) for each in verified(layout, series, patch)]
+        found += [Finding(upstream, name, "verified-by", *each) for each in verified(layout, upstream, patch, added)]
+    if unread:
+        why = f"{unread[0].patch}.patch cannot be read, so what depends on what was not tried"
+        skipped = [Finding(upstream, name, "depends-on", "skipped", why, unread[0].remedy) for name in series.names]
+        return [*found, *unread, *skipped]
     return found + dependencies(layout, series, say)
 
 
-def verified(layout: Layout, series: Series, patch: PatchFile) -> Iterator[tuple[str, str, str]]:
-    """The test files that `Verified-by:` names are there: in the upstream with the series, or in this project."""
-    checkout = layout.checkout(series.upstream)
-    added = {change.new_path.decode("utf-8", "replace") for name in series.names if name not in series.picks
-             for change in diff.parse(name, series.patches[name].diff)}  # fmt: skip
+def verified(layout: Layout, upstream: str, patch: PatchFile, added: set[str]) -> Iterator[tuple[str, str, str]]:
+    """The test files that `Verified-by:` names are there: in the upstream with the series, or in this project. added: paths of the series."""
+    checkout = layout.checkout(upstream)
     for value in patch.trailers("Verified-by"):
         try:
             words = shlex.split(value)
@@ -177,10 +183,10 @@ def verified(layout: Layout, series: Series, patch: PatchFile) -> Iterator[tuple
             if any(Path(place).exists() for place in places) or os.path.normpath(file) in added:
                 continue
             if checkout.exists() or file.startswith("../"):
-                yield "error", f"`Verified-by:` names {file}, which is neither in {series.upstream} nor in this project", "name a file that is there, or add it"
+                yield "error", f"`Verified-by:` names {file}, which is neither in {upstream} nor in this project", "name a file that is there, or add it"
             else:
-                yield ("skipped", f"{series.upstream} is not checked out, so whether it has {file} was not looked up",
-                       f"python3 build.py apply {series.upstream}")  # fmt: skip
+                yield ("skipped", f"{upstream} is not checked out, so whether it has {file} was not looked up",
+                       f"python3 build.py apply {upstream}")  # fmt: skip
 
 
 def dependencies(layout: Layout, series: Series, say: Say) -> list[Finding]:

@@ -20,9 +20,11 @@ INDEX = re.compile(rb"^index ([0-9a-f]+)\.\.([0-9a-f]+)(?: ([0-7]{6}))?$")
 UNHOLDABLE = re.compile(rb"(|\.|\.\.|(\.git|git~1)[ .]*([\\:].*)?)", re.IGNORECASE | re.DOTALL)  # parts of a path that git checks out nowhere
 LINK = "120000"
 ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
+BINARY = re.compile(rb"^Binary files .* differ$")  # what git writes of a binary file without --binary
 NO_BLOB = "0" * 40
 AGAIN = ("`git checkout -- patches/` brings the file back as it was committed; where it never was: `git format-patch -k -1 --stdout COMMIT` "
          "in the checkout writes it, and `python3 build.py patch lock` takes it in")  # fmt: skip
+WITH_DATA = f"{AGAIN}; of somebody else's, ask for one made by `git format-patch --binary` (or `git diff --binary`)"
 
 
 class HunkMismatch(Exception):
@@ -118,6 +120,9 @@ def parse_file(name: str, lines: list[bytes], at: int) -> tuple[FileChange, int]
         if not header_line(change, lines[at].rstrip(b"\n")):
             break
         at += 1
+    if at < len(lines) and BINARY.match(lines[at]):
+        path = shown(new_path or change.new_path)
+        raise BadInput(f"{name}.patch: {path} is binary, and the patch says only that it differs, without its data", WITH_DATA)
     if at < len(lines) and lines[at].startswith(b"GIT binary patch"):
         at = parse_binary(name, change, lines, at + 1)
     while at < len(lines) and lines[at].startswith(b"@@ "):
@@ -261,7 +266,7 @@ def parse_binary(name: str, change: FileChange, lines: list[bytes], at: int) -> 
             change.binary = (form.decode(), unpacked(name, lines[begin:at], size))
         at += 1
     if change.binary is None:
-        raise BadInput(f"{name}.patch: a binary change without data", AGAIN)
+        raise BadInput(f"{name}.patch: a binary change without data", WITH_DATA)
     return at
 
 
