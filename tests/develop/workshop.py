@@ -23,7 +23,7 @@ from tunefork.base.layout import Layout
 from tunefork.develop import install, variants
 from tunefork.develop.cpu import operators
 from tunefork.develop.cpu import plan as cpu
-from tunefork.develop.gfx950 import rocm
+from tunefork.develop.gfx950 import target as gfx950_target
 from tunefork.develop.machine import Machine, TorchBuild
 from tunefork.patchset.checkout.applied import AppliedTree
 from tunefork.patchset.sources import pins
@@ -190,7 +190,7 @@ class Workshop:
         patch(cpu, "PIP", (str(self.python), "-m", "pip"))
         patch(cpu, "REQUIREMENTS", self.folder / "requirements.txt")
         patch(operators, "wheel_path", lambda _layout, _say: self.folder / "operators.whl")
-        for module in (install, rocm, variants):
+        for module in (install, gfx950_target, variants):
             patch(module, "applied_tree", applied)
 
     def calls(self) -> list[dict[str, Any]]:

@@ -11,13 +11,13 @@ from tunefork.base.errors import MissingTool
 from tunefork.base.layout import Layout
 from tunefork.base.mutex import locked
 from tunefork.base.process import Say, quiet
-from tunefork.develop import operator_schemas, targets
-from tunefork.develop.cpu import plan as cpu
-from tunefork.develop.gfx950 import rocm
+from tunefork.develop import targets
+from tunefork.develop.cpu.target import Cpu
+from tunefork.develop.gfx950.target import Gfx950
 from tunefork.develop.installed import Mark, mark_path, read_mark, write_mark
 from tunefork.develop.machine import Machine, probe
 from tunefork.develop.step import Step, run_steps
-from tunefork.develop.targets import Choice
+from tunefork.develop.targets import Choice, Target
 from tunefork.develop.verify import Expected, verify
 from tunefork.develop.version import distribution_version, read_version, revision, tree_version, write_version
 from tunefork.patchset.checkout.applied import AppliedTree, applied_tree
@@ -68,40 +68,38 @@ def develop(
         say(f"target {choice.target}: {choice.why}")
     with locked(Path(sys.prefix) / "tunefork-develop.lock", say, "another develop runs in this environment; waiting for it"):
         tree = applied_vllm(layout)
-        work = rocm.Work(layout, tree, choice, machine, prebuild) if choice.target == targets.GFX950 else None
-        rebuilt = finish(layout, tree, choice, machine, work, say)
+        rebuilt = finish(layout, tree, choice, target_of(layout, tree, choice, machine, prebuild), say)
     version = read_version(tree.path, "vllm") or ""
     return Developed(choice.target, rebuilt, version, tree.path, tree.series_hash, tree.variant, time.monotonic() - begin)
 
 
-def finish(
-    layout: Layout, tree: AppliedTree, choice: Choice, machine: Machine, work: rocm.Work | None, say: Say
-) -> tuple[str, ...]:
+def target_of(layout: Layout, tree: AppliedTree | None, choice: Choice, machine: Machine, prebuild: int | None) -> Target:
+    """The chosen target. tree: vLLM's; target cpu has nothing to plan without one (MissingTool)."""
+    if choice.target == targets.GFX950:
+        return Gfx950(layout, tree, choice, machine, prebuild)
+    return Cpu(layout, tree or applied_vllm(layout), machine, log_path(layout, choice.target))
+
+
+def finish(layout: Layout, tree: AppliedTree, choice: Choice, target: Target, say: Say) -> tuple[str, ...]:
     """Run the missing steps, write the tree's version, verify, mark. Returns what was rebuilt."""
     log = log_path(layout, choice.target)
-    wanted = wanted_mark(layout, tree, choice, machine, work)
+    wanted = wanted_mark(layout, tree, choice, target)
     known = read_mark()
-    if work is None:
-        say_cpu_notes(tree, say)
-        steps, rebuilt = cpu_steps(layout, tree, machine, log, say)
-    else:
-        steps, rebuilt = work.steps(say)
+    for line in target.notes():
+        say(line)
+    steps, rebuilt = target.steps(say)
     if not steps and known == wanted and read_version(tree.path, "vllm") == wanted.version:
         return ()
     mark_path().unlink(missing_ok=True)
     run_steps(steps, log=log, say=say)
     write_version(tree.path, "vllm", wanted.version)
-    if work is not None:
-        work.built(wanted.compiled, rebuilt)
+    target.built(wanted.compiled, rebuilt)
     say("importing the installed vLLM")
     # Where only the tree's version is another, the operators are those that were proved already.
     only_version = not steps and known is not None and known.compiled == wanted.compiled and known.target == wanted.target
-    changed = verify(Expected(tree.path, wanted.version, "" if only_version or work else choice.target), log=log)
-    if work is None and not only_version:
-        wheel = pins.cpu_operators(layout)
-        operator_schemas.record(tree.path, f"{wheel.name} {wheel.version}", changed)
-        if line := operator_schemas.note(f"{wheel.name} {wheel.version}", pins.load(layout)["vllm"].version, changed):
-            say(line)
+    changed = verify(Expected(tree.path, wanted.version, "" if only_version else target.device), log=log)
+    if not only_version:
+        target.proved(changed, say)
     write_mark(wanted)
     return rebuilt
 
@@ -118,13 +116,8 @@ def plan(
     """What `develop` would run, without running it. everything: as on a machine where nothing is installed yet."""
     machine = machine or probe()
     choice = targets.choose(requested, machine, architectures, dry_run=True)
-    log = log_path(layout, choice.target)
-    tree = applied_tree(layout, "vllm")
-    if choice.target == targets.GFX950:
-        steps = rocm.Work(layout, tree, choice, machine, prebuild).planned(everything=everything)
-    else:
-        steps, _ = cpu_steps(layout, tree or applied_vllm(layout), machine, log, quiet)
-    return Plan(choice.target, choice.why, choice.architectures, log, tuple(steps))
+    steps = target_of(layout, applied_tree(layout, "vllm"), choice, machine, prebuild).planned(everything=everything)
+    return Plan(choice.target, choice.why, choice.architectures, log_path(layout, choice.target), tuple(steps))
 
 
 def applied_vllm(layout: Layout) -> AppliedTree:
@@ -135,22 +128,7 @@ def applied_vllm(layout: Layout) -> AppliedTree:
     return tree
 
 
-def cpu_steps(layout: Layout, tree: AppliedTree, machine: Machine, log: Path, say: Say) -> tuple[list[Step], tuple[str, ...]]:
-    """The steps of the cpu target, and what they rebuild."""
-    version = distribution_version(pins.load(layout)["vllm"].version, targets.CPU)
-    lacking = cpu.missing(layout, tree.path, version, machine)
-    rebuilt = ("vllm",) if lacking.editable or lacking.operators else ()
-    return cpu.steps(layout, tree.path, version, machine, lacking, log, say), rebuilt
-
-
-def say_cpu_notes(tree: AppliedTree, say: Say) -> None:
-    """What the user must know of the cpu target: AITER is not in it, and changes of compiled sources have no effect."""
-    say("AITER is left out: target cpu does not use it")
-    if note := cpu.native_note(tree.path, tree.base):
-        say(note)
-
-
-def wanted_mark(layout: Layout, tree: AppliedTree, choice: Choice, machine: Machine, work: rocm.Work | None) -> Mark:
+def wanted_mark(layout: Layout, tree: AppliedTree, choice: Choice, target: Target) -> Mark:
     """The mark that a finished `develop` of these trees leaves."""
     upstream = pins.load(layout)["vllm"].version
     return Mark(
@@ -158,8 +136,8 @@ def wanted_mark(layout: Layout, tree: AppliedTree, choice: Choice, machine: Mach
         path=str(tree.path),
         distribution=distribution_version(upstream, choice.target),
         version=tree_version(upstream, revision(tree), choice.target),
-        lock=cpu.lock_digest() if work is None else "",
-        compiled={"vllm": cpu.operator_digest(layout, machine)} if work is None else work.digests(),
+        lock=target.lock_digest(),
+        compiled=target.digests(),
     )
 
 

@@ -1,12 +1,16 @@
-"""The targets that `develop` builds for, and which one suits this machine."""
+"""The targets that `develop` builds for, which one suits this machine, and what a target must be able to do."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from tunefork.base.errors import BadInput, MissingTool
+from tunefork.base.process import Say
 from tunefork.develop.machine import Machine, TorchBuild
+from tunefork.develop.step import Step
 
 CPU = "cpu"
 GFX950 = "gfx950"
@@ -15,6 +19,38 @@ TARGETS = (AUTO, CPU, GFX950)
 
 CPU_ARCHITECTURE = "x86_64"  # what the pinned wheel of operators was compiled for
 CPU_PYTHONS = ((3, 11), (3, 13))  # first and last that requirements/cpu.txt was resolved for
+
+
+class Target(Protocol):
+    """What `develop` asks of a target: one object per run, made from the applied trees and the machine.
+
+    cpu/target.py and gfx950/target.py are the two; install.py makes them, and asks in this order.
+    """
+
+    @property
+    def device(self) -> str:
+        """What the installed vLLM must say that it runs on; "" where that can only be seen on a GPU."""
+
+    def planned(self, *, everything: bool) -> list[Step]:
+        """The steps for --dry-run. everything: as where nothing is installed yet."""
+
+    def steps(self, say: Say) -> tuple[list[Step], tuple[str, ...]]:
+        """The steps of a real run, and the upstreams whose compiled files they make or place. Errors: MissingTool."""
+
+    def notes(self) -> list[str]:
+        """Lines that the user must know of, before anything runs."""
+
+    def lock_digest(self) -> str:
+        """sha256 of the lock of what is installed; "" where the machine's own packages stay."""
+
+    def digests(self) -> dict[str, str]:
+        """By upstream, the digest of what its compiled files are made from."""
+
+    def built(self, digests: Mapping[str, str], rebuilt: tuple[str, ...]) -> None:
+        """After the steps, before the proof: keep and record what was built. Errors: BuildError."""
+
+    def proved(self, changed: tuple[str, ...], say: Say) -> None:
+        """After the proof. changed: operators that take other arguments than the vLLM declares."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def test_a_dry_run_prints_what_runs(workshop):
 
 
 def test_a_dry_run_needs_no_rocm_and_no_trees(workshop, monkeypatch):
-    monkeypatch.setattr("tunefork.develop.gfx950.rocm.applied_tree", lambda *_args: None)
+    monkeypatch.setattr("tunefork.develop.gfx950.target.applied_tree", lambda *_args: None)
     monkeypatch.setattr(install, "applied_tree", lambda *_args: None)
     plan = install.plan(workshop.layout, "gfx950", machine=CPU_MACHINE)
     titles = [step.title for step in plan.steps]
@@ -188,7 +188,7 @@ def test_a_failing_build_leaves_no_mark_and_is_repeated(workshop):
 
 def test_without_aiter(workshop, monkeypatch):
     real = install.applied_tree
-    monkeypatch.setattr("tunefork.develop.gfx950.rocm.applied_tree", lambda layout, name: None if name == "aiter" else real(layout, name))
+    monkeypatch.setattr("tunefork.develop.gfx950.target.applied_tree", lambda layout, name: None if name == "aiter" else real(layout, name))
     with pytest.raises(MissingTool, match="aiter is not applied") as caught:
         develop(workshop)
     assert caught.value.remedy == "python3 build.py apply aiter"

@@ -25,7 +25,7 @@ from tunefork.patchset.checkout.applied import AppliedTree, applied_tree
 from tunefork.patchset.sources import pins
 
 
-class Work:
+class Gfx950:
     """One `develop` of the gfx950 target: the trees, the machine, and what the two say is to be done."""
 
     def __init__(
@@ -39,7 +39,9 @@ class Work:
         self.prebuild = gfx950.PREBUILD if prebuild is None else prebuild
         self.versions = {name: pin.version for name, pin in pins.load(layout).items()}
 
-    def planned(self, *, everything: bool = False) -> list[Step]:
+    device = ""  # a build is proved on machines without the GPU, too
+
+    def planned(self, *, everything: bool) -> list[Step]:
         """The steps for --dry-run; a machine without the trees or a ROCm torch is shown the whole plan."""
         needs = self.needs() if self.vllm and self.aiter and not everything else gfx950.EVERYTHING
         return gfx950.plan(self.build(), needs)
@@ -51,6 +53,12 @@ class Work:
             needs = self.needs()
         rebuilt = [name for name, new in (("aiter", needs.rebuild_aiter), ("vllm", needs.rebuild_vllm)) if new]
         return gfx950.plan(self.build(), needs) if needs.anything else [], tuple(rebuilt)
+
+    def notes(self) -> list[str]:
+        return []
+
+    def lock_digest(self) -> str:
+        return ""
 
     def needs(self) -> Needs:
         """Compare the environment and the checkouts with what the target wants."""
@@ -153,6 +161,9 @@ class Work:
                 f"aiter is imported from {origin}, not from {aiter.path}",
                 "unset PYTHONPATH or uninstall the other AITER (`python3 build.py doctor` lists what shadows), then develop again",
             )
+
+    def proved(self, changed: tuple[str, ...], say: Say) -> None:
+        """Nothing to tell: its operators are built from the source that declares them."""
 
 
 def jit_dir(aiter: Path) -> Path:
