@@ -143,6 +143,22 @@ def test_abort_keeps_what_was_done_under_a_ref(world: World) -> None:
     assert everything(world) == before
 
 
+def test_damaged_notes_of_an_edit_say_so_and_abort_keeps_the_work(world: World) -> None:
+    three(world)
+    before = everything(world)
+    stopped = edit.start(world.layout, "up", "two")
+    (stopped.path / "b.py").write_bytes(b"mine\n")
+    (world.layout.work / ".edit" / "up" / "progress.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"progress\.json is damaged") as caught:
+        edit.go_on(world.layout, "up")
+    assert "--abort" in caught.value.remedy
+    ref = edit.abort(world.layout, "up")
+    assert git(world.checkout, "show", f"{ref}:b.py") == "mine"
+    git(world.checkout, "update-ref", "-d", ref)
+    assert everything(world) == before
+    settled(world)
+
+
 def test_what_an_edit_renames_later_patches_follow(world: World) -> None:
     three(world)
     stopped = edit.start(world.layout, "up", "one")

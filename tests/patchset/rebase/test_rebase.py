@@ -294,6 +294,31 @@ def test_abort_leaves_nothing(world: World) -> None:
         rebase.go_on(world.layout, "up")
 
 
+def test_damaged_notes_of_a_rebase_say_so_and_abort_still_works(world: World) -> None:
+    clash(world)
+    with pytest.raises(PatchConflict):
+        rebase.start(world.layout, "up", "v2")
+    before = everything(world)
+    (world.layout.work / ".rebase" / "up" / "progress.json").write_text('{"series": "x", "old": "y"}')
+    with pytest.raises(BadInput, match=r"progress\.json is damaged: it lacks 'base'") as caught:
+        rebase.go_on(world.layout, "up")
+    assert "rebase up --abort" in caught.value.remedy and everything(world) == before
+    rebase.abort(world.layout, "up")
+    assert not (world.layout.work / ".rebase" / "up").exists()
+
+
+def test_a_damaged_journal_of_the_last_step_stops_every_command_and_says_what_to_do(world: World) -> None:
+    apply(world.layout, "up")
+    journal = world.layout.work / ".rebase" / "up" / "journal.json"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("{")
+    with pytest.raises(BadInput, match=r"journal\.json is damaged") as caught:
+        apply(world.layout, "up")
+    assert f"rm {journal}" in caught.value.remedy
+    journal.unlink()
+    assert apply(world.layout, "up").changed == 0
+
+
 def test_a_series_that_changed_meanwhile_is_not_gone_on_with(world: World) -> None:
     clash(world)
     with pytest.raises(PatchConflict):

@@ -174,14 +174,15 @@ def made_of(stack: Stack, name: str, commit: str) -> Made:
 def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> str:
     """Leave the series as it is. What the worktree holds stays under a backup ref, which is returned ("" where it holds nothing)."""
     repin.recover(layout, upstream, say)
-    try:
-        progress = stop.load(layout, upstream)
-    except Damaged:  # what the worktree was left with is not known: all that it holds is kept
-        progress = Progress("edit", "", "", "")
     ref = ""
     with checkouts.locked(layout, upstream, say):
         here = stop.worktree(layout, upstream)
         checkouts.mend_links(checkouts.primary(layout, upstream), here.path)
+        try:
+            progress = stop.load(layout, upstream)
+        except Damaged:  # what the worktree was left with is not known: all that it holds is kept
+            branch = here.head()[0] if here.exists() else ""
+            progress = Progress("edit", branch.removeprefix("edit/") if branch.startswith("edit/") else "", "", "")
         if here.exists() and not (known(here, progress) and stop.snapshot(here) == progress.left):
             ref = work.backup(here)
             say(f"{upstream}: what the worktree held: git -C {layout.checkout(upstream)} checkout {ref}")
