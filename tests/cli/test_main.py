@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tunefork.base import errors
 from tunefork.cli import main as module
 from tunefork.cli.main import main
-from tunefork.cli.registry import ROOT, TABLE, Row
+from tunefork.cli.registry import ROOT, TABLE, CommandRow
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_no_command_prints_help(words: list[str], capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.group} {row.name}")
-def test_every_command_explains_itself(row: Row, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_explains_itself(row: CommandRow, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([row.name, "-h"] if row.group == ROOT else [row.group, row.name, "-h"]) == 0
     assert len(capsys.readouterr().out.splitlines()) >= 5
 

@@ -22,7 +22,7 @@ from tunefork.cli.output import echo, print_json, say, table
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout
 from tunefork.patchset.inspect import bisection
-from tunefork.patchset.inspect.bisection import BAD, GOOD, SKIP, Bisected, Journal, Verdict
+from tunefork.patchset.inspect.bisection import BAD, GOOD, SKIP, Bisected, Bisection, Verdict
 from tunefork.patchset.rebase.rebase import digest
 from tunefork.patchset.series.series import Series
 from tunefork.patchset.sources.pins import pin_of
@@ -58,7 +58,7 @@ def bisect(
     """
     layout = Layout.here()
     pin_of(layout, upstream)
-    file = Journal.at(layout, upstream)
+    file = Bisection.at(layout, upstream)
     if reset + go_on + bool(command) + bool(profile) != 1:
         raise BadInput("bisect needs one of --run, --ab, --continue and --reset", f'python3 build.py bisect {upstream} --run "<command>"')
     if reset:
@@ -85,19 +85,19 @@ def bisect(
     return 0 if found.culprit else 1
 
 
-def begun(file: Path, series: Series, asked: dict[str, Any]) -> Journal:
+def begun(file: Path, series: Series, asked: dict[str, Any]) -> Bisection:
     """A fresh journal, unless one waits."""
-    if Journal.load(file) is not None:
+    if Bisection.load(file) is not None:
         raise BadInput(f"a bisection of {series.upstream} waits in {file}",
                        f"python3 build.py bisect {series.upstream} --continue; or --reset, which forgets what it found")  # fmt: skip
-    journal = Journal(file, digest(series), asked, [])
+    journal = Bisection(file, digest(series), asked, [])
     journal.save()
     return journal
 
 
-def resumed(file: Path, series: Series) -> Journal:
+def resumed(file: Path, series: Series) -> Bisection:
     """The journal that waits, if the series is still the one it speaks of."""
-    journal = Journal.load(file)
+    journal = Bisection.load(file)
     if journal is None:
         raise BadInput(f"no bisection of {series.upstream} waits", f'python3 build.py bisect {series.upstream} --run "<command>"')
     if journal.series != digest(series):
@@ -106,13 +106,13 @@ def resumed(file: Path, series: Series) -> Journal:
     return journal
 
 
-def searched(layout: Layout, series: Series, journal: Journal) -> Bisected:
+def searched(layout: Layout, series: Series, journal: Bisection) -> Bisected:
     """Run the bisection, and bring back the variant that the checkout held whatever happens; after a kill, the one that it held before that."""
     asked, name = journal.asked, series.upstream
     profile, command = asked["profile"], str(asked["command"])
     moves = not profile and PLACE not in command
-    held = checkout.primary(layout, name).state()
-    asked["held"] = asked.get("held") or (held.variant if held else None)
+    state = checkout.primary(layout, name).state()
+    asked["held"] = asked.get("held") or (state.variant if state else None)
     journal.save()
     try:
         return bisection.bisect(

@@ -11,7 +11,7 @@ ROOT = "tunefork"  # the group that has no name when typed
 
 
 @dataclass(frozen=True)
-class Row:
+class CommandRow:
     """where: module below tunefork/cli and the command in it."""
 
     group: str
@@ -20,7 +20,7 @@ class Row:
     summary: str
 
 
-TABLE = tuple(Row(*row) for row in (
+TABLE = tuple(CommandRow(*row) for row in (
     (ROOT, "apply", "apply:apply", "fetch the pinned upstreams and apply their patch series"),
     (ROOT, "status", "status:status", "what is applied where, and what work is in progress"),
     (ROOT, "develop", "develop:develop", "build and install the applied trees, editable, for a target"),
@@ -75,7 +75,7 @@ TABLE = tuple(Row(*row) for row in (
 ))  # fmt: skip
 
 
-def of(group: str) -> dict[str, Row]:
+def of(group: str) -> dict[str, CommandRow]:
     """The commands of a group by name, in the order that help lists them."""
     return {row.name: row for row in TABLE if row.group == group}
 

@@ -17,7 +17,7 @@ from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.checkout import Checkout
 from tunefork.patchset.checkout.export import export
 from tunefork.patchset.inspect import bisection
-from tunefork.patchset.inspect.bisection import BAD, GOOD, SKIP, Journal, Verdict
+from tunefork.patchset.inspect.bisection import BAD, GOOD, SKIP, Bisection, Verdict
 from tunefork.patchset.rebase.rebase import digest
 from tunefork.patchset.series.series import Series
 
@@ -36,8 +36,8 @@ def seven(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def journal(series: Series, folder: Path) -> Journal:
-    return Journal(folder / "journal.json", digest(series), {}, [])
+def journal(series: Series, folder: Path) -> Bisection:
+    return Bisection(folder / "journal.json", digest(series), {}, [])
 
 
 def series_of(world: World) -> Series:

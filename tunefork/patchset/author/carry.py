@@ -20,7 +20,7 @@ class Clash(Exception):
     """A change cannot be made in a tree; the message says of which file and why."""
 
 
-class Stopped(Exception):
+class NotCarried(Exception):
     """A draft that cannot be carried. index: its place; commit: the one of its commits that does not go; made: the drafts before it.
 
     tree: the tree before that commit; earlier: what the draft's other commits have put into it. empty: nothing of the draft is left.
@@ -41,7 +41,7 @@ def kept(stack: Stack, drafts: Sequence[Draft]) -> int:
 
 
 def carry(stack: Stack, drafts: Sequence[Draft], done: Sequence[Made] = (), moved: Moved | None = None, merge: Merge | None = None) -> list[Made]:
-    """Commits of all drafts, in order. done: of the first ones, where they are made already. Raises Stopped."""
+    """Commits of all drafts, in order. done: of the first ones, where they are made already. Raises NotCarried."""
     made = list(done) or stack.made[: kept(stack, drafts)]
     tip = made[-1].commit if made else stack.state.base
     if len(made) == len(drafts):
@@ -56,12 +56,12 @@ def carry(stack: Stack, drafts: Sequence[Draft], done: Sequence[Made] = (), move
             try:
                 was = take(stack, tree, commit, moved or {}, merge or merge_file(stack.git))
             except Clash as clash:
-                raise Stopped(draft, index, commit, str(clash), [*made, *write(stack.git, bytes(stream), fresh)], tree, earlier) from None
+                raise NotCarried(draft, index, commit, str(clash), [*made, *write(stack.git, bytes(stream), fresh)], tree, earlier) from None
             before = {**was, **before}
         touches = between(tree, before)
         if not touches:
             so_far = [*made, *write(stack.git, bytes(stream), fresh)]
-            raise Stopped(draft, index, draft.commits[-1], "it changes nothing any more", so_far, tree, {}, empty=True)
+            raise NotCarried(draft, index, draft.commits[-1], "it changes nothing any more", so_far, tree, {}, empty=True)
         stream += commit_command(tree, draft.head, touches, len(fresh) + 1, f":{len(fresh)}" if fresh else tip)
         fresh.append((draft.head, touches))
     return [*made, *write(stack.git, bytes(stream), fresh)]

@@ -170,12 +170,12 @@ def conclude(stack: Stack, plan: Planned, made: Sequence[Made], say: Say, *, fol
     return lambda: None
 
 
-def new_state(held: State, plan: Planned, made: Sequence[Made]) -> State:
+def new_state(before: State, plan: Planned, made: Sequence[Made]) -> State:
     """What the primary checkout holds after it moved to the tip."""
     entries = {patch.name: patch for patch in plan.lock.patches}
     patches = tuple(AppliedPatch(each.name, entries[each.name].sha256, each.commit, each.tree, entry_hash(entries[each.name]))
                     for each in made)  # fmt: skip
-    return State(held.variant, held.branch, held.source, held.base, held.base_tree, held.exact, patches)
+    return State(before.variant, before.branch, before.source, before.base, before.base_tree, before.exact, patches)
 
 
 def check_strangers(series: Series, report: Authored) -> None:

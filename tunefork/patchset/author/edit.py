@@ -13,7 +13,7 @@ from tunefork.base.process import Say, quiet
 from tunefork.base.transaction import Damaged
 from tunefork.patchset.author import conclude as concluding
 from tunefork.patchset.author import stop
-from tunefork.patchset.author.carry import Moved, Stopped, carry
+from tunefork.patchset.author.carry import Moved, NotCarried, carry
 from tunefork.patchset.author.conclude import Authored
 from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_unexported
 from tunefork.patchset.author.stop import Progress
@@ -61,7 +61,7 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Authored:
             progress, made = resolved(stack, progress, say)
         try:
             made = carry(stack, progress.drafts, made, dict(progress.moved))
-        except Stopped as stopped:
+        except NotCarried as stopped:
             raise stopped_words(stack, progress, stopped) from None
         plan = concluding.planned(stack, progress.action, progress.drafts, made)
         report = plan.report
@@ -75,7 +75,7 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Authored:
     return replace(report, seconds=round(time.monotonic() - begin, 3))
 
 
-def stopped_words(stack: Stack, progress: Progress, stopped: Stopped) -> PatchConflict:
+def stopped_words(stack: Stack, progress: Progress, stopped: NotCarried) -> PatchConflict:
     """The error for a later patch that does not go, which is now parked."""
     path = stop.park_in(stack, progress, stopped)
     if stopped.empty:

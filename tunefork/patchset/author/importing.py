@@ -67,8 +67,8 @@ def import_folder(
     with base_of(layout, upstream, known.get(upstream), base, repository, say) as stack:
         names = rename_taken(patches, stack.series)
         made = [*stack.made, *commits(stack, patches, names)]
-        drafts = [*stack.drafts, *(Draft(name, each.author, each.date, each.message, (one.commit,))
-                                   for name, each, one in zip(names, patches, made[len(stack.made) :], strict=True))]  # fmt: skip
+        drafts = [*stack.drafts, *(Draft(name, each.author, each.date, each.message, (new.commit,))
+                                   for name, each, new in zip(names, patches, made[len(stack.made) :], strict=True))]  # fmt: skip
         plan = concluding.planned(stack, "import", drafts, made, dry_run=dry_run)
         rest = None if dry_run else concluding.conclude(stack, plan, made, say, hold="" if upstream in known else "all")
     if rest:
@@ -105,11 +105,11 @@ def base_of(layout: Layout, upstream: str, pin: Pin | None, base: str, repositor
         first = checkouts.primary(layout, upstream)
         if made_here := not first.exists():
             checkouts.create(layout, fresh, sources.obtain(fresh, layout, say), say)
-        held = checkouts.state_of_primary(layout, upstream)
-        if held.base != fresh.commit:
-            raise BadInput(f"{first.path} is a checkout of another commit ({held.base[:12]})", f"move it away: mv {first.path} {first.path}.old")
+        state = checkouts.state_of_primary(layout, upstream)
+        if state.base != fresh.commit:
+            raise BadInput(f"{first.path} is a checkout of another commit ({state.base[:12]})", f"move it away: mv {first.path} {first.path}.old")
         try:
-            yield Stack(Workspace(layout, fresh, Series(upstream, directory, {}), Lock(fresh.commit, ()), first, held), [])
+            yield Stack(Workspace(layout, fresh, Series(upstream, directory, {}), Lock(fresh.commit, ()), first, state), [])
         finally:
             if made_here and not (layout.pins.is_file() and upstream in pins.load(layout)):  # a trial, or a patch that does not apply
                 shutil.rmtree(first.path)

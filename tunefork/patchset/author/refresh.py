@@ -14,7 +14,7 @@ from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.author import conclude as concluding
 from tunefork.patchset.author import message
-from tunefork.patchset.author.carry import Stopped, between, carry
+from tunefork.patchset.author.carry import NotCarried, between, carry
 from tunefork.patchset.author.close import merge_close
 from tunefork.patchset.author.conclude import Authored
 from tunefork.patchset.author.edit import work_tree
@@ -154,7 +154,7 @@ def finish(stack: Stack, action: str, drafts: Sequence[Draft], mine: Changes, *,
     """Carry the series, see that it makes what the checkout holds, and make it the series."""
     try:
         made = carry(stack, drafts, merge=merge_close(stack.git))
-    except Stopped as stopped:
+    except NotCarried as stopped:
         name = stopped.draft.name
         if stopped.commit not in stack.by_commit:  # the change itself does not go down to its owner
             raise PatchConflict(f"{action}: your change does not go into {name} alone: {stopped.why}; a later patch renames or rewrites what it touches",

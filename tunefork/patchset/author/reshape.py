@@ -11,7 +11,7 @@ from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.author import conclude as concluding
 from tunefork.patchset.author import message, stop
-from tunefork.patchset.author.carry import Moved, Stopped, between, carry
+from tunefork.patchset.author.carry import Moved, NotCarried, between, carry
 from tunefork.patchset.author.conclude import Authored
 from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_unexported
 from tunefork.patchset.checkout import repin
@@ -42,7 +42,7 @@ def change(layout: Layout, upstream: str, shape: Callable[[Stack], Shape], *, dr
             refuse_unexported(stack)
         try:
             made = carry(stack, wanted.drafts, moved=moved_by(stack, wanted.drops))
-        except Stopped as stopped:
+        except NotCarried as stopped:
             raise stopped_words(stack, wanted, stopped, dry_run=dry_run, say=say) from None
         check_tree(stack, wanted, made)
         plan = concluding.planned(stack, wanted.action, wanted.drafts, made, dry_run=dry_run)
@@ -74,7 +74,7 @@ def check_tree(stack: Stack, wanted: Shape, made: Sequence[Made]) -> None:
                             "two of the patches write at the same place; change one of them first: python3 build.py patch edit P")
 
 
-def stopped_words(stack: Stack, wanted: Shape, stopped: Stopped, *, dry_run: bool, say: Say) -> PatchConflict:
+def stopped_words(stack: Stack, wanted: Shape, stopped: NotCarried, *, dry_run: bool, say: Say) -> PatchConflict:
     """The error for a patch that does not go; parked where that helps."""
     name, upstream = stopped.draft.name, stack.upstream
     if stopped.empty:

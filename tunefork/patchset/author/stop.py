@@ -11,7 +11,7 @@ from typing import Any
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.base.layout import Layout
 from tunefork.base.transaction import bytes_of, text_of
-from tunefork.patchset.author.carry import Moved, Stopped
+from tunefork.patchset.author.carry import Moved, NotCarried
 from tunefork.patchset.author.stack import EDIT, Draft, Stack
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import park, repin, switch, work
@@ -127,7 +127,7 @@ def refuse_untracked(here: Checkout, left: str) -> None:
                           f"in {here.path}: `git add` what belongs to the patch, remove the rest; then --continue")
 
 
-def park_in(stack: Stack, progress: Progress, stopped: Stopped) -> Path:
+def park_in(stack: Stack, progress: Progress, stopped: NotCarried) -> Path:
     """Put the patch that does not go into the worktree, with markers, on what was carried so far."""
     path = worktree(stack.layout, stack.upstream).path
     park.remove_worktree(stack.git, path)
@@ -159,7 +159,7 @@ def whole_file(stack: Stack, tree: Tree, commit: str, path: bytes) -> Proposal:
     return Proposal(path, touch.new_mode, tree.content(touch.new_blob) or b"", None, undecided)
 
 
-def park_draft(stack: Stack, action: str, drafts: Sequence[Draft], stopped: Stopped, *, drops: Sequence[str] = (), moved: Moved | None = None) -> Path:
+def park_draft(stack: Stack, action: str, drafts: Sequence[Draft], stopped: NotCarried, *, drops: Sequence[str] = (), moved: Moved | None = None) -> Path:
     """park_in for a change that begins with it."""
     clear(stack)
     progress = Progress(action, "", "", rebase.digest(stack.series), tuple(drafts), (), tuple(drops), tuple((moved or {}).items()))

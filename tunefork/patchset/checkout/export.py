@@ -64,53 +64,53 @@ def export(layout: Layout, upstream: str, spec: str | None = None, *, dry_run: b
     pin = pin_of(layout, upstream)
     with checkouts.locked(layout, upstream, say):
         series = Series.load(upstream, layout.series_dir(upstream))
-        checkout, held = meant(layout, upstream, spec)
-        check_ready(checkout, held, say)
-        files = canonical.files(checkout.git, held.base, "HEAD")
+        checkout, state = meant(layout, upstream, spec)
+        check_ready(checkout, state, say)
+        files = canonical.files(checkout.git, state.base, "HEAD")
         series = picks.obtained(series, pin, checkout.git, say=say)
-        given = zip(name_commits(files, held, series), files, strict=True)
+        given = zip(name_commits(files, state, series), files, strict=True)
         commits = picks.kept(series, checkout.git, ((name, commit, data) for (name, data), (commit, _) in given))
-        named = with_pulled(commits, {commit for commit, _ in files}, held, series, checkout)
+        named = with_pulled(commits, {commit for commit, _ in files}, state, series, checkout)
         pulled = newer(commits, named)
-        handled = {patch.name for patch in held.patches} | {name for name, _ in named}
+        handled = {patch.name for patch in state.patches} | {name for name, _ in named}
         if set(series.names) - handled or named != commits:  # the variant leaves them out, or they came since it was applied
-            named = weave(checkout.git, held, series, named, handled)
-        report, lock = plan(series, named, checkout.git, held.base, pin.commit)
+            named = weave(checkout.git, state, series, named, handled)
+        report, lock = plan(series, named, checkout.git, state.base, pin.commit)
         if left := tuple(name for name in pulled if name not in report.changed):
-            report = replace(report, pulled=left, remedy=checkout.apply_command(held.variant))
+            report = replace(report, pulled=left, remedy=checkout.apply_command(state.variant))
         if dry_run:
             return report
         write(series.directory, dict(named), report, lock)
-    if report.writes or checkout.head()[1] != held.commit:
-        settle(layout, upstream, checkout, held, [name for name, _ in commits], say)
-    return report if checkout.state() == held else replace(report, pulled=(), remedy="")  # settled: its commits are the files' again
+    if report.writes or checkout.head()[1] != state.commit:
+        settle(layout, upstream, checkout, state, [name for name, _ in commits], say)
+    return report if checkout.state() == state else replace(report, pulled=(), remedy="")  # settled: its commits are the files' again
 
 
 def meant(layout: Layout, upstream: str, spec: str | None) -> tuple[Checkout, State]:
     """The checkout that holds a variant, and its state."""
     for checkout in checkouts.all_checkouts(layout, upstream):
-        held = checkout.state()
-        if held is not None and spec in (None, held.variant):
-            return checkout, held
+        state = checkout.state()
+        if state is not None and spec in (None, state.variant):
+            return checkout, state
     raise BadInput(f"no checkout of {upstream} holds {spec or 'a variant'}", f"python3 build.py apply {upstream} --variant {spec or 'all'}")
 
 
-def check_ready(checkout: Checkout, held: State, say: Say) -> None:
+def check_ready(checkout: Checkout, state: State, say: Say) -> None:
     """Refuse a checkout whose branch is not what would be exported; tell of changes that no commit holds."""
     found = work.find(checkout)
     if found.operation or found.elsewhere:
         what = f"a {found.operation} in progress" if found.operation else f"HEAD on {found.elsewhere}"
-        gone = checkout.git.answer("rev-parse", "--verify", "--quiet", f"refs/heads/{held.branch}") is None
-        back = f"`git branch -m {held.branch}`" if gone else f"`git checkout {held.branch}`"
-        raise WorkAtRisk(f"{checkout.path.name} has {what}; the commits of {held.branch} are what is exported",
+        gone = checkout.git.answer("rev-parse", "--verify", "--quiet", f"refs/heads/{state.branch}") is None
+        back = f"`git branch -m {state.branch}`" if gone else f"`git checkout {state.branch}`"
+        raise WorkAtRisk(f"{checkout.path.name} has {what}; the commits of {state.branch} are what is exported",
                          f"{'finish it, then ' if found.operation else ''}{back} in {checkout.path}")
     if found.modified:
         say(f"{checkout.path.name}: {len(found.modified)} modified files are in no commit and are not exported")
 
 
-def name_commits(files: Sequence[tuple[str, bytes]], held: State, series: Series) -> list[tuple[str, bytes]]:
+def name_commits(files: Sequence[tuple[str, bytes]], state: State, series: Series) -> list[tuple[str, bytes]]:
     """(patch name, file) per commit: by commit, then by subject (in order, where several share one), then a fresh name."""
-    known = {patch.commit: patch.name for patch in held.patches}
+    known = {patch.commit: patch.name for patch in state.patches}
     names: list[str | None] = [known.get(commit) for commit, _ in files]
     subjects = [mail.read(commit, data).subject for commit, data in files]
     for at, subject in enumerate(subjects):
@@ -129,14 +129,14 @@ def strangers(series: Series, data: bytes) -> set[str]:
 
 
 def with_pulled(
-    named: list[tuple[str, bytes]], commits: set[str], held: State, series: Series, checkout: Checkout
+    named: list[tuple[str, bytes]], commits: set[str], state: State, series: Series, checkout: Checkout
 ) -> list[tuple[str, bytes]]:
     """The commits' files, with those that changed in patches/ since the apply (a pull) in place of commits that did not change.
 
     WorkAtRisk where a patch changed on both sides. commits: those that are exported.
     """
-    applied = {patch.name: patch.sha256 for patch in held.patches}
-    untouched = {patch.name for patch in held.patches if patch.commit in commits}
+    applied = {patch.name: patch.sha256 for patch in state.patches}
+    untouched = {patch.name for patch in state.patches if patch.commit in commits}
     found = []
     for name, data in named:
         file = series.files.get(name)
@@ -170,7 +170,7 @@ def fresh_name(subject: str, taken: set[str]) -> str:
 
 
 def weave(
-    git: Git, held: State, series: Series, named: list[tuple[str, bytes]], handled: set[str]
+    git: Git, state: State, series: Series, named: list[tuple[str, bytes]], handled: set[str]
 ) -> list[tuple[str, bytes]]:
     """Put exported patches back among those of the series that the checkout does not hold, and replay the whole series."""
     fresh = dict(named)
@@ -184,17 +184,17 @@ def weave(
             at = queue.index(name)
             order += queue[: at + 1]
             queue = queue[at + 1 :]
-        if held.variant == f"upto:{name}":  # commits at its end go where the variant ends
+        if state.variant == f"upto:{name}":  # commits at its end go where the variant ends
             order += queue
             queue = []
     order += queue
     patches = [picks.patch_of(series, name, fresh.get(name) or series.files[name]) for name in order]
     try:
-        made = materialise(git, held.base, patches, merge_file(git))
+        made = materialise(git, state.base, patches, merge_file(git))
     except Mismatch as mismatch:
         raise PatchConflict(f"after this change {mismatch.message}",
                             "make the change on the whole series instead: python3 build.py apply --variant all") from None
-    files = canonical.files(git, held.base, made[-1].commit) if made else []
+    files = canonical.files(git, state.base, made[-1].commit) if made else []
     return [(each.name, patch.data if patch.picked else data) for each, patch, (_, data) in zip(made, patches, files, strict=True)]
 
 
@@ -250,19 +250,19 @@ def series_text(path: Path, files: Mapping[str, bytes], renamed: Mapping[str, st
     return "\n".join([*top, *(kept.get(name, name + SUFFIX) for name in files)]) + "\n"
 
 
-def settle(layout: Layout, upstream: str, checkout: Checkout, held: State, names: list[str], say: Say) -> None:
+def settle(layout: Layout, upstream: str, checkout: Checkout, state: State, names: list[str], say: Say) -> None:
     """Move the branch from the user's commits to the canonical ones of the files just written; the trees are the same.
 
     names: of the patches that were exported. A variant that would leave one of them out is widened to hold it.
     """
-    checkout.git("update-ref", checkouts.applied_ref(held.branch), "HEAD")
+    checkout.git("update-ref", checkouts.applied_ref(state.branch), "HEAD")
     series = Series.load(upstream, layout.series_dir(upstream))
-    spec = widened(held.variant, [name for name in names if name in series.files], series)
+    spec = widened(state.variant, [name for name in names if name in series.files], series)
     beside = checkout.key != checkouts.PRIMARY
-    if spec != held.variant:
+    if spec != state.variant:
         outcome = "keeps its variant, which leaves some of it out" if beside else f"now holds {spec}"
         say(f"{checkout.path.name}: exported; the checkout {outcome}")
-    if not beside or spec == held.variant:
+    if not beside or spec == state.variant:
         apply.apply(layout, upstream, spec, beside=beside, say=say)
 
 
@@ -291,13 +291,13 @@ def lock_series(layout: Layout, upstream: str, *, check: bool = False, say: Say 
         if not checkouts.primary(layout, upstream).exists():
             checkouts.create(layout, pin, sources.obtain(pin, layout, say), say)
         series = Series.load(upstream, layout.series_dir(upstream))
-        held = checkouts.state_of_primary(layout, upstream)
+        state = checkouts.state_of_primary(layout, upstream)
         git = checkouts.primary(layout, upstream).git
         series = picks.obtained(series, pin, git, say=say)
-        made = materialise(git, held.base, list(series.patches.values()), merge_file(git), trust_index=False)
-        files = canonical.files(git, held.base, made[-1].commit) if made else []
+        made = materialise(git, state.base, list(series.patches.values()), merge_file(git), trust_index=False)
+        files = canonical.files(git, state.base, made[-1].commit) if made else []
         named = [(each.name, series.files[each.name] if each.name in series.picks else data) for each, (_, data) in zip(made, files, strict=True)]
-        report, lock = plan(series, named, git, held.base, pin.commit)
+        report, lock = plan(series, named, git, state.base, pin.commit)
         if not check:
             write(series.directory, dict(named), report, lock)
     return report

@@ -154,7 +154,7 @@ def follow_on(first: Checkout, follow: Follow) -> None:
 
 def rebase_state(checkout: Checkout, move: Move) -> None:
     """Note that a checkout is to stand on the new pin with nothing applied yet; its files and branch still hold the old one."""
-    held = checkout.state()
-    if held is not None and held.base != move.base:
-        moved = replace(held, source=move.source, base=move.base, base_tree=move.base_tree, patches=())
+    here = checkout.state()
+    if here is not None and here.base != move.base:
+        moved = replace(here, source=move.source, base=move.base, base_tree=move.base_tree, patches=())
         state.save(checkout.state_file, moved)

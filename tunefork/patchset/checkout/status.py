@@ -63,20 +63,20 @@ def status(layout: Layout, upstream: str) -> UpstreamStatus:
     pin = pins.load(layout)[upstream]
     series = Series.load(upstream, layout.series_dir(upstream))
     lock, damage = readable_lock(series)
-    found = [(each, held) for each in checkouts.all_checkouts(layout, upstream) if (held := each.state()) is not None]
+    found = [(each, state) for each in checkouts.all_checkouts(layout, upstream) if (state := each.state()) is not None]
     with ThreadPoolExecutor(WORKERS) as pool:  # each waits for a git of its own
-        sides = tuple(pool.map(lambda one: CheckoutStatus(one[0].path, one[1].variant, one[1].tree, work.find(one[0])), found))
-    held = found[0][1] if found else None
+        sides = tuple(pool.map(lambda pair: CheckoutStatus(pair[0].path, pair[1].variant, pair[1].tree, work.find(pair[0])), found))
+    state = found[0][1] if found else None
     parked = park.find(layout, upstream)
     return UpstreamStatus(
         name=upstream,
         pin=pin.tag,
         commit=pin.commit,
-        source=held.source if held else None,
-        variant=held.variant if held else None,
-        base_tree=held.base_tree if held else None,
-        tree=held.tree if held else None,
-        patches=tuple(patch_state(name, series, lock, held, parked.patch if parked else None) for name in series.names),
+        source=state.source if state else None,
+        variant=state.variant if state else None,
+        base_tree=state.base_tree if state else None,
+        tree=state.tree if state else None,
+        patches=tuple(patch_state(name, series, lock, state, parked.patch if parked else None) for name in series.names),
         work=sides[0].work if sides else Work(),
         checkouts=sides,
         drift=(damage or drift(series, lock, pin, found)) + waiting(layout, upstream),
@@ -104,18 +104,18 @@ def waiting(layout: Layout, upstream: str) -> tuple[str, ...]:
     return ()
 
 
-def patch_state(name: str, series: Series, lock: Lock | None, held: State | None, parked: str | None) -> PatchState:
+def patch_state(name: str, series: Series, lock: Lock | None, state: State | None, parked: str | None) -> PatchState:
     """The state of one patch of the series."""
     if name == parked:
         return PatchState(name, "parked", None)
-    applied = next((patch for patch in held.patches if patch.name == name), None) if held else None
+    applied = next((patch for patch in state.patches if patch.name == name), None) if state else None
     sha256 = hashlib.sha256(series.files[name]).hexdigest()
     locked = {patch.name: patch.sha256 for patch in lock.patches} if lock else {}
     if locked.get(name) != sha256:
         return PatchState(name, "changed", applied.tree if applied else None)
     if applied:
         return PatchState(name, "applied" if applied.sha256 == sha256 else "stale", applied.tree)
-    return PatchState(name, "pending" if held is None or held.variant == "all" else "left out", None)
+    return PatchState(name, "pending" if state is None or state.variant == "all" else "left out", None)
 
 
 def drift(series: Series, lock: Lock | None, pin: Pin, found: list[tuple[Checkout, State]]) -> tuple[str, ...]:
@@ -134,15 +134,15 @@ def drift(series: Series, lock: Lock | None, pin: Pin, found: list[tuple[Checkou
     listed = {name + SUFFIX for name in series.names}
     lines += [f"{path.name} is in no line of the series" for path in sorted(series.directory.glob("*" + SUFFIX)) if path.name not in listed]
     bases = (pin.commit, pin.sdist.commit if pin.sdist else pin.commit)
-    lines += [f"{checkout.path.name} is on {held.base[:12]}, not on the pin" for checkout, held in found if not held.base.startswith(bases)]
-    lines += [line for checkout, held in found if (line := staleness(series, lock, checkout, held))]
+    lines += [f"{checkout.path.name} is on {state.base[:12]}, not on the pin" for checkout, state in found if not state.base.startswith(bases)]
+    lines += [line for checkout, state in found if (line := staleness(series, lock, checkout, state))]
     return tuple(lines)
 
 
-def staleness(series: Series, lock: Lock | None, checkout: Checkout, held: State) -> str:
+def staleness(series: Series, lock: Lock | None, checkout: Checkout, state: State) -> str:
     """A line for a checkout that was applied from other versions of patches than the locked files, and what repairs it; "" for any other."""
-    stale = [name for name in series.names if patch_state(name, series, lock, held, None).state == "stale"]
+    stale = [name for name in series.names if patch_state(name, series, lock, state, None).state == "stale"]
     if not stale:
         return ""
     what = f"{checkout.path.name} holds another version of {', '.join(stale)} than patches/, as after a pull"
-    return f"{what}; `{checkout.apply_command(held.variant)}` repairs it"
+    return f"{what}; `{checkout.apply_command(state.variant)}` repairs it"

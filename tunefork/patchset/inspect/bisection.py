@@ -52,7 +52,7 @@ Try = Callable[[str], Verdict]
 
 
 @dataclass
-class Journal:
+class Bisection:
     """The file that a bisection is resumed from. asked: what the user wants to know (command and limits), as JSON knows it."""
 
     path: Path
@@ -65,7 +65,7 @@ class Journal:
         return layout.work / ".bisect" / f"{upstream}.json"
 
     @classmethod
-    def load(cls, path: Path) -> Journal | None:
+    def load(cls, path: Path) -> Bisection | None:
         """The journal in a file; None where no bisection waits. BadInput when it cannot be read."""
         return Transaction(path).read(lambda data: cls(path, data["series"], data["asked"], [Verdict(**each) for each in data["verdicts"]]),
                                       f"python3 build.py bisect {path.stem} --reset, then begin again")  # fmt: skip
@@ -75,7 +75,7 @@ class Journal:
         Transaction(self.path).step({"series": self.series, "asked": self.asked, "verdicts": verdicts}, indent=1)
 
 
-def bisect(series: Series, journal: Journal, run: Try, *, good: str = "base", bad: str = "all", subsets: bool = False, say: Say = quiet) -> Bisected:
+def bisect(series: Series, journal: Bisection, run: Try, *, good: str = "base", bad: str = "all", subsets: bool = False, say: Say = quiet) -> Bisected:
     """Find the culprit between two prefixes. BadInput where the ends are not a good and a bad one: then it is not a patch of this range."""
 
     def judged(spec: str) -> Verdict:

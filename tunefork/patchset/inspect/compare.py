@@ -16,7 +16,7 @@ from tunefork.patchset.sources.pins import pin_of
 
 
 @dataclass(frozen=True)
-class Difference:
+class VariantDifference:
     """left, right: the variants.  only_left, only_right: patches that one of them has.  files: paths that differ.  diff: from left to right."""
 
     upstream: str
@@ -28,7 +28,7 @@ class Difference:
     diff: str
 
 
-def variants(layout: Layout, upstream: str, left: str, right: str, *, say: Say = quiet) -> Difference:
+def variants(layout: Layout, upstream: str, left: str, right: str, *, say: Say = quiet) -> VariantDifference:
     """Make both variants in the object database and compare them. PatchConflict where one of them does not apply."""
     pin = pin_of(layout, upstream)
     first = checkouts.primary(layout, upstream)
@@ -43,5 +43,5 @@ def variants(layout: Layout, upstream: str, left: str, right: str, *, say: Say =
         names = first.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", *trees).decode("utf-8", "surrogateescape").split("\0")[:-1]
         text = first.git("diff", "--no-color", "--no-ext-diff", "--full-index", *trees).decode("utf-8", "replace")
     have = [set(side.names) for side in sides]
-    return Difference(upstream, sides[0].spec, sides[1].spec, tuple(name for name in series.names if name in have[0] - have[1]),
+    return VariantDifference(upstream, sides[0].spec, sides[1].spec, tuple(name for name in series.names if name in have[0] - have[1]),
                       tuple(name for name in series.names if name in have[1] - have[0]), tuple(names), text)

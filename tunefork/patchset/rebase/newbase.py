@@ -79,10 +79,10 @@ def has_parents(git: Git, commit: str) -> bool:
 def old_base(git: Git, layout: Layout, pin: Pin, say: Say) -> str:
     """The present pin's commit in the scratch repository: the checkout's where there is one, else as apply would get it."""
     first = checkouts.primary(layout, pin.name)
-    held = first.state()
-    if held is not None:
+    state = first.state()
+    if state is not None:
         borrow(git, [first.repository])
-        commit = held.base
+        commit = state.base
     elif (local := local_repository(pin.url)) and Git(local).run("cat-file", "-e", f"{pin.commit}^{{tree}}").code == 0:
         borrow(git, [local])
         commit = Git(local).text("rev-parse", f"{pin.commit}^{{commit}}")

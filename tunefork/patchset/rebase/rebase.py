@@ -176,10 +176,10 @@ def inputs(layout: Layout, upstream: str, say: Say) -> tuple[Pin, Series]:
     repin.recover(layout, upstream, say)
     pin = pins.pin_of(layout, upstream)
     series = Series.load(upstream, layout.series_dir(upstream))
-    held = checkouts.primary(layout, upstream).state()
+    state = checkouts.primary(layout, upstream).state()
     lock = Lock.load(series.directory)
-    if held is not None:
-        checked_lock(series, pin, held)
+    if state is not None:
+        checked_lock(series, pin, state)
     elif lock is not None:
         lock.check_files(series, pin.commit, [hashlib.sha256(data).hexdigest() for data in series.files.values()])
     elif series.files:
@@ -283,11 +283,11 @@ def bring_objects(first: checkouts.Checkout, cache: Path) -> None:
 
 def settle(layout: Layout, upstream: str, say: Say) -> None:
     """Bring the checkout's files to the new pin: to the variant it held, or to all where that names a patch that is gone."""
-    held = checkouts.primary(layout, upstream).state()
-    if held is None:
+    state = checkouts.primary(layout, upstream).state()
+    if state is None:
         return
     try:
-        spec = variant.choose(held.variant, Series.load(upstream, layout.series_dir(upstream))).spec
+        spec = variant.choose(state.variant, Series.load(upstream, layout.series_dir(upstream))).spec
     except BadInput:
         spec = "all"
     applying.apply(layout, upstream, spec, say=say)
