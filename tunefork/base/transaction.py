@@ -12,13 +12,14 @@ lock      The owner holds the upstream's lock (checkout.locked) from before the 
 
 Who owns which, and how it ends:
 
-journal                                       of                       its owner                  continue        abort
-work/<up>/.git/tunefork/<checkout>.journal    a checkout's move        checkout/switch.py         by itself       by itself
-work/.rebase/<up>/journal.json                a series or pin, moved   checkout/repin.py          by itself       never: it is final
-work/<up>/.git/tunefork/parked.json           a parked patch           checkout/park.py           apply           apply --abort
-work/.rebase/<up>/progress.json               a rebase that waits      rebase/rebase.py           rebase          rebase --abort
-work/.edit/<up>/progress.json                 an edit that waits       author/stop.py             patch edit      patch edit --abort
-work/.bisect/<up>.json                        a bisection              inspect/bisection.py       bisect          bisect --reset
+journal                                     of                       its owner               continue    abort
+work/UP/.git/tunefork/CHECKOUT.journal      a checkout's move        checkout/switch.py      by itself   by itself
+work/.rebase/UP/journal.json                series or pin, moved     checkout/repin.py       by itself   it is final
+work/UP/.git/tunefork/parked.json           a parked patch           checkout/park.py        apply       apply --abort
+work/.rebase/UP/progress.json               a rebase that waits      rebase/rebase.py        rebase      rebase --abort
+work/.edit/UP/progress.json                 an edit that waits       author/stop.py          patch edit  patch edit --abort
+work/UP/.git/tunefork/upstream-PATCH.waits  a pull request's branch  upstream/submission.py  upstream    upstream --abort
+work/.bisect/UP.json                        a bisection              inspect/bisection.py    bisect      bisect --reset
 
 ``By itself``: by the next command on that upstream, which finishes the move or takes it back. Of the others the user is asked; the
 continuing command is the one named, with ``--continue``.

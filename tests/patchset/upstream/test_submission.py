@@ -136,6 +136,21 @@ def test_a_conflict_waits_in_the_worktree_and_is_gone_on_with(two: World, capsys
     assert main(["upstream", "top", "--continue"]) == 2
 
 
+def test_damaged_notes_of_a_conflict_say_so_and_abort_keeps_the_work(two: World, capsys: pytest.CaptureFixture[str]) -> None:
+    commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"other 5\n")}, "v3")
+    assert main(["upstream", "top", "--onto", "v3", "--no-verify"]) == 7
+    (notes,) = (two.checkout / ".git" / "tunefork").glob("upstream-*.waits")
+    notes.write_text('{"onto": "v3"}')
+    (place(two, "top") / "b.py").write_bytes(b"mine\n")
+    capsys.readouterr()
+    assert main(["upstream", "top", "--continue"]) == 2
+    said = capsys.readouterr().err
+    assert "is damaged: it lacks 'base'" in said and "upstream top --abort" in said
+    assert main(["upstream", "top", "--abort"]) == 0
+    backup = git(two.checkout, "for-each-ref", "--format=%(refname)", "refs/tunefork/backup")
+    assert git(two.checkout, "show", f"{backup}:b.py") == "mine" and not place(two, "top").exists() and not notes.exists()
+
+
 def test_an_aborted_conflict_leaves_nothing(two: World, capsys: pytest.CaptureFixture[str]) -> None:
     commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"other 5\n")}, "v3")
     assert main(["upstream", "one", "--onto", "v3"]) == 7

@@ -84,9 +84,8 @@ class Saved:
     @classmethod
     def revived(cls, data: dict[str, Any]) -> Saved:
         """From its JSON."""
-        rows = (PatchOutcome(**{**row, "upstream_commits": tuple(UpstreamCommit(**each) for each in row["upstream_commits"])})
-                for row in data["rows"])  # fmt: skip
-        return cls(data["series"], data["old"], revived(data["base"]), pins.revived(data["pin"]), tuple(data["notes"]), data["tip"], tuple(rows))
+        return cls(data["series"], data["old"], revived(data["base"]), pins.revived(data["pin"]), tuple(data["notes"]), data["tip"],
+                   tuple(map(revived_row, data["rows"])))
 
 
 def check(layout: Layout, upstream: str, to: str, *, say: Say = quiet) -> Rebased:
@@ -303,6 +302,11 @@ def forget(layout: Layout, upstream: str) -> None:
 def revived(data: dict[str, Any]) -> NewBase:
     """A NewBase from its JSON."""
     return NewBase(**{**data, "since": tuple(data["since"]), "sdist": pins.revived_sdist(data["sdist"])})
+
+
+def revived_row(data: dict[str, Any]) -> PatchOutcome:
+    """A PatchOutcome from its JSON."""
+    return PatchOutcome(**{**data, "upstream_commits": tuple(UpstreamCommit(**each) for each in data["upstream_commits"])})
 
 
 def report(

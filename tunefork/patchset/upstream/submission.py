@@ -6,7 +6,6 @@ reads. What the pull request says of purpose and tests comes from the patch; the
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -18,10 +17,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tunefork.base.errors import BadInput, PatchConflict, SourceError, WorkAtRisk
-from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.base.program import run_program
+from tunefork.base.transaction import Damaged, Transaction
 from tunefork.base.visible import visible
 from tunefork.patchset.author import stop
 from tunefork.patchset.checkout import checkout as checkouts
@@ -30,7 +29,6 @@ from tunefork.patchset.checkout.checkout import Checkout
 from tunefork.patchset.git import EMAIL, EPOCH, Git
 from tunefork.patchset.rebase import newbase, rebase
 from tunefork.patchset.rebase.attempt import Attempt, PatchOutcome, attempt_on, step
-from tunefork.patchset.rebase.history import UpstreamCommit
 from tunefork.patchset.rebase.resolve import fill, resolved_tree
 from tunefork.patchset.series import picks, variant
 from tunefork.patchset.series.commit import commit_as
@@ -87,7 +85,7 @@ def submit(layout: Layout, name: str, onto: str, *, verify: float = DEADLINE_S, 
     upstream = owner(layout, name)
     if patch_name(name) in Series.load(upstream, layout.series_dir(upstream)).picks:
         raise BadInput(f"{name} picks a commit of {upstream}'s own: there is nothing to hand on", "name a patch of ours: python3 build.py upstream status")
-    if notes(layout, upstream, patch_name(name)).is_file():
+    if waiting(layout, upstream, patch_name(name)).under_way:
         raise PatchConflict(f"{name} waits to be resolved in {place_of(layout, upstream, patch_name(name))}",
                             f"python3 build.py upstream {name} --continue; or --abort")  # fmt: skip
     with called_onto():
@@ -108,10 +106,9 @@ def called_onto() -> Iterator[None]:
 def go_on(layout: Layout, name: str, *, verify: float = DEADLINE_S, say: Say = quiet) -> Submission:
     """Take the resolved worktree as the conflicting patch, and go on. Raises PatchConflict while markers are left."""
     upstream = owner(layout, name)
-    file = notes(layout, upstream, patch_name(name))
-    if not file.is_file():
+    saved = waiting(layout, upstream, patch_name(name)).read(known, f"python3 build.py upstream {name} --abort keeps what you resolved under a backup ref")
+    if saved is None:
         raise BadInput(f"no conflict of {name} waits", f"python3 build.py upstream {name} --onto main")
-    saved = json.loads(file.read_bytes())
     if saved["series"] != rebase.digest(upto(Series.load(upstream, layout.series_dir(upstream)), patch_name(name))):
         raise BadInput(f"the series of {upstream} changed since {name} came to wait",
                        f"python3 build.py upstream {name} --abort, which keeps what you resolved under a backup ref; then begin again")
@@ -121,11 +118,14 @@ def go_on(layout: Layout, name: str, *, verify: float = DEADLINE_S, say: Say = q
 def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
     """Forget a conflict that waits: its worktree and its branch. Work of the user's stays under a backup ref, which is returned ("" for none)."""
     upstream = owner(layout, name)
-    file = notes(layout, upstream, patch_name(name))
-    if not file.is_file():
+    this = waiting(layout, upstream, patch_name(name))
+    try:
+        saved = this.read(known, "")
+    except Damaged:  # how the worktree was left is not known: all that it holds is kept
+        saved = {"tip": "", "left": ""}
+    if saved is None:
         raise BadInput(f"no conflict of {name} waits, nothing to abort", "python3 build.py upstream status")
-    git, here = checkouts.primary(layout, upstream).git, worktree(layout, upstream, patch_name(name))
-    saved, ref = json.loads(file.read_bytes()), ""
+    git, here, ref = checkouts.primary(layout, upstream).git, worktree(layout, upstream, patch_name(name)), ""
     with checkouts.locked(layout, upstream, say):
         if here.exists() and (here.head()[1], stop.snapshot(here)) != (saved["tip"], saved["left"]):
             ref = work.backup(here)
@@ -133,7 +133,7 @@ def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
         park.remove_worktree(git, here.path)
         for each in refs(patch_name(name)):
             git("update-ref", "-d", each)
-        file.unlink()
+        this.end()
     say(f"{upstream}: {branch_of(patch_name(name))} is forgotten; the series is as it was")
     return ref
 
@@ -160,7 +160,7 @@ def onward(layout: Layout, upstream: str, name: str, onto: str, saved: dict[str,
             return Submission(upstream, name, onto, attempt.base.commit, "", None, "", tuple(attempt.rows), (), ())
         tip = clean(git, attempt)
         place = put(layout, upstream, name, git, tip)
-        notes(layout, upstream, name).unlink(missing_ok=True)
+        waiting(layout, upstream, name).end()
     patch = series.patches[name]
     checks = tuple(checked(layout, upstream, command, place, say, verify) for command in patch.trailers("Verified-by")) if verify else ()
     return Submission(upstream, name, onto, attempt.base.commit, branch_of(name), place, tip, tuple(attempt.rows), checks,
@@ -175,7 +175,7 @@ def leave(layout: Layout, name: str, attempt: Attempt, onto: str) -> NoReturn:
     fill(path, attempt, attempt.series.patches[row.name])
     saved = {"onto": onto, "series": rebase.digest(attempt.series), "base": asdict(attempt.base), "rows": [asdict(each) for each in attempt.rows],
              "tip": tip, "left": stop.snapshot(worktree(layout, upstream, name))}  # fmt: skip
-    write_atomically(notes(layout, upstream, name), json.dumps(saved).encode())
+    waiting(layout, upstream, name).step(saved)
     raise PatchConflict(f"{row.name} does not go onto {attempt.base.label}: {row.why}; it waits in {path}",
                         f"resolve the markers there, then python3 build.py upstream {name} --continue; --abort forgets it")  # fmt: skip
 
@@ -195,8 +195,7 @@ def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any])
     git = Git(path)
     stop.refuse_untracked(worktree(layout, attempt.series.upstream, name), saved["left"])
     tree = resolved_tree(path)
-    *rows, last = [PatchOutcome(**{**row, "upstream_commits": tuple(UpstreamCommit(**each) for each in row["upstream_commits"])})
-                   for row in saved["rows"]]  # fmt: skip
+    *rows, last = map(rebase.revived_row, saved["rows"])
     if tree == git.text("rev-parse", f"{saved['tip']}^{{tree}}"):
         attempt.rows = [*rows, replace(last, outcome=UPSTREAM, why=f"you left nothing of it; {last.why}")]
     else:
@@ -210,8 +209,15 @@ def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any])
     attempt.tree = Tree.read(attempt.git, attempt.tip)
 
 
-def notes(layout: Layout, upstream: str, name: str) -> Path:
-    return checkouts.primary(layout, upstream).notes / f"upstream-{name}.waits"  # not .json: those are checkouts' states
+def waiting(layout: Layout, upstream: str, name: str) -> Transaction:
+    return Transaction(checkouts.primary(layout, upstream).notes / f"upstream-{name}.waits")  # not .json: those are checkouts' states
+
+
+def known(data: dict[str, Any]) -> dict[str, Any]:
+    """What ``leave`` noted, if all of it is there and can be read."""
+    rebase.revived(data["base"])
+    *_, _last = map(rebase.revived_row, data["rows"])
+    return {key: data[key] for key in ("onto", "series", "base", "rows", "tip", "left")}
 
 
 def place_of(layout: Layout, upstream: str, name: str) -> Path:
