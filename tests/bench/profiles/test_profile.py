@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,9 @@ def test_a_file_named_like_a_profile_needs_its_path(tmp_path: Path, monkeypatch:
     ('conc = [1, 4]', 'conc = []', "scenarios[0].conc: expected a list of positive integers"),
     ('isl = 64', 'isl = -1', "scenarios[0].isl: expected a positive integer"),
     ('isl = 64', 'isl = 64\nils = 1', "scenarios[0].ils: no such key"),
+    ('targets = ["cpu"]', 'targets = "cpu"', "targets: expected some of cpu, gfx950, got 'cpu'"),
+    ('conc = [1, 4]', 'conc = 4', "scenarios[0].conc: expected a list of positive integers, got 4"),
+    ('served_name = "tiny"', 'served_name = 1979-05-27', "served_name: expected str, got datetime.date"),
     ('description = "d"', 'description = ', "not TOML"),
 ])
 def test_mistakes_name_the_file_and_the_key(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -125,6 +130,12 @@ def test_an_unknown_profile_lists_ours() -> None:
     with pytest.raises(BadInput, match=r"no profile 'sed': expected one of .*or a TOML file") as caught:
         profile.load("sed")
     assert ", ".join(profile.names()) in caught.value.message
+
+
+def test_a_command_that_reads_no_profile_does_not_import_pydantic() -> None:
+    code = "import sys, tunefork.cli.serve, tunefork.cli.apply; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "tunefork.bench.profiles.profile" in loaded and "pydantic" not in loaded
 
 
 def test_tensor_parallel_must_be_positive() -> None:
