@@ -33,12 +33,18 @@ git = world_of.git
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:  # type: ignore[valid-type]
     """Applied, with the patches one (a.py) and two (b.py)."""
     found = world_of.make(tmp_path)
+
+    def fill(world: World) -> None:  # type: ignore[valid-type]
+        monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))  # type: ignore[attr-defined]
+        monkeypatch.setenv("TUNEFORK_CACHE", str(world.layout.cache))  # type: ignore[attr-defined]
+        assert main(["apply"]) == 0
+        world.commit({"a.py": b"one\n"}, "One")  # type: ignore[attr-defined]
+        world.commit({"b.py": b"two\n"}, "Two")  # type: ignore[attr-defined]
+        assert main(["patch", "export"]) == 0
+
+    world_of.filled(found, fill, "messages")
     monkeypatch.setenv("TUNEFORK_ROOT", str(found.root))
     monkeypatch.setenv("TUNEFORK_CACHE", str(found.layout.cache))
-    assert main(["apply"]) == 0
-    found.commit({"a.py": b"one\n"}, "One")
-    found.commit({"b.py": b"two\n"}, "Two")
-    assert main(["patch", "export"]) == 0
     return found
 
 

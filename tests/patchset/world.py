@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunefork.base.layout import Layout
+from tunefork.patchset.checkout.apply import apply
 
 USER = {
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -86,11 +91,76 @@ FILES = {
 }
 
 
+Templates = dict[tuple[object, ...], Path]
+TEMPLATES: Templates = {}
+"""Folders of this process: worlds that are copied, not made again."""
+
+
 def make(folder: Path) -> World:
-    """Build the upstream and the root."""
+    """A fresh world: nothing is applied yet."""
+    place(template((build,), build), folder)
+    return World(Layout(folder / "root", folder / "cache"), folder / "upstream")
+
+
+def filled(world: World, fill: Callable[[World], object], *key: object) -> None:
+    """What ``fill`` makes of a world, in this one. Of a fresh world it is made once for each key, umask and environment of git, and copied after."""
+    if not fresh(world):
+        fill(world)
+        return
+    os.umask(umask := os.umask(0o022))
+    around = sorted((name, value) for name, value in os.environ.items() if name.startswith(("GIT_", "XDG_", "LC_", "LANG", "HOME", "TZ")))
+    folder = world.root.parent
+    made = template((*key, umask, *around), lambda at: fill(build(at)))
+    for name in ("root", "upstream"):
+        shutil.rmtree(folder / name)
+    place(made, folder)
+    git(world.checkout, "update-index", "-q", "--refresh", check=False)  # the copies are other inodes
+
+
+def applied(world: World) -> None:
+    """The base, applied, where no test looks at how."""
+    filled(world, lambda fresh_world: apply(fresh_world.layout, "up"), "applied")
+
+
+def fresh(world: World) -> bool:
+    """Whether nothing was done to a world since ``make``, where it would be replaced."""
+    places = {"root": world.root, "cache": world.layout.cache, "upstream": world.upstream}
+    if any(path != world.root.parent / name for name, path in places.items()) or world.layout.cache.exists():
+        return False
+    made = template((build,), build)
+    return all(contents(world.root.parent, made, name) == contents(made, made, name) for name in ("root", "upstream"))
+
+
+def contents(folder: Path, made: Path, name: str) -> dict[str, bytes]:
+    """The files of a world's folder, as they would be in the template ``made``."""
+    return {str(path.relative_to(folder)): path.read_bytes().replace(str(folder).encode(), str(made).encode())
+            for path in (folder / name).rglob("*") if path.is_file()}
+
+
+def template(key: tuple[object, ...], fill: Callable[[Path], object]) -> Path:
+    """The folder that ``fill`` filled, once in this process."""
+    if key not in TEMPLATES:
+        folder = Path(tempfile.mkdtemp(prefix="world-")).resolve()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        fill(folder)
+        TEMPLATES[key] = folder
+    return TEMPLATES[key]
+
+
+def place(made: Path, folder: Path) -> None:
+    """Copy a world; the few files that say where it is say the new place."""
+    shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
+    for name in ("root/pins.toml", "root/work/up/.git/config"):
+        path = folder / name
+        if path.is_file():
+            path.write_text(path.read_text().replace(str(made), str(folder)))
+
+
+def build(folder: Path) -> World:
+    """The upstream and the root, with git."""
     upstream = folder / "upstream"
     upstream.mkdir(parents=True)
-    git(upstream, "init", "--quiet", "--initial-branch=main")
+    git(upstream, "init", "--quiet", "--template=", "--initial-branch=main")
     for name, data in FILES.items():
         path = upstream / name
         path.parent.mkdir(parents=True, exist_ok=True)

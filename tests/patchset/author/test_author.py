@@ -8,7 +8,7 @@ import time
 import pytest
 from test_picks import with_pick
 from test_rebase import everything, lines, series
-from world import TRAILERS, World, git
+from world import TRAILERS, World, applied, git
 
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.cli.main import main
@@ -264,7 +264,7 @@ def test_reorder_of_dependent_patches_waits_to_be_resolved(world: World) -> None
 
 @pytest.mark.parametrize("link", [False, True])
 def test_a_rename_of_what_is_not_there_waits_whole(world: World, link: bool) -> None:
-    apply(world.layout, "up")
+    applied(world)
     if link:
         (world.checkout / "new").symlink_to("b.py")
         git(world.checkout, "add", "new")

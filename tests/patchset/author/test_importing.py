@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from test_author import files, three
-from world import FILES, World, git, make
+from world import FILES, World, applied, git, make
 
 from tunefork.base.errors import BadInput, PatchConflict
 from tunefork.base.layout import Layout
@@ -91,7 +91,7 @@ def test_a_history_onto_the_end_of_a_known_series(world: World) -> None:
 
 
 def test_a_quilt_series(world: World) -> None:
-    apply(world.layout, "up")
+    applied(world)
     first = b"Description: Change b\n It has a reason.\n .\n Two, even.\nAuthor: Q <q@r>\nLast-Update: 2024-02-03\n\n--- x/b.py\t2020\n+++ y/b.py\t2020\n@@ -1,2 +1,2 @@\n def f():\n-    return 1\n+    return 11\n"
     second = b"Index: a.py\n===\n--- a/a.py\n+++ b/a.py\n@@ -11,3 +11,3 @@\n line 8\n-line 9\n+nine\n line 10\n--- a/pkg/c.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-value = 3\n"
     folder = quilt(world.root.parent / "debian", first=first, second=second)
@@ -123,7 +123,7 @@ def test_what_does_not_apply_changes_nothing(world: World, hunk: bytes, why: str
 
 
 def test_mail_that_was_sent(world: World) -> None:
-    apply(world.layout, "up")
+    applied(world)
     body = "In Größe.\n\n---\n--- a/latin.txt\n+++ b/latin.txt\n@@ -1,2 +1,2 @@\n caf\xe9\n-line\n+LINE\n".encode("latin-1")
     head = b"From nobody Mon Sep 17 00:00:00 2001\nFrom: =?utf-8?q?J=C3=BCrgen?= <j@k>\nSubject: =?utf-8?b?R3LDtsOfZQ==?=\nDate: Tue, 2 Jan 2024 00:00:00 +0100\n"
     folder = world.root.parent / "in"
@@ -136,7 +136,7 @@ def test_mail_that_was_sent(world: World) -> None:
 
 
 def test_a_description_that_git_am_would_misread(world: World) -> None:
-    apply(world.layout, "up")
+    applied(world)
     text = b"Subject of it\n\nFrom: the upstream list\nSee below.\n--- x/y\n\n--- a/n\n+++ b/n\n@@ -0,0 +1 @@\n+x\n"
     done = import_folder(world.layout, quilt(world.root.parent / "in", a=text), "up")
     assert git(world.checkout, "log", "-1", "--format=%B") == "Subject of it\n\n From: the upstream list\nSee below.\n --- x/y"
@@ -210,7 +210,7 @@ def test_a_mailbox_of_several_is_not_made_one_patch(world: World, tmp_path: Path
 
 @pytest.mark.parametrize("path", ["../evil", "pkg/../../evil", ".git/hooks/x", "sub/.GIT/config", "./dot", "x//y", "git~1/x"])
 def test_a_path_that_git_does_not_hold_changes_nothing(world: World, tmp_path: Path, path: str) -> None:
-    apply(world.layout, "up")
+    applied(world)
     text = f"Subject\n\ndiff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+evil\n"
     with pytest.raises(BadInput, match="a path that git does not check out"):
         import_folder(world.layout, quilt(tmp_path / "in", bad=text.encode()), "up")

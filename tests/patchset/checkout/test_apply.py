@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from world import FILES, World, git, make
+from world import FILES, World, filled, git, make
 
 from tunefork.base.errors import BadInput, LockMismatch, PatchConflict, WorkAtRisk
 from tunefork.patchset.checkout.apply import Applied, apply
@@ -22,7 +22,13 @@ def edited(number: int, text: str) -> bytes:
 
 
 def three_patches(world: World) -> Applied:
-    """A series of three: two on a.py far apart, one with everything that is not plain text."""
+    """A series of three in a fresh world, applied: two on a.py far apart, one with everything that is not plain text."""
+    filled(world, make_three_patches, "three patches")
+    return apply(world.layout, "up")
+
+
+def make_three_patches(world: World) -> None:
+    """The same, by commits and an export."""
     apply(world.layout, "up")
     world.commit({"a.py": edited(5, "first")}, "[Up] Change line five")
     both = edited(5, "first").replace(b"line 50\n", b"second\n")
@@ -43,7 +49,7 @@ def three_patches(world: World) -> Applied:
         "[Up] Change what is not plain text",
     )
     export(world.layout, "up")
-    return apply(world.layout, "up")
+    apply(world.layout, "up")
 
 
 def test_first_apply_checks_out_the_pin(world: World) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from test_apply import HOSTILE
-from world import FILES, TRAILERS, USER, World, git
+from world import FILES, TRAILERS, USER, World, applied, git
 
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.patchset.checkout.apply import apply
@@ -18,7 +18,7 @@ from tunefork.patchset.series.lock import Lock
 
 def series_of(world: World, *names: str) -> None:
     """Patches that each write a file of their own, exported and applied. Subjects: "[Up] Patch <name>"."""
-    apply(world.layout, "up")
+    applied(world)
     for name in names:
         world.commit({f"{name}.txt": f"{name}\n".encode()}, f"[Up] Patch {name}")
     export(world.layout, "up")
@@ -48,7 +48,7 @@ def settled(world: World, spec: str = "all") -> None:
 
 
 def test_names_come_from_subjects(world: World) -> None:
-    apply(world.layout, "up")
+    applied(world)
     for number, subject in enumerate(["[ROCm][MoE] Fix: the Größe of x/y!", "[only tags]", "Same", "Same", "x" * 80]):
         world.commit({f"{number}.txt": b"x\n"}, subject)
     report = export(world.layout, "up")
@@ -93,7 +93,7 @@ def test_reorder_drop_reword_and_insert_by_rebase(world: World) -> None:
 
 
 def test_patches_with_one_subject_keep_their_names_in_order(world: World) -> None:
-    apply(world.layout, "up")
+    applied(world)
     world.commit({"1.txt": b"1\n"}, "Same")
     world.commit({"2.txt": b"2\n"}, "Same")
     export(world.layout, "up")
@@ -164,7 +164,7 @@ def test_a_message_that_would_not_survive_is_refused(world: World, body: str) ->
      "Zeile mit Größe\nand a\ttab", "carriage\rreturn and\r\n", "x" * 1200, "[PATH] in brackets\n#hash"],
 )  # fmt: skip
 def test_a_message_that_looks_odd_survives(world: World, body: str) -> None:
-    apply(world.layout, "up")
+    applied(world)
     (world.checkout / "b.py").write_bytes(b"x\n")
     message = f"[ROCm][PATH 1/2] Ein längerer {'sehr ' * 20}langer Betreff\n\n{body}\n\n{TRAILERS}\n"
     git(world.checkout, "-c", "user.name=Jürgen (AMD), Dr.", "commit", "--quiet", "--all", "--cleanup=verbatim", "--file=-",
@@ -245,7 +245,7 @@ def test_a_commit_in_a_checkout_beside_is_exported(world: World) -> None:
 
 
 def test_a_change_that_the_rest_of_the_series_cannot_follow(world: World) -> None:
-    apply(world.layout, "up")
+    applied(world)
     world.commit({"b.py": b"one\n"}, "One")
     world.commit({"b.py": b"two\n"}, "Two")
     export(world.layout, "up")
@@ -350,7 +350,7 @@ def test_a_dry_run_writes_nothing_and_exits_with_1(world: World, monkeypatch: py
 
 
 def test_no_setting_of_the_users_leaks_into_a_file(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    apply(world.layout, "up")
+    applied(world)
     world.commit({"a.py": FILES["a.py"].replace(b"line 9\n", b"line nine\n"), "crlf.txt": b"1\r\n"}, "[ROCm] One")
     expected = lock = None
     for hostile in (False, True):

@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from world import World, git
+from world import World, applied, git
 
 from tunefork.base.errors import BadInput, PatchConflict
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import park, switch
-from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.export import export
 from tunefork.patchset.checkout.proposal import Proposal, put
 from tunefork.patchset.series import diff
@@ -62,7 +61,7 @@ def test_a_link_in_the_place_of_gitmodules_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", DIFFS)
 def test_locking_touches_nothing_outside(world: World, kind: str) -> None:
-    apply(world.layout, "up")
+    applied(world)
     precious = world.root / "outside" / "precious"
     precious.parent.mkdir()
     precious.write_bytes(b"mine\n")
@@ -77,7 +76,7 @@ def test_locking_touches_nothing_outside(world: World, kind: str) -> None:
 @pytest.mark.parametrize("link_first", [True, False])
 def test_a_parked_patch_writes_through_no_link(world: World, link_first: bool) -> None:
     """The patch makes a link that leads out, and files behind it; one of its hunks conflicts, so that it is parked."""
-    apply(world.layout, "up")
+    applied(world)
     away = world.root / "away"
     away.mkdir()
     (away / "kept").write_bytes(b"mine\n")
@@ -109,7 +108,7 @@ def test_what_stands_in_for_a_file_is_no_link_either(tmp_path: Path) -> None:
 
 def test_a_checkout_whose_folder_became_a_link_is_left_alone(world: World) -> None:
     """Recovery from a killed move deletes and writes paths: not behind a link that stands there since."""
-    apply(world.layout, "up")
+    applied(world)
     world.commit({"pkg/c.py": None, "new/x.py": b"1\n"}, "Move")
     export(world.layout, "up")
     checkout = world.checkout

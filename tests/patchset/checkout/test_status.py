@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from test_apply import three_patches
-from world import World, git
+from world import World, applied, git
 
 from tunefork.cli.main import main
 from tunefork.patchset.checkout.apply import apply
@@ -94,7 +94,7 @@ def test_states_and_drift(world: World) -> None:
 
 def older_checkout(world: World, spec: str = "all") -> bytes:
     """What a pull leaves: patch one is newer in patches/ and in the lock, the checkouts hold the one before. Returns the newer file."""
-    apply(world.layout, "up")
+    applied(world)
     world.commit({"one.txt": b"older\n"}, "[Up] One")
     world.commit({"two.txt": b"two\n"}, "[Up] Two")
     export(world.layout, "up")
@@ -189,7 +189,7 @@ def test_a_variant_a_pending_patch_and_checkouts_beside(world: World) -> None:
 
 def test_names_that_are_no_text_can_be_shown(world: World, tmp_path: Path) -> None:
     """File names and contents in Latin-1, through a real process whose output is strict UTF-8."""
-    apply(world.layout, "up")
+    applied(world)
     odd = os.fsdecode(b"caf\xe9 \n.py")
     world.commit({odd: b"1\n"}, "Odd")
     export(world.layout, "up")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from world import FILES, World
+from world import FILES, World, filled
 
 from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.cli import bisect as command
@@ -27,10 +27,14 @@ NAMES = ["p1", "p2", "p3", "p4", "p5", "p6", "p7"]
 @pytest.fixture
 def seven(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """Seven patches that each add a file of their own."""
-    apply(world.layout, "up")
-    for name in NAMES:
-        world.commit({f"{name}.txt": f"{name}\n".encode()}, f"[Up] {name}")
-    export(world.layout, "up")
+
+    def fill(world: World) -> None:
+        apply(world.layout, "up")
+        for name in NAMES:
+            world.commit({f"{name}.txt": f"{name}\n".encode()}, f"[Up] {name}")
+        export(world.layout, "up")
+
+    filled(world, fill, "seven")
     monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))
     monkeypatch.setenv("TUNEFORK_CACHE", str(world.layout.cache))
     return world

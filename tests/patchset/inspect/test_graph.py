@@ -7,11 +7,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from world import FILES, TRAILERS, World
+from world import FILES, TRAILERS, World, applied
 
 from tunefork.base.errors import BadInput
 from tunefork.cli.main import main
-from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.export import export
 from tunefork.patchset.inspect import compare, graph
 from tunefork.patchset.inspect.graph import Need
@@ -29,7 +28,7 @@ def edited(**changed: str) -> bytes:
 @pytest.fixture
 def stacked(world: World) -> World:
     """under <- middle <- top on the same line; far in the same file, alone; other declares a need that it has not."""
-    apply(world.layout, "up")
+    applied(world)
     world.commit({"a.py": edited(l5="under")}, "Under")
     world.commit({"a.py": edited(l5="under", l50="far")}, "Far")
     world.commit({"a.py": edited(l5="middle", l50="far")}, "Middle")

@@ -7,9 +7,8 @@ import re
 from collections.abc import Callable
 
 import pytest
-from world import FILES, TRAILERS, World
+from world import FILES, TRAILERS, World, applied
 
-from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.export import export
 from tunefork.patchset.inspect.lint import lint, native_scope
 from tunefork.patchset.series.diff import FileChange
@@ -20,7 +19,7 @@ BODY = "The problem is this.\n\n" + TRAILERS
 
 def found(world: World, subject: str, body: str = BODY, files: dict[str, bytes | None] | None = None) -> list[tuple[str, str]]:
     """(rule, level) for a series of one patch."""
-    apply(world.layout, "up")
+    applied(world)
     world.commit(files or {"b.py": b"mine\n"}, subject, body)
     export(world.layout, "up")
     return [(each.rule, each.level) for each in lint(world.layout, "up")]
@@ -85,7 +84,7 @@ def test_scope_and_paths_agree(scope: str, path: str, level: str) -> None:
 
 
 def test_an_undeclared_dependency_is_found(world: World) -> None:
-    apply(world.layout, "up")
+    applied(world)
     world.commit({"b.py": b"one\n"}, "[Up] One", BODY)
     world.commit({"b.py": b"two\n"}, "[Up] Two", BODY)
     export(world.layout, "up")
@@ -94,7 +93,7 @@ def test_an_undeclared_dependency_is_found(world: World) -> None:
 
 
 def test_a_dependency_that_is_not_needed_is_a_warning(world: World) -> None:
-    apply(world.layout, "up")
+    applied(world)
     world.commit({"a.py": b"one\n"}, "[Up] One", BODY)
     world.commit({"b.py": b"two\n"}, "[Up] Two", BODY + "\nDepends-On: one")
     export(world.layout, "up")

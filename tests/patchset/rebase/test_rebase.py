@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from world import FILES, TRAILERS, World, git
+from world import FILES, TRAILERS, World, filled, git
 
 from tunefork.base.errors import BadInput, LockMismatch, PatchConflict, WorkAtRisk
 from tunefork.base.layout import Layout
@@ -36,10 +36,14 @@ def lines(**changed: str) -> bytes:
 
 def series(world: World, *patches: tuple[str, dict[str, bytes | None]], bodies: dict[str, str] | None = None) -> None:
     """Apply, commit each (subject, files) and export."""
-    apply(world.layout, "up")
-    for subject, files in patches:
-        world.commit(files, subject, (bodies or {}).get(subject, "Why.\n\n" + TRAILERS))
-    export(world.layout, "up")
+
+    def fill(world: World) -> None:
+        apply(world.layout, "up")
+        for subject, files in patches:
+            world.commit(files, subject, (bodies or {}).get(subject, "Why.\n\n" + TRAILERS))
+        export(world.layout, "up")
+
+    filled(world, fill, repr(patches), repr(bodies))
 
 
 def upstream(world: World, files: dict[str, bytes | None], subject: str = "Upstream's", tag: str = "v2") -> str:

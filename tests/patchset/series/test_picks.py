@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from world import FILES, World, git
+from world import FILES, World, applied, git
 
 from tunefork.base.errors import BadInput, PatchConflict, SourceError
 from tunefork.cli.main import main
@@ -31,7 +31,7 @@ def upstream_commit(world: World, data: bytes, subject: str, tag: str = "v2") ->
 
 def with_pick(world: World, *, name: str = "fix-forty") -> str:
     """A pin without the fix, an upstream that changed another line first and then fixed line 40, and a series that picks the fix."""
-    apply(world.layout, "up")
+    applied(world)
     upstream_commit(world, LATER, "Change line 5")
     sha = upstream_commit(world, FIXED, "[Core] Fix line 40")
     (world.series / "series").write_text(f"pick {sha} {name}  # until v2\n")
@@ -104,7 +104,7 @@ def test_a_pin_without_the_commit_keeps_the_pick(world: World) -> None:
 
 
 def test_what_is_refused(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    apply(world.layout, "up")
+    applied(world)
     (world.series / "series").write_text("pick abc123\n")
     with pytest.raises(BadInput, match="expected the 40 hex digits"):
         apply(world.layout, "up")

@@ -13,11 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 from test_submission import commit_series, commit_upstream
-from world import FILES, TRAILERS, World, git
+from world import FILES, TRAILERS, World, applied, git
 
 from tunefork.cli import upstream as command
 from tunefork.cli.main import main
-from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.export import export
 
 RUN = ["upstream", "one", "--onto", "v2"]
@@ -26,7 +25,7 @@ RUN = ["upstream", "one", "--onto", "v2"]
 @pytest.fixture
 def stranger(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A committed series, onto which a patch was put that nobody committed; its check leaves a file."""
-    apply(world.layout, "up")
+    applied(world)
     git(world.root, "init", "--quiet")
     git(world.root, "commit", "--quiet", "--allow-empty", "-m", "Begin")
     told = TRAILERS.replace("Verified-by: true", f"Verified-by: echo ran >> {world.root}/ran; printf 'said\\033[2J'")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from world import FILES, TRAILERS, World, git
+from world import FILES, TRAILERS, World, filled, git
 
 from tunefork.cli.main import main
 from tunefork.patchset.checkout.apply import apply
@@ -21,11 +21,15 @@ CHECKS = TRAILERS.replace("Verified-by: true", "Verified-by: grep -q ours $TUNEF
 @pytest.fixture
 def two(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """other (in nobody's way), one (declares nothing), top (needs one); the upstream's v2 changed another line of the same file."""
-    apply(world.layout, "up")
-    world.commit({"b.py": b"other\n"}, "[Up] Other")
-    world.commit({"a.py": A.replace(b"line 5\n", b"ours 5\n")}, "[Up] One", BODY + CHECKS)
-    world.commit({"a.py": A.replace(b"line 5\n", b"ours 5\n").replace(b"line 6\n", b"top 6\n")}, "[Up] Top", "Why.\n\nDepends-On: one\n" + TRAILERS)
-    export(world.layout, "up")
+
+    def fill(world: World) -> None:
+        apply(world.layout, "up")
+        world.commit({"b.py": b"other\n"}, "[Up] Other")
+        world.commit({"a.py": A.replace(b"line 5\n", b"ours 5\n")}, "[Up] One", BODY + CHECKS)
+        world.commit({"a.py": A.replace(b"line 5\n", b"ours 5\n").replace(b"line 6\n", b"top 6\n")}, "[Up] Top", "Why.\n\nDepends-On: one\n" + TRAILERS)
+        export(world.layout, "up")
+
+    filled(world, fill, "two")
     commit_upstream(world, {"a.py": A.replace(b"line 50\n", b"theirs 50\n")}, "v2")
     commit_series(world)
     monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))
