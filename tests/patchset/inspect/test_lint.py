@@ -117,7 +117,7 @@ def test_a_loose_file_is_an_error(world: World) -> None:
 def test_a_patch_that_cannot_be_read_is_one_finding_and_the_others_are_linted(
     world: World, spoil: Callable[[bytes], bytes], said: str, remedy: str
 ) -> None:
-    apply(world.layout, "up")
+    applied(world)
     world.commit({"a.py": b"one\n"}, "[Up] One", BODY)
     world.commit({"b.py": b"two\n"}, "Two names no area", BODY)
     export(world.layout, "up")
