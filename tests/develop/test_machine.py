@@ -24,6 +24,32 @@ def test_a_machine_with_gpus(tmp_path):
     assert found.cpu_flags == {"fpu", "avx2", "avx512f"}
 
 
+@pytest.fixture(autouse=True)
+def _no_rocm_of_this_machine(monkeypatch):
+    monkeypatch.delenv("ROCM_HOME", raising=False)
+    monkeypatch.delenv("ROCM_PATH", raising=False)
+
+
+def test_rocm_elsewhere_in_the_order_in_which_the_builds_look(tmp_path, monkeypatch):
+    for place, version in (("opt/rocm", "7.0.0"), ("home", "7.2.3"), ("path", "7.1.0")):
+        (tmp_path / place / ".info").mkdir(parents=True)
+        (tmp_path / place / ".info" / "version").write_text(version)
+    assert (machine.rocm_version(tmp_path), machine.rocm_home(tmp_path)) == ("7.0.0", tmp_path / "opt" / "rocm")
+    monkeypatch.setenv("ROCM_PATH", str(tmp_path / "path"))
+    assert machine.rocm_version(tmp_path) == "7.1.0"
+    monkeypatch.setenv("ROCM_HOME", str(tmp_path / "home"))
+    assert (machine.rocm_version(tmp_path), machine.rocm_home(tmp_path)) == ("7.2.3", tmp_path / "home")
+
+
+def test_rocm_as_python_packages(tmp_path, monkeypatch):
+    (tmp_path / "_rocm_sdk_devel").mkdir()
+    (tmp_path / "_rocm_sdk_devel" / "__init__.py").write_text("")
+    (tmp_path / "rocm-10.0.0.dist-info").mkdir()
+    (tmp_path / "rocm-10.0.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: rocm\nVersion: 10.0.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert (machine.rocm_version(tmp_path), machine.rocm_home(tmp_path)) == ("10.0.0", tmp_path / "_rocm_sdk_devel")
+
+
 def test_a_machine_without(tmp_path):
     found = probe(tmp_path)
     assert (found.kfd, found.gpus, found.rocm, found.memory, found.cpu_flags) == (False, (), None, 0, frozenset())

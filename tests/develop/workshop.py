@@ -42,7 +42,7 @@ from pathlib import Path
 here = Path(__file__).parent
 site = here / "site"
 args = sys.argv[1:]
-KEPT = re.compile("VLLM_|GPU_ARCHS|PREBUILD|MAX_JOBS|AITER_|SETUPTOOLS|PYTORCH_|CCACHE_|CARGO")
+KEPT = re.compile("VLLM_|TRITON_KERNELS|GPU_ARCHS|PREBUILD|MAX_JOBS|AITER_|SETUPTOOLS|PYTORCH_|CCACHE_|CARGO")
 
 def paths():
     return [str(json.loads(f.read_text())["checkout"]) for f in sorted(site.glob("*.editable"))]
@@ -75,7 +75,8 @@ def build(checkout):
         (checkout / "vllm" / "_rocm_C.abi3.so").write_bytes(hashlib.sha256(source).digest())
     put("vllm", version, checkout)
 
-if args[:2] == ["-m", "pip"] or args[:2] == ["-m", "tunefork.develop.gfx950.submodules"]:
+RECORDED = ["tunefork.develop.gfx950.submodules", "tunefork.develop.gfx950.triton_kernels", "pip"]
+if args[0] == "setup.py" or (args[0] == "-m" and args[1] in RECORDED):
     env = {{k: v for k, v in os.environ.items() if KEPT.match(k)}}
     with (here / "calls.jsonl").open("a") as sink:
         sink.write(json.dumps({{"argv": args, "cwd": os.getcwd(), "env": env}}) + "\\n")

@@ -89,6 +89,28 @@ def test_serve_smoke_answers_scores_and_leaves_nothing(developed: Path) -> None:
         assert ports.is_free("127.0.0.1", server.port)
 
 
+def test_the_openai_client_chats_with_it_at_once_and_streaming(developed: Path) -> None:
+    """vLLM renders a chat of a gpt_oss model in Harmony's tokens, which the tiny model has; a vocabulary of its own was refused (400)."""
+    from openai import OpenAI
+
+    with serving() as server, OpenAI(base_url=f"{server.said['base_url']}/v1", api_key="none", timeout=120, max_retries=0) as client:
+        asked: dict[str, Any] = {"model": server.said["model"], "max_tokens": 48, "temperature": 0,
+                                 "messages": [{"role": "user", "content": "Tell me a story of Alice, Hugo and Zoe."}]}
+        first = client.chat.completions.create(**asked)
+        answer = first.choices[0].message
+        assert answer.role == "assistant"
+        assert answer.content and answer.content.strip() and "<|" not in answer.content, "the answer, not its tokens of control"
+        assert first.usage is not None and first.usage.prompt_tokens > 60, "Harmony's system message is in front"
+        pieces = [choice.delta.content or "" for chunk in client.chat.completions.create(**asked, stream=True) for choice in chunk.choices]
+        assert len([piece for piece in pieces if piece]) > 10, "it streams"
+        assert "".join(pieces) == answer.content
+        asked["messages"] = [{"role": "system", "content": "Be brief. 短く。"}, *asked["messages"],
+                             {"role": "assistant", "content": answer.content}, {"role": "user", "content": "Und dann? 1234 \U0001f600"}]
+        again = client.chat.completions.create(**asked)
+        assert again.choices[0].finish_reason in ("stop", "length")
+        assert again.usage is not None and again.usage.prompt_tokens > first.usage.prompt_tokens
+
+
 def test_kill_9_of_build_py_leaves_nothing(developed: Path) -> None:
     with serving() as server:
         server.process.kill()

@@ -23,7 +23,7 @@ USER = {
     "GIT_COMMITTER_EMAIL": "user@example.org",
     "GIT_EDITOR": "true",
 }
-TRAILERS = "Upstream-Status: Pending\nScope: python\nVerified-by: true\nExpected-gain: none, a test\nSigned-off-by: A. User <user@example.org>"
+TRAILERS = "Upstream-Status: Pending\nScope: python\nVerified-by: true\nUpstream-Tests: none a test\nExpected-gain: none, a test\nSigned-off-by: A. User <user@example.org>"
 
 
 def git(directory: Path, *args: str, check: bool = True, stdin: bytes | None = None) -> str:

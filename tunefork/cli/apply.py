@@ -28,10 +28,11 @@ ASK_AGAIN_AFTER = 3600  # seconds for which an upstream that did not answer is l
 @click.option("--discard", is_flag=True, help="Give up uncommitted and unexported work, keeping it under a backup ref.")
 @options.go_on("A parked patch is resolved: take it and go on.")
 @options.abort("Drop a parked patch's worktree; the patch files stay as they are.")
+@click.option("--pin", metavar="NAME", help="Try the series on an alternative pin of pins.toml and say what becomes of each patch; nothing is moved.")
 @options.as_json()
 def apply(
-    upstreams: tuple[str, ...], spec: str, beside: bool, discard: bool, go_on: bool, abort: bool, as_json: bool
-) -> None:
+    upstreams: tuple[str, ...], spec: str, beside: bool, discard: bool, go_on: bool, abort: bool, pin: str | None, as_json: bool
+) -> int:
     """Fetch the pinned upstreams and apply their patch series to work/<upstream>.
 
     Without UPSTREAM: all of pins.toml. AITER is left out, in one line, where its source cannot be reached: the cpu target does not
@@ -41,17 +42,38 @@ def apply(
     python3 build.py apply                            every patch
     python3 build.py apply --variant base             the unpatched pin
     python3 build.py apply vllm --variant without:tuned-gemm-first --beside
+    python3 build.py apply aiter --pin v0.1.26        exit 1 where a patch conflicts there
     """
     layout = Layout.here()
+    if pin is not None:
+        if len(upstreams) != 1 or go_on or abort or beside or discard or spec != "all":
+            raise BadInput("--pin goes with one upstream and takes no other option than --json", f"python3 build.py apply aiter --pin {pin}")
+        return tried(layout, upstreams[0], pin, as_json=as_json)
     if go_on or abort:
         if (go_on and abort) or beside or discard or spec != "all":
             raise BadInput("--continue and --abort exclude each other, and take no other option than --json",
                            "python3 build.py apply --continue takes the resolved patch; python3 build.py apply --abort drops it")
         settle_parked(layout, upstreams, abort=abort, as_json=as_json)
-        return
+        return 0
     results = [apply_one(layout, name, spec, named=bool(upstreams), beside=beside, discard=discard)
                for name in upstreams or pins.load(layout)]  # fmt: skip
     show(results, as_json=as_json)
+    return 0
+
+
+def tried(layout: Layout, upstream: str, name: str, *, as_json: bool) -> int:
+    """--pin: the series on an alternative pin, for the report alone."""
+    from tunefork.cli import rebase
+    from tunefork.patchset.rebase import alternative
+
+    found, done = alternative.tried(layout, upstream, name, say=say)
+    if as_json:
+        print_json({"pin": found, "tried": done})
+    else:
+        rebase.show(done, diffs=False)
+        echo(f"  {name}: {found.state}; {found.why}")
+        echo(f"  next: python3 build.py rebase {upstream} --to {found.tag}" + (", which stops at each conflict" if done.conflicts else ""))
+    return 1 if done.conflicts else 0
 
 
 def apply_one(layout: Layout, upstream: str, spec: str, *, named: bool, beside: bool, discard: bool) -> Applied:

@@ -51,6 +51,7 @@ TABLE = tuple(CommandRow(*row) for row in (
     ("checkpoint", "check", "checkpoint:check", "is an MXFP4 checkpoint whole, in which layout, and what do its bytes say"),
 
     ("variants", "diff", "variants:diff", "what variant B changes against variant A; no checkout is moved"),
+    ("variants", "test", "variants:test", "vLLM's own tests on two variants; only the differences"),
 
     ("patch", "new", "patch.author:new", "make the checkout's uncommitted changes a new patch"),
     ("patch", "edit", "patch.author:edit", "stop at a patch, in a worktree of its own, and change it there"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -11,7 +12,9 @@ from pathlib import Path
 
 GIB = 1 << 30
 KFD_NODES = "sys/class/kfd/kfd/topology/nodes"
-ROCM_VERSION_FILES = ("opt/rocm/.info/version", "opt/rocm/.info/version-dev", "opt/rocm/core/.info/version")
+OPT_ROCM = Path("/opt/rocm")
+ROCM_VERSION_FILES = (".info/version", ".info/version-dev", "core/.info/version")
+ROCM_WHEEL, ROCM_WHEEL_TREE = "rocm", "_rocm_sdk_devel"  # ROCm 10 comes as Python packages: its distribution, and its headers and tools
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Machine:
 
     architecture: as `uname -m`.  cpu_flags: of /proc/cpuinfo.  cores: usable by this process.  memory: total, bytes.
     kfd: whether the AMD GPU driver's device exists.  gpus: architecture of each AMD GPU ("gfx950", ...).
-    rocm: version of /opt/rocm, or None.  torch: None where this interpreter has none.
+    rocm: its version, or None.  torch: None where this interpreter has none.  rocm_home: the folder that ROCm is in, or None.
     """
 
     architecture: str
@@ -44,6 +47,7 @@ class Machine:
     gpus: tuple[str, ...]
     rocm: str | None
     torch: TorchBuild | None
+    rocm_home: Path | None = None
 
 
 def probe(root: Path = Path("/")) -> Machine:
@@ -57,6 +61,7 @@ def probe(root: Path = Path("/")) -> Machine:
         gpus=gpu_architectures(root / KFD_NODES),
         rocm=rocm_version(root),
         torch=installed_torch(),
+        rocm_home=rocm_home(root),
     )
 
 
@@ -83,12 +88,26 @@ def gpu_architectures(nodes: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
+def rocm_home(root: Path = Path("/")) -> Path | None:
+    """Where ROCm is, in the order in which AITER's and torch's builds look: ROCM_HOME, ROCM_PATH, the Python packages, /opt/rocm."""
+    for name in ("ROCM_HOME", "ROCM_PATH"):
+        if chosen := os.environ.get(name):
+            return Path(chosen)
+    spec = importlib.util.find_spec(ROCM_WHEEL_TREE)
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    usual = root / OPT_ROCM.relative_to("/")
+    return usual if usual.is_dir() else None
+
+
 def rocm_version(root: Path = Path("/")) -> str | None:
-    """The version of the ROCm installation, as its own version file says it."""
-    for name in ROCM_VERSION_FILES:
-        if (root / name).is_file():
-            return (root / name).read_text().strip()
-    return None
+    """The version of ROCm: of its Python packages, as vLLM asks first, else of its folder's own version file."""
+    try:
+        return importlib.metadata.version(ROCM_WHEEL)
+    except importlib.metadata.PackageNotFoundError:
+        home = rocm_home(root)
+    files = [home / name for name in ROCM_VERSION_FILES] if home else []
+    return next((file.read_text().strip() for file in files if file.is_file()), None)
 
 
 def installed_torch() -> TorchBuild | None:

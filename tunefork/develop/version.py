@@ -1,7 +1,7 @@
 """The version of an installed tree: each revision of a series has its own, because vLLM's compile cache is keyed on it.
 
-Two versions are kept apart. The distribution's (``0.29.0+tunefork.cpu``, what pip and importlib.metadata see) is constant, so that
-switching a variant needs no reinstall. The tree's (``0.29.0+p<series hash>.cpu``, what ``vllm.__version__`` says) is a file that git
+Two versions are kept apart. The distribution's (``0.33.0+tunefork.cpu``, what pip and importlib.metadata see) is constant, so that
+switching a variant needs no reinstall. The tree's (``0.33.0+p<series hash>.cpu``, what ``vllm.__version__`` says) is a file that git
 ignores, ``vllm/_version.py``, and is written anew for every revision. docs/decisions/0010 says why.
 """
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tunefork.bench.load.checks import check
+from tunefork.base.layout import Layout
+from tunefork.bench.load.checks import NUMBERS, PERCENTILES, check
 
 
 def test_the_real_clients_answer_passes(answer: dict[str, Any], scenario: Any) -> None:
@@ -52,3 +54,17 @@ def test_lengths_that_are_drawn_may_differ(answer: dict[str, Any], scenario: Any
     assert check(answer, drawn) == []
     answer["output_lens"][0] = 20
     assert [problem.kind for problem in check(answer, drawn)] == ["token-count", "token-count"]
+
+
+def test_the_pinned_client_writes_every_key_that_is_asked_of_it() -> None:
+    """vLLM 0.33.0 added latencies, queue_times and client_queue_time, and took none away; a percentile's key is made of its metric's name."""
+    source = Layout.here().checkout("vllm") / "vllm" / "benchmarks" / "serve.py"
+    if not source.is_file():
+        pytest.skip("NOT TESTED: no source of vllm is applied here")
+    text = source.read_text()
+    for key in ("ttfts", "itls", "input_lens", "output_lens", "start_times", "errors", *(name for name in NUMBERS if name not in PERCENTILES)):
+        assert f'"{key}"' in text, key
+    for name in ("ttft", "tpot", "itl", "e2el"):
+        assert f'process_one_metric("{name}"' in text
+    assert {f'f"{kind}_{{metric_attribute_name}}_ms"' for kind in ("mean", "median", "std")} <= set(re.findall(r'f"\w+\{metric_attribute_name\}_ms"', text)), "as in mean_ttft_ms"
+    assert "e2els_including_queue" in text and '"e2el", "E2EL", "End-to-end Latency")' in text, "e2el itself is without the client's queue, as before"

@@ -25,7 +25,7 @@ def test_the_smoke_command() -> None:
     made = build()
     assert made.argv == (
         "/env/bin/python", "-m", "vllm.entrypoints.cli.main", "serve", "/models/tiny", "--served-model-name", "tiny",
-        "--host", "127.0.0.1", "--port", "8000", "--enforce-eager", "--max-model-len", "2048", "--max-num-seqs", "8")
+        "--host", "127.0.0.1", "--port", "8000", "--enforce-eager", "--max-model-len", "2048", "--max-num-seqs", "8", "--max-num-batched-tokens", "512")
     assert made.env["HF_HUB_OFFLINE"] == "1"
     assert made.base_url == "http://127.0.0.1:8000"
 

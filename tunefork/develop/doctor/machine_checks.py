@@ -77,7 +77,7 @@ def rocm(patient: Patient) -> Check:
     major = re.match(r"\d+", found or "")
     ok = major is not None and int(major[0]) >= MINIMUM_ROCM
     remedy = "" if ok else "`python3 build.py container` prints a container that has it"
-    return Check("rocm", ok, found or "none in /opt/rocm", wanted, remedy)
+    return Check("rocm", ok, found or f"none in {patient.machine.rocm_home or 'ROCM_HOME, ROCM_PATH, the package rocm or /opt/rocm'}", wanted, remedy)
 
 
 def gpu(patient: Patient) -> Check:

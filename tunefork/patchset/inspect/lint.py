@@ -35,6 +35,7 @@ TRAILERS = {
     "Expected-gain": (r"\S.*", "what, where, why"),
     "Signed-off-by": (r"\S.* <\S+@\S+>", "Name <mail>"),
 }  # fmt: skip
+UPSTREAM_TESTS = r"none \S.*|tests/\S+( (tests/\S+|op_tests/\S+))*|op_tests/\S+( op_tests/\S+)*"
 LONG_SUBJECT = 76
 MANY_LINES = 400
 THICK_HUNK = 60  # added lines in one hunk of an existing file: new behaviour belongs in a new file
@@ -67,6 +68,16 @@ def trailers(_upstream: str, patch: PatchFile, _changes: list[FileChange]) -> It
             yield "error", f"`{key}:` stands {len(values)} times", "keep one"
         elif not re.fullmatch(form, values[0]):
             yield "error", f"`{key}: {values[0]}` is not of its form", f"write `{key}: {meaning}`"
+
+
+def upstream_tests(_upstream: str, patch: PatchFile, _changes: list[FileChange]) -> Iterator[tuple[str, str, str]]:
+    """`Upstream-Tests:` names the tests of upstream's that `variants test` runs for this patch."""
+    values, form = patch.trailers("Upstream-Tests"), "Upstream-Tests: tests/<path> ... | none <why>"
+    if not values:
+        yield "warning", "no `Upstream-Tests:` in the last paragraph", f"add `{form}`"
+    for value in values:
+        if not re.fullmatch(UPSTREAM_TESTS, value):
+            yield "error", f"`Upstream-Tests: {value}` is not of its form", f"write `{form}`"
 
 
 def gain(_upstream: str, patch: PatchFile, _changes: list[FileChange]) -> Iterator[tuple[str, str, str]]:
@@ -137,7 +148,7 @@ def thin(_upstream: str, _patch: PatchFile, changes: list[FileChange]) -> Iterat
 
 
 RULES: dict[str, Rule] = {
-    "trailers": trailers, "gain": gain, "subject": subject, "body": body, "white-space": white_space,
+    "trailers": trailers, "upstream-tests": upstream_tests, "gain": gain, "subject": subject, "body": body, "white-space": white_space,
     "scope": native_scope, "thin": thin,
 }  # fmt: skip
 

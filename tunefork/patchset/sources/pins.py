@@ -73,15 +73,17 @@ COMMIT = (_matches(r"[0-9a-f]{40}"), "40 lower-case hex digits")
 ABBREVIATED = (_matches(r"[0-9a-f]{9,40}"), "40 lower-case hex digits (beside a source distribution, 9 at least)")
 SHA256 = (_matches(r"[0-9a-f]{64}"), "64 lower-case hex digits")
 PACKAGE = (_matches(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"), "a package name")
-VERSION = (_matches(r"[0-9][A-Za-z0-9.!+]*"), "a version such as 0.29.0")
+VERSION = (_matches(r"[0-9][A-Za-z0-9.!+]*"), "a version such as 0.33.0")
 URL = (_matches(r"(?!\w+::)[^\s-]\S*"), "a git URL")  # `ext::CMD` is a program that git would start
-TAG = (_matches(r"[A-Za-z0-9][A-Za-z0-9._/+-]*"), "a tag such as v0.29.0")
+TEXT = (lambda value: isinstance(value, str) and bool(value.strip()), "a text")
+TAG = (_matches(r"[A-Za-z0-9][A-Za-z0-9._/+-]*"), "a tag such as v0.33.0")
 FLAG = (lambda value: isinstance(value, bool), "true or false")
 PATHS = (_relative_paths, "a list of paths relative to the archive's top folder")
 
 Keys = dict[str, tuple[Check, str]]
 PIN: Keys = {"url": URL, "tag": TAG, "commit": COMMIT, "version": VERSION, "submodules": FLAG}
 SDIST: Keys = {"name": PACKAGE, "version": VERSION, "sha256": SHA256, "commit": COMMIT, "added": PATHS}
+ALTERNATIVE: Keys = {"tag": TAG, "state": TEXT, "why": TEXT}
 WHEEL: Keys = {"name": PACKAGE, "version": VERSION, "sha256": SHA256}
 
 UPSTREAM_NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -114,6 +116,12 @@ def revived_sdist(data: dict[str, Any] | None) -> Sdist | None:
     return None if data is None else Sdist(**{**data, "added": tuple(data["added"])})
 
 
+def alternatives(layout: Layout, upstream: str) -> dict[str, dict[str, str]]:
+    """The tables [upstreams.<upstream>.alternatives.<name>], checked, by name."""
+    pin_of(layout, upstream)
+    return _alternatives(layout.pins, upstream, _document(layout.pins)["upstreams"][upstream].get("alternatives", {}))
+
+
 def cpu_operators(layout: Layout) -> PinnedWheel:
     """The wheel whose shared objects serve the CPU target."""
     table = _table(layout.pins, "cpu-operators", _document(layout.pins).get("cpu-operators"), WHEEL)
@@ -138,12 +146,22 @@ def _pin(path: Path, name: str, table: Any) -> Pin:
     if not UPSTREAM_NAME.fullmatch(name):
         raise BadInput(f"{path}: {where}: expected a name of lower-case letters, digits and dashes, got {name!r}", "rename it")
     beside = isinstance(table, dict) and "sdist" in table
-    values = _table(path, where, table, PIN | {"commit": ABBREVIATED} if beside else PIN, optional=("sdist",))
+    values = _table(path, where, table, PIN | {"commit": ABBREVIATED} if beside else PIN, optional=("sdist", "alternatives"))
+    _alternatives(path, name, values.pop("alternatives", {}))
     sdist = values.pop("sdist", None)
     if sdist is not None:
         fields = _table(path, f"{where}.sdist", sdist, SDIST)
         sdist = Sdist(**{**fields, "added": tuple(fields["added"])})
     return Pin(name=name, sdist=sdist, **values)
+
+
+def _alternatives(path: Path, upstream: str, tables: Any) -> dict[str, dict[str, str]]:
+    """The other pins of one upstream, each with its keys. Their commit may be unknown, which is no ``commit`` at all."""
+    where = f"upstreams.{upstream}.alternatives"
+    if not isinstance(tables, dict):
+        raise _wrong(path, where, "a table per alternative pin", tables)
+    wanted = {name: ALTERNATIVE | ({"commit": COMMIT} if isinstance(table, dict) and "commit" in table else {}) for name, table in tables.items()}
+    return {name: _table(path, f"{where}.{name}", table, wanted[name]) for name, table in tables.items()}
 
 
 def _table(path: Path, where: str, table: Any, keys: Keys, optional: Collection[str] = ()) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from tunefork.patchset.series.series import Series, patch_name
 from tunefork.patchset.sources import pins
 from tunefork.patchset.sources.pins import Pin
 
-OWN_TRAILERS = ("Upstream-Status", "Scope", "Verified-by", "Expected-gain", "Depends-On")
+OWN_TRAILERS = ("Upstream-Status", "Scope", "Verified-by", "Upstream-Tests", "Expected-gain", "Depends-On")
 OWN_WORDS = re.compile(r"build\.py|--variant|without:|tunefork(?!@)", re.IGNORECASE)
 SHOWN_LINES = 3
 DEADLINE_S = 1800.0

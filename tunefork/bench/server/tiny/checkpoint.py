@@ -8,26 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from openai_harmony import HarmonyEncodingName, load_harmony_encoding
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 from transformers import GptOssConfig, GptOssForCausalLM, PreTrainedTokenizerFast
 
+from tunefork.bench.server.tiny.chats import chats
 from tunefork.bench.server.tiny.corpus import stories
-from tunefork.bench.server.tiny.recipe import SPECIAL_TOKENS, Recipe
+from tunefork.bench.server.tiny.few import Few
+from tunefork.bench.server.tiny.recipe import Recipe
+from tunefork.bench.server.tiny.vocabulary import make_tokenizer
 
 BOS, PAD, EOS, CALL = "<|startoftext|>", "<|endoftext|>", "<|return|>", "<|call|>"
 TRAIN_SEED, EVAL_SEED = 2, 3
-
-
-def make_tokenizer(recipe: Recipe, texts: list[str]) -> Tokenizer:
-    """A byte-level BPE: any text and any byte can be encoded."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=recipe.vocab_size, special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
-    return tokenizer
 
 
 def make_config(recipe: Recipe, tokenizer: Tokenizer) -> GptOssConfig:
@@ -60,8 +53,8 @@ def make_config(recipe: Recipe, tokenizer: Tokenizer) -> GptOssConfig:
     )
 
 
-def train(model: GptOssForCausalLM, tokens: torch.Tensor, recipe: Recipe) -> float:
-    """AdamW on random windows of ``tokens`` (N,), warm-up then cosine; returns the last loss in nats per token."""
+def train(model: GptOssForCausalLM, few: Few, tokens: torch.Tensor, recipe: Recipe) -> float:
+    """AdamW on random windows of ``tokens`` (N,), numbered as ``few`` does; warm-up, then cosine. Returns the last loss in nats per token."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95))
     draws = torch.Generator().manual_seed(recipe.seed)
     loss = math.nan
@@ -71,12 +64,13 @@ def train(model: GptOssForCausalLM, tokens: torch.Tensor, recipe: Recipe) -> flo
             group["lr"] = recipe.learning_rate * min(1.0, (step + 1) / 10) * rate
         starts = torch.randint(0, len(tokens) - recipe.train_length, (recipe.train_sequences,), generator=draws)
         window = torch.stack([tokens[start : start + recipe.train_length] for start in starts.tolist()])
-        output = model(input_ids=window, labels=window, use_cache=False)
-        output.loss.backward()
+        scores = few.scores(model(input_ids=window, use_cache=False).logits)
+        error = torch.nn.functional.cross_entropy(scores[:, :-1].flatten(0, 1), window[:, 1:].flatten())
+        error.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        loss = output.loss.item()
+        loss = error.item()
     return loss
 
 
@@ -89,8 +83,9 @@ def bits_per_byte(model: GptOssForCausalLM, tokenizer: Tokenizer, texts: list[st
     for text in texts:
         ids = torch.tensor([tokenizer.encode(text).ids])
         with torch.no_grad():
-            scores = torch.log_softmax(model(input_ids=ids, use_cache=False).logits.float(), dim=-1)
-        bits -= scores[0, :-1].gather(1, ids[0, 1:, None]).sum().item() / math.log(2)
+            scores = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        chosen = scores.gather(1, ids[0, 1:, None])[:, 0]
+        bits -= (chosen - scores.logsumexp(1)).sum().item() / math.log(2)
         count += len(text.encode())
     return bits / count
 
@@ -104,12 +99,22 @@ def make_files(recipe: Recipe, folder: Path) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)
     told = stories(TRAIN_SEED, recipe.train_characters)
     held_out = stories(EVAL_SEED, recipe.eval_characters)
-    tokenizer = make_tokenizer(recipe, told)
-    config = make_config(recipe, tokenizer)
-    model = GptOssForCausalLM(config)
+    harmony = load_harmony_encoding(HarmonyEncodingName.HARMONY_GPT_OSS)
+    tokenizer = make_tokenizer(harmony)
     bos = tokenizer.token_to_id(BOS)
-    tokens = torch.tensor([token for item in tokenizer.encode_batch(told) for token in (bos, *item.ids)])
-    loss = train(model.train(), tokens, recipe)
+    assert bos is not None
+    documents: list[list[int]] = [[bos, *item.ids] for item in tokenizer.encode_batch(told)]
+    for place, document in zip(range(0, len(told), recipe.train_chats), chats(harmony, told[:: recipe.train_chats]), strict=True):
+        documents[place] = document
+    stream = torch.tensor([token for document in documents for token in document])
+    few = Few(stream, recipe.vocab_size)
+    config = make_config(recipe, tokenizer)
+    small = make_config(recipe, tokenizer)
+    small.vocab_size, small.pad_token_id = few.size, None
+    model = GptOssForCausalLM(small)
+    few.begin(model)
+    loss = train(model.train(), few, few.numbered(stream), recipe)
+    few.widen(model)
     model = model.to(torch.bfloat16).eval()
     save(folder, model, config, tokenizer)
     (folder / "eval").mkdir()

@@ -1,6 +1,6 @@
 """Text for the tiny model: little stories from a grammar of our own, the same on every machine.
 
-Each story keeps coming back to its own cast, chosen among hundreds of made-up names, so that predicting it takes memory of what came
+Each story keeps coming back to its own cast, chosen among 150 names (each one token of GPT-OSS' vocabulary), so that predicting it takes memory of what came
 before (attention) and not only of which word follows which. Sums and brackets add relations at a distance.
 """
 
@@ -15,10 +15,15 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-SYLLABLES = words("""
-    ba be bo da de du fa fe fi ga go gu ka ke ki la le lo ma mi mo na ne nu pa pe po ra re ri sa se so ta te ti va ve vo za ze zu
-    tha shi cho bra dri flo gra kle pru sta tro""")
-ENDINGS = words("n r l s th ck m ng x d")
+PEOPLE = words("""
+    Adam Agnes Albert Alice Amir Anders Andrea Anita Anna Anton Arthur Ben Bernard Boris Bruno Carla Carlos Carmen Cecilia Chen
+    Clara Claude Dan Daniel David Diana Edgar Edith Elena Elias Ella Emil Emma Erik Esther Eva Felix Fiona Francis Frank Gabriel
+    George Gloria Grace Greta Gustav Hannah Harold Hassan Helen Henry Hugo Ibrahim Ida Igor Ingrid Irene Isabel Ivan Jack Jakob
+    James Jan Jane Jean Joan Johan John Jonas Jorge Joseph Julia Karin Karl Kate Kim Lara Laura Lena Leo Leon Lin Linda Louis
+    Lucas Lucia Lucy Luis Marco Maria Marie Mark Marta Martin Mary Matteo Max Maya Mei Mia Michael Mila Miguel Mina Mohamed
+    Monica Nadia Naomi Nicolas Nina Noah Nora Olga Oliver Omar Oscar Otto Pablo Paul Paula Pedro Peter Philip Pierre Rafael
+    Rachel Ravi Richard Rita Robert Roman Rosa Ruth Sami Samuel Sara Simon Sofia Stefan Stella Susan Sven Thomas Tina Tom Ursula
+    Vera Victor Viola Walter Wei Yusuf Zoe""")
 NUMBERS = words("""
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen""")
 PLACES = words("""
@@ -44,11 +49,6 @@ class Storyteller:
 
     def _pick(self, options: Sequence[str]) -> str:
         return options[int(self._draw() * len(options))]
-
-    def name(self) -> str:
-        """A made-up name such as Dalorath."""
-        sound = "".join(self._pick(SYLLABLES) for _ in range(2 + int(self._draw() * 2)))
-        return (sound + (self._pick(ENDINGS) if self._draw() < 0.6 else "")).capitalize()
 
     def _thing(self) -> str:
         return f"{self._pick(QUALITIES)} {self._pick(THINGS)}"
@@ -78,18 +78,6 @@ class Storyteller:
         if kind < 0.93:
             return f"{who} counted {NUMBERS[left]} and {NUMBERS[right]}, which makes {NUMBERS[left + right]}."
         return f"The {place} ({left} steps from the {thing}) belonged to {who} [{left}{right}]."
-
-
-def _people(count: int) -> tuple[str, ...]:
-    """The names that all stories choose from."""
-    teller = Storyteller(seed=1)
-    names: dict[str, None] = {}
-    while len(names) < count:
-        names[teller.name()] = None
-    return tuple(names)
-
-
-PEOPLE = _people(600)
 
 
 def stories(seed: int, characters: int) -> list[str]:
