@@ -24,6 +24,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise TuneforkError(why, "make its folder writable, or free space, then run this again") from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise TuneforkError(f"cannot remove {path}: {error.strerror}", f"make {path.parent} writable, then run this again") from error
+
+
 def replace_content(path: Path, data: bytes, fresh: Path | None = None) -> None:
     """``write_atomically`` for callers that say themselves what an OSError means. fresh: as in ``replacing``."""
     with replacing(path, fresh) as made:

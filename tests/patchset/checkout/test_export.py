@@ -10,7 +10,7 @@ import pytest
 from test_apply import HOSTILE
 from world import FILES, TRAILERS, USER, World, applied, git
 
-from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
+from tunefork.base.errors import BadInput, PatchConflict, TuneforkError, WorkAtRisk
 from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.export import export, lock_series
 from tunefork.patchset.series.lock import Lock
@@ -392,3 +392,22 @@ def test_a_hand_edit_is_taken_in_by_lock(world: World) -> None:
     settled(world)
 
 
+
+
+def test_patches_that_cannot_be_removed_are_said_in_one_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only patches/: as for a file that cannot be written. (Root may write anywhere, so the system's refusal is a stand-in.)"""
+    apply(world.layout, "up")
+    world.commit({"b.py": b"x\n"}, "One")
+    export(world.layout, "up")
+    git(world.checkout, "reset", "--quiet", "--hard", "HEAD^")
+    removed = Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self.suffix == ".patch":
+            raise PermissionError(13, "Permission denied", str(self))
+        removed(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(TuneforkError, match=r"cannot remove .*one\.patch: Permission denied") as caught:
+        export(world.layout, "up")
+    assert "writable" in caught.value.remedy

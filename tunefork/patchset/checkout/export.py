@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
-from tunefork.base.files import write_atomically
+from tunefork.base.files import remove, write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.patchset.checkout import apply, repin, work
@@ -219,14 +219,14 @@ def plan(series: Series, named: Sequence[tuple[str, bytes]], git: Git, base: str
 def write(directory: Path, files: dict[str, bytes], report: Exported, lock: Lock) -> None:
     """Write what changed; the lock last, so that a kill in between shows as a mismatch that exporting again repairs."""
     for leftover in directory.glob("*.tmp[0-9]*"):
-        leftover.unlink()
+        remove(leftover)
     for name, data in files.items():
         if name + SUFFIX in (*report.added, *report.changed):
             write_atomically(directory / (name + SUFFIX), data)
     if "series" in report.changed:
         write_atomically(directory / "series", series_text(directory / "series", files).encode())
     for entry in report.removed:
-        (directory / entry).unlink(missing_ok=True)
+        remove(directory / entry)
     if "series.lock" in report.changed:
         lock.save(directory)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tunefork.base import mutex
 from tunefork.base.errors import PatchConflict
-from tunefork.base.files import write_atomically
+from tunefork.base.files import remove, write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.base.transaction import Transaction, bytes_of
@@ -114,11 +114,11 @@ def carry_out(layout: Layout, move: Move) -> None:
     """Every part may be done twice; the journal goes last."""
     name = move.pin.name
     for leftover in layout.series_dir(name).glob("*.tmp[0-9]*"):  # of a kill while this was done before
-        leftover.unlink()
+        remove(leftover)
     for file, text in move.files.items():
         path = layout.series_dir(name) / file
         if text is None:
-            path.unlink(missing_ok=True)
+            remove(path)
         elif not path.is_file() or path.read_bytes() != bytes_of(text):
             write_atomically(path, bytes_of(text))
     with mutex.locked(layout.work / ".locks" / "pins", lambda _line: None, ""):
