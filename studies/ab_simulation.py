@@ -9,6 +9,7 @@ freedom at the same SD; stalls slow one trial in ten by 5 to 30 % on top.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import sys
@@ -18,22 +19,25 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tunefork.bench.ab import judge, power
 from tunefork.bench.ab.judge import Floats
 from tunefork.bench.ab.plan import plan
 
-EXPERIMENTS, MIXED, SEED, DRIFT = 20_000, 2_000, 20261122, 0.02
+EXPERIMENTS, MIXED, LOADED, ORDERS, SEED, DRIFT = 20_000, 2_000, 4_000, 4_000, 20261122, 0.02
 CVS = (0.01, 0.02, 0.05, 0.10, 0.20)
+LOAD_CVS, LOAD_PAIRS = (0.005, 0.01, 0.02, 0.05), (4, 5, 6, 8, 10)
+LOADS = ("none", "drift 2 %", "AR(1), 0.8", "bimodal", "heavy tails", "one trial 30 % off", *(f"every {n} trials" for n in range(2, 9)))
 Noise = Literal["normal", "heavy", "stalls"]
 NOISES: tuple[Noise, ...] = ("normal", "heavy", "stalls")
 DOCUMENT = Path("docs/statistics.md")
 MARKS = "<!-- figures: python -m studies.ab_simulation --write -->", "<!-- end of figures -->"
 
 
-def levels(order: Sequence[str], drift: float) -> Floats:
+def levels(trials: int, drift: float) -> Floats:
     """What the machine gives at each place of an order: from 1 to 1 + drift."""
-    return 1 + drift * np.arange(len(order)) / (len(order) - 1)
+    return 1 + drift * np.arange(trials) / (trials - 1)
 
 
 def noise(kind: Noise, cv: float, shape: tuple[int, ...], draw: np.random.Generator) -> Floats:
@@ -47,27 +51,37 @@ def noise(kind: Noise, cv: float, shape: tuple[int, ...], draw: np.random.Genera
     return logs
 
 
+@functools.cache
+def orders(pairs: int) -> NDArray[np.bool_]:
+    """Whether each trial is B's, (ORDERS, 2 pairs), as plans draw it."""
+    return np.array([[slot.arm == "B" for slot in plan(pairs, seed)] for seed in range(ORDERS)])
+
+
 def pair_logs(experiments: int, pairs: int, effect: float, cv: float, kind: Noise, drift: float, draw: np.random.Generator) -> Floats:
-    """Log-ratios (experiments, pairs) of experiments whose true ln(B/A) is ``effect``; the first arm is drawn, as in a plan."""
-    result = np.empty((experiments, pairs))
-    split = experiments // 2
-    for half, rows in ((first_arm_seed("A"), slice(0, split)), (first_arm_seed("B"), slice(split, experiments))):
-        slots = plan(pairs, half)
-        arms = np.array([slot.arm for slot in slots])
-        logs = np.log(levels(arms.tolist(), drift)) + noise(kind, cv, (len(result[rows]), len(slots)), draw) + effect * (arms == "B")
-        by_arm = {arm: logs[:, arms == arm] for arm in "AB"}  # in each arm the columns are in the order of pairs
-        result[rows] = by_arm["B"] - by_arm["A"]
-    return result
+    """Log-ratios (experiments, pairs) of experiments whose true ln(B/A) is ``effect``; each in an order of its own, as in a plan."""
+    trials = np.log(levels(2 * pairs, drift)) + noise(kind, cv, (experiments, 2 * pairs), draw)
+    return ratios(trials, effect, draw)
 
 
-def first_arm_seed(arm: str) -> int:
-    """A plan's seed that begins with this arm."""
-    return next(seed for seed in range(100) if plan(1, seed)[0].arm == arm)
+def ratios(trials: Floats, effect: float, draw: np.random.Generator, *, drawn: bool = True) -> Floats:
+    """ln(B/A) of every pair, (experiments, pairs), from what the machine gives at each place, (experiments, 2 pairs).
+
+    drawn: in the order of plans; else AB BA BA AB or its reverse.
+    """
+    pairs = trials.shape[-1] // 2
+    if drawn:
+        b = orders(pairs)[draw.integers(ORDERS, size=len(trials))]
+    else:
+        fixed = np.array([place % 2 != (place // 2 % 4 in (1, 2)) for place in range(2 * pairs)])
+        b = fixed ^ (draw.random((len(trials), 1)) < 0.5)
+    signed = np.where(b, trials + effect, -trials)
+    summed: Floats = signed[:, 0::2] + signed[:, 1::2]
+    return summed
 
 
 def bias(order: Sequence[str], drift: float = DRIFT) -> float:
     """Relative error of B/A that a linear drift alone makes under an order, as a ratio of arm means."""
-    level, arms = levels(order, drift), np.array(list(order))
+    level, arms = levels(len(order), drift), np.array(list(order))
     return float(level[arms == "B"].mean() / level[arms == "A"].mean() - 1)
 
 
@@ -89,10 +103,66 @@ def cells(experiments: int = EXPERIMENTS, pairs: Sequence[int] = (6, 10)) -> lis
         draw = np.random.default_rng([SEED, number])
         effect = math.log(1.03)
         mean, half, _ = judge.summary(pair_logs(experiments, n, effect, cv, kind, DRIFT, draw))
-        mean_0, half_0, p_0 = judge.summary(pair_logs(experiments, n, 0.0, cv, kind, DRIFT, draw))
-        wrong = np.isin(judge.verdicts(mean_0, half_0, p_0), ["better", "worse"])
+        wrong = false(pair_logs(experiments, n, 0.0, cv, kind, DRIFT, draw))
         found.append(Cell(kind, cv, n, float(np.mean(np.abs(mean - effect) <= half)), float(wrong.mean())))
     return found
+
+
+def false(logs: Floats, look: int = 1) -> NDArray[np.bool_]:
+    """Whether each experiment (..., pairs) of equal arms gets a verdict of better or worse."""
+    mean, half, p = judge.summary(logs)
+    alpha = judge.spent(logs.shape[-1], look)
+    return np.isin(judge.verdicts(mean, half, p, alpha=alpha, flips=judge.sign_flips(logs)), ["better", "worse"])
+
+
+def machine(load: str, cv: float, shape: tuple[int, int], draw: np.random.Generator) -> Floats:
+    """Log levels (experiments, trials) of a machine under a load. "every N": each N-th trial is 5 % off, from a drawn place on."""
+    normal = draw.normal(0.0, cv, shape)
+    if load == "drift 2 %":
+        return normal + np.log(levels(shape[1], DRIFT))
+    if load == "AR(1), 0.8":
+        for place in range(1, shape[1]):
+            normal[:, place] = 0.8 * normal[:, place - 1] + 0.6 * normal[:, place]
+        return normal
+    if load == "bimodal":
+        return np.where(draw.random(shape) < 0.5, -cv, cv)
+    if load == "heavy tails":
+        return draw.standard_t(3, shape) * (cv / math.sqrt(3))
+    if load == "one trial 30 % off":
+        normal[np.arange(shape[0]), draw.integers(shape[1], size=shape[0])] -= 0.3
+        return normal
+    if load.startswith("every "):
+        period = int(load.split()[1])
+        return normal - 0.05 * ((np.arange(shape[1]) + draw.integers(period, size=(shape[0], 1))) % period == 0)
+    return normal
+
+
+def under_load(load: str, pairs: int, experiments: int = LOADED) -> float:
+    """The greatest share of false verdicts over the CVs of a trial, of equal arms."""
+    draw = np.random.default_rng([SEED, 57, pairs, len(load), ord(load[-1])])
+    return max(float(false(ratios(machine(load, cv, (experiments, 2 * pairs), draw), 0.0, draw)).mean()) for cv in LOAD_CVS)
+
+
+def fixed_order(pairs: int = 6, experiments: int = LOADED) -> float:
+    """The same share for every third trial, as it would be in the order AB BA BA AB by the t test alone at 5 %."""
+    draw = np.random.default_rng([SEED, 58])
+    found = []
+    for cv in LOAD_CVS:
+        mean, half, p = judge.summary(ratios(machine("every 3 trials", cv, (experiments, 2 * pairs), draw), 0.0, draw, drawn=False))
+        found.append(float(np.isin(judge.verdicts(mean, half, p), ["better", "worse"]).mean()))
+    return max(found)
+
+
+def stopping(first: int = 6, then: int = 12, cv: float = 0.02, experiments: int = EXPERIMENTS) -> tuple[float, float]:
+    """(by the two looks, by looking at 5 % after every pair): false verdicts where who is undecided goes on to ``then`` pairs."""
+    draw = np.random.default_rng([SEED, 59])
+    logs = ratios(machine("none", cv, (experiments, 2 * then), draw), 0.0, draw)
+    two = false(logs[:, :first]) | false(logs, 2)
+    every = np.zeros(experiments, dtype=bool)
+    for n in range(2, then + 1):
+        mean, half, p = judge.summary(logs[:, :n])
+        every |= np.isin(judge.verdicts(mean, half, p), ["better", "worse"])
+    return float(two.mean()), float(every.mean())
 
 
 def mixture(experiments: int = MIXED, pairs: int = 6) -> tuple[float, float]:
@@ -102,10 +172,10 @@ def mixture(experiments: int = MIXED, pairs: int = 6) -> tuple[float, float]:
     for number in range(experiments):
         kind, cv = NOISES[number % 2], float(np.exp(draw.uniform(math.log(0.01), math.log(0.20))))
         drift = float(draw.uniform(-DRIFT, DRIFT))
-        logs = pair_logs(2, pairs, 0.0, cv, kind, drift, draw)[number // 2 % 2]  # alternate the first arm
-        mean, half, p = judge.summary(logs)
+        logs = pair_logs(2, pairs, 0.0, cv, kind, drift, draw)[0]
+        mean, half, _ = judge.summary(logs)
         covered += bool(abs(mean) <= half)  # the t interval shifts with the effect: coverage does not depend on it
-        wrong += str(judge.verdicts(mean, half, p)) in ("better", "worse")
+        wrong += bool(false(logs))
     return covered / experiments, wrong / experiments
 
 
@@ -114,18 +184,19 @@ def family(experiments: int = EXPERIMENTS, pairs: int = 6, scenarios: int = 3, c
     draw = np.random.default_rng([SEED, 7])
     logs = np.stack([pair_logs(experiments, pairs, 0.0, cv, "normal", DRIFT, draw) for _ in range(scenarios)], axis=1)
     mean, half, p = judge.summary(logs)
-    shares = []
+    shares, flips = [], judge.sign_flips(logs)
     for values in (judge.holm(p), p):
-        wrong = np.isin(judge.verdicts(mean, half, values), ["better", "worse"]).any(axis=-1)
+        wrong = np.isin(judge.verdicts(mean, half, values, alpha=judge.spent(pairs), flips=flips), ["better", "worse"]).any(axis=-1)
         shares.append(float(wrong.mean()))
     return shares[0], shares[1]
 
 
 def measured_power(pairs: int, effect_in_sd: float, experiments: int = EXPERIMENTS) -> float:
-    """Share of simulated experiments whose p is at most 0.05 at a true effect given in SDs of a pair."""
+    """Share of simulated experiments that show, at the first look, a true effect given in SDs of a pair."""
     draw = np.random.default_rng([SEED, 31, pairs])
     logs = draw.normal(effect_in_sd, 1.0, (experiments, pairs))
-    return float(np.mean(judge.summary(logs)[2] <= judge.ALPHA))
+    shown, flips = judge.summary(logs)[2] <= judge.spent(pairs), judge.sign_flips(logs)
+    return float(np.mean(shown if flips is None else shown & (flips <= judge.FLIP * judge.spent(pairs))))
 
 
 def figures() -> str:
@@ -146,11 +217,17 @@ def figures() -> str:
                      f"(normal, heavy): coverage {coverage:.1%}, false verdicts {wrong:.1%}.")
     lines += [f"Three scenarios, A/A, CV 5 %: an experiment with any false verdict {with_holm:.1%} with Holm, {without:.1%} without.", "",
               f"**Bias from a {DRIFT:.0%} linear drift, no noise**", "", "| order | bias of B/A |", "|---|---|"]
-    six = "".join(slot.arm for slot in plan(6, first_arm_seed("A")))
-    lines += [f"| {order} | {bias(order):+.3%} |" for order in ("AAAABBBB", "ABABABAB", "ABBABAAB", six)]
-    lines += ["", "**Power: least effect shown at 80 % power, two-sided 5 %**", "",
-              "| pairs | effect, in SDs of a pair | share shown in simulation |", "|---|---|---|"]
-    lines += [f"| {n} | {power.detectable(n):.2f} | {measured_power(n, power.detectable(n)):.1%} |" for n in (4, 5, 6, 8, 10, 12, 16, 20)]
+    lines += [f"| {order} | {bias(order):+.3%} |" for order in ("AAAABBBB", "ABABABAB", "ABBABAAB")]
+    lines += ["", f"**False verdicts of equal arms under a load, at most over CVs of {', '.join(f'{cv:.1%}' for cv in LOAD_CVS)}; {LOADED:,} experiments "
+              "each**", "", "| load | " + " | ".join(f"{n} pairs" for n in LOAD_PAIRS) + " |", "|---|" + "---|" * len(LOAD_PAIRS)]
+    lines += [f"| {load} | " + " | ".join(f"{under_load(load, n):.1%}" for n in LOAD_PAIRS) + " |" for load in LOADS]
+    two, every = stopping()
+    lines += ["", f"Every third trial 5 % off, in the order AB BA BA AB and by the t test alone at 5 %, 6 pairs: {fixed_order():.1%}.",
+              f"6 pairs, then 12 where undecided, CV 2 %: {two:.1%} by the two looks, {every:.1%} by looking at 5 % after every pair."]
+    lines += ["", "**Power: least effect shown at 80 % power, first look**", "",
+              "| pairs | effect, in SDs of a pair, by t alone | share shown in simulation |", "|---|---|---|"]
+    lines += [f"| {n} | {found:.2f} | {measured_power(n, found):.1%} |" for n in (4, 5, 6, 8, 10, 12, 16, 20)
+              for found in [power.detectable(n, alpha=judge.spent(n))]]
     return "\n".join(lines)
 
 

@@ -94,13 +94,13 @@ def test_a_patch_shows_in_what_is_served_by_switching_the_variant_without_reinst
 
 def test_an_injected_delay_is_worse(patched: Path, build: Build) -> None:
     _, patch = names(patched)
-    slower = json.loads(build("bench", "ab", *LOAD, *DELAY_LOAD, "--port", "0", "--a", "base", "--b", f"only:{patch}", "--pairs", "3", "--name", "delay",
+    slower = json.loads(build("bench", "ab", *LOAD, *DELAY_LOAD, "--port", "0", "--a", "base", "--b", f"only:{patch}", "--pairs", "4", "--name", "delay",
                               root=patched, timeout_s=1800).stdout)
     (one,) = slower["scenarios"]
-    assert (one["verdict"], one["pairs"], one["rejected"]) == ("worse", 3, []), slower
+    assert (one["verdict"], one["pairs"], one["rejected"]) == ("worse", 4, []), slower
     assert one["lo"] > 1.5
     own = records(patched, "delay")
-    assert len({record.trial for record in own}) == 6
+    assert len({record.trial for record in own}) == 8
     assert {record.vllm.variant for record in own if record.vllm} == {"base", f"only:{patch}"}
     extra = [after - before for before, after in zip(tpots(own, "A"), tpots(own, "B"), strict=True)]
     assert statistics.median(extra) == pytest.approx(100, rel=0.6), "the patch costs its 100 ms a token"
@@ -112,7 +112,7 @@ def test_an_a_a_is_not_worse_and_both_clients_measure_alike(patched: Path, build
     url = everything["base_url"]
     for client in ("vllm", "builtin"):
         # At 5 % an A/A is "worse" once in forty runs; a threshold far above this machine's noise makes that no flake.
-        same = json.loads(build("bench", "ab", *LOAD, *SAME_LOAD, "--base-url-a", url, "--base-url-b", url, "--pairs", "2", "--name", f"client-{client}",
+        same = json.loads(build("bench", "ab", *LOAD, *SAME_LOAD, "--base-url-a", url, "--base-url-b", url.replace("127.0.0.1", "localhost"), "--pairs", "2", "--name", f"client-{client}",
                                 "--client", client, "--threshold", "0.3", root=patched).stdout)
         assert same["scenarios"][0]["verdict"] != "worse", same
         assert (same["scenarios"][0]["pairs"], same["server_restarts"]) == (2, False)

@@ -1,9 +1,10 @@
 """A server that streams tokens at a set pace, with the faults that a client must survive.
 
-    python streamer.py PORT MILLISECONDS [good | error | cut | hang | nousage | dies | separators]
+    python streamer.py PORT MILLISECONDS [good | error | cut | hang | nousage | dies | separators | spoils FILE]
 
 error: every third completion answers 500.  cut: every third stream ends after one token.  hang: a completion never ends.
-separators: texts with U+2028 as it is.  nousage: no usage chunk.  dies: exits at the fifth completion.
+separators: texts with U+2028 as it is.  spoils FILE: in the third server that
+counts itself in FILE, the fifth completion answers 500.  nousage: no usage chunk.  dies: exits at the fifth completion.
 """
 
 import itertools
@@ -16,6 +17,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 PACE = float(sys.argv[2]) / 1000
 FAULT = (sys.argv[3:] or ["good"])[0]
 NUMBER = itertools.count(1)
+SPOILED = False
+if FAULT == "spoils":
+    with open(sys.argv[4], "a+") as tally:
+        tally.write("x")
+        SPOILED = tally.tell() == 3
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -32,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         if FAULT == "dies" and number >= 5:
             os._exit(4)
         bad = number % 3 == 0
-        if FAULT == "error" and bad:
+        if (FAULT == "error" and bad) or (SPOILED and number == 5):
             self.send_error(500, "out of cache blocks")
             return
         self.send_response(200)

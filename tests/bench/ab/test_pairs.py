@@ -121,3 +121,35 @@ def test_a_chip_is_never_guessed() -> None:
 
 def test_ratios_stay_readable() -> None:
     assert [ratio(value) for value in (None, 1.0123, 0.5, 447.2, 3.45e-14)] == ["-", "+1.23%", "-50.00%", "x 447", "x 3.45e-14"]
+
+
+def again(record: Record, **changes: Any) -> Record:
+    """The same trial, made once more."""
+    return record.model_copy(update={"id": record.id + "-again", "labels": {**record.labels, "attempt": "1"}, **changes})
+
+
+def test_a_spoiled_pair_that_was_made_again_counts_and_its_loss_is_remembered() -> None:
+    records = with_metric(GOOD, 2, "B", failed=2.0)
+    pair = [one for one in GOOD if one.labels["pair"] == "2"]
+    found = collect([*records, *[again(one) for one in pair]])[8192, 1024, 4]
+    assert (len(found.accepted), found.rejected, found.lost()) == (4, (), (0, 1))
+    only_one = collect([*records, again(pair[0])])[8192, 1024, 4]
+    assert [one.pair for one in only_one.rejected] == [2] and only_one.half == ()
+
+
+def test_losses_of_one_arm_alone_leave_no_verdict() -> None:
+    for lost, verdict in ((5, "better"), (6, "inconclusive")):
+        records: list[Record] = samples.experiment("x", "base", "only:p", 1.05, pairs=12, concs=(4,))
+        for pair in range(lost):
+            records = with_metric(records, pair, "B", failed=1.0)
+        found = outcomes(records)[0]
+        assert (found.scenarios[0].lost, found.scenarios[0].uneven, found.verdict) == ((0, lost), lost == 6, verdict)
+        assert found.scenarios[0].judgements["total_token_throughput"].verdict == "better", "what the pairs left would say"
+
+
+def test_losses_of_both_arms_are_chance() -> None:
+    records: list[Record] = samples.experiment("x", "base", "only:p", 1.05, pairs=14, concs=(4,))
+    for pair in range(8):
+        records = with_metric(records, pair, "AB"[pair % 2], failed=1.0)
+    found = outcomes(records)[0]
+    assert (found.scenarios[0].lost, found.verdict) == ((4, 4), "better")

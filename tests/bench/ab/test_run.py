@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tunefork.bench.ab import experiment
+from tunefork.bench.ab.plan import plan
 from tunefork.bench.load import client_builtin
 from tunefork.bench.load.lag import Lag
 from tunefork.bench.records.schema import Record, Scenario
@@ -58,7 +60,7 @@ def test_a_slower_arm_is_worse(root: Path, bench: Any) -> None:
         by_pair[one.labels["pair"], one.scenario.conc].add(one.scenario.seed)
     assert all(len(seeds) == 1 for seeds in by_pair.values()), "the same seed within a pair"
     order = [one.labels["arm"] for one in sorted(found, key=lambda one: int(one.labels["position"])) if one.scenario.conc == 1]
-    assert "".join(order) in ("ABBABAAB", "BAABABBA")
+    assert "".join(order) == "".join(slot.arm for slot in plan(4, experiment.read(root / "work" / "experiments" / "ab" / experiment.FILE).seed))
 
 
 def test_equal_arms_are_not_different(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,3 +236,28 @@ def test_what_cannot_be_spread_is_refused(root: Path, more: list[str], message: 
     command = [sys.executable, str(here.ROOT / "build.py"), "--no-venv", "bench", "ab", *more]
     done = subprocess.run(command, env=here.environment(root), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_one_server_as_both_arms_is_refused(root: Path) -> None:
+    command = [sys.executable, str(here.ROOT / "build.py"), "--no-venv", "bench", "ab", "--base-url-a", "http://h:1", "--base-url-b", "http://h:1/"]
+    done = subprocess.run(command, env=here.environment(root), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "what the first trial left in its prefix cache" in done.stderr
+
+
+def test_no_two_loads_share_prompts_and_both_arms_of_a_pair_do(root: Path, bench: Any) -> None:
+    arm = here.server_command(3)
+    here.outcome(bench(arm, arm, "--pairs", "2", "--name", "p"))
+    seeds: dict[int, set[tuple[str, int]]] = {}
+    for one in records(root):
+        seeds.setdefault(one.scenario.seed, set()).add((one.labels["pair"], one.scenario.conc))
+    assert len(seeds) == 4 and all(len(places) == 1 for places in seeds.values())
+
+
+def test_a_spoiled_pair_is_made_again(root: Path, bench: Any) -> None:
+    """One request of each server's third start fails."""
+    tally = root / "starts"
+    done = bench(here.server_command(3), here.server_command(3, f"spoils {tally}"), "--pairs", "4", "--name", "s", "--conc", "1")
+    found = here.outcome(done)["scenarios"][0]
+    assert (found["pairs"], found["rejected"], found["lost"]) == (4, [], {"a": 0, "b": 1})
+    assert "again: it was spoiled" in done.stderr and "requests failed" in done.stderr
+    assert sum(one.labels["attempt"] == "1" for one in records(root)) == 2

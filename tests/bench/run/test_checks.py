@@ -37,7 +37,8 @@ def test_the_real_clients_answer_passes(answer: dict[str, Any], scenario: Any) -
     (lambda a: a.update(median_tpot_ms=0.0), "arithmetic", "median_tpot_ms is 0.0: not measured"),
     (lambda a: a.update(client_cpu_share=0.97), "client-limit", "the client was busy 97% of the time: it was the limit, not the server"),
     (lambda a: a.update(client_lag_p99_ms=max(60.0, a["median_e2el_ms"])), "client-limit", "it had no time, so these are not the server's times"),
-    (lambda a: a.update(median_tpot_ms=0.0042), "not-streamed", "median_tpot_ms is 0.0042: the tokens came in one piece"),
+    (lambda a: a["itls"].__setitem__(3, []), "not-streamed", "1 of 10 answers came in one piece"),
+    (lambda a: a.update(itls=[[1e-6] * 31 if k % 2 else gaps for k, gaps in enumerate(a["itls"])]), "not-streamed", "5 of 10 answers came in one piece"),
 ])
 def test_every_fault_is_found(answer: dict[str, Any], scenario: Any, change: Callable[[dict[str, Any]], Any], kind: str, says: str) -> None:
     change(answer)

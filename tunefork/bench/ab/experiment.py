@@ -32,7 +32,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What was planned. fixed: everything else that must not change between the trials (load, client, server arguments)."""
+    """What was planned. fixed: everything else that must not change between the trials (load, client, server arguments).
+
+    looks: the numbers of pairs that were planned one after the other; the end of each is one look at the data (ab/judge.py).
+    """
 
     __pydantic_config__ = CHECKED
 
@@ -44,6 +47,11 @@ class Experiment:
     decides: str
     threshold: float
     fixed: dict[str, Any]
+    looks: tuple[int, ...] = ()
+
+    def look(self, pair: int) -> int:
+        """The look, from 1, for which a pair (from 0) was planned."""
+        return 1 + sum(pair >= planned for planned in self.looks)
 
     def variants(self) -> list[str]:
         """Every variant that some trial needs."""
@@ -69,13 +77,15 @@ def begin(where: Path, wanted: Experiment) -> Experiment:
         return wanted
     planned = read(path)
     # The seed is drawn at the first call, unless it was given.
-    merged = replace(wanted, pairs=max(planned.pairs, wanted.pairs), seed=planned.seed)  # the plan that was kept has no secrets
+    more = wanted.pairs > planned.pairs
+    looks = (*planned.looks, planned.pairs) if more else planned.looks
+    merged = replace(wanted, pairs=max(planned.pairs, wanted.pairs), seed=planned.seed, looks=looks)  # the plan that was kept has no secrets
     differing = [name for name, value in asdict(planned).items()
-                 if name not in ("pairs", "seed") and value != told(wanted)[name]]
+                 if name not in ("pairs", "seed", "looks") and value != told(wanted)[name]]
     if differing:
         raise BadInput(f"experiment {planned.name} was planned otherwise: {', '.join(differing)} differ from {path}",
                        "another --name, or the arguments it was begun with")
-    if merged.pairs != planned.pairs:
+    if more:
         write(path, merged)
     return merged
 

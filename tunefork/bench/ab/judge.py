@@ -1,8 +1,12 @@
 """The judge: from paired trials to better, worse, no difference or inconclusive.
 
 x = ln(B / A) of one pair, one number per pair (a server start is the unit of replication: Kalibera & Jones, ISMM 2013). The estimate is
-exp(mean x), the interval Student's t over the pairs, the sign-flip permutation test a check that needs no distribution (6 pairs and
-more). Across scenarios the p-values are adjusted by Holm (1979). Arrays have shape (..., pairs), so that simulations judge by this code.
+exp(mean x), the interval Student's t over the pairs. A difference is shown where Student's t and, from 6 pairs on, the sign-flip test say
+so: the latter holds under any load, because the order within a pair was drawn (Fisher 1935). Across scenarios the p-values are
+adjusted by Holm (1979). Arrays have shape (..., pairs), so that simulations judge by this code.
+
+An experiment may be looked at twice: its pairs, and once more after it was lengthened. The 5 % are spent in two parts, 4 % and 1 %
+(alpha spending, Lan & DeMets 1983); a third look decides nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +27,14 @@ Floats = NDArray[np.float64]
 Verdict = Literal["better", "worse", "no difference", "inconclusive"]
 
 ALPHA, THRESHOLD = 0.05, 0.01
+LOOKS = (0.04, 0.01)
+"""What of ALPHA each look may spend."""
+LEAST_PAIRS = 4
 SIGN_FLIP_PAIRS, EXACT_PAIRS, FLIPS = 6, 14, 20_000
+FEW = 0.6
+"""Of a look's alpha below SIGN_FLIP_PAIRS, where t is alone: a load with a period of three trials makes its 5 % up to 8 % (docs/statistics.md)."""
+FLIP = 0.9
+"""Of a look's alpha for the sign flips: the plan never draws an eighth of the orders."""
 
 HIGHER, LOWER = 1, -1
 DIRECTION = {"layer_us": LOWER, **dict.fromkeys(RATES, HIGHER), **dict.fromkeys(PERCENTILES, LOWER)}
@@ -62,6 +73,13 @@ def summary(logs: Floats, alpha: float = ALPHA) -> tuple[Floats, Floats, Floats]
     return mean, float(stats.t.isf(alpha / 2, n - 1)) * error, 2 * stats.t.sf(statistic, n - 1)
 
 
+def spent(pairs: int, look: int = 1) -> float:
+    """The alpha at which ``pairs`` pairs may show a difference at a look, from 1; 0 where they may not."""
+    if pairs < LEAST_PAIRS or look > len(LOOKS):
+        return 0.0
+    return LOOKS[look - 1] * (1.0 if pairs >= SIGN_FLIP_PAIRS else FEW)
+
+
 def holm(p: Floats) -> Floats:
     """Holm's adjusted p-values of a family (..., m) along the last axis."""
     m = p.shape[-1]
@@ -73,21 +91,22 @@ def holm(p: Floats) -> Floats:
     return result
 
 
-def verdicts(gain: Floats, half: Floats, p: Floats, threshold: float = THRESHOLD, alpha: float = ALPHA) -> NDArray[np.str_]:
-    """Verdicts on mean log gains (positive: B better) with half widths and adjusted p-values, elementwise.
+def verdicts(gain: Floats, half: Floats, p: Floats, threshold: float = THRESHOLD, alpha: float = ALPHA,
+             flips: Floats | None = None) -> NDArray[np.str_]:
+    """Verdicts on mean log gains (positive: B better) with half widths and adjusted p-values, elementwise. flips: sign-flip p-values.
 
-    better, worse: p <= alpha and the estimate is at least the practical threshold.  no difference: the interval lies within
-    the threshold to both sides.  Everything else is inconclusive.
+    better, worse: p <= alpha, flips <= 0.9 alpha where there are any, and the estimate is at least the practical threshold.
+    no difference: the interval lies within the threshold to both sides.  Everything else is inconclusive.
     """
     bound = math.log1p(threshold)
-    shown = (p <= alpha) & (np.abs(gain) >= bound)
+    shown = (p <= alpha) & (np.abs(gain) >= bound) & ((flips <= FLIP * alpha) if flips is not None else True)
     same = ~shown & (np.abs(gain) + half <= bound)
     return np.select([shown & (gain > 0), shown & (gain < 0), same], ["better", "worse", "no difference"], "inconclusive")
 
 
-def sign_flip(logs: Floats, seed: int = 0) -> float | None:
-    """Two-sided p of the sign-flip permutation test on (n,) log-ratios: exact to 14 pairs, else over 20,000 draws; None below 6."""
-    n = len(logs)
+def sign_flips(logs: Floats, seed: int = 0) -> Floats | None:
+    """Two-sided p of the sign-flip permutation test on (..., n) log-ratios: exact to 14 pairs, else over 20,000 draws; None below 6."""
+    n = logs.shape[-1]
     if n < SIGN_FLIP_PAIRS:
         return None
     if n <= EXACT_PAIRS:
@@ -95,52 +114,68 @@ def sign_flip(logs: Floats, seed: int = 0) -> float | None:
     else:
         drawn = np.random.default_rng(seed).integers(0, 2, size=(FLIPS, n))
         signs = np.vstack([np.ones((1, n), dtype=np.int64), 1 - 2 * drawn])  # what was observed is one of the flips
-    sums = np.abs(signs @ logs)
+    sums = np.abs(logs @ signs.T)
     # Flips that only reorder the same sum must count as reached: additions differ in the last bits.
-    return float(np.mean(sums >= abs(logs.sum()) * (1 - 1e-12)))
+    reached: Floats = np.mean(sums >= np.abs(logs.sum(axis=-1, keepdims=True)) * (1 - 1e-12), axis=-1)
+    return reached
+
+
+def sign_flip(logs: Floats, seed: int = 0) -> float | None:
+    """``sign_flips`` of one experiment, (n,)."""
+    found = sign_flips(logs, seed)
+    return None if found is None else float(found)
 
 
 def judge(metric: str, scenarios: Mapping[Any, Sequence[tuple[float, float]]], *, threshold: float = THRESHOLD,
-          alpha: float = ALPHA) -> dict[Any, Judgement]:
+          look: int = 1) -> dict[Any, Judgement]:
     """Judge one metric over all scenarios of an experiment, which are one family.
 
     scenarios: per scenario its accepted pairs (value of A, value of B), both positive. Keys come back as they went in.
+    look: 1 for the pairs that were planned first, 2 once it was lengthened.
     """
     direction = DIRECTION[metric]
     logs = {key: np.log(np.array([b / a for a, b in pairs], dtype=np.float64)) for key, pairs in scenarios.items()}
-    judged = {key: summary(x, alpha) for key, x in logs.items() if len(x) >= 2}
+    judged = {key: summary(x) for key, x in logs.items() if len(x) >= 2}
     # A scenario without two good pairs stays in the family: dropping the hard ones must not make the others easier.
     raw = np.array([float(judged[key][2]) if key in judged else 1.0 for key in logs])
     adjusted = dict(zip(logs, holm(raw), strict=True)) if logs else {}
-    return {key: judgement(metric, x, judged.get(key), float(adjusted[key]), direction, threshold, alpha) for key, x in logs.items()}
+    return {key: judgement(metric, x, judged.get(key), float(adjusted[key]), direction, threshold, look) for key, x in logs.items()}
 
 
-def judgement(metric: str, x: Floats, found: tuple[Floats, Floats, Floats] | None, p_holm: float, direction: int,
-              threshold: float, alpha: float) -> Judgement:
+def judgement(metric: str, x: Floats, found: tuple[Floats, Floats, Floats] | None, p_holm: float, direction: int, threshold: float,
+            look: int) -> Judgement:
     """The judgement of one scenario's log-ratios."""
     if found is None:
         ratio = float(np.exp(x[0])) if len(x) else None
-        return Judgement(metric, len(x), ratio, None, None, None, None, None, None, "inconclusive", 2 - len(x))
+        return Judgement(metric, len(x), ratio, None, None, None, None, None, None, "inconclusive", LEAST_PAIRS - len(x))
     mean, half, p = (float(value) for value in found)
-    gain = np.array(direction * mean)
-    verdict: Verdict = str(verdicts(gain, np.array(half), np.array(p_holm), threshold, alpha))  # type: ignore[assignment]
-    sd = float(x.std(ddof=1))
-    more = further_pairs(mean, sd, len(x), threshold, alpha) if verdict == "inconclusive" else 0
+    flips, alpha = sign_flip(x), spent(len(x), look)
+    gain, sd = np.array(direction * mean), float(x.std(ddof=1))
+    verdict: Verdict = "inconclusive"
+    if alpha:
+        verdict = str(verdicts(gain, np.array(half), np.array(p_holm), threshold, alpha, None if flips is None else np.array(flips)))  # type: ignore[assignment]
+    more = further_pairs(mean, sd, len(x), threshold, look) if verdict == "inconclusive" else 0
     ratio, lo, hi = math.exp(mean), math.exp(mean - half), math.exp(mean + half)
-    return Judgement(metric, len(x), ratio, lo, hi, sd, p, p_holm, sign_flip(x), verdict, more)
+    return Judgement(metric, len(x), ratio, lo, hi, sd, p, p_holm, flips, verdict, more)
 
 
-def further_pairs(mean: float, sd: float, pairs: int, threshold: float, alpha: float = ALPHA) -> int | None:
-    """How many more pairs should settle it, if mean and SD stay what they are; at least 1, None beyond 10,000.
+def further_pairs(mean: float, sd: float, pairs: int, threshold: float, look: int = 1) -> int | None:
+    """How many more pairs should settle it at the next look, if mean and SD stay what they are; at least 1, None where none may.
 
-    An estimate past the threshold: enough to show it at 80 % power. One within: enough for the interval to fit within the threshold, or,
-    where the estimate is close to it, to be half as wide.
+    Below LEAST_PAIRS the pairs up to there are still of this look. An estimate past the threshold: enough to show it at 80 % power. One
+    within: enough for the interval to fit within the threshold, or, where the estimate is close to it, to be half as wide.
     """
-    bound = math.log1p(threshold)
+    if pairs < LEAST_PAIRS:
+        return LEAST_PAIRS - pairs
+    if look >= len(LOOKS):
+        return None
+    alpha, bound = LOOKS[look], math.log1p(threshold)
     if abs(mean) >= bound:
         needed = power.pairs_for(mean, sd, alpha=alpha)
+        least = math.ceil(math.log2(2 / (FLIP * alpha)))  # pairs whose sign flips can reach that at all
+        needed = None if needed is None else max(needed, least)
     else:
-        needed = power.pairs_for_width(max(bound - abs(mean), bound / 2), sd, alpha=alpha)
+        needed = power.pairs_for_width(max(bound - abs(mean), bound / 2), sd)
     return None if needed is None else max(needed - pairs, 1)
 
 

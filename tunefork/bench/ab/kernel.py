@@ -154,7 +154,7 @@ def as_json(found: KernelOutcome) -> dict[str, object]:
     """The form of `bench ab --kernel --json`."""
     plan = found.plan
     scenarios = [{"tp": plan.tp, "M": count, "metric": METRIC, "ratio": one.ratio, "lo": one.lo, "hi": one.hi, "pairs": one.pairs,
-                  "rejected": [asdict(bad) for bad in found.rejected], "verdict": one.verdict, "more_pairs": one.more_pairs,
+                  "rejected": [{"pair": bad.pair, "reason": bad.reason} for bad in found.rejected], "verdict": one.verdict, "more_pairs": one.more_pairs,
                   "us": dict(zip("ab", found.medians.get(count, (None, None)), strict=True))} for count, one in found.judgements.items()]
     return {"experiment": plan.name, "kernel": plan.op, "a": plan.a, "b": plan.b, "chips": found.chips, "timer": plan.timer,
             "note": NOTES[plan.timer], "verdict": found.verdict, "scenarios": scenarios}

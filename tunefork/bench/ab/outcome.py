@@ -16,7 +16,10 @@ METRICS = (DECIDES, "median_tpot_ms", "median_ttft_ms", "median_e2el_ms")
 
 @dataclass(frozen=True)
 class ScenarioOutcome:
-    """One scenario. judgements: by metric; ``decides`` names the one that gives the verdict."""
+    """One scenario. judgements: by metric; ``decides`` names the one that gives the verdict.
+
+    lost: trials of A and of B that spoiled an attempt.  uneven: one arm lost so many more that what is left is a selection: no verdict.
+    """
 
     isl: int
     osl: int
@@ -25,10 +28,12 @@ class ScenarioOutcome:
     judgements: dict[str, Judgement]
     rejected: tuple[Rejected, ...]
     half: tuple[int, ...]
+    lost: tuple[int, int] = (0, 0)
+    uneven: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        return self.judgements[self.decides].verdict
+        return "inconclusive" if self.uneven else self.judgements[self.decides].verdict
 
     @property
     def name(self) -> str:
@@ -39,7 +44,7 @@ class ScenarioOutcome:
 class Outcome:
     """One comparison. restarts: whether every trial had a server start of its own.  chips: what was measured on.
 
-    threshold: the least relative difference that matters.
+    threshold: the least relative difference that matters.  look: 2 once the experiment was lengthened (ab/judge.py).
     """
 
     experiment: str
@@ -51,6 +56,7 @@ class Outcome:
     restarts: bool
     threshold: float
     scenarios: tuple[ScenarioOutcome, ...]
+    look: int = 1
 
     @property
     def verdict(self) -> Verdict:
@@ -75,15 +81,17 @@ def outcome(experiment: str, comparison: str, records: Sequence[Record], decides
     """Judge one comparison."""
     found = collect(records)
     metrics = dict.fromkeys([decides, *METRICS])
-    judged = {metric: judge.judge(metric, {scenario: values(pairs, metric) for scenario, pairs in found.items()}, threshold=threshold)
+    look = max(int(one.labels.get("look", "1")) for one in records)
+    judged = {metric: judge.judge(metric, {scenario: values(pairs, metric) for scenario, pairs in found.items()}, threshold=threshold, look=look)
               for metric in metrics}
     scenarios = tuple(
-        ScenarioOutcome(*scenario, decides, {metric: judged[metric][scenario] for metric in metrics}, pairs.rejected, pairs.half)
+        ScenarioOutcome(*scenario, decides, {metric: judged[metric][scenario] for metric in metrics}, pairs.rejected, pairs.half,
+                        pairs.lost(), pairs.uneven())
         for scenario, pairs in found.items())
     labels = records[0].labels
     profile = next((one.profile for one in records if one.labels["arm"] == "A"), records[0].profile)  # arms may be profiles
     return Outcome(experiment, comparison, labels.get("a", "A"), labels.get("b", "B"), profile,
-                   tuple(sorted({chip(one) for one in records})), all(one.server.own for one in records), threshold, scenarios)
+                   tuple(sorted({chip(one) for one in records})), all(one.server.own for one in records), threshold, scenarios, look)
 
 
 def values(pairs: Pairs, metric: str) -> list[tuple[float, float]]:
@@ -100,9 +108,9 @@ def as_json(found: Outcome) -> dict[str, object]:
         scenarios.append({
             "isl": one.isl, "osl": one.osl, "conc": one.conc, "metric": one.decides, "ratio": main.ratio, "lo": main.lo, "hi": main.hi,
             "pairs": main.pairs, "rejected": [{"pair": bad.pair, "reason": bad.reason} for bad in one.rejected],
-            "verdict": main.verdict, "more_pairs": main.more_pairs, "metrics": one.judgements})
+            "lost": {"a": one.lost[0], "b": one.lost[1]}, "verdict": one.verdict, "more_pairs": main.more_pairs, "metrics": one.judgements})
     return {"experiment": found.experiment, "comparison": found.comparison, "a": found.a, "b": found.b, "profile": found.profile,
-            "chips": found.chips, "server_restarts": found.restarts, "verdict": found.verdict, "scenarios": scenarios}
+            "chips": found.chips, "server_restarts": found.restarts, "look": found.look, "verdict": found.verdict, "scenarios": scenarios}
 
 
 def rows(found: Outcome) -> list[tuple[str, str, str, str, str, str, str]]:
@@ -113,7 +121,7 @@ def rows(found: Outcome) -> list[tuple[str, str, str, str, str, str, str]]:
             count = f"{judged.more_pairs} more pair{'s' if judged.more_pairs != 1 else ''}"
             more = f", {count} should settle it" if judged.verdict == "inconclusive" and judged.more_pairs else ""
             lines.append((one.name, f"{metric}{' *' if metric == one.decides else ''}", ratio(judged.ratio), interval(judged),
-                          "-" if judged.p_holm is None else f"{judged.p_holm:.3g}", str(judged.pairs), f"{judged.verdict}{more}"))
+                          "-" if judged.p_holm is None else f"{judged.p_holm:.3g}", str(judged.pairs), "no verdict: spoiled trials are not alike" if one.uneven else f"{judged.verdict}{more}"))
     return lines
 
 

@@ -1,19 +1,22 @@
-"""From records to pairs: which two trials belong together, and why a pair is spoiled.
+"""From records to pairs: which two trials belong together, why a pair is spoiled, and whether that falls on both arms alike.
 
 What an experiment adds to its records' labels: ``experiment`` (its name), ``comparison`` ("" or which of a series' many), ``a`` and ``b``
 (the arms' variants), ``arm``, ``pair``, ``position``, ``foreign`` (processes of others on the device when the trial began), ``gpus``
-(the numbers of those it had, as its host counts them).
+(the numbers of those it had, as its host counts them), ``look`` (for which the pair was planned, from 1), ``attempt`` (0, or 1 where the
+pair was spoiled and made once more).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tunefork.bench.records.schema import Record
 
 CLOCK_SLACK = 0.05
+UNEVEN = 0.05
 LOCAL = ("127.0.0.1", "localhost", "::1")
 Scenario = tuple[int, int, int]
 """(ISL, OSL, CONC)"""
@@ -21,19 +24,33 @@ Scenario = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Rejected:
-    """A pair that does not count."""
+    """A pair that does not count. arm: whose trial spoiled it; "" where it was both, or the machine."""
 
     pair: int
     reason: str
+    arm: str = ""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """One scenario's pairs, in order. half: pairs of which only one trial is there yet."""
+    """One scenario's pairs, in order. half: pairs of which only one trial is there yet.  spoiled: every attempt that did not count, also
+    those whose second attempt did.
+    """
 
     accepted: tuple[tuple[Record, Record], ...]
     rejected: tuple[Rejected, ...]
     half: tuple[int, ...]
+    spoiled: tuple[Rejected, ...] = ()
+
+    def lost(self) -> tuple[int, int]:
+        """(A's, B's) trials that spoiled an attempt."""
+        return sum(one.arm == "A" for one in self.spoiled), sum(one.arm == "B" for one in self.spoiled)
+
+    def uneven(self) -> bool:
+        """Whether one arm loses its trials oftener than chance would have it (exact binomial, 5 %): then what is left is a selection."""
+        a, b = self.lost()
+        most, n = max(a, b), a + b
+        return n > 0 and 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n <= UNEVEN
 
 
 def key(record: Record) -> Scenario:
@@ -52,54 +69,71 @@ def chip(record: Record) -> str:
     return kinds if record.server.target != "unknown" else f"{kinds} (of the machine; the server's target is unknown)"
 
 
+Arms = dict[str, Record]
+
+
 def collect(records: Iterable[Record]) -> dict[Scenario, Pairs]:
     """The pairs of one comparison, per scenario. Where a trial was measured twice (after an interruption) the later one counts."""
-    trials: dict[Scenario, dict[int, dict[str, Record]]] = {}
+    trials: dict[Scenario, dict[int, dict[int, Arms]]] = {}
     for record in sorted(records, key=lambda one: (one.created, one.id)):
-        pair = int(record.labels["pair"])
-        trials.setdefault(key(record), {}).setdefault(pair, {})[record.labels["arm"]] = record
+        pair, attempt = int(record.labels["pair"]), int(record.labels.get("attempt", "0"))
+        trials.setdefault(key(record), {}).setdefault(pair, {}).setdefault(attempt, {})[record.labels["arm"]] = record
     return {scenario: sorted_out(by_pair) for scenario, by_pair in sorted(trials.items())}
 
 
-def sorted_out(by_pair: dict[int, dict[str, Record]]) -> Pairs:
-    """Accept or reject each pair of a scenario."""
+def sorted_out(by_pair: Mapping[int, Mapping[int, Arms]]) -> Pairs:
+    """Accept or reject each pair of a scenario: its first attempt that nothing spoiled counts."""
     accepted: list[tuple[Record, Record]] = []
     rejected: list[Rejected] = []
+    spoiled: list[Rejected] = []
     half: list[int] = []
-    first: dict[str, Record] = {}
-    for pair, arms in sorted(by_pair.items()):
-        if len(arms) < 2:
-            half.append(pair)
-            continue
-        a, b = arms["A"], arms["B"]
-        reason = next(reasons(a, b, first), None)
-        if reason is None:
-            accepted.append((a, b))
-            first = first or {"A": a, "B": b}
+    first: Arms = {}
+    for pair, attempts in sorted(by_pair.items()):
+        found: list[Rejected] = []
+        for _, arms in sorted(attempts.items()):
+            if len(arms) < 2:
+                continue
+            reason = next(reasons(arms["A"], arms["B"], first), None)
+            if reason is None:
+                accepted.append((arms["A"], arms["B"]))
+                first = first or arms
+                break
+            found.append(Rejected(pair, *reason))
         else:
-            rejected.append(Rejected(pair, reason))
-    return Pairs(tuple(accepted), tuple(rejected), tuple(half))
+            if found:
+                rejected.append(found[-1])
+            else:
+                half.append(pair)
+        spoiled += found
+    return Pairs(tuple(accepted), tuple(rejected), tuple(half), tuple(spoiled))
 
 
-def reasons(a: Record, b: Record, first: dict[str, Record]) -> Iterator[str]:
+Reason = tuple[str, str]
+"""(why, the arm whose trial it was, or "")"""
+
+
+def reasons(a: Record, b: Record, first: Arms) -> Iterator[Reason]:
     """Everything that spoils a pair, worst first. first: the first accepted pair, whose code and hardware all others must have.
 
     Pairs may come from several hosts of the same chips: what a host adds is in both trials of a pair, and their ratio leaves it out.
     """
     for arm, record in (("A", a), ("B", b)):
         if record.status != "passed":
-            yield f"{arm} {record.status}: {record.problems[0].message if record.problems else 'no reason given'}"
+            yield f"{arm} {record.status}: {record.problems[0].message if record.problems else 'no reason given'}", arm
         numbers = record.metrics or {}
         if numbers.get("failed", 0):
-            yield f"{arm}: {numbers['failed']:.0f} requests failed"
+            yield f"{arm}: {numbers['failed']:.0f} requests failed", arm
         if record.labels.get("foreign"):
-            yield f"{arm}: another process was on the device: {record.labels['foreign']}"
-    yield from unlike(a, b)
+            yield f"{arm}: another process was on the device: {record.labels['foreign']}", arm
+    yield from ((why, "") for why in unlike(a, b))
+    slow = throttled(a, b)
+    if slow:
+        yield slow
     for arm, record in (("A", a), ("B", b)):
         if first and (record.vllm != first[arm].vllm or record.server.version != first[arm].server.version):
-            yield f"{arm}: not the code of the experiment's first pair ({commit(record)}, not {commit(first[arm])})"
+            yield f"{arm}: not the code of the experiment's first pair ({commit(record)}, not {commit(first[arm])})", arm
         if first and hardware(record) != hardware(first[arm]):
-            yield f"{arm}: on {hardware(record)}, the experiment's first pair on {hardware(first[arm])}"
+            yield f"{arm}: on {hardware(record)}, the experiment's first pair on {hardware(first[arm])}", arm
 
 
 def unlike(a: Record, b: Record) -> Iterator[str]:
@@ -113,9 +147,6 @@ def unlike(a: Record, b: Record) -> Iterator[str]:
         ours, theirs = (a.metrics or {}).get(name), (b.metrics or {}).get(name)
         if ours != theirs:
             yield f"{name} differ: A {ours}, B {theirs}"
-    slow = throttled(a, b)
-    if slow:
-        yield slow
 
 
 def hardware(record: Record) -> str:
@@ -134,7 +165,7 @@ def commit(record: Record) -> str:
     return record.vllm.commit[:12] if record.vllm else record.server.version
 
 
-def throttled(a: Record, b: Record) -> str | None:
+def throttled(a: Record, b: Record) -> Reason | None:
     """One arm's GPU clock more than 5 % below the other's, by medians over the trial; None where clocks are not known."""
     if a.telemetry is None or b.telemetry is None:
         return None
@@ -142,5 +173,5 @@ def throttled(a: Record, b: Record) -> str | None:
     for gpu in sorted(a.telemetry.gpus.keys() & b.telemetry.gpus.keys() & (own or a.telemetry.gpus.keys())):
         clocks = [one.telemetry.gpus[gpu].get("clock_mhz", (0.0,))[0] for one in (a, b) if one.telemetry]
         if min(clocks) > 0 and min(clocks) < (1 - CLOCK_SLACK) * max(clocks):
-            return f"GPU {gpu} throttled: median clock A {clocks[0]:.0f} MHz, B {clocks[1]:.0f} MHz"
+            return f"GPU {gpu} throttled: median clock A {clocks[0]:.0f} MHz, B {clocks[1]:.0f} MHz", "AB"[clocks[1] < clocks[0]]
     return None

@@ -17,7 +17,7 @@ from tunefork.base.errors import TuneforkError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.bench.ab.experiment import Comparison, Experiment
-from tunefork.bench.ab.pairs import Scenario, key
+from tunefork.bench.ab.pairs import Scenario, collect, key
 from tunefork.bench.ab.plan import Slot, plan
 from tunefork.bench.errors import NothingMeasured
 from tunefork.bench.machine import devices
@@ -30,6 +30,7 @@ Trial = Callable[[str, Slot, Mapping[str, str]], None]
 """trial(variant, slot, labels): start that variant's server, measure every scenario with slot.seed, write labelled records, stop it."""
 
 GIVE_UP = 2  # failures in a row
+ATTEMPTS = 2  # of a pair: one that was spoiled is made once more
 FAILURES = "failures.jsonl"
 PAIR_DEADLINE_S = 7 * 86_400.0  # what a pair does has deadlines of its own
 
@@ -37,19 +38,27 @@ PAIR_DEADLINE_S = 7 * 86_400.0  # what a pair does has deadlines of its own
 def run(layout: Layout, store: Store, where: Path, planned: Experiment, scenarios: Iterable[Scenario], trial: Trial, gpus: int, say: Say) -> None:
     """Make every trial that is not done, one at a time. gpus: of a server. NothingMeasured when an arm fails twice in a row."""
     failed: dict[str, int] = {}
-    for comparison, pair in missing(store, planned, scenarios):
-        with devices.machine(layout.cache, say):
-            both(where, planned, comparison, pair, trial, devices.visible()[:gpus], failed, say)
+    wanted = frozenset(scenarios)
+    for number in range(ATTEMPTS):
+        for comparison, pair in missing(store, planned, wanted, number):
+            with devices.machine(layout.cache, say):
+                both(where, planned, comparison, pair, trial, devices.visible()[:gpus], failed, say, number)
 
 
 def run_spread(layout: Layout, store: Store, where: Path, planned: Experiment, scenarios: Iterable[Scenario], gpus: int, place: Local | Ray,
                say: Say) -> None:
     """Make every pair that is not done, beside each other, each on ``gpus`` GPUs that nobody else has. NothingMeasured as in ``run``."""
     failed: dict[str, int] = {}
-    tasks = {name: task for comparison, pair in missing(store, planned, scenarios)
-             for name, task in [worker(layout, where, comparison, pair, gpus)]}
-    for ended in spread(list(tasks.values()), place, say):
-        comparison = ended.task.argv[-2]
+    wanted = frozenset(scenarios)
+    for number in range(ATTEMPTS):
+        tasks = [worker(layout, where, comparison, pair, number, gpus) for comparison, pair in missing(store, planned, wanted, number)]
+        spread_once(tasks, where, place, failed, say)
+
+
+def spread_once(tasks: Sequence[Task], where: Path, place: Local | Ray, failed: dict[str, int], say: Say) -> None:
+    """One attempt at each pair. failed: by comparison, its failures in a row."""
+    for ended in spread(tasks, place, say):
+        comparison = ended.task.argv[-3]
         failed[comparison] = 0 if ended.good else failed.get(comparison, 0) + 1
         if not ended.good:
             say(f"  {ended.task.name} failed on {ended.host}: {ended.problem or ended.finished.how}; log: {ended.task.log}")
@@ -58,31 +67,51 @@ def run_spread(layout: Layout, store: Store, where: Path, planned: Experiment, s
                                   f"read {where / FAILURES} and {ended.task.log}")
 
 
-def worker(layout: Layout, where: Path, comparison: Comparison, pair: int, gpus: int) -> tuple[str, Task]:
+def worker(layout: Layout, where: Path, comparison: Comparison, pair: int, number: int, gpus: int) -> Task:
     """The command that measures one pair (ab/worker.py)."""
     name = f"{f'{comparison.name}, ' if comparison.name else ''}pair {pair + 1}"
-    log = where / "trials" / f"{(comparison.name or 'pair').replace(':', '-')}-{pair + 1}.log"
+    log = where / "trials" / f"{(comparison.name or 'pair').replace(':', '-')}-{pair + 1}{'-again' * number}.log"
     env = {"TUNEFORK_ROOT": str(layout.root), "TUNEFORK_CACHE": str(layout.cache)}
-    return name, Task(name, (sys.executable, "-m", "tunefork.bench.ab.worker", str(where), comparison.name, str(pair)), gpus,
-                      where / "trials", log, PAIR_DEADLINE_S, env)
+    argv = (sys.executable, "-m", "tunefork.bench.ab.worker", str(where), comparison.name, str(pair), str(number))
+    return Task(name, argv, gpus, where / "trials", log, PAIR_DEADLINE_S, env)
 
 
-def missing(store: Store, planned: Experiment, scenarios: Iterable[Scenario]) -> list[tuple[Comparison, int]]:
-    """The pairs that have not left a record of every scenario, in the order of the plan."""
-    done = finished(store, planned.name, frozenset(scenarios))
-    return [(comparison, pair) for pair in range(planned.pairs) for comparison in planned.comparisons
-            if not {(comparison.name, pair, arm) for arm in "AB"} <= done]
+def missing(store: Store, planned: Experiment, scenarios: frozenset[Scenario], number: int = 0) -> list[tuple[Comparison, int]]:
+    """The pairs that an attempt (from 0) has still to measure, in the order of the plan: those without a record of every scenario and arm;
+    of a second attempt, those of them that the first one spoiled.
+    """
+    own = [one for one in store.records() if isinstance(one, Record) and one.labels.get("experiment") == planned.name]
+    found = []
+    for comparison in planned.comparisons:
+        records = [one for one in own if one.labels.get("comparison", "") == comparison.name]
+        done = finished(records, scenarios, number)
+        by_scenario = collect(records).values()
+        good = any(pairs.accepted for pairs in by_scenario)  # where every pair is spoiled, once more would be too
+        spoiled = {bad.pair for pairs in by_scenario for bad in pairs.rejected if good}
+        found += [(pair, comparison) for pair in range(planned.pairs)
+                  if not {(pair, arm) for arm in "AB"} <= done and (number == 0 or pair in spoiled)]
+    return [(comparison, pair) for pair, comparison in sorted(found, key=lambda one: one[0])]
+
+
+def finished(records: Iterable[Record], scenarios: frozenset[Scenario], number: int) -> set[tuple[int, str]]:
+    """(pair, arm) of every trial of an attempt that left a record of each scenario; interrupted ones do not count."""
+    seen: dict[tuple[int, str], set[Scenario]] = {}
+    for record in records:
+        if record.status != "interrupted" and int(record.labels.get("attempt", "0")) == number:
+            seen.setdefault((int(record.labels["pair"]), record.labels["arm"]), set()).add(key(record))
+    return {where for where, found in seen.items() if scenarios <= found}
 
 
 def both(where: Path, planned: Experiment, comparison: Comparison, pair: int, trial: Trial, gpus: Sequence[str], failed: dict[str, int],
-         say: Say) -> None:
-    """The two trials of a pair, in the plan's order. failed: by variant, its failures in a row."""
+         say: Say, number: int = 0) -> None:
+    """The two trials of a pair, in the plan's order. failed: by variant, its failures in a row.  number: of the attempt, from 0."""
     for slot in plan(planned.pairs, planned.seed)[2 * pair : 2 * pair + 2]:
         variant = comparison.a if slot.arm == "A" else comparison.b
         title = f"pair {pair + 1} of {planned.pairs}, arm {slot.arm} ({variant})"
-        say(f"{title}{f', {comparison.name}' if comparison.name else ''}")
+        say(f"{title}{f', {comparison.name}' if comparison.name else ''}{', again: it was spoiled' if number else ''}")
         labels = {"experiment": planned.name, "comparison": comparison.name, "a": comparison.a, "b": comparison.b, "arm": slot.arm,
-                  "pair": str(pair), "position": str(slot.position), "gpus": ",".join(gpus), "foreign": on_devices(gpus)}
+                  "pair": str(pair), "position": str(slot.position), "look": str(planned.look(pair)), "attempt": str(number),
+                  "gpus": ",".join(gpus), "foreign": on_devices(gpus)}
         attempt(where, trial, variant, slot, labels, failed, say)
 
 
@@ -106,13 +135,3 @@ def note(where: Path, labels: Mapping[str, str], error: TuneforkError) -> None:
     with (where / FAILURES).open("a", encoding="utf-8") as sink:
         entry = {"at": utc_now().isoformat(), **labels, "kind": type(error).__name__, "message": error.message}
         sink.write(json.dumps({name: redact.text(value) for name, value in entry.items()}) + "\n")
-
-
-def finished(store: Store, name: str, scenarios: frozenset[Scenario]) -> set[tuple[str, int, str]]:
-    """(comparison, pair, arm) of every trial that left a record of each scenario; interrupted and damaged ones do not count."""
-    seen: dict[tuple[str, int, str], set[Scenario]] = {}
-    for record in store.records():
-        if isinstance(record, Record) and record.labels.get("experiment") == name and record.status != "interrupted":
-            where = record.labels.get("comparison", ""), int(record.labels["pair"]), record.labels["arm"]
-            seen.setdefault(where, set()).add(key(record))
-    return {where for where, found in seen.items() if scenarios <= found}

@@ -80,13 +80,13 @@ class Trials:
                     raise ServeError(died.message, f"read {target.server.log}")
                 if record.status != "passed":
                     target.check()  # the client may see failed requests before anyone sees that the server is gone
-                self.say(f"  {isl}/{osl} c{conc}: {said(record.metrics, record.status)}")
+                self.say(f"  {isl}/{osl} c{conc}: {said(record.metrics, record.status, record.problems[0].message if record.problems else None)}")
 
 
-def said(numbers: Mapping[str, float] | None, status: str) -> str:
+def said(numbers: Mapping[str, float] | None, status: str, problem: str | None = None) -> str:
     """One line about a record."""
     if status != "passed" or numbers is None:
-        return status
+        return status if problem is None else f"{status}: {problem}"
     return f"{numbers['total_token_throughput']:.1f} tok/s, TPOT {numbers['median_tpot_ms']:.2f} ms, E2E {numbers['median_e2el_ms']:.0f} ms"
 
 

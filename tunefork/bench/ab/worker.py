@@ -1,6 +1,6 @@
 """One pair of an experiment in a process of its own, which bench/machine/spread.py starts where the pair's GPUs are.
 
-    python -m tunefork.bench.ab.worker EXPERIMENT_FOLDER COMPARISON PAIR
+    python -m tunefork.bench.ab.worker EXPERIMENT_FOLDER COMPARISON PAIR ATTEMPT
 
 Everything else is in the experiment's plan. Exit code 1: a trial failed (failures.jsonl says why); 130: stopped.
 """
@@ -24,8 +24,8 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main(folder: str, name: str, pair: str) -> int:
-    """Measure the pair."""
+def main(folder: str, name: str, pair: str, number: str) -> int:
+    """Measure the pair. number: of the attempt, from 0."""
     layout, where = Layout.here(), Path(folder)
     planned = experiment.read(where / experiment.FILE)
     if REDACTED in str(planned):
@@ -36,7 +36,7 @@ def main(folder: str, name: str, pair: str) -> int:
     try:
         # Several servers may start on this host at once: each takes a free port.
         made = trials(layout, default_store(layout), where, planned, (comparison,), say, port=0)
-        run.both(where, planned, comparison, int(pair), made, devices.visible(), failed, say)
+        run.both(where, planned, comparison, int(pair), made, devices.visible(), failed, say, int(number))
     except TuneforkError as error:
         say(f"error: {error.message}\n  try: {error.remedy}")
         return 1

@@ -24,6 +24,8 @@ MOST_LAG, LEAST_LAG_MS = 0.1, 50.0
 ARITHMETIC = 1e-6
 LEAST_TPOT_MS = 0.05
 """20,000 tokens a second for one user: no server of any model reaches it. Seen: 0.004 ms, of a client on an overloaded machine."""
+MOST_IN_ONE_PIECE = 0.05
+"""Of the requests."""
 
 
 def metrics(answer: Mapping[str, Any]) -> tuple[dict[str, float], list[Problem]]:
@@ -52,6 +54,7 @@ def check(answer: Mapping[str, Any], one: Scenario) -> list[Problem]:
         return problems
     problems += requests(answer, numbers, one)
     problems += tokens(answer, numbers, one)
+    problems += streamed(answer)
     problems += sums(numbers)
     problems += itself(numbers)
     return problems
@@ -139,7 +142,21 @@ def sums(numbers: Mapping[str, float]) -> list[Problem]:
     for name in ("median_e2el_ms", "median_ttft_ms", "median_tpot_ms"):
         if numbers[name] <= 0:
             problems.append(Problem(kind="arithmetic", message=f"{name} is {numbers[name]}: not measured"))
-    if 0 < numbers["median_tpot_ms"] < LEAST_TPOT_MS:
-        problems.append(Problem(kind="not-streamed", message=f"median_tpot_ms is {numbers['median_tpot_ms']:.3g}: the tokens came in one piece (a client "
-                                                             "that had no time, or a proxy that buffers), so their pace was not measured"))
     return problems
+
+
+def streamed(answer: Mapping[str, Any]) -> list[Problem]:
+    """That the tokens came one after the other: judged by each request's own chunks, never by how fast the median is."""
+    made = counts(answer, "output_lens")
+    whole = sum(n > 1 and in_one_piece(n, gaps) for n, gaps in zip(made, listed(answer, "itls"), strict=False))
+    if whole <= MOST_IN_ONE_PIECE * len(made):
+        return []
+    return [Problem(kind="not-streamed", message=f"{whole} of {len(made)} answers came in one piece (a server or proxy that buffers, or a client that "
+                                                 "had no time), so their pace was not measured")]
+
+
+def in_one_piece(tokens: int, gaps: object) -> bool:
+    """Whether an answer's tokens came in one chunk, or in chunks closer together than any server makes tokens."""
+    if not isinstance(gaps, list) or not all(isinstance(gap, int | float) for gap in gaps):
+        return True
+    return not gaps or sum(gaps) * 1000 < LEAST_TPOT_MS * (tokens - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import dataclass
 
 from tunefork.bench.profiles.rules import LoadRules
@@ -42,9 +43,14 @@ def lengths(longest: int, range_ratio: float) -> Lengths:
 
 def scenario(isl: int, osl: int, conc: int, rules: LoadRules, *, range_ratio: float | None = None, num_prompts: int | None = None,
              seed: int = 0) -> Scenario:
-    """One configuration under a profile's rules; the last three replace theirs."""
+    """One configuration under a profile's rules; the last three replace theirs. seed: of the run or pair; every load draws its own from it."""
     return Scenario(isl=isl, osl=osl, conc=conc, num_prompts=num_prompts or rules.prompts_per_conc * conc,
-                    warmups=rules.warmups_per_conc * conc, range_ratio=range_ratio or rules.random_range_ratio, seed=seed)
+                    warmups=rules.warmups_per_conc * conc, range_ratio=range_ratio or rules.random_range_ratio, seed=prompts_seed(seed, isl, osl, conc))
+
+
+def prompts_seed(seed: int, isl: int, osl: int, conc: int) -> int:
+    """The client's seed for one load: no two loads of a run may share prompts, or a server that caches prefixes knows half of the second."""
+    return random.Random(f"{seed} {isl} {osl} {conc}").randrange(2**31)
 
 
 def deadline_s(one: Scenario) -> float:

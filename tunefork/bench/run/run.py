@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,8 @@ def start(layout: Layout, settings: Settings, out: Path, say: Say, resume: tuple
     batches = load_batches(resume)
     if batches:
         settings = batches[0].state.settings
+    elif settings.seed is None:
+        settings = settings.model_copy(update={"seed": secrets.randbelow(2**31)})
     profile = configure.profile(settings)
     under_test = subject(layout, settings, say)
     if batches:
@@ -167,7 +170,7 @@ def measured(run: Run, target: Target, batch: Batch, conc: int, evaluation: Eval
     """Measure one CONC, and keep batch.json true while doing so."""
     isl, osl = batch.state.isl, batch.state.osl
     scenario = load.scenario(isl, osl, conc, run.rules.load, range_ratio=run.settings.range_ratio, num_prompts=run.settings.num_prompts,
-                             seed=run.settings.seed)
+                             seed=run.settings.seed or 0)
     run.say(f"ISL {isl} OSL {osl} CONC {conc}: {scenario.warmups} warm-ups, {scenario.num_prompts} requests")
     shared = Measurement(store=run.store, rules=run.rules, profile=run.profile.name, batch=str(batch.folder),
                          project=host.project_commit(run.layout.root), client_timeout_s=run.settings.client_timeout_s,

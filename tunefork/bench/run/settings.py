@@ -51,7 +51,7 @@ class Settings(Model):
     seed_divisor: bool = False
     ready_timeout_s: float | None = Field(default=None, gt=0)
     client_timeout_s: float | None = Field(default=None, gt=0)
-    seed: int = 0
+    seed: int | None = None
     extra: tuple[str, ...] = ()
 
 

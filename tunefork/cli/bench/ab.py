@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--accuracy", is_flag=True, help="Also compare the accuracy: the profile's task, once per arm, question by question.")
 @options.profile()
 @click.option("--spread", "over", metavar="local|ray|ADDRESS", help="Pairs beside each other: each on GPUs of its own, of this machine or a Ray cluster's.")
-@click.option("--pairs", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pairs of trials; even numbers cancel drift.")
+@click.option("--pairs", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pairs of trials: at least 4 for a verdict, 6 for all tests; add once.")
 @options.isl("Only this input length; goes with --osl.")
 @options.osl("Only this output length.")
 @click.option("--conc", type=int, multiple=True, help="Only these concurrencies.")
@@ -60,7 +60,7 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
        seed: int | None, name: str | None, as_json: bool, **options: Any) -> int:
     """Decide between two variants: better, worse, no difference or inconclusive.
 
-    Trials (one server start each) run in pairs, AB BA BA AB; both variants are made ready first. Stop at any time: the same command with
+    Trials (one server start each) run in pairs, in a drawn order; both variants are made ready first. Stop at any time: the same command with
     the same --name goes on. Which test, which threshold, and what the verdicts are worth: docs/statistics.md.
 
     \b
@@ -73,7 +73,7 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
     """
     require("ab")
     from tunefork.bench.ab import answers, arms, experiment, profile_arms, run
-    from tunefork.bench.ab.judge import DIRECTION
+    from tunefork.bench.ab.judge import DIRECTION, LEAST_PAIRS
     from tunefork.bench.ab.outcome import outcomes
     from tunefork.bench.ab.trial import settle
     from tunefork.bench.records.schema import Record
@@ -105,13 +105,16 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
     kind, comparisons = ("profile", (experiment.Comparison("", a, b),)) if profiles else compared(layout, a, b, servers, each_patch=each_patch)
     place = placed(over, kind) if over else None
     where = experiment.folder(layout, name)
-    fixed = {**settings.model_dump(mode="json"), "client": client, "accuracy": accuracy, "kind": kind}
+    # The seed is the plan's; 0 stands here in plans of before.
+    fixed = {**settings.model_dump(mode="json"), "seed": 0, "client": client, "accuracy": accuracy, "kind": kind}
     planned = experiment.begin(where, experiment.Experiment(
         name, profile.name, comparisons, pairs, secrets.randbelow(2**31) if seed is None else seed, metric, threshold, fixed))
     if seed is not None and planned.seed != seed:
         raise BadInput(f"experiment {name} was planned with seed {planned.seed}", f"another --name, or --seed {planned.seed}")
-    if planned.pairs % 2:
-        say("an odd number of pairs does not cancel drift wholly; an even one does")
+    if planned.pairs < LEAST_PAIRS:
+        say(f"fewer than {LEAST_PAIRS} pairs give no verdict: --pairs {LEAST_PAIRS} and more do")
+    if len(planned.looks) > 1:
+        say("lengthened more than once: these pairs narrow the interval and give no verdict (docs/statistics.md)")
     say(f"experiment {name}: {len(comparisons)} comparison{'s' if len(comparisons) > 1 else ''} x {planned.pairs} pairs; "
         f"resume with --name {name}")
     store = default_store(layout)
@@ -159,6 +162,9 @@ def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, 
         raise BadInput(f"{words}: expected both arms of one kind", "--base-url-a URL --base-url-b URL")
     if given:
         first, second = (servers[key] or "" for key in sorted(given))
+        if "base_url_a" in given and first.rstrip("/") == second.rstrip("/"):
+            raise BadInput(f"both arms are {first}: what the first trial left in its prefix cache would speed up the second",
+                           "two servers; or --server-cmd-a and -b, or --a base --b base, which start one for every trial")
         return ("url" if "base_url_a" in given else "command"), (Comparison("", first, second),)
     series = Series.load("vllm", layout.series_dir("vllm"))
     if each_patch:
@@ -182,5 +188,8 @@ def show(found: list[Outcome], accuracy: dict[str, AccuracyDifference], *, as_js
         if one.comparison in accuracy:
             echo(f"accuracy, {said(accuracy[one.comparison])}")
         for scenario in one.scenarios:
+            if scenario.uneven:
+                say(f"  {scenario.name}: no verdict: spoiled trials are not alike (A {scenario.lost[0]}, B {scenario.lost[1]}), "
+                    "so the pairs left are a selection")
             for bad in scenario.rejected:
                 say(f"  {scenario.name}: pair {bad.pair + 1} left out: {bad.reason}")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--base-url", metavar="URL", help="Measure a server that runs already; nothing is started.")
 @options.gpus("With --base-url: how many GPUs that server uses.")
 @click.option("--seed-divisor", is_flag=True, help="Divide throughput by 8 GPUs whatever is used, as the seed's harness does (labelled).")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the prompts.")
+@click.option("--seed", type=int, help="Of the prompts; every load draws its own from it. Default: drawn, and kept in the records.")
 @options.ready_timeout()
 @options.client_timeout("For one configuration. Default: what five tokens a second per request would take.")
 @options.out_folder("Where batch directories go. Default: work/bench.")
