@@ -117,24 +117,22 @@ def false(logs: Floats, look: int = 1) -> NDArray[np.bool_]:
 
 def machine(load: str, cv: float, shape: tuple[int, int], draw: np.random.Generator) -> Floats:
     """Log levels (experiments, trials) of a machine under a load. "every N": each N-th trial is 5 % off, from a drawn place on."""
-    normal = draw.normal(0.0, cv, shape)
+    logs: Floats = draw.normal(0.0, cv, shape)
     if load == "drift 2 %":
-        return normal + np.log(levels(shape[1], DRIFT))
-    if load == "AR(1), 0.8":
+        logs += np.log(levels(shape[1], DRIFT))
+    elif load == "AR(1), 0.8":
         for place in range(1, shape[1]):
-            normal[:, place] = 0.8 * normal[:, place - 1] + 0.6 * normal[:, place]
-        return normal
-    if load == "bimodal":
-        return np.where(draw.random(shape) < 0.5, -cv, cv)
-    if load == "heavy tails":
-        return draw.standard_t(3, shape) * (cv / math.sqrt(3))
-    if load == "one trial 30 % off":
-        normal[np.arange(shape[0]), draw.integers(shape[1], size=shape[0])] -= 0.3
-        return normal
-    if load.startswith("every "):
+            logs[:, place] = 0.8 * logs[:, place - 1] + 0.6 * logs[:, place]
+    elif load == "bimodal":
+        logs = np.where(draw.random(shape) < 0.5, -cv, cv)
+    elif load == "heavy tails":
+        logs = draw.standard_t(3, shape) * (cv / math.sqrt(3))
+    elif load == "one trial 30 % off":
+        logs[np.arange(shape[0]), draw.integers(shape[1], size=shape[0])] -= 0.3
+    elif load.startswith("every "):
         period = int(load.split()[1])
-        return normal - 0.05 * ((np.arange(shape[1]) + draw.integers(period, size=(shape[0], 1))) % period == 0)
-    return normal
+        logs -= 0.05 * ((np.arange(shape[1]) + draw.integers(period, size=(shape[0], 1))) % period == 0)
+    return logs
 
 
 def under_load(load: str, pairs: int, experiments: int = LOADED) -> float:

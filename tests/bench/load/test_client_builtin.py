@@ -139,7 +139,9 @@ def test_a_proxy_of_the_environment_is_passed_by(tmp_path: Path, monkeypatch: py
 
 def test_it_says_what_it_took_itself(tmp_path: Path) -> None:
     with serving(tmp_path, 5) as target:
-        _, answer, _ = client.measure(target, scenario(), tmp_path)
+        _, short, _ = client.measure(target, scenario(), tmp_path)
+        _, answer, _ = client.measure(target, Scenario(isl=16, osl=64, conc=2, num_prompts=24, warmups=2, range_ratio=1.0, seed=3), tmp_path)
+    assert short is not None and "client_lag_p99_ms" not in short, "one hiccup would decide"
     assert answer is not None
     assert 0 < answer["client_cpu_share"] <= 1.05 and answer["client_lag_p99_ms"] >= 0
 
@@ -171,6 +173,6 @@ def test_the_times_of_a_server_of_known_times(tmp_path: Path) -> None:
         _, answer, problems = client.measure(target, Scenario(isl=64, osl=32, conc=64, num_prompts=128, warmups=64, range_ratio=1.0, seed=1), tmp_path)
         late = httpx.get(target.server.base_url, trust_env=False).json()["late_ms"]
     assert problems == [] and answer is not None and answer["failed"] == 0
-    slack = late + max(answer["client_lag_p99_ms"], 20.0)
+    slack = late + max(answer.get("client_lag_p99_ms", 0.0), 50.0)
     assert 100 <= answer["median_ttft_ms"] <= 100 + slack
     assert 100 + 31 * 10 - slack <= answer["median_e2el_ms"] <= 100 + 31 * 10 + 2 * slack

@@ -120,8 +120,9 @@ def rows(found: Outcome) -> list[tuple[str, str, str, str, str, str, str]]:
         for metric, judged in one.judgements.items():
             count = f"{judged.more_pairs} more pair{'s' if judged.more_pairs != 1 else ''}"
             more = f", {count} should settle it" if judged.verdict == "inconclusive" and judged.more_pairs else ""
+            said = "no verdict: spoiled trials are not alike" if one.uneven else f"{judged.verdict}{more}"
             lines.append((one.name, f"{metric}{' *' if metric == one.decides else ''}", ratio(judged.ratio), interval(judged),
-                          "-" if judged.p_holm is None else f"{judged.p_holm:.3g}", str(judged.pairs), "no verdict: spoiled trials are not alike" if one.uneven else f"{judged.verdict}{more}"))
+                          "-" if judged.p_holm is None else f"{judged.p_holm:.3g}", str(judged.pairs), said))
     return lines
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 EVERY_S = 0.02
+LEAST_SAMPLES = 100
+"""Of fewer, the 99th percentile is the worst one, and one hiccup of the machine is not the client."""
 
 
 class Lag:
@@ -36,6 +38,8 @@ class Lag:
             self.lags_s.append(loop.time() - due)
 
     def words(self) -> dict[str, Any]:
-        """``client_cpu_share`` (of one core) and ``client_lag_p99_ms`` for the client's answer."""
-        lags = self.lags_s or [0.0]
-        return {"client_cpu_share": self.cpu_s / self.seconds if self.seconds else 0.0, "client_lag_p99_ms": float(np.percentile(lags, 99)) * 1000}
+        """``client_cpu_share`` (of one core) and, of a load of 2 s and more, ``client_lag_p99_ms``, for the client's answer."""
+        share = {"client_cpu_share": self.cpu_s / self.seconds if self.seconds else 0.0}
+        if len(self.lags_s) < LEAST_SAMPLES:
+            return share
+        return {**share, "client_lag_p99_ms": float(np.percentile(self.lags_s, 99)) * 1000}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--accuracy", is_flag=True, help="Also compare the accuracy: the profile's task, once per arm, question by question.")
 @options.profile()
 @click.option("--spread", "over", metavar="local|ray|ADDRESS", help="Pairs beside each other: each on GPUs of its own, of this machine or a Ray cluster's.")
-@click.option("--pairs", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pairs of trials: at least 4 for a verdict, 6 for all tests; add once.")
+@click.option("--pairs", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pairs of trials: 4 and more for a verdict; add once.")
 @options.isl("Only this input length; goes with --osl.")
 @options.osl("Only this output length.")
 @click.option("--conc", type=int, multiple=True, help="Only these concurrencies.")
