@@ -6,11 +6,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import workers
 
@@ -201,3 +204,21 @@ def test_the_real_command_beside_a_rocm_torch(tmp_path: Path) -> None:
     assert done.stderr.startswith("this environment has a ROCm torch (2.13.0+rocm7.2): nothing is applied or developed")
     assert "1 skipped" in done.stdout and "passed" in done.stdout
     assert "NOT TESTED: this environment has a ROCm torch (2.13.0+rocm7.2), and the end-to-end tests need target cpu" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_command_leaves_no_pytest_running(tmp_path: Path, number: signal.Signals) -> None:
+    pid = tmp_path / "pid"
+    (tmp_path / "test_long.py").write_text(f"import os, time\ndef test_it():\n    open({str(pid)!r}, 'w').write(str(os.getpid()))\n    time.sleep(600)\n")
+    (tmp_path / "pyproject.toml").write_text("")
+    child = subprocess.Popen([sys.executable, "-m", "tunefork.cli.main", "test", "--no-develop", "-n", "0", "-p", "no:cacheprovider", "test_long.py"], cwd=ROOT,
+                             env={**os.environ, "TUNEFORK_ROOT": str(tmp_path)}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    while not (pid.exists() and pid.read_text()):
+        assert child.poll() is None
+        time.sleep(0.05)
+    running = psutil.Process(int(pid.read_text()))
+    child.send_signal(number)
+    child.wait()
+    psutil.wait_procs([running], timeout=60)
+    assert not running.is_running()

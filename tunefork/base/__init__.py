@@ -8,7 +8,8 @@ Which way of running a program is for what:
   and any exception end all that the program started; a SIGKILL to us does not.
 - ``program.run_program``: a client or an evaluation that must not outlive us even then: it runs under the guardian, with a deadline.
 - ``guarded.Guarded``: the same for a server, which runs on while we do other things.
-- ``patchset.git.Git`` runs git, and ``patchset.sources.transfer`` its long conversations: a fetch or a download holds no lock once we
-  are killed, so that it is bound to us (``transfer.bound``).
+- ``process.bound``: a command that is killed when we are. Around a fetch or a download, which then holds no lock, and around commands
+  of ours that have the terminal or guardians of their own (``test``, ``bisect --ab``).
+- ``patchset.git.Git`` runs git, and ``patchset.sources.transfer`` its long conversations.
 - ``subprocess.run``, bare: a program that has our terminal (``build.py test``), or one that starts nothing and ends at once (tar).
 """

@@ -112,6 +112,13 @@ def ask(
     return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 
 
+def bound(argv: Sequence[str]) -> list[str]:
+    """The command, so that it does not outlive this process even when that is killed: it would write on unlocked, or run on unseen."""
+    import sys
+
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("bound.py")), str(os.getpid()), *argv]
+
+
 @contextmanager
 def no_survivor(argv: Sequence[str], *, gently: bool = True, **options: Any) -> Iterator[subprocess.Popen[Any]]:
     """A program in a session of its own, waited for at the end of the block.

@@ -15,7 +15,8 @@ import click
 
 from tunefork.base.errors import BadInput, TuneforkError, WorkAtRisk
 from tunefork.base.layout import Layout
-from tunefork.base.process import no_survivor
+from tunefork.base.process import bound, no_survivor, terminated_by_exception
+from tunefork.base.program import run_program
 from tunefork.base.transaction import Transaction
 from tunefork.cli import options
 from tunefork.cli.output import echo, print_json, say, table
@@ -62,9 +63,7 @@ def bisect(
     if reset + go_on + bool(command) + bool(profile) != 1:
         raise BadInput("bisect needs one of --run, --ab, --continue and --reset", f'python3 build.py bisect {upstream} --run "<command>"')
     if reset:
-        waited = Transaction(file).under_way
-        Transaction(file).end()
-        say(f"{upstream}: the bisection that waited is forgotten" if waited else f"{upstream}: no bisection waits")
+        forget(layout, upstream, file)
         if as_json:
             print_json({"upstream": upstream, "reset": True})
         return 0
@@ -72,7 +71,8 @@ def bisect(
     asked = {"command": command or f"bench ab of profile {profile}", "profile": profile, "good": good, "bad": bad, "subsets": subsets}
     journal = resumed(file, series) if go_on else begun(file, series, asked)
     try:
-        found = searched(layout, series, journal)
+        with terminated_by_exception():  # a SIGTERM too brings back the variant that was there
+            found = searched(layout, series, journal)
     except (BadInput, WorkAtRisk) as error:
         if not journal.verdicts:  # nothing was tried: a journal would only be in the way of the right command
             Transaction(file).end()
@@ -83,6 +83,19 @@ def bisect(
     Transaction(file).end()
     show(found, as_json=as_json)
     return 0 if found.culprit else 1
+
+
+def forget(layout: Layout, upstream: str, file: Path) -> None:
+    """Forget a bisection that waits, and bring back the variant that the checkout held before it, where a kill left another."""
+    try:
+        journal = Bisection.load(file)
+    except BadInput:  # a damaged one says nothing of that
+        journal = None
+    if journal is not None and (held := journal.asked.get("held")):
+        applying.apply(layout, upstream, str(held), say=say)
+    waited = Transaction(file).under_way
+    Transaction(file).end()
+    say(f"{upstream}: the bisection that waited is forgotten" if waited else f"{upstream}: no bisection waits")
 
 
 def begun(file: Path, series: Series, asked: dict[str, Any]) -> Bisection:
@@ -137,13 +150,11 @@ def ran(layout: Layout, upstream: str, spec: str, command: str, *, move: bool) -
     log = layout.logs / "bisect" / f"{time.strftime('%Y%m%dT%H%M%S')}-{spec.replace(':', '-')[:80]}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    with log.open("wb") as sink:
-        words = ["bash", "-c", command.replace(PLACE, shlex.quote(spec))]
-        with no_survivor(words, cwd=layout.checkout(upstream) if move else layout.root, env=environment,
-                         stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT) as child:  # fmt: skip
-            code = child.wait()
-    if code < 0 or code >= STOP_CODE:
-        raise TuneforkError(f"the command ended with {code} on {spec}, which stops the bisection; what it printed: {log}",
+    words = ["bash", "-c", command.replace(PLACE, shlex.quote(spec))]
+    done = run_program(words, env=environment, cwd=layout.checkout(upstream) if move else layout.root, log=log, deadline_s=float("inf"))
+    code = done.exit_code
+    if code is None or code < 0 or code >= STOP_CODE:
+        raise TuneforkError(f"the command ended with {done.how if code is None else code} on {spec}, which stops the bisection; what it printed: {log}",
                             f"mend it, then python3 build.py bisect {upstream} --continue")  # fmt: skip
     verdict = GOOD if code == 0 else SKIP if code == SKIP_CODE else BAD
     return Verdict(spec, verdict, code, round(time.monotonic() - begin, 1), str(log))
@@ -155,7 +166,7 @@ def judged(layout: Layout, spec: str, profile: str) -> Verdict:
         return Verdict(spec, GOOD, None, 0.0, why="it is what the others are compared with")
     begin = time.monotonic()
     words = [sys.executable, str(layout.root / "build.py"), "--no-venv", "bench", "ab", "--a", "base", "--b", spec, "--profile", profile, "--json"]
-    with no_survivor(words, cwd=layout.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
+    with no_survivor(bound(words), cwd=layout.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
         out, _ = child.communicate()
     return Verdict(spec, *of_outcome(child.returncode, out), round(time.monotonic() - begin, 1))
 

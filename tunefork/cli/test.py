@@ -12,6 +12,7 @@ import click
 
 from tunefork.base.errors import MissingTool
 from tunefork.base.layout import Layout
+from tunefork.base.process import bound
 from tunefork.cli.output import say
 
 MOST_WORKERS = 8  # the longest group alone takes longer than an eighth of the whole
@@ -54,14 +55,14 @@ def test(no_develop: bool, quick: bool, long_: bool, pytest_args: tuple[str, ...
     elif not no_develop:
         for step in (["apply", "--variant", "all"], ["develop", "--target", "cpu"]):
             say(f"build.py {' '.join(step)}")
-            done = subprocess.run([sys.executable, str(layout.root / "build.py"), "--no-venv", *step], check=False)
+            done = subprocess.run(bound([sys.executable, str(layout.root / "build.py"), "--no-venv", *step]), check=False)
             if done.returncode:
                 return done.returncode
         environment["TUNEFORK_E2E_READY"] = "1"
     budget = ["--quick"] * quick + ["--long"] * long_
     command = [sys.executable, "-P", "-m", "pytest", "--rootdir", str(layout.root), "-c", str(layout.root / "pyproject.toml"),
                *workers(pytest_args), *budget, *pytest_args]  # fmt: skip
-    return subprocess.run(command, cwd=layout.root, env=environment, check=False).returncode
+    return subprocess.run(bound(command), cwd=layout.root, env=environment, check=False).returncode
 
 
 def workers(pytest_args: Sequence[str]) -> list[str]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from world import FILES, World, filled
 
@@ -168,8 +172,6 @@ def test_the_verdict_of_an_ab() -> None:
 
 
 def test_after_a_kill_the_variant_of_before_comes_back(seven: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import signal
-
     apply(seven.layout, "up", "without:p7")
     if (child := os.fork()) == 0:  # killed with the checkout on a variant that the bisection chose
         monkeypatch.setattr(command, "ran", lambda layout, name, spec, *_, **__: (apply(layout, name, spec), os.kill(os.getpid(), signal.SIGKILL)))
@@ -203,3 +205,37 @@ def test_a_reset_says_whether_something_waited(seven: World, capsys: pytest.Capt
     capsys.readouterr()
     assert main(["bisect", "up", "--reset"]) == 0 and "the bisection that waited is forgotten" in capsys.readouterr().err
     assert main(["bisect", "up", "--reset"]) == 0 and "no bisection waits" in capsys.readouterr().err
+def started(world: World, *words: str) -> subprocess.Popen[bytes]:
+    """The command in a process of its own."""
+    environment = {**os.environ, "TUNEFORK_ROOT": str(world.root), "TUNEFORK_CACHE": str(world.layout.cache)}
+    return subprocess.Popen([sys.executable, "-m", "tunefork.cli.main", *words], cwd=Path(__file__).parents[3], env=environment,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_bisection_leaves_no_command_and_a_way_back(seven: World, tmp_path: Path, number: signal.Signals) -> None:
+    apply(seven.layout, "up", "without:p7")
+    pid = tmp_path / "pid"
+    child = started(seven, "bisect", "up", "--run", f"test -e p7.txt && exit 1; test ! -e p4.txt && exit 0; echo $$ > {pid}; exec sleep 600")
+    while not (pid.exists() and pid.read_text().strip()):
+        assert child.poll() is None
+        time.sleep(0.05)
+    command_itself = psutil.Process(int(pid.read_text()))
+    child.send_signal(number)
+    assert child.wait() == -number
+    psutil.wait_procs([command_itself], timeout=60)
+    assert not command_itself.is_running()
+    state = Checkout("up", seven.checkout).state()
+    assert state is not None and (state.variant == "without:p7") == (number == signal.SIGTERM)  # after SIGKILL nobody could bring it back yet
+    assert main(["bisect", "up", "--reset"]) == 0
+    state = Checkout("up", seven.checkout).state()
+    assert state is not None and state.variant == "without:p7"
+    assert main(["bisect", "up", "--continue"]) == 2  # none waits
+
+
+def test_a_damaged_journal_is_reset(seven: World) -> None:
+    file = command.Bisection.at(seven.layout, "up")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{")
+    assert main(["bisect", "up", "--reset"]) == 0 and not file.exists()

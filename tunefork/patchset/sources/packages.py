@@ -24,8 +24,7 @@ from typing import IO, Literal
 from tunefork.base.errors import MissingTool, SourceError
 from tunefork.base.files import replace_content
 from tunefork.base.mutex import locked
-from tunefork.base.process import Say, ask, no_survivor
-from tunefork.patchset.sources.transfer import bound
+from tunefork.base.process import Say, ask, bound, no_survivor
 
 Kind = Literal["wheel", "sdist"]
 
@@ -165,7 +164,7 @@ def _record(path: Path, sha256: str) -> None:
     note = {"sha256": sha256, "size": found.st_size, "mtime_ns": found.st_mtime_ns}
     # Made outside: whatever lies in a folder of the cache besides this note is taken for the download.
     # Made outside: whatever else lies in a folder of the cache is taken for the download.
-    fresh = path.parent.parent / f".{path.parent.name}-{os.getpid()}.json"
+    fresh = path.parent.parent / f".{path.parent.name}-{os.getpid()}-{os.urandom(4).hex()}.json"
     replace_content(path.parent / RECORD, json.dumps(note).encode("ascii"), fresh)
 
 

@@ -12,12 +12,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
 
 from tunefork.base.errors import MissingTool
-from tunefork.base.process import end_session, no_survivor
+from tunefork.base.process import bound, end_session, no_survivor
 from tunefork.patchset.git import Git, Outcome
 
 TAIL_BYTES = 16_384
@@ -27,20 +27,7 @@ TIMED_OUT = 124
 ENVIRONMENT = {"LC_ALL": "C"}
 PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
 
-# Asks Linux (prctl PR_SET_PDEATHSIG = 1) for a SIGKILL when the parent dies, then becomes the program.
-BOUND = """\
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
-if os.getppid() == int(sys.argv[1]):
-    os.execvp(sys.argv[2], sys.argv[2:])
-"""
-
 Feed = Callable[[IO[bytes]], None]
-
-
-def bound(argv: Sequence[str]) -> list[str]:
-    """The command, so that it does not outlive this process even when that is killed; else it would write on, unlocked."""
-    return [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), *argv]
 
 
 def converse(git: Git, *args: str, feed: Feed | None = None, timeout: float | None = None, progress: bool = False) -> Outcome:
