@@ -121,3 +121,14 @@ def test_gfx950_variants_share_a_build_and_refuse_another_one(two_variants, monk
     with pytest.raises(BuildError, match="variant base has other compiled sources") as caught:
         variants.environment(two_variants.layout, "base", print)
     assert caught.value.remedy == "python3 build.py apply --variant base && python3 build.py develop"
+
+
+def test_uncommitted_changes_are_said_with_what_they_run_in(workshop):
+    """They are in no commit: nothing else tells that `all` is not all that runs."""
+    install.develop(workshop.layout, "cpu", machine=CPU_MACHINE)
+    said = []
+    variants.environment(workshop.layout, None, said.append)
+    assert not any("uncommitted" in line for line in said)
+    (workshop.vllm / "vllm" / "model.py").write_text("SCALE = 9\n")
+    variants.environment(workshop.layout, None, said.append)
+    assert any("work/vllm holds uncommitted changes" in line and "vllm/model.py" in line for line in said)

@@ -62,5 +62,6 @@ else:
     Git.run = torn_read_tree(Git.run)  # type: ignore[method-assign]
 eval(sys.argv[4], {
     "layout": Layout(Path(sys.argv[2]), Path(sys.argv[3])), "apply": applying.apply, "export": exporting.export, "lock_or_park": park.lock_or_park,
+    "go_on": park.go_on,
     "rebase": rebase,
 })  # fmt: skip

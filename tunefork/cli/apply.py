@@ -123,8 +123,9 @@ def settle_parked(layout: Layout, upstreams: tuple[str, ...], *, abort: bool, as
     if not waiting:
         raise BadInput("no patch is parked", "python3 build.py status")
     if abort:
-        for name in waiting:
-            park.abort(layout, name, say=say)
+        refs = {name: park.abort(layout, name, say=say) for name in waiting}
+        if as_json:
+            print_json({"upstreams": [{"upstream": name, "aborted": True, "backup": ref} for name, ref in refs.items()]})
         return
     show([park.go_on(layout, name, say=say) for name in waiting], as_json=as_json)
 
@@ -141,3 +142,7 @@ def show(results: list[Applied], *, as_json: bool) -> None:
         patches = ", ".join(f"{number} {state}" for state, number in counts.items() if number) or "no patches"
         files = f"{each.changed} files changed" if each.changed else "nothing to do"
         echo(f"{each.name} {each.variant}: {patches}; {files}; tree {(each.tree or '')[:12]} ({each.source}) in {each.seconds:.2f} s")
+        if each.carried:
+            from tunefork.patchset.checkout import work
+
+            say(f"{each.name}: uncommitted changes came along, which {each.variant} has not: {work.few(each.carried)}")

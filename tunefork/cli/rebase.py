@@ -38,7 +38,9 @@ def rebase(upstream: str, to: str | None, check: bool, commit: str, go_on: bool,
         raise BadInput("rebase needs one of --to, --continue and --abort; --check goes with --to",
                        f"python3 build.py rebase {upstream} --to <tag, version or path> --check")  # fmt: skip
     if abort:
-        rebasing.abort(layout, upstream, say=say)
+        ref = rebasing.abort(layout, upstream, say=say)
+        if as_json:
+            print_json({"upstream": upstream, "aborted": True, "backup": ref})
         return 0
     if go_on:
         done = rebasing.go_on(layout, upstream, say=say)

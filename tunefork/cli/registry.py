@@ -32,6 +32,7 @@ TABLE = tuple(CommandRow(*row) for row in (
     (ROOT, "patch", "groups:patch", "author patches: export commits to files, check them"),
     (ROOT, "bisect", "bisect:bisect", "find the patch that breaks or slows something"),
     (ROOT, "upstream", "upstream:upstream", "make a branch and a pull request text of a patch"),
+    (ROOT, "backup", "backup:backup", "list, show, restore and prune what --abort, --discard and drop kept"),
     (ROOT, "rebase", "rebase:rebase", "move a series to another pin of its upstream"),
     (ROOT, "kernels", "groups:kernels", "list our kernels; gate their gfx950 code"),
     (ROOT, "test", "test:test", "run the project's tests"),

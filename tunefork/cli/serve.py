@@ -25,6 +25,7 @@ from tunefork.bench.server.server import Server
 from tunefork.cli import options
 from tunefork.cli.output import echo, print_json, say
 from tunefork.patchset.checkout.applied import applied_tree
+from tunefork.patchset.checkout.running import running_from
 
 EXAMPLE_PROMPT = "This is a story of"
 
@@ -82,7 +83,7 @@ def run(layout: Layout, profile: Profile, variant: str | None, *, ready_timeout_
     log = prepare.log_path(layout, profile, env.tree.variant)
     say(f"starting vLLM {env.version} ({env.tree.variant}) for profile {profile.name}; log: {log}")
     server = Server(made, log=log, ready_timeout_s=ready_timeout_s, say=say)
-    with server:
+    with running_from(layout, env.tree.path), server:
         tell_ready(server, env.tree.variant, env.version, as_json=as_json)
         try:
             server.wait()

@@ -15,6 +15,7 @@ from tunefork.develop.installed import Mark, read_mark
 from tunefork.develop.machine import cpu_flags
 from tunefork.develop.native import inputs
 from tunefork.develop.version import revision, tree_version, write_version
+from tunefork.patchset.checkout import work
 from tunefork.patchset.checkout.applied import AppliedTree, applied_tree
 from tunefork.patchset.checkout.apply import apply_variant
 from tunefork.patchset.series import variant as variants
@@ -64,6 +65,8 @@ def environment(layout: Layout, variant: str | None, say: Say) -> VariantEnviron
     check_native(primary, tree, mark)
     if tree.path != primary.path:
         furnish(layout, tree, mark, say)
+    if edited := work.uncommitted(tree.path, tree.upstream):
+        say(f"work/{tree.path.name} holds uncommitted changes, which {tree.variant} has not and which run all the same: {work.few(edited)}")
     version = tree_version(pins.load(layout)["vllm"].version, revision(tree), mark.target)
     write_version(tree.path, "vllm", version)
     return VariantEnvironment(Path(sys.executable), env, tree, version, mark.target)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import budgets
 import pytest
 from world import FILES, World, git
 
@@ -279,10 +280,12 @@ def test_damaged_notes_can_be_aborted(world: World, damage: str) -> None:
     before = leave(world)
     with pytest.raises(PatchConflict):
         park.lock_or_park(world.layout, "up")
-    park.notes(world.layout, "up").write_text(damage)
+    park.parking(world.layout, "up").journal.write_text(damage)
     with pytest.raises(PatchConflict):
         apply(world.layout, "up")
-    park.abort(world.layout, "up")
+    ref = park.abort(world.layout, "up")  # nobody knows what was left there: all that is there now is kept
+    assert b"<<<<<<< " in git(world.checkout, "show", f"{ref}:a.py").encode()
+    git(world.checkout, "update-ref", "-d", ref)
     assert leave(world) == before
 
 
@@ -309,3 +312,54 @@ def test_a_kill_at_any_step_of_parking_is_recovered(world: World) -> None:
         park.abort(world.layout, "up")
         assert leave(world) == before
     assert killed >= 8
+
+
+def test_a_kill_at_any_step_of_continue_is_finished_by_the_next_run(world: World, tmp_path: Path) -> None:
+    """Every step under `--long`, every third otherwise. The next run is a plain apply, or the same --continue: no other command is needed."""
+    conflicting(world)
+    with pytest.raises(PatchConflict):
+        park.lock_or_park(world.layout, "up")
+    (parked_path(world) / "a.py").write_bytes(lines(l5="second"))
+    saved = tmp_path / "saved"
+    shutil.copytree(world.root, saved, symlinks=True)
+    odd, killed, trees = [], 0, set()
+    for step in range(0, 1000, 1 if budgets.percent >= budgets.LONG else 3):
+        shutil.rmtree(world.root)
+        shutil.copytree(saved, world.root, symlinks=True)
+        done = subprocess.run([sys.executable, str(KILLER), str(step), str(world.root), str(world.layout.cache), "go_on(layout, 'up')"],
+                              capture_output=True, check=False, env=dict(os.environ))  # fmt: skip
+        if done.returncode != -signal.SIGKILL:
+            assert done.returncode == 0, done.stderr
+            break
+        killed += 1
+        found = park.find(world.layout, "up")
+        try:
+            done_again = park.go_on(world.layout, "up") if found and not found.taken else apply(world.layout, "up")
+        except Exception as error:
+            odd.append((step, repr(error)))
+            continue
+        trees.add(done_again.tree)
+        assert git(world.checkout, "status", "--porcelain") == "" and not parked_path(world).exists() and park.find(world.layout, "up") is None
+        assert apply(world.layout, "up").changed == 0 and export(world.layout, "up", dry_run=True).same
+    assert odd == [] and killed >= (20 if budgets.percent >= budgets.LONG else 7) and len(trees) == 1
+
+
+def test_what_was_taken_is_not_aborted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    conflicting(world)
+    with pytest.raises(PatchConflict):
+        park.lock_or_park(world.layout, "up")
+    (parked_path(world) / "a.py").write_bytes(lines(l5="second"))
+
+    def killed(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(park, "lock_and_park", killed)
+        with pytest.raises(KeyboardInterrupt):
+            park.go_on(world.layout, "up")
+    with pytest.raises(BadInput, match="was taken already") as caught:
+        park.abort(world.layout, "up")
+    assert caught.value.remedy == "python3 build.py apply up"
+    said: list[str] = []
+    apply(world.layout, "up", say=said.append)
+    assert any("finishing an interrupted `apply --continue`" in line for line in said) and park.find(world.layout, "up") is None

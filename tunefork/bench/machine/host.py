@@ -17,6 +17,7 @@ import psutil
 
 from tunefork.base import process
 from tunefork.bench.records.schema import Host, Tree
+from tunefork.patchset.checkout import work
 from tunefork.patchset.checkout.applied import AppliedTree
 
 PACKAGES = ("tunefork", "vllm", "lm_eval", "torch", "triton", "transformers")
@@ -75,7 +76,7 @@ def versions() -> dict[str, str]:
 def tree(applied: AppliedTree) -> Tree:
     """An applied upstream as records name it."""
     return Tree(upstream=applied.upstream, variant=applied.variant, source=applied.source, base=applied.base, commit=applied.commit,
-                tree=applied.tree, patches=applied.patches)
+                tree=applied.tree, patches=applied.patches, modified=work.uncommitted(applied.path, applied.upstream))
 
 
 def project_commit(root: Path) -> str:

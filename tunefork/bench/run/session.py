@@ -26,6 +26,7 @@ from tunefork.bench.server.target import Target
 from tunefork.bench.server.tiny.make import tiny_model
 from tunefork.develop.variants import VariantEnvironment
 from tunefork.patchset.checkout.applied import applied_tree
+from tunefork.patchset.checkout.running import running_from
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def session(layout: Layout, profile: Profile, settings: Settings, under_test: Su
     log = prepare.log_path(layout, profile, under_test.environment.tree.variant)
     say(f"starting vLLM {under_test.version} ({under_test.environment.tree.variant}) for profile {profile.name}; log: {log}")
     gpus = () if under_test.environment.target == "cpu" else devices.visible()[: profile.gpus]
-    with memory_watched(gpus, say), Server(made, log=log, ready_timeout_s=settings.ready_timeout_s or profile.ready_timeout_s, say=say) as server:
+    with (memory_watched(gpus, say), running_from(layout, under_test.environment.tree.path),
+          Server(made, log=log, ready_timeout_s=settings.ready_timeout_s or profile.ready_timeout_s, say=say) as server):
         say(f"ready after {server.seconds_to_ready:.0f} s: {server.base_url}")
         yield own(profile, made, server, under_test, trial)
 

@@ -94,6 +94,8 @@ def refuse_unless_current(record: Record, name: str, tree: str | None, fresh: ti
     if age < -CLOCK_SLACK:
         raise SubmitRefused(f"{name} was measured in the future ({record.created.isoformat()}): a clock was changed",
                             "set the clock, then measure again")
+    if record.vllm and record.vllm.modified:
+        raise SubmitRefused(f"{name} measured uncommitted changes too: {', '.join(record.vllm.modified)}", "commit and export them, then measure again")
     measured = record.vllm.tree if record.vllm else None
     if measured != tree:
         raise SubmitRefused(f"{name} measured the vLLM tree {(measured or 'of a server that was not ours')[:12]}, the installed one is "

@@ -157,7 +157,9 @@ def conclude(stack: Stack, plan: Planned, made: Sequence[Made], say: Say, *, fol
     tip = made[-1].commit if made else stack.state.base
     spec = hold or stack.state.variant
     whole, branch = spec == "all", stack.checkout.branch("all") if hold else stack.state.branch
-    if not follow:
+    if follow:
+        switch.require_free_index(stack.checkout)
+    else:
         check_movable(stack, tip if whole else None)
     files = plan.texts
     to = Follow(stack.state.branch, stack.checkout.head()[1], tip) if follow else None
@@ -189,6 +191,7 @@ def check_strangers(series: Series, report: Authored) -> None:
 def check_movable(stack: Stack, tip: str | None) -> None:
     """Refuse before anything changes where the checkout's files cannot follow. tip: None where only an apply finds out what they become."""
     path = stack.checkout.path
+    switch.require_free_index(stack.checkout)
     advice = (f"`git stash` in {path} (`git stash pop` afterwards), or take them into a patch: "
               f"python3 build.py patch refresh --upstream {stack.upstream}")  # fmt: skip
     if tip is None:
@@ -197,7 +200,7 @@ def check_movable(stack: Stack, tip: str | None) -> None:
         return
     paths = switch.difference(stack.git, stack.checkout.head()[1], tip)
     with switch.on_index_copy(stack.checkout) as git:
-        modified_here = [each for each in switch.modified_of(git, paths) if each in paths]
+        modified_here = switch.hidden(git, paths) or [each for each in switch.modified_of(git, paths) if each in paths]
     if modified_here:
         raise work.refuse(stack.checkout, "uncommitted changes", [each.decode("utf-8", "surrogateescape") for each in modified_here], advice)
     if blocked := switch.collisions(stack.checkout, paths):

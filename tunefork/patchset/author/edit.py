@@ -19,7 +19,7 @@ from tunefork.patchset.author.stack import Draft, Stack, opened, refuse_unexport
 from tunefork.patchset.author.stop import Progress
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import export as exporting
-from tunefork.patchset.checkout import repin, switch, work
+from tunefork.patchset.checkout import repin, switch, waits, work
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase.resolve import resolved_tree
 from tunefork.patchset.series import canonical, mail, replay
@@ -77,7 +77,7 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Authored:
 
 def stopped_words(stack: Stack, progress: Progress, stopped: NotCarried) -> PatchConflict:
     """The error for a later patch that does not go, which is now parked."""
-    path = stop.park_in(stack, progress, stopped)
+    path = stop.park_in(stack, replace(progress, done=True), stopped)
     if stopped.empty:
         return PatchConflict(f"{progress.action}: {stopped}",
                              f"`python3 build.py patch edit --upstream {stack.upstream} --continue` once more drops it; or change it in {path} first")
@@ -153,7 +153,7 @@ def moved_by(stack: Stack, name: str, new: str) -> Moved:
 def resolved(stack: Stack, progress: Progress, say: Say) -> tuple[Progress, list[Made]]:
     """The patch that waited, taken from the worktree; dropped where nothing of it is left."""
     git = stop.git_here(stack)
-    stop.refuse_untracked(stop.worktree(stack.layout, stack.upstream), progress.left)
+    waits.refuse_untracked(stop.worktree(stack.layout, stack.upstream), progress.left)
     tree, done = resolved_tree(stop.worktree(stack.layout, stack.upstream).path), len(progress.made)
     tip = progress.made[-1] if progress.made else stack.state.base
     draft = progress.drafts[done]
@@ -178,14 +178,19 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> str:
     with checkouts.locked(layout, upstream, say):
         here = stop.worktree(layout, upstream)
         checkouts.mend_links(checkouts.primary(layout, upstream), here.path)
+        if not waits.usable(here):
+            waits.set_aside(here, say)
         try:
             progress = stop.load(layout, upstream)
         except Damaged:  # what the worktree was left with is not known: all that it holds is kept
             branch = here.head()[0] if here.exists() else ""
             progress = Progress("edit", branch.removeprefix("edit/") if branch.startswith("edit/") else "", "", "")
-        if here.exists() and not (known(here, progress) and stop.snapshot(here) == progress.left):
+        if here.exists() and not (known(here, progress) and waits.snapshot(here) == progress.left):
             ref = work.backup(here)
-            say(f"{upstream}: what the worktree held: git -C {layout.checkout(upstream)} checkout {ref}")
+            say(f"{upstream}: what the worktree held: python3 build.py backup {work.name_of(ref)}")
+        elif progress.done and progress.made and checkouts.primary(layout, upstream).exists():
+            ref = work.keep(checkouts.primary(layout, upstream).git, progress.made[-1])
+            say(f"{upstream}: what you resolved so far: python3 build.py backup {work.name_of(ref)}")
         stop.forget(layout, upstream, progress.patch)
     say(f"{upstream}: `patch {progress.action}` is forgotten; series and checkout are as they were")
     return ref

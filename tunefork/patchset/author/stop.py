@@ -14,9 +14,10 @@ from tunefork.base.transaction import bytes_of, text_of
 from tunefork.patchset.author.carry import Moved, NotCarried
 from tunefork.patchset.author.stack import EDIT, Draft, Stack
 from tunefork.patchset.checkout import checkout as checkouts
-from tunefork.patchset.checkout import park, repin, switch, work
+from tunefork.patchset.checkout import park, repin, waits, work
 from tunefork.patchset.checkout.checkout import Checkout, occupied
 from tunefork.patchset.checkout.proposal import Proposal, propose, put
+from tunefork.patchset.checkout.waits import snapshot
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import rebase
 from tunefork.patchset.series import diff
@@ -31,7 +32,7 @@ class Progress:
     """How far an edit is. patch: the one that the author edits ("" once it is taken).  below: the commit under the one that waits.
 
     drafts: the wanted series; made: commits of its first ones; the next one waits with its conflict.  digest: of the series it began
-    with.  left: the tree that the worktree was left with.
+    with.  left: the tree that the worktree was left with.  done: whether something of the author's is in ``made``.
     """
 
     action: str
@@ -43,6 +44,7 @@ class Progress:
     drops: tuple[str, ...] = ()
     moved: tuple[tuple[bytes, bytes], ...] = ()
     left: str = ""
+    done: bool = False
 
 
 def worktree(layout: Layout, upstream: str) -> Checkout:
@@ -84,7 +86,7 @@ def revived(data: dict[str, Any]) -> Progress:
                    for each in data["drafts"])  # fmt: skip
     moved = tuple((bytes_of(old), bytes_of(new)) for old, new in data["moved"])
     return Progress(data["action"], data["patch"], data["below"], data["digest"], drafts, tuple(data["made"]), tuple(data["drops"]), moved,
-                    data["left"])
+                    data["left"], bool(data.get("done")))
 
 
 def clear(stack: Stack) -> None:
@@ -110,21 +112,6 @@ def begin(stack: Stack, name: str) -> Path:
     stack.git("worktree", "add", "--quiet", "--force", "-B", branch, str(here.path), commit)
     save(stack, Progress(f"edit {name}", name, stack.below(name), rebase.digest(stack.series), left=snapshot(here)))
     return here.path
-
-
-def snapshot(here: Checkout) -> str:
-    """The tree of everything that a worktree holds and git does not ignore. Its index stays as it is."""
-    with switch.on_index_copy(here) as staging:
-        staging("add", "--all", ".")
-        return staging.text("write-tree")
-
-
-def refuse_untracked(here: Checkout, left: str) -> None:
-    """WorkAtRisk where a worktree in which a patch waits holds files that git does not know and that were not left there. left: a snapshot."""
-    listed = here.git("ls-files", "-z", "--others", "--exclude-standard", "--full-name").split(b"\0")[:-1]
-    if listed and (strange := set(listed) - set(here.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", left).split(b"\0"))):
-        raise work.refuse(here, "untracked files", [each.decode("utf-8", "surrogateescape") for each in sorted(strange)],
-                          f"in {here.path}: `git add` what belongs to the patch, remove the rest; then --continue")
 
 
 def park_in(stack: Stack, progress: Progress, stopped: NotCarried) -> Path:
@@ -168,10 +155,11 @@ def park_draft(stack: Stack, action: str, drafts: Sequence[Draft], stopped: NotC
 
 def forget(layout: Layout, upstream: str, patch: str) -> None:
     """Remove the worktree, the branch of the edited patch, the refs and, last, the notes."""
-    git = checkouts.primary(layout, upstream).git
-    park.remove_worktree(git, layout.checkout(upstream, EDIT))
-    refs = git.text("for-each-ref", "--format=delete %(refname)", REFS, *([f"refs/heads/edit/{patch}"] if patch else []))
-    git("update-ref", "--stdin", stdin=f"{refs}\n".encode() if refs else b"")
+    if checkouts.primary(layout, upstream).exists():  # else somebody removed it, with every ref
+        git = checkouts.primary(layout, upstream).git
+        park.remove_worktree(git, layout.checkout(upstream, EDIT))
+        refs = git.text("for-each-ref", "--format=delete %(refname)", REFS, *([f"refs/heads/edit/{patch}"] if patch else []))
+        git("update-ref", "--stdin", stdin=f"{refs}\n".encode() if refs else b"")
     folder = repin.edits(layout, upstream)
     repin.editing(layout, upstream).end()
     shutil.rmtree(folder, ignore_errors=True)
@@ -194,6 +182,7 @@ def git_here(stack: Stack) -> Git:
     """git in the worktree; PatchConflict where that is gone."""
     here = worktree(stack.layout, stack.upstream)
     checkouts.mend_links(stack.checkout, here.path)
-    if not here.exists():
-        raise PatchConflict(f"{here.path} is gone, and an edit waited there", f"python3 build.py patch edit --upstream {stack.upstream} --abort")
+    if not waits.usable(here):
+        what = "belongs to a repository that is gone" if here.exists() else "is gone"
+        raise PatchConflict(f"{here.path} {what}, and an edit waited there", f"python3 build.py patch edit --upstream {stack.upstream} --abort")
     return here.git

@@ -38,7 +38,10 @@ class PatchState:
 
 @dataclass(frozen=True)
 class Applied:
-    """What an apply did to one upstream. seconds: wall time.  changed: files written."""
+    """What an apply did to one upstream. seconds: wall time.  changed: files written.
+
+    carried: files with uncommitted changes that the variant's commits know nothing of, and that came along.
+    """
 
     name: str
     source: str | None
@@ -51,6 +54,7 @@ class Applied:
     commit: str | None = None
     changed: int = 0
     why: str = ""
+    carried: tuple[str, ...] = ()
 
 
 def apply(
@@ -62,6 +66,10 @@ def apply(
     """
     begin = time.monotonic()
     repin.recover(layout, upstream, say)
+    if (layout.checkout(upstream) / ".git" / "tunefork" / checkouts.PARKED).is_file():
+        from tunefork.patchset.checkout import park
+
+        park.recover(layout, upstream, say)
     pin = pin_of(layout, upstream)
     with checkouts.locked(layout, upstream, say):
         this = Apply.load(layout, pin, spec, beside=beside, say=say)
@@ -79,7 +87,7 @@ class Apply:
     load:         series, chosen (the variant), primary, target (the checkout it goes to), before (what is applied there)
     verify:       space (with the lock), after (what is applied, as far as that is known)
     materialise:  patches (the variant's, as commits)
-    move:         after, changed (files written)
+    move:         after, changed (files written), carried
     """
 
     layout: Layout
@@ -94,6 +102,7 @@ class Apply:
     patches: list[AppliedPatch] = field(init=False)
     after: State | None = None
     changed: int = 0
+    carried: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, layout: Layout, pin: Pin, spec: str, *, beside: bool, say: Say) -> Apply:
@@ -115,6 +124,8 @@ class Apply:
             checkouts.create(self.layout, self.pin, sources.obtain(self.pin, self.layout, self.say), self.say)
             self.before = self.target.state()
         self.space = Workspace.verified(self.layout, self.pin, self.series, self.primary, self.before)
+        if self.target.exists():
+            checkouts.clear_lock(self.target)
         if self.target.exists() and self.target.moving.under_way:
             from tunefork.patchset.checkout import switch
 
@@ -137,9 +148,12 @@ class Apply:
 
     def move(self, *, discard: bool) -> None:
         """The checkout to the last of these commits; what only the checkout holds is refused, or under ``discard`` kept by a ref."""
+        from tunefork.patchset.checkout import running, work
         from tunefork.patchset.checkout.bring import bring
 
+        running.warn(self.layout, self.target.path, self.say)
         self.after, self.changed = bring(self.space, self.chosen, self.patches, self.target, discard=discard, say=self.say)
+        self.carried = work.changed_paths(self.target)[0]
 
     def report(self, seconds: float) -> Applied:
         """What was done."""
@@ -152,7 +166,7 @@ class Apply:
             for name in self.series.names
         )  # fmt: skip
         return Applied(self.pin.name, self.after.source, self.after.variant, self.after.base_tree, self.after.tree, rows, round(seconds, 3),
-                       self.target.path, self.after.commit, self.changed)
+                       self.target.path, self.after.commit, self.changed, carried=self.carried)
 
 
 def apply_variant(layout: Layout, upstream: str, spec: str, *, beside: bool = False, say: Say = quiet) -> AppliedTree:

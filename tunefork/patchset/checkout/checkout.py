@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tunefork.base import mutex
 from tunefork.base.errors import PatchConflict, TuneforkError, WorkAtRisk
-from tunefork.base.files import write_atomically
+from tunefork.base.files import copy_whole, write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.base.transaction import Transaction
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tunefork.patchset.sources.sources import Source
 
 PRIMARY = "primary"
+MARK = b"held by tunefork\n"  # in an index.lock of ours
 PARKED = "parked.json"  # among the notes, while a patch is parked (park.py)
 PIN_REF = "refs/tunefork/pin"
 FIRST_BRANCH = "tunefork/base"  # a checkout is made at the unpatched pin
@@ -118,14 +119,22 @@ class Checkout:
 
     def head(self) -> tuple[str, str]:
         """(branch or "" when detached, commit), read without a git process where the ref is a plain file."""
-        git_dir = self.path / ".git"
-        head = git_dir / "HEAD"
-        if git_dir.is_dir() and (text := head.read_text().strip()).startswith("ref: refs/heads/"):
-            loose = git_dir / text[5:]
-            if loose.is_file():
-                return text[len("ref: refs/heads/") :], loose.read_text().strip()
+        try:
+            text = (self.git_dir / "HEAD").read_text().strip()
+            if text.startswith("ref: refs/heads/"):
+                return text[len("ref: refs/heads/") :], (self.repository / text[5:]).read_text().strip()
+        except OSError:  # packed, or not there: git says
+            pass
         branch = self.git.answer("symbolic-ref", "--quiet", "--short", "HEAD") or ""
         return branch, self.git.text("rev-parse", "HEAD")
+
+
+def commit_at(checkout: Checkout, ref: str) -> str | None:
+    """The commit of a ref of the shared repository, read without a git process where it is a plain file; None where there is none."""
+    try:
+        return (checkout.repository / ref).read_text().strip()
+    except OSError:
+        return checkout.git.answer("rev-parse", "--verify", "--quiet", ref)
 
 
 def applied_ref(branch: str) -> str:
@@ -143,15 +152,17 @@ def beside_primary(layout: Layout, upstream: str, slug: str) -> Checkout:
     return found
 
 
-def mend_links(first: Checkout, worktree: Path) -> None:
+def mend_links(first: Checkout, worktree: Path, repository: Path | None = None) -> None:
     """Join a worktree with its repository again after the project's folder was moved or copied.
+
+    repository: where it is another than the checkouts'.
 
     `git worktree repair` would follow the old paths, and in a copy redirect the original's worktree to the copy.
     """
     link = worktree / ".git"
-    if not link.is_file() or not (first.path / ".git").is_dir():
+    if not link.is_file() or not (repository or first.path / ".git").is_dir():
         return
-    admin = first.repository / "worktrees" / Path(link.read_text().strip()).name
+    admin = (repository or first.repository) / "worktrees" / Path(link.read_text().strip()).name
     if link.read_text() != f"gitdir: {admin}\n" and admin.is_dir():
         write_atomically(admin / "gitdir", f"{link}\n".encode())
         write_atomically(link, f"gitdir: {admin}\n".encode())
@@ -195,6 +206,13 @@ def locked(layout: Layout, upstream: str, say: Say) -> Iterator[None]:
         except OSError as error:
             raise cannot_write(layout.work, error) from error
         yield
+
+
+def clear_lock(checkout: Checkout) -> None:
+    """Remove an index lock of ours that a kill left between two steps; another's stays."""
+    hold = checkout.git_dir / "index.lock"
+    if hold.is_file() and hold.read_bytes() == MARK:
+        hold.unlink()
 
 
 def cannot_write(where: Path, error: OSError) -> TuneforkError:
@@ -266,8 +284,11 @@ def create_beside(layout: Layout, checkout: Checkout, base: State, commit: str, 
 
 
 def borrow_objects(cache: Path, git_dir: Path) -> None:
-    """Bring the cache's objects in by hard links (copies across file systems): the checkout outlives the cache."""
-    for path in (cache / "objects").rglob("*"):
+    """Bring the cache's objects in by hard links (copies across file systems): the checkout outlives the cache.
+
+    A pack's index comes last: git reads no pack without one, and takes one with it for whole.
+    """
+    for path in sorted((cache / "objects").rglob("*"), key=lambda each: each.suffix == ".idx"):
         inner = path.relative_to(cache)
         if path.is_dir() or path.name.startswith("tmp_") or inner.parts[:2] == ("objects", "info"):
             continue
@@ -278,6 +299,6 @@ def borrow_objects(cache: Path, git_dir: Path) -> None:
         try:
             os.link(path, target)
         except OSError:
-            shutil.copyfile(path, target)
+            copy_whole(path, target, target.with_name(f"tmp_tunefork_{os.getpid()}_{target.name}"))  # git prunes tmp_*
     if (cache / "shallow").is_file():
-        shutil.copyfile(cache / "shallow", git_dir / "shallow")
+        copy_whole(cache / "shallow", git_dir / "shallow")

@@ -10,22 +10,21 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tunefork.base.errors import WorkAtRisk
-from tunefork.base.files import write_atomically
+from tunefork.base.files import copy_whole, write_atomically
 from tunefork.base.process import Say
 from tunefork.base.transaction import Damaged
 from tunefork.patchset.checkout import work
-from tunefork.patchset.checkout.checkout import Checkout, applied_ref, cannot_write
+from tunefork.patchset.checkout.checkout import MARK, Checkout, applied_ref, cannot_write
 from tunefork.patchset.git import Git
-from tunefork.patchset.series.diff import blob_id
+from tunefork.patchset.series.diff import blob_id, shown
 
 GITLINK = "160000"
 FEW = 200  # paths that are asked for by name; more are found faster by looking at all
-MARK = b"held by tunefork\n"
 Entry = tuple[str, str]  # (mode, blob)
 ABSENT: Entry = ("000000", "0" * 40)
 
@@ -63,12 +62,12 @@ def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
         raise
     try:
         staging("read-tree", "-m", "-u", old, commit)
-        os.replace(fresh, hold)
-        os.replace(hold, index)
+        os.replace(fresh, index)
         point(checkout, branch, commit)
     except BaseException:
         recover(checkout, say)
         raise
+    hold.unlink()
     checkout.moving.end()
     return len(paths)
 
@@ -86,6 +85,11 @@ def check_paths(checkout: Checkout, staging: Git, paths: dict[bytes, tuple[Entry
 
     staging: git on a copy of the index.
     """
+    if unseen := hidden(staging, paths):
+        named = [path.decode("utf-8", "surrogateescape") for path in unseen]
+        raise work.refuse(checkout, "changes that git was told not to look at (assume-unchanged or skip-worktree)", named,
+                          f"git -C {checkout.path} update-index --no-assume-unchanged --no-skip-worktree {shown(unseen[0])}, then commit and export it; "
+                          "or add --discard, which keeps a backup ref")
     modified = modified_of(staging, paths)
     ways_out = (
         f"commit and export it (`git commit`, then `python3 build.py patch export {checkout.upstream}`), stash it (`git stash` in "
@@ -96,6 +100,31 @@ def check_paths(checkout: Checkout, staging: Git, paths: dict[bytes, tuple[Entry
     if colliding := collisions(checkout, paths):
         raise work.refuse(checkout, "untracked files", colliding,
                           f"move them away, or add --discard, which keeps a backup ref ({checkout.path})")
+
+
+def hidden(git: Git, paths: Iterable[bytes] | None = None) -> list[bytes]:
+    """Files that differ from the index although it says assume-unchanged or skip-worktree of them: git itself would not tell.
+
+    paths: only of these. A file that is not there (a sparse checkout's) does not differ.
+    """
+    flagged = [line[2:] for line in git("ls-files", "-v", "-z").split(b"\0") if line[:1].islower() or line[:1] == b"S"]
+    if paths is not None:
+        flagged = sorted({*flagged} & {*paths})
+    if not flagged:
+        return []
+    listed = git("--literal-pathspecs", "ls-files", "--stage", "-z", "--", *map(os.fsdecode, flagged)).split(b"\0")[:-1]
+    entries = {line.partition(b"\t")[2]: line.split(b" ", 2)[:2] for line in listed}
+    return [path for path in flagged if differs(git, path, *(each.decode() for each in entries[path]))]
+
+
+def differs(git: Git, path: bytes, mode: str, blob: str) -> bool:
+    """Whether a file of the work tree is another than the index says."""
+    file = git.directory / os.fsdecode(path)
+    if mode == GITLINK or not os.path.lexists(file):
+        return False
+    if file.is_symlink() or mode == "120000":
+        return mode != "120000" or not file.is_symlink() or blob_id(os.fsencode(file.readlink())) != blob
+    return not file.is_file() or git.text("hash-object", "--", os.fsdecode(path)) != blob or bool(file.stat().st_mode & 0o100) != (mode == "100755")
 
 
 def modified_of(staging: Git, paths: dict[bytes, tuple[Entry, Entry]]) -> list[bytes]:
@@ -156,19 +185,37 @@ def on_index_copy(checkout: Checkout) -> Iterator[Git]:
 def hold_index(hold: Path, mine: Path) -> None:
     """Take the index as git does, so that a git command of the user's cannot run into the move.
 
-    mine: a scratch file. The lock holds our mark until the new index is in it: one of ours that a kill left is known by it.
+    mine: a scratch file. The lock holds our mark, by which one of ours that a kill left is known.
     """
     try:
-        if hold.is_file() and hold.read_bytes() == MARK:
-            hold.unlink()
+        release(hold)
         write_atomically(mine, MARK)
         os.link(mine, hold)
     except FileExistsError:
-        raise WorkAtRisk(f"a git command holds {hold}", f"wait until it ends; if none runs, it was killed: rm {hold}") from None
+        raise held(hold) from None
     except OSError as error:
         raise cannot_write(hold.parent, error) from error
     finally:
         mine.unlink(missing_ok=True)
+
+
+def release(hold: Path) -> None:
+    """Remove the index's lock where it is one of ours, left by a kill; WorkAtRisk where it is another's."""
+    try:
+        if hold.read_bytes() != MARK:
+            raise held(hold)
+        hold.unlink()
+    except FileNotFoundError:
+        return
+
+
+def held(hold: Path) -> WorkAtRisk:
+    return WorkAtRisk(f"a git command holds {hold}", f"wait until it ends; if none runs, it was killed: rm {hold}")
+
+
+def require_free_index(checkout: Checkout) -> None:
+    """WorkAtRisk where a git command of somebody else's holds the index; for callers that write other files before they move."""
+    release(index_files(checkout)[1])
 
 
 def recover(checkout: Checkout, say: Say) -> bool:
@@ -184,7 +231,7 @@ def recover(checkout: Checkout, say: Say) -> bool:
     git = checkout.git
     _, target = checkout.head()
     say(f"{checkout.path.name}: recovering from an interrupted apply, to {target[:12]}")
-    index_files(checkout)[1].unlink(missing_ok=True)
+    require_free_index(checkout)
     (checkout.notes / f"{checkout.key}.index").unlink(missing_ok=True)
     (checkout.notes / f"{checkout.key}.index.lock").unlink(missing_ok=True)
     other = new if target == old else old
@@ -217,8 +264,7 @@ def rescue(checkout: Checkout, entries: dict[bytes, tuple[Entry, Entry]], say: S
         if blob_id(data) in blobs or any(checkout.git("cat-file", "blob", blob).startswith(data) for blob in blobs):
             continue
         target = kept / os.fsdecode(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
+        copy_whole(file, target)
         saved += 1
     if saved:
         say(f"{checkout.path.name}: {saved} files held something else; copies are in {kept}")
@@ -258,6 +304,9 @@ def discard(checkout: Checkout, commit: str, say: Say) -> str:
     for path in in_the_way:
         check_no_repository(checkout.path / path)
     ref = work.backup(checkout, in_the_way)
+    if unseen := hidden(git):
+        git("update-index", "-z", "--no-assume-unchanged", "--stdin", stdin=b"".join(each + b"\0" for each in unseen))
+        git("update-index", "-z", "--no-skip-worktree", "--stdin", stdin=b"".join(each + b"\0" for each in unseen))
     for command in ("rebase", "am", "merge", "cherry-pick", "revert"):
         git.run(command, "--quit")
     for path in in_the_way:
@@ -266,5 +315,5 @@ def discard(checkout: Checkout, commit: str, say: Say) -> str:
         else:
             remove(checkout.path, os.fsencode(path))
     git("read-tree", "--reset", "-u", "HEAD")
-    say(f"{checkout.path.name}: discarded; to have it back: git -C {checkout.path} checkout {ref}")
+    say(f"{checkout.path.name}: discarded; to have it back: python3 build.py backup {work.name_of(ref)} --restore")
     return ref

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tunefork.base.errors import WorkAtRisk
-from tunefork.patchset.checkout.checkout import Checkout, applied_ref
+from tunefork.patchset.checkout.checkout import Checkout, applied_ref, commit_at
 from tunefork.patchset.git import Git
 from tunefork.patchset.series.diff import shown
 
@@ -21,6 +23,7 @@ OPERATIONS = {
     "BISECT_LOG": "bisect",
 }
 SHOWN = 5
+BACKUPS = "refs/tunefork/backup"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def find(checkout: Checkout, *, files: bool = True) -> Work:
     modified, untracked = changed_paths(checkout) if files else ((), ())
     branch, commit = checkout.head()
     known = state is not None and bool(branch) and branch == state.branch
-    applied = checkout.git.answer("rev-parse", "--verify", "--quiet", applied_ref(branch)) if branch else None
+    applied = commit_at(checkout, applied_ref(branch)) if branch else None
     if applied is None and state is not None and known:  # the ref was deleted
         applied = state.commit
     unexported: tuple[str, ...] = ()
@@ -82,11 +85,21 @@ def changed_paths(checkout: Checkout) -> tuple[tuple[str, ...], tuple[str, ...]]
     return tuple(entry[3:] for entry in entries if not entry.startswith("??")), untracked
 
 
+def uncommitted(path: Path, upstream: str) -> tuple[str, ...]:
+    """The tracked files of a checkout that differ from its commit, as they lie there; none where there is no checkout."""
+    checkout = Checkout(upstream, path)
+    return changed_paths(checkout)[0] if checkout.exists() else ()
+
+
+def few(names: Sequence[str]) -> str:
+    """Some names for a line, and how many more there are."""
+    listed = [shown(name.encode("utf-8", "surrogateescape")) for name in names]
+    return ", ".join(listed[:SHOWN]) + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")
+
+
 def refuse(checkout: Checkout, what: str, names: Iterable[str], remedy: str) -> WorkAtRisk:
     """The refusal to overwrite work, naming a few of the things at risk."""
-    listed = [shown(name.encode("utf-8", "surrogateescape")) for name in names]
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return WorkAtRisk(f"{checkout.path.name} has {what} that this would overwrite: {', '.join(listed[:SHOWN])}{more}", remedy)
+    return WorkAtRisk(f"{checkout.path.name} has {what} that this would overwrite: {few(list(names))}", remedy)
 
 
 def backup(checkout: Checkout, extra: Iterable[str] = ()) -> str:
@@ -96,25 +109,31 @@ def backup(checkout: Checkout, extra: Iterable[str] = ()) -> str:
     """
     git = checkout.git
     head = git.text("rev-parse", "HEAD")
-    index = checkout.notes / f"{checkout.key}.backup-index"
-    index.unlink(missing_ok=True)
-    staging = Git(checkout.path, index=index)
-    try:
+    with tempfile.TemporaryDirectory(prefix="tunefork-index-") as folder:
+        staging = Git(checkout.path, index=Path(folder) / "index")
         staging("read-tree", head)
         staging("add", "--all", ".")
         for path in extra:
             staging("--literal-pathspecs", "add", "--force", "--", path)
         tree = staging.text("write-tree")
-    finally:
-        index.unlink(missing_ok=True)
     commit = head
     if tree != git.text("rev-parse", f"{head}^{{tree}}"):
-        commit = git.text("commit-tree", tree, "-p", head, "-m", "Work tree as it was before `apply --discard`")
+        commit = git.text("commit-tree", tree, "-p", head, "-m", f"What {checkout.path.name} held")
     return keep(git, commit)
+
+
+def stamp() -> str:
+    """Now, as backups' names tell it."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+
+
+def name_of(ref: str) -> str:
+    """What `build.py backup` calls a backup ref."""
+    return ref.removeprefix(f"{BACKUPS}/")
 
 
 def keep(git: Git, commit: str) -> str:
     """Put a commit under a backup ref, whose name says when. Returns the ref."""
-    ref = f"refs/tunefork/backup/{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{commit[:8]}"
+    ref = f"{BACKUPS}/{stamp()}-{commit[:8]}"
     git("update-ref", ref, commit)
     return ref

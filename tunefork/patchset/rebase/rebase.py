@@ -20,11 +20,11 @@ from tunefork.base.errors import BadInput, LockMismatch, PatchConflict, WorkAtRi
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
-from tunefork.base.transaction import text_of
+from tunefork.base.transaction import Damaged, text_of
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import export as exporting
-from tunefork.patchset.checkout import repin, switch, work
+from tunefork.patchset.checkout import repin, switch, waits, work
 from tunefork.patchset.checkout.bring import unexported_tip
 from tunefork.patchset.checkout.workspace import checked_lock
 from tunefork.patchset.git import Git
@@ -71,7 +71,10 @@ class Rebased:
 
 @dataclass(frozen=True)
 class Saved:
-    """A rebase that waits for its author. series: digest of the one it began with.  old: the commit it began on.  tip: of what is done."""
+    """A rebase that waits for its author. series: digest of the one it began with.  old: the commit it began on.  tip: of what is done.
+
+    left: what was left in the worktree (waits.snapshot).
+    """
 
     series: str
     old: str
@@ -80,12 +83,13 @@ class Saved:
     notes: tuple[str, ...]
     tip: str
     rows: tuple[PatchOutcome, ...]
+    left: str = ""
 
     @classmethod
     def revived(cls, data: dict[str, Any]) -> Saved:
         """From its JSON."""
         return cls(data["series"], data["old"], revived(data["base"]), pins.revived(data["pin"]), tuple(data["notes"]), data["tip"],
-                   tuple(map(revived_row, data["rows"])))
+                   tuple(map(revived_row, data["rows"])), str(data.get("left", "")))
 
 
 def check(layout: Layout, upstream: str, to: str, *, say: Say = quiet) -> Rebased:
@@ -144,6 +148,10 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Rebased:
         raise BadInput(f"{upstream}: the series or the pin changed since the rebase began",
                        f"python3 build.py rebase {upstream} --abort, then begin again")
     with checkouts.locked(layout, upstream, say):
+        mended(layout, upstream)
+        if not waits.usable(worktree(layout, upstream)):
+            raise PatchConflict(f"{upstream}: what waited in {layout.checkout(upstream, SLUG)} is gone, or the repository that it belongs to",
+                                f"python3 build.py rebase {upstream} --abort, then begin again")
         git = Git(repin.folder(layout, upstream) / "repo.git")
         series = picks.obtained(series, pin, git, say=say)
         attempt = attempt_on(git, series, saved.base, git.text("rev-parse", newbase.OLD_REF), say)
@@ -151,6 +159,7 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Rebased:
         attempt.tip = saved.tip
         attempt.tree = Tree.read(git, attempt.tip)
         new, notes = saved.pin, list(saved.notes)
+        waits.refuse_untracked(worktree(layout, upstream), saved.left)
         take_resolved(layout, attempt)
         onward(layout, pin, new, notes, attempt, say)
         moved = finish(layout, pin, new, notes, attempt, begin, say)
@@ -158,16 +167,65 @@ def go_on(layout: Layout, upstream: str, *, say: Say = quiet) -> Rebased:
     return moved
 
 
-def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> None:
-    """Forget a rebase that is parked: the worktree and the scratch repository go, and nothing else was touched."""
+def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> str:
+    """Forget a rebase that is parked: the worktree and the scratch repository go, and nothing else was touched.
+
+    What was resolved stays under a backup ref of the checkout, which is returned ("" for none).
+    """
     if repin.recover(layout, upstream, say):
         raise BadInput(f"{upstream}: the rebase was final already and has been completed",
                        "`git checkout -- pins.toml patches/` takes it back")
     if not repin.folder(layout, upstream).exists():
         raise BadInput(f"{upstream}: no rebase waits, nothing to abort", f"python3 build.py status {upstream}")
     with checkouts.locked(layout, upstream, say):
+        if ref := kept(layout, upstream, say):
+            say(f"{upstream}: what was resolved: python3 build.py backup {work.name_of(ref)}")
         forget(layout, upstream)
     say(f"{upstream}: the rebase is forgotten; pin, patches and checkout are as they were")
+    return ref
+
+
+def worktree(layout: Layout, upstream: str) -> checkouts.Checkout:
+    return checkouts.Checkout(upstream, layout.checkout(upstream, SLUG), SLUG)
+
+
+def mended(layout: Layout, upstream: str) -> None:
+    """Join worktree, scratch repository and the checkouts' objects again, after the project's folder was moved or copied."""
+    first, repository = checkouts.primary(layout, upstream), repin.folder(layout, upstream) / "repo.git"
+    if repository.is_dir():
+        checkouts.mend_links(first, layout.checkout(upstream, SLUG), repository)
+        if first.exists():
+            newbase.borrow(Git(repository), [first.repository])
+
+
+def kept(layout: Layout, upstream: str, say: Say) -> str:
+    """What the author did in a rebase that waits, as a backup in the checkout's repository; "" where nothing was done.
+
+    WorkAtRisk where there is no checkout to keep it in.
+    """
+    here = worktree(layout, upstream)
+    mended(layout, upstream)
+    if not waits.usable(here):
+        waits.set_aside(here, say)
+        return ""
+    try:
+        saved = repin.rebasing(layout, upstream).read(Saved.revived, "")
+        if saved is None:
+            return ""
+        by_hand, left, tip = any(row.outcome == CONFLICT for row in saved.rows[:-1]), saved.left, saved.tip
+    except Damaged:  # what was left there is not known: all of it is kept
+        by_hand, left, tip = False, "", "HEAD"
+    there = waits.kept(here, left)
+    if not there and not by_hand:
+        return ""
+    first, scratch = checkouts.primary(layout, upstream), Git(repin.folder(layout, upstream) / "repo.git")
+    if not first.exists():
+        raise WorkAtRisk(f"{upstream} has no checkout, which would keep what you resolved", f"python3 build.py apply {upstream}, then --abort again")
+    tip = scratch.text("rev-parse", there or tip)
+    scratch("update-ref", "refs/heads/aborted", tip)
+    ref = there or f"{work.BACKUPS}/{work.stamp()}-{tip[:8]}"
+    first.git("fetch", "--quiet", "--no-tags", "--update-shallow", "--force", str(scratch.directory), f"+refs/heads/aborted:{ref}")
+    return ref
 
 
 def inputs(layout: Layout, upstream: str, say: Say) -> tuple[Pin, Series]:
@@ -234,7 +292,8 @@ def onward(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attemp
         row = step(attempt, len(attempt.rows), say)
         if row.outcome == CONFLICT:
             path = park(layout, attempt)
-            saved = Saved(digest(attempt.series), pin.commit, attempt.base, new, tuple(notes), attempt.tip, tuple(attempt.rows))
+            left = waits.snapshot(worktree(layout, upstream))
+            saved = Saved(digest(attempt.series), pin.commit, attempt.base, new, tuple(notes), attempt.tip, tuple(attempt.rows), left)
             repin.rebasing(layout, upstream).step(asdict(saved))
             raise PatchConflict(f"{row.name}.patch conflicts on {attempt.base.label}: {row.why}; it waits in {path}",
                                 f"resolve the markers, then `python3 build.py rebase {upstream} --continue`; or `--abort`")
@@ -251,6 +310,7 @@ def finish(layout: Layout, pin: Pin, new: Pin, notes: list[str], attempt: Attemp
     source = sources.obtain(new, layout, say, "sdist" if base.kind == "sdist" else "git")
     first = checkouts.primary(layout, upstream)
     if first.exists():
+        switch.require_free_index(first)
         bring_objects(first, source.git_dir)
         here = picks.obtained(replace(attempt.series, obtained={}), pin, first.git, say=say)
         moved = materialise(first.git, source.commit, [picks.patch_of(here, name, data) for name, data in named])

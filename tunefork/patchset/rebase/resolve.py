@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tunefork.base.errors import PatchConflict
 from tunefork.base.layout import Layout
+from tunefork.patchset.checkout import waits
+from tunefork.patchset.checkout.checkout import Checkout
 from tunefork.patchset.checkout.proposal import propose, put
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase.attempt import Attempt, message, range_diff
@@ -46,7 +48,7 @@ def take_resolved(layout: Layout, attempt: Attempt) -> None:
     """Make the parked worktree's content the patch; a patch of which nothing is left is dropped, as upstream's."""
     upstream, row = attempt.series.upstream, attempt.rows.pop()
     path = layout.checkout(upstream, SLUG)
-    if not (path / ".git").exists():
+    if not waits.usable(Checkout(upstream, path, SLUG)):
         raise PatchConflict(f"{upstream}: {path} is gone, and {row.name} was parked there",
                             f"python3 build.py rebase {upstream} --abort, then begin again")
     git = Git(path)

@@ -22,9 +22,8 @@ from tunefork.base.process import Say, quiet
 from tunefork.base.program import run_program
 from tunefork.base.transaction import Damaged, Transaction
 from tunefork.base.visible import visible
-from tunefork.patchset.author import stop
 from tunefork.patchset.checkout import checkout as checkouts
-from tunefork.patchset.checkout import park, work
+from tunefork.patchset.checkout import park, waits, work
 from tunefork.patchset.checkout.checkout import Checkout
 from tunefork.patchset.git import EMAIL, EPOCH, Git
 from tunefork.patchset.rebase import newbase, rebase
@@ -127,9 +126,12 @@ def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
         raise BadInput(f"no conflict of {name} waits, nothing to abort", "python3 build.py upstream status")
     git, here, ref = checkouts.primary(layout, upstream).git, worktree(layout, upstream, patch_name(name)), ""
     with checkouts.locked(layout, upstream, say):
-        if here.exists() and (here.head()[1], stop.snapshot(here)) != (saved["tip"], saved["left"]):
+        checkouts.mend_links(checkouts.primary(layout, upstream), here.path)
+        if not waits.usable(here):
+            waits.set_aside(here, say)
+        if here.exists() and (here.head()[1], waits.snapshot(here)) != (saved["tip"], saved["left"]):
             ref = work.backup(here)
-            say(f"{upstream}: what the worktree held: git -C {layout.checkout(upstream)} checkout {ref}")
+            say(f"{upstream}: what the worktree held: python3 build.py backup {work.name_of(ref)}")
         park.remove_worktree(git, here.path)
         for each in refs(patch_name(name)):
             git("update-ref", "-d", each)
@@ -174,7 +176,7 @@ def leave(layout: Layout, name: str, attempt: Attempt, onto: str) -> NoReturn:
     path = put(layout, upstream, name, attempt.git, tip)
     fill(path, attempt, attempt.series.patches[row.name])
     saved = {"onto": onto, "series": rebase.digest(attempt.series), "base": asdict(attempt.base), "rows": [asdict(each) for each in attempt.rows],
-             "tip": tip, "left": stop.snapshot(worktree(layout, upstream, name))}  # fmt: skip
+             "tip": tip, "left": waits.snapshot(worktree(layout, upstream, name))}  # fmt: skip
     waiting(layout, upstream, name).step(saved)
     raise PatchConflict(f"{row.name} does not go onto {attempt.base.label}: {row.why}; it waits in {path}",
                         f"resolve the markers there, then python3 build.py upstream {name} --continue; --abort forgets it")  # fmt: skip
@@ -190,10 +192,12 @@ def revived(git: Git, layout: Layout, pin: Pin, series: Series, saved: dict[str,
 def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any]) -> None:
     """Take up where ``leave`` left: the rows, and the worktree's tree as the patch that conflicted."""
     path = place_of(layout, attempt.series.upstream, name)
-    if not (path / ".git").exists():
-        raise PatchConflict(f"{path} is gone, and the conflict waited there", f"python3 build.py upstream {name} --abort, then begin again")
+    checkouts.mend_links(checkouts.primary(layout, attempt.series.upstream), path)
+    if not waits.usable(worktree(layout, attempt.series.upstream, name)):
+        raise PatchConflict(f"{path} is gone, or the repository that it belongs to, and the conflict waited there",
+                            f"python3 build.py upstream {name} --abort, then begin again")
     git = Git(path)
-    stop.refuse_untracked(worktree(layout, attempt.series.upstream, name), saved["left"])
+    waits.refuse_untracked(worktree(layout, attempt.series.upstream, name), saved["left"])
     tree = resolved_tree(path)
     *rows, last = map(rebase.revived_row, saved["rows"])
     if tree == git.text("rev-parse", f"{saved['tip']}^{{tree}}"):
