@@ -187,10 +187,10 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> str:
             progress = Progress("edit", branch.removeprefix("edit/") if branch.startswith("edit/") else "", "", "")
         if here.exists() and not (known(here, progress) and waits.snapshot(here) == progress.left):
             ref = work.backup(here)
-            say(f"{upstream}: what the worktree held: python3 build.py backup {work.name_of(ref)}")
+            say(f"{upstream}: what the worktree held: {ref} (python3 build.py backup {work.name_of(ref)})")
         elif progress.done and progress.made and checkouts.primary(layout, upstream).exists():
             ref = work.keep(checkouts.primary(layout, upstream).git, progress.made[-1])
-            say(f"{upstream}: what you resolved so far: python3 build.py backup {work.name_of(ref)}")
+            say(f"{upstream}: what you resolved so far: {ref} (python3 build.py backup {work.name_of(ref)})")
         stop.forget(layout, upstream, progress.patch)
     say(f"{upstream}: `patch {progress.action}` is forgotten; series and checkout are as they were")
     return ref

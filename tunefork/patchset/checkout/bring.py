@@ -123,7 +123,7 @@ def keep_tip(git: Git, checkout: Checkout, branch: str, say: Say) -> None:
     tip = unexported_tip(git, branch)
     if tip and not (checkout.exists() and tip == checkout.head()[1]):
         ref = work.keep(git, tip)
-        say(f"{checkout.path.name}: discarded the commits of {branch}; to have them back: python3 build.py backup {work.name_of(ref)} --restore")
+        say(f"{checkout.path.name}: discarded the commits of {branch}; to have them back: {ref} (python3 build.py backup {work.name_of(ref)} --restore)")
 
 
 def guard_branch(git: Git, checkout: Checkout, branch: str, *, discard: bool, say: Say) -> None:

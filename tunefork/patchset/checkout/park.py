@@ -186,7 +186,7 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> str:
         if not waits.usable(worktree(layout, upstream)):
             waits.set_aside(worktree(layout, upstream), say)
         if ref := waits.kept(worktree(layout, upstream), parked.left):
-            say(f"{upstream}: what the worktree held: python3 build.py backup {work.name_of(ref)}")
+            say(f"{upstream}: what the worktree held: {ref} (python3 build.py backup {work.name_of(ref)})")
         remove(layout, upstream)
     say(f"{upstream}: {parked.patch} is no longer parked; the patch files are as you left them")
     return ref

@@ -315,5 +315,5 @@ def discard(checkout: Checkout, commit: str, say: Say) -> str:
         else:
             remove(checkout.path, os.fsencode(path))
     git("read-tree", "--reset", "-u", "HEAD")
-    say(f"{checkout.path.name}: discarded; to have it back: python3 build.py backup {work.name_of(ref)} --restore")
+    say(f"{checkout.path.name}: discarded; to have it back: {ref} (python3 build.py backup {work.name_of(ref)} --restore)")
     return ref

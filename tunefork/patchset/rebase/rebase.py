@@ -179,7 +179,7 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> str:
         raise BadInput(f"{upstream}: no rebase waits, nothing to abort", f"python3 build.py status {upstream}")
     with checkouts.locked(layout, upstream, say):
         if ref := kept(layout, upstream, say):
-            say(f"{upstream}: what was resolved: python3 build.py backup {work.name_of(ref)}")
+            say(f"{upstream}: what was resolved: {ref} (python3 build.py backup {work.name_of(ref)})")
         forget(layout, upstream)
     say(f"{upstream}: the rebase is forgotten; pin, patches and checkout are as they were")
     return ref

@@ -131,7 +131,7 @@ def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
             waits.set_aside(here, say)
         if here.exists() and (here.head()[1], waits.snapshot(here)) != (saved["tip"], saved["left"]):
             ref = work.backup(here)
-            say(f"{upstream}: what the worktree held: python3 build.py backup {work.name_of(ref)}")
+            say(f"{upstream}: what the worktree held: {ref} (python3 build.py backup {work.name_of(ref)})")
         park.remove_worktree(git, here.path)
         for each in refs(patch_name(name)):
             git("update-ref", "-d", each)
