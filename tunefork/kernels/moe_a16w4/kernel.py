@@ -4,6 +4,7 @@ Rows of the accumulators are weight rows, columns are tokens. A program's G = WN
 WK along K (or, for DOWN by token, along the token's experts). A warp has R strips of 16 rows and BM columns.
 
 What always goes together is one tuple of constants: WARPS (how the warps lie), CODE (how weights are laid out and decoded), STREAM (how they are loaded).
+Each element gets its name before it is used: Triton 3.6.0 hands an element of a tuple to a function as no constant.
 Pointers stay apart: a row of the gate and the executor's reports name each by its argument.
 """
 
@@ -106,6 +107,11 @@ def up_kernel(
     BM: tl.constexpr = WARPS[3]
     LAYOUT: tl.constexpr = CODE[0]
     ASM: tl.constexpr = CODE[1]
+    WIDE: tl.constexpr = CODE[2]
+    AHEAD: tl.constexpr = STREAM[0]
+    UNROLL: tl.constexpr = STREAM[1]
+    CACHE: tl.constexpr = STREAM[2]
+    DEPTH: tl.constexpr = STREAM[3]
     G: tl.constexpr = WN * WK
     STRIPS: tl.constexpr = N // 16
     TILES: tl.constexpr = (STRIPS + WN * R - 1) // (WN * R)
@@ -160,7 +166,7 @@ def up_kernel(
     acc = contract(
         (w_ptr, s_ptr, s32_ptr, x_ptr), (base + w_strip, w_strip < STRIPS, split + w_g % WK), (base + s_strip, s_strip < STRIPS, split + s_g % WK),
         (base + t_strip, t_strip < STRIPS, split + t_g % WK), (token * x_stride, x_ok, split + x_g % WK),
-        K, WK * SPLIT, G, R, BM, LAYOUT, ASM, CODE[2], STREAM[0], STREAM[1], STREAM[2], STREAM[3], WAIT=False,
+        K, WK * SPLIT, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, WAIT=False,
     )  # fmt: skip
     if WK > 1:
         acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)
@@ -215,6 +221,11 @@ def down_token_kernel(
     BM: tl.constexpr = WARPS[3]
     LAYOUT: tl.constexpr = CODE[0]
     ASM: tl.constexpr = CODE[1]
+    WIDE: tl.constexpr = CODE[2]
+    AHEAD: tl.constexpr = STREAM[0]
+    UNROLL: tl.constexpr = STREAM[1]
+    CACHE: tl.constexpr = STREAM[2]
+    DEPTH: tl.constexpr = STREAM[3]
     G: tl.constexpr = WN * WK
     PARTS: tl.constexpr = WK // TOPK
     STRIPS: tl.constexpr = N // 16
@@ -248,7 +259,7 @@ def down_token_kernel(
         (s_expert * STRIPS + s_strip, (s_strip < STRIPS) & (s_expert >= 0), s_g % PARTS),
         (t_expert * STRIPS + t_strip, (t_strip < STRIPS) & (t_expert >= 0), t_g % PARTS),
         ((pair + x_choice) * K, (x_col == 0) & (x_expert >= 0), x_g % PARTS),
-        K, PARTS, G, R, BM, LAYOUT, ASM, CODE[2], STREAM[0], STREAM[1], STREAM[2], STREAM[3], WAIT=OVERLAP,
+        K, PARTS, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, WAIT=OVERLAP,
     )  # fmt: skip
     only = tl.arange(0, BM)[None, None, :] == 0
     column = tl.sum(tl.where(only, acc, 0.0), 2)
@@ -302,6 +313,11 @@ def down_sorted_kernel(
     BM: tl.constexpr = WARPS[3]
     LAYOUT: tl.constexpr = CODE[0]
     ASM: tl.constexpr = CODE[1]
+    WIDE: tl.constexpr = CODE[2]
+    AHEAD: tl.constexpr = STREAM[0]
+    UNROLL: tl.constexpr = STREAM[1]
+    CACHE: tl.constexpr = STREAM[2]
+    DEPTH: tl.constexpr = STREAM[3]
     G: tl.constexpr = WN * WK
     STRIPS: tl.constexpr = N // 16
     ROWS: tl.constexpr = WN * R * 16
@@ -331,7 +347,7 @@ def down_sorted_kernel(
     acc = contract(
         (w_ptr, s_ptr, s32_ptr, h_ptr), (base + w_strip, w_strip < STRIPS, w_g % WK), (base + s_strip, s_strip < STRIPS, s_g % WK),
         (base + t_strip, t_strip < STRIPS, t_g % WK), ((start + x_col) * K, x_col < rows, x_g % WK),
-        K, WK, G, R, BM, LAYOUT, ASM, CODE[2], STREAM[0], STREAM[1], STREAM[2], STREAM[3], WAIT=OVERLAP,
+        K, WK, G, R, BM, LAYOUT, ASM, WIDE, AHEAD, UNROLL, CACHE, DEPTH, WAIT=OVERLAP,
     )  # fmt: skip
     if WK > 1:
         acc = tl.sum(tl.reshape(acc, [WN, WK, R * 16, BM]), 1)
