@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from tunefork.base import errors
 from tunefork.cli import main as module
+from tunefork.cli import options
 from tunefork.cli.main import main
 from tunefork.cli.registry import ROOT, TABLE, CommandRow
 
@@ -84,3 +85,18 @@ def test_what_an_apply_with_nothing_to_do_does_not_import() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     late = {"git", "subprocess", "tempfile", "email.utils", "rich", "difflib", "tunefork.patchset.series.materialise", "tunefork.patchset.sources.sources"}
     assert "tunefork.patchset.checkout.apply" in loaded and not late & set(loaded)
+
+
+@pytest.mark.parametrize("words", [("--conc", "4,8"), ("--conc", "4", "--conc", "8"), ("--conc=4,8",)])
+def test_concurrencies_are_a_list_or_said_one_by_one(words: tuple[str, ...]) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    @click.command()
+    @options.conc("Which.")
+    def command(conc: tuple[int, ...]) -> None:
+        seen.append(conc)
+
+    assert command.main(list(words), standalone_mode=False) is None
+    assert seen == [(4, 8)]
+    with pytest.raises(click.BadParameter, match="'4;8' is no list of whole numbers: --conc 4,8"):
+        command.main(["--conc", "4;8"], standalone_mode=False)

@@ -57,6 +57,26 @@ def osl(text: str, **own: Any) -> Decorator:
     return click.option("--osl", type=int, help=text, **own)
 
 
+class Concurrencies(click.ParamType):
+    """``4`` or ``4,8``: whole numbers, as a tuple."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(word) for word in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers: --conc 4,8", param, ctx)
+
+
+def conc(text: str) -> Decorator:
+    """``--conc 4,8`` and ``--conc 4 --conc 8`` are the same."""
+    return click.option("--conc", type=Concurrencies(), multiple=True, help=text,
+                        callback=lambda _ctx, _param, given: tuple(one for several in given for one in several))
+
+
 def tp() -> Decorator:
     return click.option("--tp", type=int, help="Tensor-parallel size, instead of the profile's.")
 

@@ -158,7 +158,7 @@ def test_two_experiments_never_measure_at_the_same_time(root: Path) -> None:
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    (["--metric", "speed"], "expected one of total_token_throughput"),
+    (["--metric", "speed"], "expected one of request_throughput, output_throughput, total_token_throughput"),
     (["--name", "../x"], "expected letters"),
 ])
 def test_bad_arguments(root: Path, bench: Any, more: list[str], message: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,8 @@ from tunefork.bench.gate.accuracy import answer as answer_file
 from tunefork.bench.gate.accuracy import arguments, judge
 from tunefork.bench.load import load
 from tunefork.bench.profiles import profile, rules
-from tunefork.bench.run.settings import settings
+from tunefork.bench.run import settings as configure
+from tunefork.bench.run.settings import Settings, settings
 
 OWN = """
 description = "mine"
@@ -63,12 +66,12 @@ def test_rules_that_cannot_be_meant(tmp_path: Path, text: str, says: str) -> Non
         rules.read(tmp_path / "bad.toml")
 
 
-@pytest.mark.parametrize(("harness", "mean", "ratio"), [(1.0, 1024, 0.0), (0.8, 922, 1 / 9)])
+@pytest.mark.parametrize(("harness", "mean", "ratio"), [(1.0, 1024, 0.0), (0.8, 922, 102 / 922)])
 def test_the_harness_ratio_in_the_clients_words(harness: float, mean: int, ratio: float) -> None:
     made = load.lengths(1024, harness)
     assert (made.mean, made.ratio) == (mean, pytest.approx(ratio))
-    assert made.longest in (1024, 1025)
-    assert made.shortest == pytest.approx(harness * 1024, abs=1)
+    assert made.longest == 1024, "a server whose max-model-len is ISL + OSL refuses one token more"
+    assert harness * 1024 - 1 < made.shortest <= harness * 1024 + 2
 
 
 def test_the_deadline_is_far_beyond_a_real_run() -> None:
@@ -152,3 +155,31 @@ def test_one_results_file_and_no_other_number(tmp_path: Path, names: tuple[str, 
         (tmp_path / name).write_text("{}")
     with pytest.raises(AccuracyUnknown, match=f"left {len(names)} results files"):
         answer_file(tmp_path)
+
+
+@pytest.mark.parametrize("longest", [8, 16, 128, 1000, 1024, 8192])
+@pytest.mark.parametrize("harness", [0.1, 0.5, 0.8, 0.9, 1.0])
+def test_no_length_is_beyond_the_nominal_one(longest: int, harness: float) -> None:
+    made = load.lengths(longest, harness)
+    assert made.longest == longest
+    assert harness * longest - 1 <= made.shortest <= made.mean <= longest
+
+
+@pytest.mark.parametrize(("more", "says"), [
+    ({"isl": 16384, "osl": 1024}, "ISL 16384 + OSL 1024 = 17408 tokens, the server takes 16384"),
+    ({"isl": 1024, "osl": 1024, "extra": ("--max-model-len", "2000")}, "= 2048 tokens, the server takes 2000"),
+    ({"isl": 1024, "osl": 1024, "extra": ("--max-model-len=2000",)}, "= 2048 tokens, the server takes 2000"),
+    ({"isl": 1024, "osl": 1024, "max_model_len": 1500}, "= 2048 tokens, the server takes 1500"),
+])
+def test_a_load_that_the_server_would_refuse_is_refused_before_it_starts(more: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(says)):
+        configure.profile(Settings(profile="seed", conc=(4,), **more))
+    assert configure.profile(Settings(profile="seed", conc=(4,), base_url="http://h:1", **{key: value for key, value in more.items() if key != "extra"}))
+
+
+def test_the_clients_one_ratio_keeps_both_lengths() -> None:
+    for isl, osl in ((1024, 8192), (8192, 1024), (1000, 7)):
+        ratio = load.client_ratio(isl, osl, 0.8)
+        for nominal in (isl, osl):
+            mean = load.lengths(nominal, 0.8).mean
+            assert math.ceil(mean * (1 + ratio)) <= nominal

@@ -14,7 +14,7 @@ from typing import Any
 from tunefork.base.program import Finished, run_program
 from tunefork.base.upstream_facts.vllm import COMPLETIONS, LATENCIES, MAIN
 from tunefork.bench.load import limits
-from tunefork.bench.load.load import deadline_s, lengths
+from tunefork.bench.load.load import client_ratio, deadline_s, lengths
 from tunefork.bench.records.schema import Problem, Scenario
 from tunefork.bench.server.logtail import last_lines
 from tunefork.bench.server.target import Target
@@ -32,7 +32,8 @@ def arguments(target: Target, one: Scenario, folder: Path) -> list[str]:
         "--backend", "vllm", "--base-url", target.server.base_url, "--endpoint", COMPLETIONS,
         "--model", target.server.served_name, "--tokenizer", target.server.model,
         "--dataset-name", "random", "--random-input-len", str(fed.mean), "--random-output-len", str(made.mean),
-        "--random-range-ratio", repr(made.ratio), "--num-prompts", str(one.num_prompts), "--max-concurrency", str(one.conc),
+        "--random-range-ratio", repr(client_ratio(one.isl, one.osl, one.range_ratio)),
+        "--num-prompts", str(one.num_prompts), "--max-concurrency", str(one.conc),
         "--num-warmups", str(one.warmups), "--request-rate", "inf", "--ignore-eos", "--temperature", "0", "--seed", str(one.seed),
         "--percentile-metrics", ",".join(LATENCIES), "--metric-percentiles", "99", "--disable-tqdm",
         "--save-result", "--save-detailed", "--result-dir", str(folder), "--result-filename", ANSWER,

@@ -13,6 +13,7 @@ from tunefork.bench.records.schema import Scenario
 SLOWEST_PREFILL_TOKEN = 0.005
 SLOWEST_DECODE_TOKEN = 0.2
 CLIENT_START_S = 600.0
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,19 @@ class Lengths:
         return math.ceil(self.mean * (1 + self.ratio))
 
 
-def client_ratio(range_ratio: float) -> float:
-    """vLLM's half-width for the competition's ratio r, which draws from [r L, L]: mean L (1+r)/2, half-width (1-r)/(1+r)."""
-    return (1 - range_ratio) / (1 + range_ratio)
-
-
 def lengths(longest: int, range_ratio: float) -> Lengths:
-    """The client's lengths for a nominal length L (the longest)."""
-    return Lengths(round(longest * (1 + range_ratio) / 2), client_ratio(range_ratio))
+    """The client's lengths for the competition's ratio r, which draws from [r L, L], L the longest; never beyond L, where a server may end.
+
+    The mean is L (1+r)/2 rounded up to whole tokens, the half-width what is left to L; a hair less, since the client rounds its ends
+    outwards.
+    """
+    mean = math.ceil(longest * (1 + range_ratio) / 2 - ROUNDING)
+    return Lengths(mean, (longest - mean) / mean * (1 - ROUNDING))
+
+
+def client_ratio(isl: int, osl: int, range_ratio: float) -> float:
+    """The one half-width that `vllm bench serve` takes for both lengths: neither goes beyond its nominal one."""
+    return min(lengths(isl, range_ratio).ratio, lengths(osl, range_ratio).ratio)
 
 
 def scenario(isl: int, osl: int, conc: int, rules: LoadRules, *, range_ratio: float | None = None, num_prompts: int | None = None,

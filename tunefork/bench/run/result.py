@@ -38,7 +38,7 @@ def result(record: Record, rules: Rules) -> dict[str, Any]:
         "tunefork": {
             "record": record.id, "profile": record.profile, "variant": record.vllm.variant if record.vllm else None,
             "commit": record.vllm.commit if record.vllm else None, "gpus": record.server.gpus, "divisor": record.score.divisor,
-            "divisor_kind": record.score.divisor_kind, "client_random_range_ratio": client_ratio(one.range_ratio),
+            "divisor_kind": record.score.divisor_kind, "client_random_range_ratio": client_ratio(one.isl, one.osl, one.range_ratio),
             "num_warmups": one.warmups, "notes": list(rules.notes)},
     }
 

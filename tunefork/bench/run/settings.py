@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -106,7 +107,21 @@ def profile(one: Settings) -> Profile:
     if one.tp is not None:
         found = found.with_tensor_parallel(one.tp)
     flags = {flag: getattr(one, name) for name, flag in SERVER_FLAGS.items() if getattr(one, name) is not None}
-    return replace(found, server={**found.server, **flags}, model=one.model or found.model, scenarios=scenarios(one, found))
+    made = replace(found, server={**found.server, **flags}, model=one.model or found.model, scenarios=scenarios(one, found))
+    if not one.base_url:
+        fits(made, one.extra)
+    return made
+
+
+def fits(made: Profile, extra: tuple[str, ...]) -> None:
+    """Refuse, before any server starts, a load whose requests the server would refuse one by one."""
+    given = [word.partition("=")[2] for word in extra if word.startswith("--max-model-len=")]
+    given += [after for word, after in pairwise(extra) if word == "--max-model-len"]
+    most = str(given[-1] if given else made.server.get("max-model-len", ""))
+    for load in made.scenarios:
+        if most.isdecimal() and load.isl + load.osl > int(most):
+            raise BadInput(f"ISL {load.isl} + OSL {load.osl} = {load.isl + load.osl} tokens, the server takes {most} (max-model-len)",
+                           f"--max-model-len {load.isl + load.osl}, or a shorter load")
 
 
 def scenarios(one: Settings, found: Profile) -> tuple[ScenarioSet, ...]:

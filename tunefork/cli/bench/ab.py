@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--pairs", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pairs of trials: 4 and more for a verdict; add once.")
 @options.isl("Only this input length; goes with --osl.")
 @options.osl("Only this output length.")
-@click.option("--conc", type=int, multiple=True, help="Only these concurrencies.")
+@options.conc("Only these concurrencies, such as 4,8.")
 @click.option("--num-prompts", type=int, help="Requests per configuration; default: the profile's.")
 @options.tp()
 @options.model()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
               help="acc: the gate only; perf: the gate, then the load; submit: also send the results.")
 @options.isl("Input tokens per request; with --osl. Default: all of the profile's pairs.")
 @options.osl("Output tokens per request.")
-@click.option("--conc", type=int, multiple=True, help="Concurrent requests; may be given several times. Default: the profile's.")
+@options.conc("Concurrent requests, such as 4,8. Default: the profile's.")
 @options.variant()
 @options.tp()
 @options.model("Serve these weights instead of the profile's.")
