@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -57,7 +57,13 @@ def osl(text: str, **own: Any) -> Decorator:
     return click.option("--osl", type=int, help=text, **own)
 
 
-class Concurrencies(click.ParamType):
+if TYPE_CHECKING:
+    Several = click.ParamType[tuple[int, ...]]
+else:
+    Several = click.ParamType  # generic in newer releases of click only
+
+
+class Concurrencies(Several):
     """``4`` or ``4,8``: whole numbers, as a tuple."""
 
     name = "N,N,..."
