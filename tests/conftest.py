@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pytest
-from click.testing import CliRunner
 
 STARTED_WITH = dict(os.environ)
 HERE = Path(__file__).resolve().parent
@@ -137,13 +137,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def commands_keep_their_help_option() -> Iterator[None]:
     """A command that a test calls without build.py around it gets build.py's `-h` too: click keeps the help option of a command's first call
     for the rest of the process, and `build.py COMMAND -h` would be unknown to every later test."""
-    alone = CliRunner.invoke
+    alone = click.Command.main
 
-    def invoke(self: CliRunner, cli: Any, args: Any = None, **extra: Any) -> Any:
-        return alone(self, cli, args, **{"help_option_names": ["-h", "--help"], **extra})
+    def main(self: click.Command, *words: Any, **extra: Any) -> Any:
+        return alone(self, *words, **{"help_option_names": ["-h", "--help"], **extra})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CliRunner, "invoke", invoke)
+        patch.setattr(click.Command, "main", main)
         yield
 
 

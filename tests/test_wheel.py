@@ -19,7 +19,7 @@ NO_CHECKOUT = "is not in a Tunefork checkout"
 # What is typed in a folder that is no checkout -> what it says that it needs; "" works there.
 ELSEWHERE: dict[str, str | tuple[str, ...]] = {
     "plan-sizes --conc 8": "", "kernels list": "", "--version": "", "-h": "",
-    "bench ab": "needs numpy, scipy", "bench report": "needs numpy", "bench kernels": "need torch", "kernels gate": "need torch",
+    "bench ab": "needs httptools, numpy, scipy", "bench report": "needs numpy", "bench kernels": "need torch", "kernels gate": "need torch",
     "kernels tune": "needs torch", "kernels compare": ("need", "llvm-mca"),
     **dict.fromkeys((
         "apply", "status", "develop", "develop --dry-run", "serve", "serve --dry-run", "bench run", "bench profile", "bench compare a b",

@@ -44,7 +44,8 @@ def test_every_command_explains_itself(row: CommandRow, capsys: pytest.CaptureFi
     assert len(capsys.readouterr().out.splitlines()) >= 5
 
 
-def test_a_command_called_alone_first_still_explains_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("by", ["runner", "itself"])
+def test_a_command_called_alone_first_still_explains_itself(by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """As many tests do, in whatever order."""
 
     @click.command()
@@ -52,7 +53,10 @@ def test_a_command_called_alone_first_still_explains_itself(monkeypatch: pytest.
         """Say what is."""
 
     monkeypatch.setattr(module.Commands, "get_command", lambda self, ctx, name: status)
-    assert CliRunner().invoke(status, []).exit_code == 0
+    if by == "runner":
+        assert CliRunner().invoke(status, []).exit_code == 0
+    else:
+        status.main([], standalone_mode=False)
     assert main(["status", "-h"]) == 0
     assert "Say what is." in capsys.readouterr().out
 

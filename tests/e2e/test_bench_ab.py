@@ -36,7 +36,7 @@ EXECUTOR = Path("vllm", "model_executor")
 # Two files, so that each patch applies without the other. (subject, file, what stands there, what is put before its last line)
 PATCHES = (
     ("Prefer the least likely token", EXECUTOR / "layers" / "logits_processor.py", "        return logits\n\n    def _gather_logits", "        logits = -logits\n"),
-    ("Sleep in every step", EXECUTOR / "models" / "gpt_oss.py", "        return logits\n\n    def load_weights", "        __import__('time').sleep(0.1)\n"),
+    ("Sleep in every step", EXECUTOR / "models" / "gpt_oss.py", "        return logits\n\n    def compute_logits_local", "        __import__('time').sleep(0.1)\n"),
 )
 
 Build = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -17,6 +17,7 @@ TRAILERS = {
     "Upstream-Status": r"Pending|Submitted https://\S+|Backport [0-9a-f]{40}|Inappropriate .+",
     "Scope": r"python|native|config",
     "Verified-by": r"python .+",
+    "Upstream-Tests": r"\S.*",
     "Expected-gain": r".+",
     "Depends-On": r"\S+",
     "Signed-off-by": r".+ <\S+@\S+>",

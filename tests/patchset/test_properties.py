@@ -41,7 +41,7 @@ PROPERTY = settings(
 )  # fmt: skip
 LAYERS = b"layers"
 NEVER = 1_000_000
-MESSAGES = ["Subject", "[Tag] Größe", "Long " * 30, "Colon: and = signs", "# hash", "[PATCH 1/2] odd"]
+MESSAGES = ["Subject", "[Tag] Größe", "Long " * 30, "Colon: and = signs", "# hash", "[PATH 1/2] odd"]
 BODIES = ["", "Why.", "Two\n\nparagraphs  \n  indented", "-- \nnot a signature\n", "x" * 300, "Zeile\n>From here\n\nScope: python"]
 
 

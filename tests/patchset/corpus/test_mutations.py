@@ -6,6 +6,7 @@ Full budget 20,000; ``TUNEFORK_EXAMPLES=5000`` draws a million. What we refuse n
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -25,6 +26,9 @@ SEEDS = [next(iter(kind.files.values())) for kind in KINDS if kind.expect == "tr
 PIECES = [b"\n", b"+", b"-", b" ", b"@@ -3,4 +3,4 @@\n", b"--- a/f\n", b"+++ b/f\n", b"diff --git a/f b/f\n", b"index 1..2 100755\n", b"new mode 100755\n",
           b"deleted file mode 100644\n", b"new file mode 100644\n", b"\\ No newline at end of file\n", b"\r", b"rename from f\n", b"rename to z\n", b"---\n", b"-- \n",
           b"Binary files a/f and b/f differ\n", b" line 20\n", b"/dev/null", b"a/", b"0", b"7", b"\t", b"\xff", b'"'] # fmt: skip
+
+# Where git mailinfo ends the message (builtin/mailinfo's rule for a patch's beginning).
+PATCH_BREAK = re.compile(rb"^(diff -|Index: |--- \S|---[ \t]*$)", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +91,10 @@ def gits(repository: Path, base: str, data: bytes, index: Path) -> dict[bytes, t
     """The same by ``git apply --cached``, as git am runs it."""
     environment = {"GIT_INDEX_FILE": str(index)}
     index.unlink(missing_ok=True)
+    index.with_name(index.name + ".lock").unlink(missing_ok=True)  # a git that crashed leaves it, and every later one would refuse
     shutil.copy(repository / ".git" / "index", index)
-    diff = data[data.find(b"\n---\n") + 1 :]  # what git mailinfo leaves: no mutation touches what is above
+    cut = PATCH_BREAK.search(data)
+    diff = data[cut.start() :] if cut else b""
     if oracles.call(["git", "apply", "--cached", "--whitespace=nowarn"], repository, env=environment, stdin=diff)[0]:
         return None
     raw = oracles.must(["git", "-c", "core.quotePath=true", "diff-index", "--cached", "--raw", "--no-abbrev", "--no-renames", base], repository, env=environment)

@@ -123,7 +123,10 @@ def test_the_project_names_the_aiter_that_upstream_pairs_with_this_vllm() -> Non
 @pytest.mark.aiter
 @pytest.mark.slow
 def test_the_aiter_series_on_the_newest_commit_that_we_have_read() -> None:
-    _, done = alternative.tried(REAL, "aiter", "main-2026-08-22")
+    try:
+        _, done = alternative.tried(REAL, "aiter", "main-2026-08-22")
+    except SourceError as error:
+        pytest.skip(f"AITER is out of reach: {error.message}")
     conflicts = {patch.name for patch in done.patches if patch.outcome == "conflict"}
     assert conflicts == {"a16w4-split-k-tail", "a16w4-waves", "a16w4-split-k", "a16w4-tiles"}
     assert not any(patch.outcome == "upstream" for patch in done.patches)

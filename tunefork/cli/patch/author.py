@@ -71,6 +71,7 @@ def new(name: str, after: str, words: tuple[str, ...], file: Path | None, upstre
     python3 build.py patch new wider-tiles -m "[ROCm] Widen the tiles" -m "Why ..." -m "Upstream-Status: Pending
     Scope: python
     Verified-by: python3 -m pytest tests/x.py
+    Upstream-Tests: none upstream has no test of it
     Expected-gain: fewer loads per tile, estimated
     Signed-off-by: A. User <user@example.org>"
     """

@@ -131,9 +131,10 @@ def fitted(change: Section, data: bytes, have: tuple[str, str], notes: list[str]
     exact = bool(change.old_blob) and have[1].startswith(change.old_blob or "")
     hunks: list[Hunk] = []
     said: list[str] = []
-    at = shift = 0
+    at = shift = grown = 0
     for number, hunk in enumerate(change.hunks, 1):
-        begin = place_of(lines, hunk, at, shift if quilt else 0, exact=exact)
+        begin = place_of(lines, hunk, at, shift if quilt else 0, exact=exact, certain=quilt or one_place(hunk, grown))
+        grown += len(hunk.new) - len(hunk.old)
         if isinstance(begin, str):
             raise HunkMismatch(f"{shown(change.old_path)}: hunk {number} (at line {hunk.start}) {begin}")
         stated = hunk.start - 1 if hunk.old else hunk.start
@@ -149,29 +150,45 @@ def fitted(change: Section, data: bytes, have: tuple[str, str], notes: list[str]
     return found
 
 
-def place_of(lines: list[bytes], hunk: Hunk, at: int, shift: int, *, exact: bool) -> int | str:
+def one_place(hunk: Hunk, grown: int) -> bool:
+    """Whether both line numbers of a hunk's header mean the same place: git am looks at the second, patch at the first.
+
+    grown: lines that the hunks before it add to the file.
+    """
+    first, new_first = (start if lines else start + 1 for start, lines in ((hunk.start, hunk.old), (hunk.new_start or 0, hunk.new)))
+    return hunk.new_start is None or new_first == first + grown
+
+
+def place_of(lines: list[bytes], hunk: Hunk, at: int, shift: int, *, exact: bool, certain: bool) -> int | str:
     """Where a hunk's lines are, counted from 0, or why it has no place.
 
     at: the first line that no hunk before it has taken.  shift: how far patch looks first, as the hunk before was found there.
-    exact: the file is the one that the patch was made from.
+    exact: the file is the one that the patch was made from.  certain: its header names one place, not two.
     """
     stated = hunk.start - 1 if hunk.old else hunk.start
     if not hunk.old:
-        if stated < at or stated > len(lines):
-            return "stands before another hunk" if stated < at else f"is behind the end of the file, line {len(lines)}"
-        return stated if exact or not lines or not shift else "adds lines without any around them, and the file is not the one that it was made from"
+        return of_added_lines(lines, stated, at, shift, exact=exact, certain=certain)
     count = len(hunk.old)
-    if exact and stated >= at and tuple(lines[stated : stated + count]) == hunk.old:
+    if exact and certain and stated >= at and tuple(lines[stated : stated + count]) == hunk.old:
         return stated
     there = places(lines, hunk.old)
     free = [begin for begin in there if begin >= at]
     if not free:
         return f"does not match: its {count} lines are nowhere in the file" if not there else "fits only before or within another hunk"
     shifted = stated + shift
-    if len(there) == 1 or (stated in free and (not shift or shifted not in there)):
+    if len(there) == 1 or (certain and stated in free and (not shift or shifted not in there)):
         chosen = free[0] if len(there) == 1 else stated
         return chosen if len(there) == 1 or not anchored_elsewhere(lines, hunk, chosen, there) else several(there)
     return several(there)
+
+
+def of_added_lines(lines: list[bytes], stated: int, at: int, shift: int, *, exact: bool, certain: bool) -> int | str:
+    """The same of a hunk that has no line to be found by."""
+    if stated < at or stated > len(lines):
+        return "stands before another hunk" if stated < at else f"is behind the end of the file, line {len(lines)}"
+    if lines and not certain:
+        return "adds lines without any around them, and its two line numbers name two places"
+    return stated if exact or not lines or not shift else "adds lines without any around them, and the file is not the one that it was made from"
 
 
 def places(lines: list[bytes], wanted: tuple[bytes, ...]) -> list[int]:

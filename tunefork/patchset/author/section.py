@@ -13,9 +13,10 @@ from datetime import datetime
 from tunefork.base.errors import BadInput
 from tunefork.patchset.author import contexts
 from tunefork.patchset.series import diff
-from tunefork.patchset.series.diff import FileChange, Hunk, shown
+from tunefork.patchset.series.diff import FileChange, shown
 
 AGAIN = "have it written again: `git format-patch --binary` (or `git diff --binary --full-index`) writes what can be taken exactly"
+TYPE, FILE_TYPES = 0o170000, (0o100000, 0o120000, 0o160000)
 HUNK, FRAGMENT = b"@@ -", re.compile(rb"@@ -\d")
 MODE = re.compile(rb"^(old mode|new mode|new file mode|deleted file mode) ?(.*)$")
 EPOCH = re.compile(rb"(1970-01-01|1969-12-31) (\d\d:\d\d:\d\d)(?:\.0+)? ([-+]\d\d):?(\d\d)")
@@ -231,6 +232,8 @@ class Reader:
         """A line about modes, which git makes one of the few that a tree holds."""
         if not re.fullmatch(rb"[0-7]{5,7}", value):
             raise self.bad("a mode is six octal digits, such as 100644")
+        if int(value, 8) & TYPE not in FILE_TYPES:
+            raise self.bad("a mode is a file's (100644), a link's (120000) or a submodule's (160000)")
         mode = canonical_mode(int(value, 8))
         if what in (b"old mode", b"deleted file mode"):
             change.old_mode = mode
@@ -331,7 +334,7 @@ class Reader:
 
 def canonical_mode(mode: int) -> str:
     """The mode that git stores for a file of this one."""
-    kind = mode & 0o170000
+    kind = mode & TYPE
     if kind in (0o120000, 0o160000):
         return f"{kind:06o}"
     return "100755" if mode & 0o100 else "100644"
@@ -354,4 +357,4 @@ def without_crs(change: Section) -> Section:
     def plain(lines: tuple[bytes, ...]) -> tuple[bytes, ...]:
         return tuple(line[:-2] + b"\n" if line.endswith(b"\r\n") else line for line in lines)
 
-    return replace(change, crs=False, hunks=[Hunk(each.start, plain(each.old), plain(each.new)) for each in change.hunks])
+    return replace(change, crs=False, hunks=[replace(each, old=plain(each.old), new=plain(each.new)) for each in change.hunks])

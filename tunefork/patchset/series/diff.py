@@ -33,11 +33,15 @@ class HunkMismatch(Exception):
 
 @dataclass(frozen=True)
 class Hunk:
-    """One hunk. start: first line it covers, counted from 1 (0 for an empty side); old, new: its lines, endings included."""
+    """One hunk. start: first line it covers, counted from 1 (0 for an empty side); old, new: its lines, endings included.
+
+    new_start: the same in the file after it, where the diff says so.
+    """
 
     start: int
     old: tuple[bytes, ...]
     new: tuple[bytes, ...]
+    new_start: int | None = field(default=None, compare=False)
 
 
 @dataclass
@@ -247,7 +251,7 @@ def parse_hunk(name: str, lines: list[bytes], at: int) -> tuple[Hunk, int]:
     if len(old) != want_old or len(new) != want_new:
         raise BadInput(f"{name}.patch: hunk {match[0].decode()} has {len(old)} old and {len(new)} new lines",
                        AGAIN)
-    return Hunk(int(match[1]), tuple(old), tuple(new)), at
+    return Hunk(int(match[1]), tuple(old), tuple(new), int(match[3])), at
 
 
 def parse_binary(name: str, change: FileChange, lines: list[bytes], at: int) -> int:

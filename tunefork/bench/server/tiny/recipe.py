@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from tunefork.kernels.model import GPT_OSS_120B
+
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "oss-harmony")
 
 
@@ -24,7 +26,7 @@ class Recipe:
     train_chats: one document in so many is a chat.
     """
 
-    vocab_size: int = 201_088
+    vocab_size: int = GPT_OSS_120B.vocabulary
     hidden_size: int = 128
     intermediate_size: int = 128
     layers: int = 4

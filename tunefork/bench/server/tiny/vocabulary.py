@@ -11,7 +11,9 @@ from itertools import pairwise
 from openai_harmony import HarmonyEncoding
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-SIZE = 201_088  # GPT-OSS' vocab_size; the ids that it names end at 200,018, the rest is reserved
+from tunefork.kernels.model import GPT_OSS_120B
+
+SIZE = GPT_OSS_120B.vocabulary  # GPT-OSS' vocab_size; the ids that it names end at 200,018, the rest is reserved
 
 
 def make_tokenizer(harmony: HarmonyEncoding) -> Tokenizer:
