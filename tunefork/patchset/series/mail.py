@@ -18,7 +18,7 @@ _Moment = tuple[int, int, int, int, int, int, int, int, int, int | None]
 # A body line at which mailinfo ends the message, whatever follows.
 ENDS_MESSAGE = re.compile(rb"^(---\s*|--- \S.*|diff -.*|Index: .*)$")
 # A first line of a body that mailinfo takes for a header, or drops.
-IN_BODY = re.compile(rb"(?i:From|Date|Subject):\s|\[PATCH\]\s|>From\s+[0-9a-f]{40}\s|(?i:From|Date|Subject):$")
+IN_BODY = re.compile(rb"(?i:From|Date|Subject):\s|\[PATCH\](?:\s|$)|>From\s+[0-9a-f]{40}\s|(?i:From|Date|Subject):$")
 LONGEST_NAME = 60  # bytes of an author's name; mailinfo takes the address in place of a longer one
 
 
@@ -151,8 +151,8 @@ def without_patch(subject: str) -> str:
 
 
 def survives(name: str, address: str) -> bool:
-    """Whether git am keeps an author's name: one that is long, or holds an address, it replaces by the address."""
-    return name == address or not (len(name.encode("utf-8", "replace")) > LONGEST_NAME or re.search("[@<>]", name))
+    """Whether git am keeps an author's name: one that is long, or holds an address, it replaces by the address; of one in brackets it takes them off."""
+    return name == address or not (len(name.encode("utf-8", "replace")) > LONGEST_NAME or re.search(r"[@<>]|^\(.*\)$", name))
 
 
 def decoded(value: bytes) -> str:
