@@ -60,4 +60,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except TuneforkError as error:
-        sys.exit(f"error: {error.message}\n  try: {error.remedy}")
+        sys.exit(error.told)

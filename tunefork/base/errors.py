@@ -16,6 +16,11 @@ class TuneforkError(Exception):
         self.message = message
         self.remedy = remedy
 
+    @property
+    def told(self) -> str:
+        """The error and what to type instead, for programs beside the command line: workers, steps of a build, tools."""
+        return f"error: {self.message}\n  try: {self.remedy}"
+
 
 class BadInput(TuneforkError):
     """What the user typed or wrote (an argument, pins.toml, a series, a patch) cannot be understood."""

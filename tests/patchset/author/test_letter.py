@@ -17,10 +17,7 @@ ME = b"From: A B <a@x.y>\n"
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("letters")
-    (folder / "files").mkdir()
-    (folder / "files" / "g").write_bytes(b"only\n")
-    return folder / "repository", oracles.repository(folder / "repository", folder / "files")
+    return oracles.base(tmp_path_factory.mktemp("letters"), {"g": (0o644, b"only\n")})
 
 
 ATTACHED = (

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,16 @@ def repository(folder: Path, base: Path) -> str:
     must(["git", f"--work-tree={base}", "add", "--all", "--force"], folder)
     must(["git", "commit", "--quiet", "--allow-empty", "-m", "base"], folder)
     return must(["git", "rev-parse", "HEAD"], folder)
+
+
+def base(folder: Path, files: Mapping[str, tuple[int, bytes]]) -> tuple[Path, str]:
+    """A repository below ``folder`` whose one commit holds these files (mode, content); and that commit."""
+    for name, (mode, data) in files.items():
+        path = folder / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(mode)
+    return folder / "repository", repository(folder / "repository", folder / "files")
 
 
 @contextmanager

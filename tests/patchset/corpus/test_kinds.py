@@ -13,13 +13,7 @@ from kinds import BASE, GIT, KINDS, QUILT, TREES, Kind
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A repository with the base that every kind goes onto; its commit."""
-    folder = tmp_path_factory.mktemp("corpus")
-    for name, (mode, data) in BASE.items():
-        path = folder / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        path.chmod(mode)
-    return folder / "repository", oracles.repository(folder / "repository", folder / "files")
+    return oracles.base(tmp_path_factory.mktemp("corpus"), BASE)
 
 
 def written(kind: Kind, folder: Path) -> Path:

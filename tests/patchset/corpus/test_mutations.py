@@ -33,13 +33,7 @@ PATCH_BREAK = re.compile(rb"^(diff -|Index: |--- \S|---[ \t]*$)", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("mutations")
-    for name, (mode, data) in BASE.items():
-        path = folder / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        path.chmod(mode)
-    return folder / "repository", oracles.repository(folder / "repository", folder / "files")
+    return oracles.base(tmp_path_factory.mktemp("mutations"), BASE)
 
 
 def mutated(draw: random.Random) -> bytes:

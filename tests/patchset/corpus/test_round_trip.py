@@ -21,10 +21,7 @@ FIRST = "From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001"
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("round")
-    (folder / "files").mkdir()
-    (folder / "files" / "g").write_bytes(b"only\n")
-    return folder / "repository", oracles.repository(folder / "repository", folder / "files")
+    return oracles.base(tmp_path_factory.mktemp("round"), {"g": (0o644, b"only\n")})
 
 
 def committed(base: tuple[Path, str], message: str, name: str = "A B", date: str = "@1700000000 +0530") -> str:

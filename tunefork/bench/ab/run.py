@@ -85,12 +85,17 @@ def missing(store: Store, planned: Experiment, scenarios: frozenset[Scenario], n
     for comparison in planned.comparisons:
         records = [one for one in own if one.labels.get("comparison", "") == comparison.name]
         done = finished(records, scenarios, number)
-        by_scenario = collect(records).values()
-        good = any(pairs.accepted for pairs in by_scenario)  # where every pair is spoiled, once more would be too
-        spoiled = {bad.pair for pairs in by_scenario for bad in pairs.rejected if good}
-        found += [(pair, comparison) for pair in range(planned.pairs)
-                  if not {(pair, arm) for arm in "AB"} <= done and (number == 0 or pair in spoiled)]
+        wanted = set(range(planned.pairs)) if number == 0 else spoiled(records)
+        found += [(pair, comparison) for pair in sorted(wanted) if not {(pair, arm) for arm in "AB"} <= done]
     return [(comparison, pair) for pair, comparison in sorted(found, key=lambda one: one[0])]
+
+
+def spoiled(records: Iterable[Record]) -> set[int]:
+    """The pairs of a comparison to be made once more; none where every pair is spoiled: once more, it would be too."""
+    by_scenario = collect(records).values()
+    if not any(pairs.accepted for pairs in by_scenario):
+        return set()
+    return {bad.pair for pairs in by_scenario for bad in pairs.rejected}
 
 
 def finished(records: Iterable[Record], scenarios: frozenset[Scenario], number: int) -> set[tuple[int, str]]:

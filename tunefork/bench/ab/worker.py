@@ -38,7 +38,7 @@ def main(folder: str, name: str, pair: str, number: str) -> int:
         made = trials(layout, default_store(layout), where, planned, (comparison,), say, port=0)
         run.both(where, planned, comparison, int(pair), made, devices.visible(), failed, say, int(number))
     except TuneforkError as error:
-        say(f"error: {error.message}\n  try: {error.remedy}")
+        say(error.told)
         return 1
     except KeyboardInterrupt:
         return 130

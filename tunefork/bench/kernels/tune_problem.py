@@ -194,7 +194,7 @@ def main(words: list[str]) -> int:
     try:
         config = tune_problem(given.arch, given.intermediate, given.tokens, given.journal, static=given.static)
     except TuneforkError as error:
-        print(f"error: {error.message}\n  try: {error.remedy}", file=sys.stderr)
+        print(error.told, file=sys.stderr)
         return 1
     print(f"{given.journal.stem}: {config}")
     return 0

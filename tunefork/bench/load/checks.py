@@ -36,15 +36,17 @@ def metrics(answer: Mapping[str, Any]) -> tuple[dict[str, float], list[Problem]]
         value = answer.get(name)
         if value is None:
             problems.append(Problem(kind="missing", message=f"the client's answer lacks {name}"))
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        elif not finite(value):
             problems.append(Problem(kind="not-a-number", message=f"the client's {name} is {value!r}"))
         else:
             found[name] = float(value)
-    for name in CLIENT:
-        value = answer.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            found[name] = float(value)
+    found |= {name: float(answer[name]) for name in CLIENT if finite(answer.get(name))}
     return found, problems
+
+
+def finite(value: object) -> bool:
+    """Whether a value of the answer is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check(answer: Mapping[str, Any], one: Scenario) -> list[Problem]:

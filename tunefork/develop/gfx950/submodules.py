@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
         for path in sources.submodules(pins.load(layout)[upstream], Path(checkout), print, layout=layout):
             print(f"{upstream}: {path} is there")
     except TuneforkError as error:
-        print(f"error: {error.message}\n  try: {error.remedy}")
+        print(error.told)
         return error.code
     return 0
 

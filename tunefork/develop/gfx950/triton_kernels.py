@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
         url, commit = pinned(vllm)
         print(f"triton_kernels {commit[:12]}: {'fetched' if fetch(url, commit, folder) else 'is there'}")
     except TuneforkError as error:
-        print(f"error: {error.message}\n  try: {error.remedy}")
+        print(error.told)
         return error.code
     return 0
 
