@@ -13,7 +13,7 @@ from tunefork.base.process import Say, run
 
 
 def tiny_model(layout: Layout, python: Path, say: Say) -> Path:
-    """The folder of the tiny checkpoint, made first when the cache has none (half a minute)."""
+    """The folder of the tiny checkpoint, made first when the cache has none (under a minute)."""
     models = layout.cache / "models"
     # The environment may be another than ours: lend it this package, and nothing beside it (the root holds a link called kernels).
     source = layout.work / "lent"
