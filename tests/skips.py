@@ -35,6 +35,7 @@ BUDGET: dict[str, int] = {
     r"NOT TESTED: the variant in .* is without .*": 0,
     r"NOT TESTED: .*the end-to-end tests need target cpu.*": 0,
     r"NOT TESTED: pytest-(xdist|randomly) is not installed": 0,
+    r"NOT TESTED: needs lm_eval .*": 0,
     r"torch or triton is not installed: .*": 0,
     r"NOT TESTED: no history of this project here .*": 0,
     r"quilt is not installed: .*": 5,

@@ -143,6 +143,10 @@ def limit(results: Mapping[str, Any], bound: Bound, multiplier: float, made: Map
         return Limit(name=bound.name, value=value, at_least=bound.at_least, passed=value >= bound.at_least)
     if value <= 0:
         raise AccuracyUnknown(f"lm_eval's {bound.metric} is {value}, which no model reaches", remedy)
+    if bound.per_bytes is not None:
+        if math.log(value) * bound.per_bytes > 700:
+            raise AccuracyUnknown(f"lm_eval's {bound.metric} is {value:g}, beyond what {bound.name} can hold", remedy)
+        value = float(value) ** bound.per_bytes
     reference = made.get(bound.manifest) if bound.manifest else bound.reference
     if bound.manifest and not isinstance(reference, int | float):
         raise AccuracyUnknown(f"the model's manifest has no number {bound.manifest}", "remove the model's folder; it is made again")

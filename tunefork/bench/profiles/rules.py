@@ -27,6 +27,7 @@ class Bound(Model):
 
     reference: bound is at most reference x the gate's multiplier.  manifest: the reference is this key of the model's manifest.json.
     With neither and no ``at_least`` the metric is reported and not bounded.
+    per_bytes: the metric is a perplexity per byte, the value that per unit of so many bytes: exp(NLL/bytes) ** per_bytes.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Bound(Model):
     reference: float | None = None
     manifest: str | None = None
     at_least: float | None = None
+    per_bytes: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -62,7 +62,8 @@ def accuracy_block(measured: Accuracy | None, gate: Gate | None) -> dict[str, An
     """What was measured, and the bounds that it was really held against."""
     if measured is None or gate is None:
         return {"accuracy": None, "accuracy_validation": None}
-    limits = {one.name: one.at_most if one.at_most is not None else one.at_least for one in measured.limits}
+    limits = {one.name: one.at_most if one.at_most is not None else one.at_least for one in measured.limits
+              if one.at_most is not None or one.at_least is not None}
     multiplier = gate.threshold_multiplier
     references = {one.name: one.at_most / multiplier for one in measured.limits if one.at_most is not None}
     references |= {one.name: one.at_least for one in measured.limits if one.at_least is not None}

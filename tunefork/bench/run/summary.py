@@ -40,7 +40,7 @@ def accuracy_lines(accuracy: Accuracy | None) -> list[str]:
     lines = [f"accuracy: {accuracy.status.upper()} ({accuracy.task}, {accuracy.samples} documents, lm_eval {accuracy.lm_eval})"]
     for one in accuracy.limits:
         bound = f"<= {one.at_most:.4f}" if one.at_most is not None else f">= {one.at_least:.4f}" if one.at_least is not None else "no bound"
-        lines.append(f"  {one.name:<16} {one.value:.4f}  ({bound}){'' if one.passed else '  MISSED'}")
+        lines.append(f"  {one.name:<20} {one.value:.4f}  ({bound}){'' if one.passed else '  MISSED'}")
     return lines
 
 
