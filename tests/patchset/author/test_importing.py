@@ -14,10 +14,12 @@ from world import FILES, World, applied, git, make
 from tunefork.base.errors import BadInput, PatchConflict
 from tunefork.base.layout import Layout
 from tunefork.cli.main import main
-from tunefork.patchset.author.foreign import fresh_name
-from tunefork.patchset.author.importing import import_folder
+from tunefork.patchset.author.foreign import fresh_name, read, read_folder
+from tunefork.patchset.author.importing import Unfit, import_folder, onto
 from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.export import export, lock_series
+from tunefork.patchset.git import Git
+from tunefork.patchset.series import diff
 from tunefork.patchset.series.series import Series
 
 BODY = "Why so.\n\nSigned-off-by: B <b@c>"
@@ -146,14 +148,14 @@ def test_a_description_that_git_am_would_misread(world: World) -> None:
 @pytest.mark.parametrize(
     ("kind", "message", "remedy"),
     [("gone", "is no folder", "name the folder"), ("empty", "holds no patch", "git format-patch"), ("line", "and there is no such file", "delete its line"),
-     ("option", "cannot take a.diff -R", "only -pN"), ("prose", "no file of it holds a diff", "name the folder")],
+     ("option", "cannot take a.diff -F2", "only -pN and -R"), ("prose", "no file of it holds a diff", "name the folder")],
 )  # fmt: skip
 def test_a_folder_that_is_none(world: World, tmp_path: Path, kind: str, message: str, remedy: str) -> None:
     folder = tmp_path / "in"
     if kind != "gone":
         folder.mkdir()
     if kind in ("line", "option"):
-        (folder / "series").write_text("gone.diff\n" if kind == "line" else "a.diff -R\n")
+        (folder / "series").write_text("gone.diff\n" if kind == "line" else "a.diff -F2\n")
     if kind == "prose":
         (folder / "a.patch").write_text("only words\n")
     with pytest.raises(BadInput, match=message) as caught:
@@ -194,18 +196,56 @@ def test_names_are_kept_where_they_can_be(file: str, name: str) -> None:
     assert os.sep not in name
 
 
-def test_a_mailbox_of_several_is_not_made_one_patch(world: World, tmp_path: Path) -> None:
+def test_a_mailbox_of_several_is_several_patches(world: World, tmp_path: Path) -> None:
     for at in (1, 2):
         (world.upstream / "b.py").write_bytes(b"%d\n" % at)
         git(world.upstream, "commit", "--quiet", "--all", "-m", f"Number {at}\n\n{BODY}")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "all.mbox").write_text(git(world.upstream, "format-patch", "--stdout", "v1") + "\n")
-    with pytest.raises(BadInput, match=r"all\.mbox holds 2 mails") as refused:
-        import_folder(world.layout, tmp_path / "in", "up")
-    assert "git mailsplit -oDIR" in refused.value.remedy
-    git(tmp_path, "mailsplit", f"-o{tmp_path / 'in'}", str(tmp_path / "in" / "all.mbox"))
-    (tmp_path / "in" / "all.mbox").unlink()
-    assert [each.subject for each in import_folder(world.layout, tmp_path / "in", "up").patches] == ["Number 1", "Number 2"]
+    assert [(each.subject, each.name) for each in import_folder(world.layout, tmp_path / "in", "up").patches] == [("Number 1", "number-1"), ("Number 2", "number-2")]
+
+
+def test_a_mail_that_another_ones_message_quotes_is_no_mail(world: World, tmp_path: Path) -> None:
+    """git am splits there, too, and stops at the first half."""
+    folder, quoted = tmp_path / "in", b"From " + b"1" * 40 + b" Mon Sep 17 00:00:00 2001\n"
+    folder.mkdir()
+    mail = quoted + b"From: A <a@b>\nDate: Tue, 2 Jan 2024 00:00:00 +0100\nSubject: s\n\nIt said:\n"
+    change = b"\n---\ndiff --git a/b.py b/b.py\n--- a/b.py\n+++ b/b.py\n@@ -2 +2 @@\n-    return 1\n+    return 3\n"
+    (folder / "1.mbox").write_bytes(mail + quoted + change)
+    with pytest.raises(BadInput, match=r"mail 1 \(line 1\) holds no diff"):
+        import_folder(world.layout, folder, "up")
+    (folder / "1.mbox").write_bytes(mail + b" " + quoted + change)  # as the remedy says
+    assert [each.subject for each in import_folder(world.layout, folder, "up", dry_run=True).patches] == ["s"]
+
+
+def test_files_that_are_numbers_are_in_their_order(tmp_path: Path) -> None:
+    for name in ("10", "2", "1", "0003-x.patch"):
+        (tmp_path / name).write_bytes(b"Subject\n\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-only\n+more\n")
+    assert [each.file for each in read_folder(tmp_path)[0]] == ["0003-x.patch", "1", "2", "10"]
+
+
+ADDED = b"diff --git a/g b/g\nindex %s..%s 100644\n--- a/g\n+++ b/g\n@@ -1,0 +2 @@ one\n+between\n"
+
+
+def test_added_lines_without_context_go_where_the_result_is_the_named_one(world: World) -> None:
+    """A diff of -U0: git am adds such lines at the end of the file with exit code 0."""
+    git(world.upstream, "checkout", "--quiet", "-b", "other")
+    (world.upstream / "g").write_bytes(b"one\ntwo\n")
+    git(world.upstream, "add", "g")
+    git(world.upstream, "commit", "--quiet", "-m", "g")
+    old, new = (diff.blob_id(data)[:7].encode() for data in (b"one\ntwo\n", b"one\nbetween\ntwo\n"))
+    made = onto(Git(world.upstream), "HEAD", [read("x", "x.patch", ADDED % (old, new))], ["x"])
+    assert git(world.upstream, "show", f"{made[0].commit}:g") == "one\nbetween\ntwo"
+    for each in ((old, b"1234567"), (b"1234567", new), (old[:4], new)):
+        with pytest.raises(Unfit, match="which git am adds at the end of the file"):
+            onto(Git(world.upstream), "HEAD", [read("x", "x.patch", ADDED % each)], ["x"])
+
+
+def test_a_binary_patch_is_not_taken_back(tmp_path: Path) -> None:
+    (tmp_path / "series").write_text("x.diff -R\n")
+    (tmp_path / "x.diff").write_bytes(b"diff --git a/g b/g\nindex 1234567..7654321 100644\nGIT binary patch\nliteral 0\nHcmV?d00001\n\nliteral 0\nHcmV?d00001\n\n")
+    with pytest.raises(BadInput, match=r"x.diff:1: g is binary, and its way back \(-R\)"):
+        read_folder(tmp_path)
 
 
 @pytest.mark.parametrize("path", ["../evil", "pkg/../../evil", ".git/hooks/x", "sub/.GIT/config", "./dot", "x//y", "git~1/x"])

@@ -38,6 +38,7 @@ MAILS = {
     "Latin-1 that says UTF-8": ME + DATE + b"Subject: s\nContent-Type: text/plain; charset=utf-8\n\ncaf\xe9\n",
     "Latin-1 name": b"From: Caf\xe9 <a@x.y>\n" + DATE + b"Subject: s\n\nb\n",
     "encoded words": b"From: =?iso-8859-1?q?Caf=E9?= <a@x.y>\n" + DATE + b"Subject: =?utf-8?b?R3LDtsOfZQ==?= =?utf-8?q?_x?=\n\nb\n",
+    "a comma within an encoded name": b"From: =?UTF-8?q?J=2E=20=22Q=22=20=C3=9C=2C=20Jr=2E?= <a@x.y>\n" + DATE + b"Subject: s\n\nb\n",
     "in-body headers": ME + DATE + b"Subject: list\n\nFrom: C D <c@d.e>\nSubject: real\n\nb\n",
     "in-body [PATCH]": ME + DATE + b"Subject: x\n\n[PATCH] other\n\nb\n",
     "subject of many brackets": ME + DATE + b"Subject: Re: [ROCm] [PATCH v2] [X] Re: y\n\nb\n",
@@ -133,8 +134,8 @@ def test_dep3(text: bytes, author: str, message: str) -> None:
     ("text", "found"),
     [
         ("A <a@b>, C <c@d>", [("A", "a@b"), ("C", "c@d")]),
-        ('"Doe, J." <a@b>', [("Doe, J.", "a@b")]),
-        ("Doe, J. <a@b>", [("Doe, J.", "a@b")]),
+        ('"Doe, J." <a@b>', [("Doe, J", "a@b")]),
+        ("Doe, J. <a@b>", [("Doe, J", "a@b")]),
         ("a@b (A B)", [("A B", "a@b")]),
         ("A <a@b> and C <c@d>", [("A", "a@b"), ("C", "c@d")]),
         ("A B (C D) <a@b>", [("A B (C D)", "a@b")]),

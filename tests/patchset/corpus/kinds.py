@@ -5,6 +5,9 @@ expect: "tree" where ours must be the tool's tree; "stop" where it must refuse, 
 
 from __future__ import annotations
 
+import base64
+import lzma
+import zlib
 from dataclasses import dataclass, field
 
 BASE: dict[str, tuple[int, bytes]] = {
@@ -44,6 +47,16 @@ def quilted(name: str, text: bytes, expect: str = "tree", says: str = "", option
 def edit(path: bytes, old: bytes = b"a/", new: bytes = b"b/", *, end: bytes = b"\n") -> bytes:
     """A change of line 3 of f, or of another file's second line, without git's header."""
     return end.join([b"--- " + old + path, b"+++ " + new + path, b"@@ -2,3 +2,3 @@", b""]) + b" line 2\n-line 3\n+three\n line 4\n"
+
+
+def packed(data: bytes) -> bytes:
+    """One block of a binary patch that holds the whole content; git's own form."""
+    deflated, lines = zlib.compress(data), []
+    for at in range(0, len(deflated), 52):
+        part = deflated[at : at + 52]
+        letter = bytes([len(part) + (64 if len(part) <= 26 else 70)])
+        lines.append(letter + base64.b85encode(part, pad=True) + b"\n")
+    return b"literal %d\n" % len(data) + b"".join(lines) + b"\n"
 
 
 LOW = b"@@ -20,3 +20,3 @@\n line 20\n-line 21\n+twenty-one\n line 22\n"
@@ -103,6 +116,25 @@ KINDS = [
     mail("a mode without digits", NEW % b"", "stop", "octal"),
     mail("a combined diff", b"diff --cc g\nindex 1,2..3\n--- a/g\n+++ b/g\n@@@ -1,1 -1,1 +1,1 @@@\n--only\n++more\n", "stop", "combined"),
     mail("a hunk number of 5000 digits", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -" + b"9" * 5000 + b" +1 @@\n-only\n+more\n", "stop", "hunk header"),
+    # found by the readings of 2026-11-30
+    mail("binary deleted", b"diff --git a/blob b/blob\ndeleted file mode 100644\nindex c86626638e0bc8cf47ca49bb1525b40e9737ee64.." + b"0" * 40 + b"\nGIT binary patch\n" + packed(b"") + packed(bytes(range(256)))),
+    mail("binary with a damaged way back, which git drops with exit code 0", b"diff --git a/blob b/blob\ndeleted file mode 100644\nindex c86626638e0bc8cf47ca49bb1525b40e9737ee64.." + b"0" * 40 + b"\nGIT binary patch\n" + packed(b"") + packed(bytes(range(256))).replace(b"\nz", b"\nzz", 1), "stop", "cannot be unpacked"),
+    mail("deleted without its lines, of another content", b"diff --git a/g b/g\ndeleted file mode 100644\nindex 1111111..0000000\n", "stop", "holds more than"),
+    mail("binary deleted without its data, another one", b"diff --git a/blob b/blob\ndeleted file mode 100644\nindex 1111111..0000000\nBinary files a/blob and /dev/null differ\n", "stop", "holds more than"),
+    mail("added lines without context", b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -10,0 +11 @@ line 10\n+new\n", "stop", "without any around them"),
+    mail("one digit of a hash is no proof", b"diff --git a/d/h b/d/h\nindex %b..2 100644\n--- a/d/h\n+++ b/d/h\n@@ -7,0 +8 @@\n+new\n" % b"f", "stop", "without any around them"),
+    Kind("a coloured one beside a good one", {"0001-x.patch": MAIL % (b"x", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n" + G), "0002-y.patch": MAIL % (b"y", b"\x1b[1mdiff --git a/f b/f\x1b[m\n\x1b[1m--- a/f\x1b[m\n\x1b[36m@@ -1 +1 @@\x1b[m\n")}, "stop", (GIT,), "0002-y.patch holds no diff"),
+    Kind("a quoted one beside a good one", {"0001-x.patch": MAIL % (b"x", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n" + G), "0002-y.patch": MAIL % (b"y", b"| diff --git a/f b/f\n| --- a/f\n| @@ -1 +1 @@\n")}, "stop", (GIT,), "0002-y.patch holds no diff"),
+    Kind("several mails in one file", {"all.mbox": MAIL % (b"one", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n" + G) + MAIL % (b"two", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-more\n+most\n")}),
+    quilted("-R", b"--- a/g\n+++ b/g\n@@ -1 +1 @@\n-more\n+only\n", option="-R"),
+    quilted("-p0 -R", b"--- g\n+++ g\n@@ -1 +1 @@\n-more\n+only\n", option="-p0 -R"),
+    quilted("-p 0", b"--- g\n+++ g\n" + G, option="-p 0"),
+    quilted("-R of a new file", b"--- /dev/null\n+++ b/g\n@@ -0,0 +1 @@\n+only\n", option="-R"),
+    quilted("-R of a mode and a name", b"diff --git a/n b/run\nsimilarity index 100%\nold mode 100644\nnew mode 100755\nrename from n\nrename to run\n", option="-R"),
+    quilted(".lzma", lzma.compress(b"--- a/g\n+++ b/g\n" + G, lzma.FORMAT_ALONE), file="x.diff.lzma"),
+    quilted("zstd", b"\x28\xb5\x2f\xfd\x04\x00", "stop", "packed", file="x.diff.zst"),
+    quilted("a submodule, which patch makes a file of", b"diff --git a/s b/s\nnew file mode 160000\nindex 0000000..1111111\n--- /dev/null\n+++ b/s\n@@ -0,0 +1 @@\n+Subproject commit " + b"1" * 40 + b"\n", "stop", "submodule"),
+    Kind("a bundle", {"0001-x.patch": b"# v2 git bundle\n-" + b"1" * 40 + b" x\n\nPACK\0\0"}, "stop", (GIT,), "git bundle"),
     mail("a context diff in mail", b"*** a/g\n--- b/g\n***************\n*** 1 ****\n! only\n--- 1 ----\n! more\n", "stop", "context diff"),
 ]
 
@@ -124,4 +156,10 @@ TREES = {
     "new beside it": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
     "CRs everywhere, quilt": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
     "CRs everywhere, new file": "ac13080883dd0dacf64fba6e25f2f4b87b1aa516",
+    "-R": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "-p0 -R": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "-p 0": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "-R of a new file": "1cea62ec838cbf291a65c80326fc4a822842bdc5",
+    "-R of a mode and a name": "6660b68c94f735bd68670d75f86909700d7583b9",
+    ".lzma": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
 }

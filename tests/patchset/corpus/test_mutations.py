@@ -74,7 +74,7 @@ def ours(tree: Tree, data: bytes) -> dict[bytes, tuple[str, str]] | None:
     """The entries that a mail makes of a tree; None where it is refused."""
     fresh = Tree(tree.git, dict(tree.entries), tree.contents)
     try:
-        patch = foreign.read("m", "m.patch", data, 1)
+        patch = foreign.read("m", "m.patch", data)
         touches = placing.apply(fresh, patch.file, patch.changes, patch.notes, quilt=False)
     except (BadInput, HunkMismatch):
         return None

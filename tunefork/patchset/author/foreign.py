@@ -8,19 +8,27 @@ import lzma
 import re
 import zlib
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from tunefork.base.errors import BadInput
 from tunefork.patchset.author import letter as letters
 from tunefork.patchset.author import section
 from tunefork.patchset.author.section import Section
+from tunefork.patchset.checkout import export as exporting
+from tunefork.patchset.series.mail import begins_mail
 from tunefork.patchset.series.series import NAME as PATCH_NAME
 
+BUNDLE = re.compile(rb"# v\d git bundle\n")
 ENDINGS = (".patch", ".diff", ".eml", ".mbox")
-UNPACKED = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+UNPACKED = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress, ".lzma": lzma.decompress}
+PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\3\4", "zip"), (b"LZIP", "lzip"),
+          (b"\x1f\x9d", "compress"))  # fmt: skip
 # A line that a description does not hold: of a diff in another form, or of something encoded.
 SUSPECT = re.compile(rb"^(\*{4}|--- |\+\+\+ |@@|diff |Index: |\d+(,\d+)?[acd]\d+|[<>+] |begin(-base64)? \d{3} |[A-Za-z0-9+/]{50,}={0,2}\s*$|[ad]\d+ \d+$)"
-                     rb"|=3D|=20$", re.MULTILINE)  # fmt: skip
+                     rb"|=3D|=20$|diff --git |@@ -\d+(,\d+)? \+\d+(,\d+)? @@", re.MULTILINE)
+COVER = re.compile(rb"^Subject:.*\[[^]\n]*PATCH[^]\n]*\b0+/\d", re.MULTILINE)  # of the letter before a series, which has no diff
+OPTIONS = re.compile(r"(?:(?:-R|--reverse|-p ?(\d+|ab)) )* ?")  # what patch takes after a file's name in a quilt series  # fmt: skip
 
 
 @dataclass
@@ -40,49 +48,92 @@ class Foreign:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A patch file of a folder. strip: leading parts of paths to take off.  reverse: it is to be taken back (``-R``)."""
+
+    file: str
+    strip: int = 1
+    reverse: bool = False
+
+
 def read_folder(folder: Path) -> tuple[list[Foreign], list[str]]:
     """(the patches of a folder, in order; files that were passed over and why). The order is that of ``series``, else of the names."""
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder", "name the folder that holds the patches, or the one with their `series` file")
     quilt = (folder / "series").is_file()
-    entries = quilt_order(folder) if quilt else [(path.name, 1) for path in sorted(folder.iterdir()) if is_patch(path)]
+    entries = quilt_order(folder) if quilt else mail_order(folder)
     if not entries:
         raise BadInput(f"{folder} holds no patch", "it should hold *.patch or *.diff files, as `git format-patch -o` writes them, or a quilt `series`")
     found: list[Foreign] = []
     passed: list[str] = []
-    for file, strip in entries:
-        path = folder / file
+    taken: set[str] = set()
+    for entry in entries:
+        path = folder / entry.file
         if not path.is_file():
-            raise BadInput(f"{folder / 'series'} names {file}, and there is no such file", "delete its line, or bring the file back")
+            raise BadInput(f"{folder / 'series'} names {entry.file}, and there is no such file", "delete its line, or bring the file back")
         data = content(path)
-        patch = read(fresh_name(file, {each.name for each in found}), file, data, strip, quilt=quilt)
-        if patch.changes:
-            found.append(patch)
-        elif not data.strip() or (is_text(data) and not SUSPECT.search(data)):
-            passed.append(f"{file}: no diff in it")
-        else:
-            raise BadInput(f"{file} holds no diff that can be taken, and is more than a description",
-                           "give it as a unified diff (`diff -u`, `git diff --binary`), or move it out of the folder" + (" and of its series" if quilt else ""))
+        for patch in [quilted(entry, data)] if quilt else mails(entry.file, data):
+            if patch.changes:
+                patch.name = fresh_name(patch.name, taken)
+                taken.add(patch.name)
+                found.append(patch)
+            elif not data.strip() or (is_text(data) and not SUSPECT.search(data)):
+                passed.append(f"{patch.file}: no diff in it")
+            else:
+                raise BadInput(f"{patch.file} holds no diff that can be taken, and is more than a description",
+                               f"give it as a unified diff (`git diff --binary --no-color`), or move it out of the folder{' and of its series' * quilt}")
     if not found:
         raise BadInput(f"{folder}: no file of it holds a diff", "name the folder that holds the patches")
     return found, passed
+
+
+def quilted(entry: Entry, data: bytes) -> Foreign:
+    """An entry of a quilt series, which is one patch whatever it holds."""
+    name = fresh_name(entry.file, set())
+    words = letters.read(name, entry.file, data, several=True)
+    found = section.read(entry.file, words.diff, entry.strip, quilt=True, first=words.line or 1, reverse=entry.reverse)
+    return Foreign(name, entry.file, words.author, words.date, words.message, found.changes, True, [*words.notes, *found.notes])
+
+
+def mails(file: str, data: bytes) -> list[Foreign]:
+    """The patches of a file: one, or those of a mailbox, named after their subjects and split where git mailsplit splits."""
+    lines = data.split(b"\n")
+    begins = [0, *(at for at, line in enumerate(lines) if at and begins_mail(line))] if data.startswith(b"From ") else [0]
+    if len(begins) == 1:
+        return [read(fresh_name(file, set()), file, data)]
+    found = []
+    for number, (begin, end) in enumerate(pairwise([*begins, len(lines)]), 1):
+        patch = read("patch", f"{file}, mail {number}", b"\n".join(lines[begin:end]) + b"\n")
+        if not patch.changes and (number > 1 or not COVER.search(data.partition(b"\n\n")[0])):
+            raise BadInput(f"{patch.file} (line {begin + 1}) holds no diff", f"where that line is text of the mail before it, begin it with a blank in {file}")
+        patch.name = exporting.fresh_name(patch.message.split(b"\n")[0].decode("utf-8", "replace"), set())
+        found.append(patch)
+    return found
 
 
 def is_patch(path: Path) -> bool:
     return path.is_file() and (path.suffix in ENDINGS or re.fullmatch(r"\d{1,5}(-.*)?", path.name) is not None)
 
 
-def quilt_order(folder: Path) -> list[tuple[str, int]]:
-    """(file, leading path parts to strip) per line of a quilt series."""
+def mail_order(folder: Path) -> list[Entry]:
+    """The patch files of a folder by name; names that are numbers alone by number, as `git format-patch --numbered-files` counts."""
+    paths = sorted((path for path in folder.iterdir() if is_patch(path)), key=lambda path: (int(path.name) if path.name.isdecimal() else -1, path.name))
+    return [Entry(path.name) for path in paths]
+
+
+def quilt_order(folder: Path) -> list[Entry]:
+    """The lines of a quilt series."""
     found = []
     for number, line in enumerate((folder / "series").read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
         words = re.sub(r"(^|\s)#.*", "", line).split()
         if not words:
             continue
-        levels = [word for word in words[1:] if re.fullmatch(r"-p(\d+|ab)", word)]
-        if len(levels) != len(words) - 1:
-            raise BadInput(f"{folder / 'series'}:{number}: cannot take {' '.join(words)}", "only -pN may follow a file's name")
-        found.append((words[0], 1 if not levels or levels[0] == "-pab" else int(levels[0][2:])))
+        options = OPTIONS.fullmatch(" ".join([*words[1:], ""]))
+        if options is None:
+            raise BadInput(f"{folder / 'series'}:{number}: cannot take {' '.join(words)}", "only -pN and -R may follow a file's name")
+        level = options[1] or "1"
+        found.append(Entry(words[0], 1 if level == "ab" else int(level), reverse=re.search(r"-R|--reverse", options[0]) is not None))
     return found
 
 
@@ -102,6 +153,11 @@ def content(path: Path) -> bytes:
     """A patch file's bytes, unpacked as quilt unpacks them."""
     data = path.read_bytes()
     if path.suffix not in UNPACKED:
+        if packer := next((each for begin, each in PACKED if data.startswith(begin)), ""):
+            raise BadInput(f"{path} is packed by {packer}", "unpack it; a file that ends in .gz, .bz2, .xz or .lzma is unpacked here")
+        if BUNDLE.match(data):
+            raise BadInput(f"{path} is a git bundle, which holds commits and no patches",
+                           f"`git fetch {path} REF` in a clone of its base, then `git format-patch -o DIR BASE..FETCH_HEAD`")
         return data
     try:
         return UNPACKED[path.suffix](data)
@@ -111,11 +167,11 @@ def content(path: Path) -> bytes:
 
 def is_text(data: bytes) -> bool:
     """Whether a file could be a description: no control bytes."""
-    return re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", data) is None
+    return re.search(rb"[\x00-\x08\x0e-\x1f]", data) is None
 
 
-def read(name: str, file: str, data: bytes, strip: int, *, quilt: bool = False) -> Foreign:
-    """One file, as mail or as a diff with a description before it."""
+def read(name: str, file: str, data: bytes) -> Foreign:
+    """One mail, or a diff with a description before it, as git am reads it."""
     words = letters.read(name, file, data)
-    found = section.read(file, words.diff, strip, quilt=quilt, first=words.line or 1)
-    return Foreign(name, file, words.author, words.date, words.message, found.changes, quilt, [*words.notes, *found.notes])
+    found = section.read(file, words.diff, first=words.line or 1)
+    return Foreign(name, file, words.author, words.date, words.message, found.changes, False, [*words.notes, *found.notes])

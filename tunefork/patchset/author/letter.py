@@ -45,15 +45,15 @@ class Letter:
     others: list[bytes] = field(default_factory=list)
 
 
-def read(name: str, file: str, data: bytes) -> Letter:
-    """A patch file's words and diff. name: the subject where it has none."""
+def read(name: str, file: str, data: bytes, *, several: bool = False) -> Letter:
+    """A patch file's words and diff. name: the subject where it has none.  several: mails after the first are text around diffs, as patch reads."""
     if data.partition(b"\n")[0].endswith(b"\r"):
         data = data.replace(b"\r\n", b"\n")
     if data.startswith(b"# HG changeset patch\n"):
         return read_hg(name, data)
     if is_mail(data):
         mails = sum(mail.begins_mail(line) for line in data.split(b"\n")[1:]) + 1
-        if mails > 1:
+        if mails > 1 and data.startswith(b"From ") and not several:
             raise BadInput(f"{file} holds {mails} mails, and a patch is one", f"`git mailsplit -oDIR {file}` makes a file of each in DIR; import that")
         return read_mail(name, file, data)
     return read_plain(name, file, data)
@@ -91,6 +91,8 @@ def read_mail(name: str, file: str, data: bytes) -> Letter:
     letter.author = author(letter, text_of(addresses, letter.notes))
     letter.date = date(letter, text_of(fields[b"date"], letter.notes))
     letter.message = worded(letter, name, text_of(subject, letter.notes), lines)
+    if letter.message.split(b"\n")[0] == name.encode() and not subject.strip():
+        letter.notes.append("it has no subject, and a patch needs one: its name stands for it")
     return letter
 
 
@@ -130,7 +132,7 @@ def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, byt
         letter.date = when
     raw = text_of(header(head, b"from"), [])
     called, address = fields.get(b"Author", b"").strip(), fields.get(b"Email", b"").strip()
-    several = len(people.split(mail.decoded(raw.encode()))) > 1
+    several = sum(bool(address) for _, address in people.split(mail.decoded(raw.encode()))) > 1
     if several or not called:  # mailinfo gives up on the name of several, and on one without an address
         addresses = mail.decoded(raw.encode()).encode("utf-8", "surrogateescape")
     else:

@@ -65,8 +65,8 @@ def one(text: str) -> tuple[str, str]:
 
 
 def tidy(text: str) -> str:
-    """What may stand in a commit's author: no sign that ends a field, no control characters."""
-    return re.sub(r"\s+", " ", re.sub(r"[<>\x00-\x1f\x7f]", " ", text)).strip(" ,;.:\"'\\" if not re.search(r"\w\.$", text.strip()) else " ,;:\"'\\")
+    """What git leaves of a name in a commit: no sign that ends a field, no control characters, no stops around it."""
+    return re.sub(r"\s+", " ", re.sub(r"[<>\x00-\x1f\x7f]", " ", text)).strip(" ,;.:\"'\\")
 
 
 def when(text: str) -> bytes | None:

@@ -16,6 +16,8 @@ from tunefork.patchset.series.diff import FileChange, Hunk, HunkMismatch, blob_i
 from tunefork.patchset.series.lock import Touch
 from tunefork.patchset.series.materialise import ABSENT, GITLINK, Tree, change_tree
 
+SHORT = 7  # digits of an abbreviated hash; fewer prove nothing
+MORE = "it deletes the file, which holds more than the patch removes"
 SUBPROJECT = re.compile(rb"^Subproject commit ([0-9a-f]{40})")
 
 
@@ -48,6 +50,8 @@ def turns(changes: Sequence[Section]) -> list[list[Section]]:
 
 def place(tree: Tree, file: str, change: Section, notes: list[str], *, quilt: bool) -> FileChange:
     """The change with its hunks where the tree's file holds their lines."""
+    if quilt and GITLINK in (change.new_mode, change.old_mode):
+        raise HunkMismatch(f"{shown(change.new_path)} is a submodule, which patch and quilt do not know: they make a file of it")
     have = tree.entries.get(change.old_path, ABSENT)
     if have == ABSENT and change.other in tree.entries:
         have = tree.entries[change.other]
@@ -69,6 +73,8 @@ def changed(tree: Tree, change: Section, have: tuple[str, str], notes: list[str]
     if change.binary is not None:
         return checked_binary(tree, change, have)
     if not change.hunks:
+        if change.kind == "delete" and not names(change.old_blob, have[1]) and tree.content(have[1]):
+            raise HunkMismatch(f"{shown(change.old_path)}: {MORE}")
         return replace(change, old_blob=None, new_blob=None, old_mode=None)
     data = tree.content(have[1])
     if data is None:
@@ -111,6 +117,11 @@ def submodule(change: Section, have: tuple[str, str]) -> FileChange:
     return replace(change, old_blob=None, new_blob=new, old_mode=None)
 
 
+def names(blob: str | None, whole: str) -> bool:
+    """Whether an index line's hash, abbreviated or not, is this blob's."""
+    return blob is not None and len(blob) >= SHORT and whole.startswith(blob)
+
+
 def named(lines: tuple[bytes, ...]) -> str:
     match = SUBPROJECT.match(lines[0]) if len(lines) == 1 else None
     return match[1].decode() if match else ""
@@ -118,7 +129,7 @@ def named(lines: tuple[bytes, ...]) -> str:
 
 def checked_binary(tree: Tree, change: Section, have: tuple[str, str]) -> FileChange:
     """A binary change, which must make what its index line says; its mode is the tree's."""
-    if change.old_blob and have[1].startswith(change.old_blob) and change.new_blob:
+    if change.kind != "delete" and change.old_blob and have[1].startswith(change.old_blob) and change.new_blob:
         data = change.apply(tree.content(have[1]) or b"")
         if not blob_id(data).startswith(change.new_blob):
             raise HunkMismatch(f"{shown(change.new_path)}: its binary data makes blob {blob_id(data)[:12]}, its index line says {change.new_blob[:12]}")
@@ -128,12 +139,14 @@ def checked_binary(tree: Tree, change: Section, have: tuple[str, str]) -> FileCh
 def fitted(change: Section, data: bytes, have: tuple[str, str], notes: list[str], *, quilt: bool) -> FileChange:
     """The change of a text with every hunk where its lines are."""
     lines = diff.split_lines(data)
-    exact = bool(change.old_blob) and have[1].startswith(change.old_blob or "")
+    exact = names(change.old_blob, have[1])
+    if exact and not all(hunk.old for hunk in change.hunks) and proved(change, data):  # git am would add the lines at the file's end
+        return replace(change, old_blob=None, new_blob=None, old_mode=None)
     hunks: list[Hunk] = []
     said: list[str] = []
     at = shift = grown = 0
     for number, hunk in enumerate(change.hunks, 1):
-        begin = place_of(lines, hunk, at, shift if quilt else 0, exact=exact, certain=quilt or one_place(hunk, grown))
+        begin = place_of(lines, hunk, at, shift if quilt else 0, exact=exact, quilt=quilt, certain=quilt or one_place(hunk, grown))
         grown += len(hunk.new) - len(hunk.old)
         if isinstance(begin, str):
             raise HunkMismatch(f"{shown(change.old_path)}: hunk {number} (at line {hunk.start}) {begin}")
@@ -145,9 +158,17 @@ def fitted(change: Section, data: bytes, have: tuple[str, str], notes: list[str]
         at = begin + len(hunk.old)
     found = replace(change, hunks=hunks, old_blob=None, new_blob=None, old_mode=None)
     if change.kind == "delete" and found.apply(data):
-        raise HunkMismatch(f"{shown(change.old_path)}: it deletes the file, which holds more than the patch removes")
+        raise HunkMismatch(f"{shown(change.old_path)}: {MORE}")
     notes += said
     return found
+
+
+def proved(change: Section, data: bytes) -> bool:
+    """Whether the hunks at their stated lines make what the index line says."""
+    try:
+        return names(change.new_blob, blob_id(change.apply(data)))
+    except HunkMismatch:
+        return False
 
 
 def one_place(hunk: Hunk, grown: int) -> bool:
@@ -159,7 +180,7 @@ def one_place(hunk: Hunk, grown: int) -> bool:
     return hunk.new_start is None or new_first == first + grown
 
 
-def place_of(lines: list[bytes], hunk: Hunk, at: int, shift: int, *, exact: bool, certain: bool) -> int | str:
+def place_of(lines: list[bytes], hunk: Hunk, at: int, shift: int, *, exact: bool, quilt: bool, certain: bool) -> int | str:
     """Where a hunk's lines are, counted from 0, or why it has no place.
 
     at: the first line that no hunk before it has taken.  shift: how far patch looks first, as the hunk before was found there.
@@ -167,7 +188,7 @@ def place_of(lines: list[bytes], hunk: Hunk, at: int, shift: int, *, exact: bool
     """
     stated = hunk.start - 1 if hunk.old else hunk.start
     if not hunk.old:
-        return of_added_lines(lines, stated, at, shift, exact=exact, certain=certain)
+        return of_added_lines(lines, stated, at, shift, exact=exact, quilt=quilt, certain=certain)
     count = len(hunk.old)
     if exact and certain and stated >= at and tuple(lines[stated : stated + count]) == hunk.old:
         return stated
@@ -182,10 +203,12 @@ def place_of(lines: list[bytes], hunk: Hunk, at: int, shift: int, *, exact: bool
     return several(there)
 
 
-def of_added_lines(lines: list[bytes], stated: int, at: int, shift: int, *, exact: bool, certain: bool) -> int | str:
-    """The same of a hunk that has no line to be found by."""
+def of_added_lines(lines: list[bytes], stated: int, at: int, shift: int, *, exact: bool, quilt: bool, certain: bool) -> int | str:
+    """The same of a hunk that has no line to be found by: patch adds at the stated line, git am at the end of the file."""
     if stated < at or stated > len(lines):
         return "stands before another hunk" if stated < at else f"is behind the end of the file, line {len(lines)}"
+    if lines and not quilt and stated < len(lines):
+        return "adds lines without any around them, which git am adds at the end of the file"
     if lines and not certain:
         return "adds lines without any around them, and its two line numbers name two places"
     return stated if exact or not lines or not shift else "adds lines without any around them, and the file is not the one that it was made from"

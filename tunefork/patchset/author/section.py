@@ -13,7 +13,7 @@ from datetime import datetime
 from tunefork.base.errors import BadInput
 from tunefork.patchset.author import contexts
 from tunefork.patchset.series import diff
-from tunefork.patchset.series.diff import FileChange, shown
+from tunefork.patchset.series.diff import FileChange, Hunk, shown
 
 AGAIN = "have it written again: `git format-patch --binary` (or `git diff --binary --full-index`) writes what can be taken exactly"
 TYPE, FILE_TYPES = 0o170000, (0o100000, 0o120000, 0o160000)
@@ -60,14 +60,18 @@ class Read:
     passed: int = 0
 
 
-def read(file: str, text: bytes, strip: int = 1, *, quilt: bool = False, first: int = 1) -> Read:
+def read(file: str, text: bytes, strip: int = 1, *, quilt: bool = False, first: int = 1, reverse: bool = False) -> Read:
     """Every change of a diff. strip: leading parts of paths to take off.  quilt: as patch reads, not as git.  first: the number of its first line.
+    reverse: the diff is from the new to the old (``-R``).
 
     BadInput names the line that looks like a change and cannot be taken.
     """
     reader = Reader(file, diff.split_lines(text), strip, quilt, first)
     try:
-        return reader.run()
+        found = reader.run()
+        if reverse:
+            found.changes = [reversed_change(file, each) for each in found.changes]
+        return found
     except BadInput as error:  # of diff.py, which speaks of our own patch files
         name = file.removesuffix(".patch")
         raise BadInput(file + error.message.removeprefix(f"{name}.patch").removeprefix(file), error.remedy if error.remedy != diff.AGAIN else AGAIN) from None
@@ -159,6 +163,12 @@ class Reader:
             return None
         return b"/".join(name.split(b"/")[self.strip if strip is None else strip :])
 
+    def prefixes(self) -> str:
+        """What to do about paths that have too few parts."""
+        if self.quilt:
+            return "give its line in the quilt series another -pN"
+        return f"`echo '{self.file} -p0' > series` in its folder, with a line for each patch there; or have it written with a/ and b/"
+
     def header_name(self, line: bytes) -> bytes:
         """The one name of ``diff --git a/x b/x``, whatever its prefixes; empty where its two names differ."""
         rest = line[len(b"diff --git ") :].rstrip(b"\r\n")
@@ -187,7 +197,7 @@ class Reader:
             change.unseen = True
             self.at += 1
         elif self.starts(0, b"GIT binary patch"):
-            self.at = diff.parse_binary(self.file.removesuffix(".patch"), change, self.lines, self.at + 1)
+            self.at = diff.parse_binary(self.file.removesuffix(".patch"), change, self.lines, self.at + 1, both=True)
         else:
             self.hunks(change)
         old, new = change.old_path or (name if change.kind == "modify" else b""), change.new_path or (name if change.kind == "modify" else b"")
@@ -198,7 +208,7 @@ class Reader:
         change.old_path, change.new_path = old, new
         if not old or not new:
             raise self.bad(f"no path is left of this line's names without their first {self.strip} parts", begin,
-                           "its paths need a prefix as `git format-patch` writes it (a/, b/); in a quilt series, another -pN after its name")  # fmt: skip
+                           self.prefixes())
         if change.kind == "modify" and old != new:
             raise self.bad(f"this file is {shown(old)} and {shown(new)}, and the header tells neither of a rename nor of a copy", begin)
         changes = change.hunks or change.binary is not None or change.unseen or change.kind != "modify" or change.new_mode
@@ -304,7 +314,7 @@ class Reader:
         names = [self.path(re.sub(rb"/+", b"/", self.undated(each))) for each in sides]
         old, new = names[0] or names[1], names[1] or names[0]
         if not old or not new:
-            raise self.bad(f"no path is left of this name without its first {self.strip} parts", remedy="give its line in the quilt series another -pN")
+            raise self.bad(f"no path is left of this name without its first {self.strip} parts", remedy=self.prefixes())
         kept, other = (old, new) if len(old) < len(new) and new.startswith(old) else (new, old)  # x and x.orig: the shorter
         return Section(kept, kept, other=other, crs=crs)
 
@@ -330,6 +340,23 @@ class Reader:
         if null[0] or null[1]:
             raise self.bad(f"this file is {'new' if null[0] else 'deleted'}, and its hunks say otherwise", self.at - 1)
         return change
+
+
+def reversed_change(file: str, change: Section) -> Section:
+    """The change that takes this one back."""
+    if change.binary is not None or change.unseen:
+        raise BadInput(f"{file}:{change.line}: {shown(change.new_path)} is binary, and its way back (-R) cannot be taken",
+                       "have the patch written the other way round: `git diff -R --binary`, and its line in the series without -R")  # fmt: skip
+    if change.kind == "copy":
+        raise BadInput(f"{file}:{change.line}: -R of a copy, {shown(change.new_path)}", "have the patch written the other way round, without -R")
+    kind = {"add": "delete", "delete": "add"}.get(change.kind, change.kind)
+    grown, hunks = 0, []
+    for each in change.hunks:
+        start = each.new_start if each.new_start is not None else each.start - bool(each.old) + grown + bool(each.new)
+        hunks.append(Hunk(start, each.new, each.old, each.start))
+        grown += len(each.new) - len(each.old)
+    return replace(change, kind=kind, old_path=change.new_path, new_path=change.old_path, old_mode=change.new_mode, new_mode=change.old_mode,
+                   old_blob=change.new_blob, new_blob=change.old_blob, hunks=hunks)  # fmt: skip
 
 
 def canonical_mode(mode: int) -> str:

@@ -254,8 +254,11 @@ def parse_hunk(name: str, lines: list[bytes], at: int) -> tuple[Hunk, int]:
     return Hunk(int(match[1]), tuple(old), tuple(new), int(match[3])), at
 
 
-def parse_binary(name: str, change: FileChange, lines: list[bytes], at: int) -> int:
-    """A ``GIT binary patch``: the forward data is kept, the reverse data passed over. Returns the next line."""
+def parse_binary(name: str, change: FileChange, lines: list[bytes], at: int, *, both: bool = False) -> int:
+    """A ``GIT binary patch``: the forward data is kept, the reverse data passed over. Returns the next line.
+
+    both: the reverse data must be whole, too; where it is not, git drops the file's change with exit code 0.
+    """
     for forward in (True, False):
         if at >= len(lines):
             break
@@ -266,6 +269,8 @@ def parse_binary(name: str, change: FileChange, lines: list[bytes], at: int) -> 
         begin = at
         while at < len(lines) and lines[at].strip():
             at += 1
+        if both and not forward:
+            unpacked(name, lines[begin:at], size)
         if forward:
             change.binary = (form.decode(), unpacked(name, lines[begin:at], size))
         at += 1
