@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from studies.fullsize import warps
 from tunefork.base.upstream_facts.vllm import MAIN
 from tunefork.bench.profiles.profile import load
 from tunefork.bench.server.command import DROPPED, ServeCommand
@@ -45,6 +46,9 @@ ARMS = {
     "L": Arm("moe_a16w4 and the priced plan", ("moe_a16w4", "capture_plan"), env={"TUNEFORK_CAPTURE_PLAN": PRICED}),
     "P": Arm("capture_plan, its sizes compiled", ("capture_plan",), ("-cc.compile_sizes=[4,16,32]",), {"TUNEFORK_CAPTURE_PLAN": PLAN}),
     "G": Arm("the guide's capture list", flags=guide("cudagraph_capture_sizes")),
+    "T": Arm("triton_kernels with 4 warps", env={warps.VARIABLE: "4"}),
+    "M": Arm("Marlin", flags=("--moe-backend", "marlin")),
+    "U": Arm("Humming", flags=("--moe-backend", "humming")),
     "H": Arm("the guide's capture list and its compile_sizes", flags=guide("cudagraph_capture_sizes", "compile_sizes")),
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from studies.fullsize import arms, table
+from studies.fullsize import arms, table, warps
 from studies.fullsize.model import VOCABULARY, config
 from studies.fullsize.startup import phases
 from studies.fullsize.table import disturbed, judged, pairs, read, starts, tables
@@ -187,11 +187,26 @@ def test_arms_differ_in_what_they_say_alone() -> None:
     base = made["A"]
     for name, command in made.items():
         assert command.argv[: len(base.argv)] == base.argv, name
-        assert set(command.env) - set(base.env) <= {"TUNEFORK_CAPTURE_PLAN"}
+        assert set(command.env) - set(base.env) <= {"TUNEFORK_CAPTURE_PLAN", warps.VARIABLE}
     assert made["D"].env["TUNEFORK_OVERRIDES"] == "random_mxfp4,moe_a16w4,capture_plan"
     assert Path(made["K"].env["TUNEFORK_CAPTURE_PLAN"].rpartition("=")[2]).is_file()
     sizes = json.loads(made["G"].argv[-1].partition("=")[2])
     assert len(sizes) == 180 and sizes[-1] == 8192
+
+
+@pytest.mark.e2e
+def test_the_arm_of_another_number_of_warps_lays_out_vllms_scales_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    utils = pytest.importorskip("vllm.model_executor.layers.quantization.utils.mxfp4_utils", reason="NOT TESTED: vLLM is not installed here")
+    monkeypatch.setattr(utils._swizzle_mxfp4, "__defaults__", utils._swizzle_mxfp4.__defaults__)
+    warps.register()
+    assert utils._swizzle_mxfp4.__defaults__ == (8,)
+    monkeypatch.setenv(warps.VARIABLE, "4")
+    warps.register()
+    warps.register()
+    assert utils._swizzle_mxfp4.__defaults__ == (4,)
+    monkeypatch.setattr(utils._swizzle_mxfp4, "__defaults__", (16,))
+    with pytest.raises(RuntimeError, match=r"\(16,\), expected \(8,\)"):
+        warps.register()
 
 
 @pytest.mark.parametrize("layers", [4, 36])
