@@ -50,11 +50,20 @@ def profile(text: str = "Profile, by name or as a TOML file.", name: str = "prof
 
 
 def isl(text: str, **own: Any) -> Decorator:
-    return click.option("--isl", type=int, help=text, **own)
+    """``-isl`` is the competition's guide's own spelling."""
+    return click.option("--isl", "-isl", type=int, help=text, **own)
 
 
 def osl(text: str, **own: Any) -> Decorator:
-    return click.option("--osl", type=int, help=text, **own)
+    return click.option("--osl", "-osl", type=int, help=text, **own)
+
+
+def server_log() -> Decorator:
+    return click.option("--server-log", metavar="FILE", help="The server's log; default: a new file in work/logs/serve.")
+
+
+def all_or_nothing(text: str) -> Decorator:
+    return click.option("--all-or-nothing", is_flag=True, help=text)
 
 
 if TYPE_CHECKING:
@@ -132,8 +141,8 @@ def no_baseline(text: str) -> Decorator:
     return click.option("--no-baseline", is_flag=True, help=text)
 
 
-def leaderboard(text: str) -> Decorator:
-    return click.option("--url", metavar="URL", help=text)
+def leaderboard(text: str, **own: Any) -> Decorator:
+    return click.option("--url", metavar="URL", help=text, **own)
 
 
 def only_kernels() -> Decorator:

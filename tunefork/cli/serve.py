@@ -39,12 +39,13 @@ EXAMPLE_PROMPT = "This is a story of"
 @options.tp()
 @options.model("Serve these weights instead of the profile's.")
 @options.ready_timeout()
+@click.option("--server-log", "server_log", envvar="SERVER_LOG", show_envvar=True, metavar="FILE", help="Default: a new file in work/logs/serve.")
 @options.dry_run("Print the command and its environment; needs no vLLM and no GPU.")
 @options.as_json("Print what is served (or the dry run) as JSON.")
 @options.vllm_arguments()
 def serve(
     name: str, variant: str | None, host: str, port: int | None, tp: int | None, model: str | None,
-    ready_timeout_s: float | None, dry_run: bool, as_json: bool, extra: tuple[str, ...],
+    ready_timeout_s: float | None, server_log: str | None, dry_run: bool, as_json: bool, extra: tuple[str, ...],
 ) -> int:
     """Serve a profile's model with the installed vLLM, in the foreground, until Ctrl-C.
 
@@ -68,10 +69,11 @@ def serve(
         show(dry(layout, profile, variant, host=host, port=port, model=model, extra=extra), as_json=as_json)
         return 0
     return run(layout, profile, variant, host=host, port=port, model=model, extra=extra,
-               ready_timeout_s=ready_timeout_s or profile.ready_timeout_s, as_json=as_json)
+               ready_timeout_s=ready_timeout_s or profile.ready_timeout_s, server_log=server_log, as_json=as_json)
 
 
-def run(layout: Layout, profile: Profile, variant: str | None, *, ready_timeout_s: float, as_json: bool, **options: Any) -> int:
+def run(layout: Layout, profile: Profile, variant: str | None, *, ready_timeout_s: float, server_log: str | None, as_json: bool,
+        **options: Any) -> int:
     """Start, tell, wait, stop."""
     from tunefork.develop.variants import environment
 
@@ -80,7 +82,7 @@ def run(layout: Layout, profile: Profile, variant: str | None, *, ready_timeout_
     made = prepare.serve_command(layout, profile, env, say=say, **options)
     for key, value in made.inherited_settings(os.environ).items():
         say(f"from your shell, not from the profile: {key}={value}")
-    log = prepare.log_path(layout, profile, env.tree.variant)
+    log = prepare.log_path(layout, profile, env.tree.variant, server_log)
     say(f"starting vLLM {env.version} ({env.tree.variant}) for profile {profile.name}; log: {log}")
     server = Server(made, log=log, ready_timeout_s=ready_timeout_s, say=say)
     with running_from(layout, env.tree.path), server:

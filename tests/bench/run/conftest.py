@@ -103,11 +103,11 @@ class World:
         self.env.update(PATH=f"{folder}:/usr/bin:/bin", HIP_VISIBLE_DEVICES="0")
         return vram
 
-    def serve(self) -> subprocess.Popen[str]:
+    def serve(self, name: str = "tiny") -> subprocess.Popen[str]:
         """A stand-in server that nobody supervises, answering."""
-        server = subprocess.Popen([str(self.python), "-m", "vllm.entrypoints.cli.main", "serve", "x", "--served-model-name", "tiny",
+        server = subprocess.Popen([str(self.python), "-m", "vllm.entrypoints.cli.main", "serve", "x", "--served-model-name", name,
                                    "--port", str(self.port)], text=True)
-        with Client(f"http://127.0.0.1:{self.port}", "tiny") as client:
+        with Client(f"http://127.0.0.1:{self.port}", name) as client:
             deadline = time.monotonic() + 30
             while not client.healthy() and time.monotonic() < deadline:
                 time.sleep(0.1)

@@ -92,7 +92,7 @@ def test_variables_of_the_guide() -> None:
 @pytest.mark.parametrize("variable", [{"CONC": "four"}, {"RANDOM_RANGE_RATIO": "1.5"}, {"NUM_PROMPTS": "0"}, {"RESULT_FILENAME": "../x"}])
 def test_variables_that_cannot_be_meant(variable: dict[str, str]) -> None:
     with pytest.raises(BadInput):
-        settings({"profile": "seed", "isl": 1, "osl": 1, "conc": ()}, {"CONC": "4", **variable})
+        settings({"profile": "seed", "conc": ()}, {"ISL": "1", "OSL": "1", "CONC": "4", **variable})
 
 
 def test_lm_evals_command(target) -> None:

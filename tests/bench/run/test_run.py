@@ -181,7 +181,9 @@ def test_a_running_server_of_another_model_is_refused(world) -> None:
 
 @pytest.mark.parametrize(("arguments", "code", "says"), [
     (("--profile", "smoke", "--team", "us"), 14, "profile smoke has no leaderboard"),
-    (("--profile", "seed", "--team", "us", "--isl", "1024", "--osl", "1024"), 14, "no baseline was published for 1024/1024 CONC 16"),
+    (("--profile", "seed", "--team", "us", "--isl", "1024", "--osl", "1024", "--all-or-nothing"), 14, "no baseline was published for 1024/1024 CONC 16"),
+    (("--profile", "seed", "--team", "us", "--isl", "1024", "--osl", "1024", "--conc", "16"), 14, "no baseline was published for 1024/1024 CONC 16"),
+    (("--profile", "seed", "--isl", "1024", "--osl", "1024"), 2, "export TEAM_NAME_ENV=NAME"),
     (("--profile", "stage2", "--team", "us"), 2, "nobody is here to say yes"),
     (("--profile", "stage2", "--team", " "), 2, "a team is needed"),
 ])

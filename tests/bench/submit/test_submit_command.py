@@ -57,12 +57,51 @@ def test_dry_run_then_nobody_to_ask_then_yes_then_never_again(submit: Any, measu
     assert (len(board.rows), board.posts) == (1, 1)
 
 
-def test_a_batch_is_all_or_nothing_before_it_is_sent(submit: Any, measured: Callable[..., Record], leaderboard: Any, tmp_path: Path) -> None:
+def test_a_dry_run_needs_no_team(submit: Any, measured: Callable[..., Record], leaderboard: Any) -> None:
+    board, record = leaderboard(), measured()
+    shown = submit(record.id, "--url", board.url, "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["submissions"][0]["data"][0] == "(no --team yet)"
+    refused = submit(record.id, "--url", board.url, "--yes")
+    assert refused.returncode == 2
+    assert "TEAM_NAME_ENV" in refused.stderr
+    assert board.posts == 0
+
+
+def test_what_has_no_baseline_is_left_out_of_a_batch(submit: Any, measured: Callable[..., Record], seed: Any, leaderboard: Any, tmp_path: Path) -> None:
+    board = leaderboard()
+    batch = Batch.create(tmp_path, Settings(profile="seed"), 8192, 1024, (4, 16), tree="c" * 40, version="0.29.0")
+    batch.mark(4, "passed", record=measured(conc=4).id)
+    batch.mark(16, "passed", record=measured(conc=16).id)
+    words = (str(batch.folder), "--team", "us", "--url", board.url, "--yes")
+    refused = submit(*words, "--all-or-nothing")
+    assert refused.returncode == 14
+    assert "CONC 16 has no baseline" in refused.stderr
+    sent = submit(*words)
+    assert sent.returncode == 0, sent.stderr
+    assert "CONC 16 is left out: no baseline was published" in sent.stderr
+    assert [row[1] for row in board.rows] == [4]
+    assert submit(*words, "--no-baseline").returncode == 14, "CONC 4 was taken already"
+    assert [row[1] for row in board.rows] == [4, 16], "and that does not hold back the other"
+
+
+def test_a_failed_conc_holds_back_no_other(submit: Any, measured: Callable[..., Record], leaderboard: Any, tmp_path: Path) -> None:
     board = leaderboard()
     batch = Batch.create(tmp_path, Settings(profile="seed"), 8192, 1024, (4, 8), tree="c" * 40, version="0.29.0")
     batch.mark(4, "passed", record=measured(conc=4).id)
     batch.mark(8, "failed", problem="3 of 80 requests failed")
-    words = (str(batch.folder), "--team", "us", "--url", board.url, "--yes")
+    sent = submit(str(batch.folder), "--team", "us", "--url", board.url, "--yes")
+    assert sent.returncode == 0, sent.stderr
+    assert "CONC 8 is left out, it is failed: 3 of 80 requests failed" in sent.stderr
+    assert [row[1] for row in board.rows] == [4]
+
+
+def test_a_batch_is_all_or_nothing_where_that_is_asked(submit: Any, measured: Callable[..., Record], leaderboard: Any, tmp_path: Path) -> None:
+    board = leaderboard()
+    batch = Batch.create(tmp_path, Settings(profile="seed"), 8192, 1024, (4, 8), tree="c" * 40, version="0.29.0")
+    batch.mark(4, "passed", record=measured(conc=4).id)
+    batch.mark(8, "failed", problem="3 of 80 requests failed")
+    words = (str(batch.folder), "--team", "us", "--url", board.url, "--yes", "--all-or-nothing")
     refused = submit(*words)
     assert refused.returncode == 2
     assert "CONC 8 failed: 3 of 80 requests failed" in refused.stderr

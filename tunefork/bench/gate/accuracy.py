@@ -140,7 +140,8 @@ def limit(results: Mapping[str, Any], bound: Bound, multiplier: float, made: Map
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise AccuracyUnknown(f"lm_eval's {bound.metric} is {'missing' if bound.metric not in results else repr(value)}", remedy)
     if bound.at_least is not None:
-        return Limit(name=bound.name, value=value, at_least=bound.at_least, passed=value >= bound.at_least)
+        least = round(bound.at_least - bound.tolerance, 12)
+        return Limit(name=bound.name, value=value, at_least=least, passed=value >= least)
     if value <= 0:
         raise AccuracyUnknown(f"lm_eval's {bound.metric} is {value}, which no model reaches", remedy)
     if bound.per_bytes is not None:

@@ -27,6 +27,7 @@ class Bound(Model):
 
     reference: bound is at most reference x the gate's multiplier.  manifest: the reference is this key of the model's manifest.json.
     With neither and no ``at_least`` the metric is reported and not bounded.
+    tolerance: how far below ``at_least`` still passes, absolute (the harness' GSM8K_TOL).
     per_bytes: the metric is a perplexity per byte, the value that per unit of so many bytes: exp(NLL/bytes) ** per_bytes.
     """
 
@@ -35,6 +36,7 @@ class Bound(Model):
     reference: float | None = None
     manifest: str | None = None
     at_least: float | None = None
+    tolerance: float = Field(default=0.0, ge=0)
     per_bytes: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
@@ -63,6 +65,9 @@ class Gate(Model):
         if all(bound.reference is None and bound.manifest is None and bound.at_least is None for bound in self.limits):
             raise ValueError("no metric is bounded, so that this gate could not fail")
         return self
+
+
+GSM8K = "gsm8k_metric"
 
 
 class LoadRules(Model):
@@ -111,6 +116,21 @@ class Rules(Model):
     load: LoadRules = LoadRules()
     baseline: Baseline | None = None
     leaderboard: Leaderboard | None = None
+
+    @property
+    def gsm8k(self) -> bool:
+        """Whether the gate has stage 2's bound."""
+        return self.accuracy is not None and any(bound.name == GSM8K for bound in self.accuracy.limits)
+
+    def with_gsm8k(self, baseline: float | None, tolerance: float | None) -> Rules:
+        """With stage 2's bound as GSM8K_BASELINE_METRIC and GSM8K_TOL say; unchanged where there is no such bound or nothing is said."""
+        gate = self.accuracy
+        if gate is None or (baseline is None and tolerance is None):
+            return self
+        said = {"at_least": baseline, "tolerance": tolerance}
+        limits = tuple(bound.model_copy(update={key: value for key, value in said.items() if value is not None}) if bound.name == GSM8K else bound
+                       for bound in gate.limits)
+        return self.model_copy(update={"accuracy": gate.model_copy(update={"limits": limits})})
 
 
 def load(profile: Profile) -> Rules:

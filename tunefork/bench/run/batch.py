@@ -37,7 +37,7 @@ class Entry(Model):
 
 
 class State(Model):
-    """batch.json. tree, version: of the vLLM under test, "" for a server that was not ours."""
+    """batch.json. tree, version: of the vLLM under test, "" for a server that was not ours.  begun: ISO 8601, "" in batches of before."""
 
     format: Literal[1] = 1
     settings: Settings
@@ -45,6 +45,7 @@ class State(Model):
     osl: int
     tree: str
     version: str
+    begun: str = ""
     entries: tuple[Entry, ...]
 
 
@@ -57,7 +58,7 @@ class Batch:
     @classmethod
     def create(cls, parent: Path, settings: Settings, isl: int, osl: int, conc: tuple[int, ...], *, tree: str, version: str) -> Batch:
         """A new directory under ``parent``; two of one second get different names."""
-        stamp = time.strftime("%Y%m%d_%H%M%S")
+        stamp, begun = time.strftime("%Y%m%d_%H%M%S"), time.strftime("%Y-%m-%d %H:%M:%S %z")
         name = f"batch_isl{isl}_osl{osl}_{stamp}"
         for suffix in ("", *(f"_{number}" for number in range(2, 1000))):
             folder = parent / f"{name}{suffix}"
@@ -68,7 +69,7 @@ class Batch:
                 continue
             except OSError as error:
                 raise BadInput(f"cannot make {folder}: {error.strerror}", "--out a folder that can be written") from None
-            state = State(settings=settings, isl=isl, osl=osl, tree=tree, version=version,
+            state = State(settings=settings, isl=isl, osl=osl, tree=tree, version=version, begun=begun,
                           entries=tuple(Entry(conc=one) for one in conc))
             batch = cls(folder, state)
             batch.save()

@@ -66,9 +66,12 @@ def accuracy_block(measured: Accuracy | None, gate: Gate | None) -> dict[str, An
               if one.at_most is not None or one.at_least is not None}
     multiplier = gate.threshold_multiplier
     references = {one.name: one.at_most / multiplier for one in measured.limits if one.at_most is not None}
-    references |= {one.name: one.at_least for one in measured.limits if one.at_least is not None}
+    tolerances = {bound.name: bound.tolerance for bound in gate.limits if bound.at_least is not None}
+    # The gate of this run made these limits, so that what was added to its tolerance is its reference.
+    references |= {one.name: round(one.at_least + tolerances.get(one.name, 0.0), 12) for one in measured.limits if one.at_least is not None}
+    told = {"tolerance": max(tolerances.values(), default=0.0)} if gate.result == "stage2" else {}
     return {
         "accuracy": {one.name: one.value for one in measured.limits},
         "accuracy_validation": {"status": measured.status.upper(), "baselines": references, "threshold_multiplier": multiplier,
-                                "limits": limits},
+                                "limits": limits, **told},
     }

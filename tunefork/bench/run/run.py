@@ -82,7 +82,8 @@ def start(layout: Layout, settings: Settings, out: Path, say: Say, resume: tuple
     under_test = subject(layout, settings, say)
     if batches:
         require_same_subject(batches, under_test)
-    run = Run(layout, settings, profile, rules.load(profile), default_store(layout), under_test, batches, say)
+    held_to = rules.load(profile).with_gsm8k(settings.gsm8k_baseline, settings.gsm8k_tol)
+    run = Run(layout, settings, profile, held_to, default_store(layout), under_test, batches, say)
     if batches:
         take_over(run)
     elif settings.mode != "acc":

@@ -79,7 +79,7 @@ def session(layout: Layout, profile: Profile, settings: Settings, under_test: Su
         return
     made = prepare.serve_command(layout, profile, under_test.environment, say=say, port=settings.port, model=settings.model,
                                  extra=settings.extra)
-    log = prepare.log_path(layout, profile, under_test.environment.tree.variant)
+    log = prepare.log_path(layout, profile, under_test.environment.tree.variant, settings.server_log)
     say(f"starting vLLM {under_test.version} ({under_test.environment.tree.variant}) for profile {profile.name}; log: {log}")
     gpus = () if under_test.environment.target == "cpu" else devices.visible()[: profile.gpus]
     with (memory_watched(gpus, say), running_from(layout, under_test.environment.tree.path),

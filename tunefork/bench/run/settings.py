@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from tunefork.base.checked import first_fault
 from tunefork.base.errors import BadInput
 from tunefork.bench.profiles import profile as profiles
+from tunefork.bench.profiles import rules
 from tunefork.bench.profiles.profile import PARALLEL, Profile, ScenarioSet
 from tunefork.bench.records.schema import Model
 
@@ -21,7 +22,12 @@ GUIDE: dict[str, tuple[str, type]] = {
     "MODEL": ("model", str), "PORT": ("port", int), "TP": ("tp", int), "MAX_MODEL_LEN": ("max_model_len", int), "ISL": ("isl", int),
     "OSL": ("osl", int), "CONC": ("conc", int), "RANDOM_RANGE_RATIO": ("range_ratio", float), "NUM_PROMPTS": ("num_prompts", int),
     "RESULT_FILENAME": ("result_filename", str), "GPU_MEMORY_UTIL": ("gpu_memory_util", float), "BLOCK_SIZE": ("block_size", int),
+    "SERVER_LOG": ("server_log", str), "GSM8K_BASELINE_METRIC": ("gsm8k_baseline", float), "GSM8K_TOL": ("gsm8k_tol", float),
 }
+# The harness' own variables for one configuration; its `-isl -osl` takes all CONC of the pair and computes these anew for each.
+OF_ONE = ("CONC", "NUM_PROMPTS", "RESULT_FILENAME")
+OF_GSM8K = ("GSM8K_BASELINE_METRIC", "GSM8K_TOL")
+OF_OUR_SERVER = ("PORT", "MAX_MODEL_LEN", "GPU_MEMORY_UTIL", "BLOCK_SIZE", "SERVER_LOG")
 SERVER_FLAGS = {"max_model_len": "max-model-len", "gpu_memory_util": "gpu-memory-utilization", "block_size": "block-size"}
 SHORT_PARALLEL = {"-tp": PARALLEL[0], "-pp": PARALLEL[1], "-dp": PARALLEL[2]}
 
@@ -29,7 +35,8 @@ SHORT_PARALLEL = {"-tp": PARALLEL[0], "-pp": PARALLEL[1], "-dp": PARALLEL[2]}
 class Settings(Model):
     """One run. profile: a name or a path.  conc: empty for the profile's.  extra: further `vllm serve` arguments.
 
-    gpus: devices that a server behind ``base_url`` uses; None counts the profile's TP x PP x DP.
+    gpus: devices that a server behind ``base_url`` uses; None counts the profile's TP x PP x DP.  server_log: instead of a new file in
+    work/logs/serve.  gsm8k_baseline, gsm8k_tol: stage 2's bound is the first less the second, where given.
     """
 
     profile: str
@@ -47,6 +54,9 @@ class Settings(Model):
     range_ratio: float | None = Field(default=None, gt=0, le=1)
     num_prompts: int | None = Field(default=None, ge=1)
     result_filename: str | None = None
+    server_log: str | None = None
+    gsm8k_baseline: float | None = Field(default=None, ge=0, le=1)
+    gsm8k_tol: float | None = Field(default=None, ge=0, le=1)
     base_url: str | None = None
     gpus: int | None = Field(default=None, ge=1)
     seed_divisor: bool = False
@@ -60,15 +70,16 @@ def settings(options: Mapping[str, Any], environment: Mapping[str, str]) -> tupl
     """Settings from what was typed (None: not typed) over the guide's variables; also those variables that took effect."""
     typed = {name: value for name, value in options.items() if value not in (None, ())}
     taken: dict[str, str] = {}
+    unused = left_out(options, environment)
     for variable, (name, kind) in GUIDE.items():
         text = environment.get(variable, "")
-        if not text or name in typed:
+        if not text or name in typed or variable in unused:
             continue
         try:
             value = kind(text)
         except ValueError:
             raise BadInput(f"{variable}={text} in the environment: expected {'a number' if kind is not str else kind.__name__}",
-                           f"unset {variable}, or --{name.replace('_', '-')}") from None
+                           f"unset {variable}") from None
         typed[name] = (value,) if name == "conc" else value
         taken[variable] = text
     try:
@@ -77,6 +88,31 @@ def settings(options: Mapping[str, Any], environment: Mapping[str, str]) -> tupl
         raise BadInput(first_fault(error), "python3 build.py bench run --help") from None
     check(made)
     return made, taken
+
+
+def left_out(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
+    """The guide's variables that are set and mean something else than what was typed, each with the reason.
+
+    As in its harness: `-isl -osl` asks for every CONC of the pair, and the number of prompts and the file's name are those of one CONC.
+    """
+    typed = {name for name, value in options.items() if value not in (None, ())}
+    found: dict[str, str] = {}
+
+    def leave(names: Sequence[str], why: str) -> None:
+        found.update({name: why for name in names if environment.get(name) and GUIDE[name][0] not in typed})
+
+    if any(environment.get(name) for name in OF_GSM8K) and not rules.load(profiles.load(options["profile"])).gsm8k:
+        leave(OF_GSM8K, f"profile {options['profile']} has no gsm8k gate of the harness' kind")
+    if "base_url" in typed:
+        leave(OF_OUR_SERVER, "the server of --base-url has its own")
+    concs = options.get("conc") or ()
+    if {"isl", "osl"} <= typed:
+        leave(OF_ONE, "--isl --osl ask for every CONC of the pair; --conc N for one" if not concs else "it is of the variables' configuration")
+    elif concs and list(map(str, concs)) != [environment.get("CONC", str(concs[0]))]:
+        leave(OF_ONE[1:], f"it is for CONC {environment.get('CONC') or 'of one value'}")
+    elif not concs and not environment.get("CONC"):
+        leave(OF_ONE[1:], "without CONC it is not known which one it is for")
+    return found
 
 
 def check(one: Settings) -> None:

@@ -44,21 +44,37 @@ def accuracy_lines(accuracy: Accuracy | None) -> list[str]:
     return lines
 
 
+def seconds(record: Record | None) -> float:
+    """How long a configuration took, its warm-ups included."""
+    timing = record.timing if record else None
+    return timing.before_s + timing.client_s + timing.after_s if timing else 0.0
+
+
+def conc_line(entry: Entry, record: Record | None) -> str:
+    """One CONC in the words of the harness' summary."""
+    took = f" ({seconds(record):.0f}s)" if record else ""
+    return f"CONC={entry.conc}: {'PASSED' if entry.status == 'passed' else 'FAILED'}{took}{'' if entry.status in ('passed', 'failed') else ', ' + entry.status}"
+
+
 def summary(batch: Batch, rules: Rules, records: dict[int, Record], accuracy: Accuracy | None) -> str:
     """summary.txt."""
     state = batch.state
     entries = state.entries
     count = {status: sum(entry.status == status for entry in entries) for status in ("passed", "failed", "interrupted", "skipped")}
     any_record = next(iter(records.values()), None)
-    lines = [f"profile {state.settings.profile}  ISL {state.isl}  OSL {state.osl}  mode {state.settings.mode}",
+    lines = [*([f"begun {state.begun}"] if state.begun else []),
+             f"profile {state.settings.profile}  ISL {state.isl}  OSL {state.osl}  mode {state.settings.mode}",
              f"vLLM {state.version or 'of a server that somebody else started'}"
              + (f"  variant {any_record.vllm.variant}" if any_record and any_record.vllm else "")
              + (f"  tree {state.tree[:12]}" if state.tree else "")]
     if any_record:
         lines.append(f"host {any_record.host.name}: {', '.join(any_record.host.gpus) or 'no GPU seen, ' + any_record.host.cpu}; "
                      f"GPUs used by the server: {any_record.server.gpus} (TP x PP x DP)")
-    lines += [*accuracy_lines(accuracy), RULE, *grid([COLUMNS, *(row(batch, entry, records.get(entry.conc)) for entry in entries)]), RULE,
+    table = grid([COLUMNS, *(row(batch, entry, records.get(entry.conc)) for entry in entries)])
+    lines += [*accuracy_lines(accuracy), RULE, *(conc_line(entry, records.get(entry.conc)) for entry in entries), RULE, *table, RULE,
               ", ".join(f"{number} {status}" for status, number in count.items() if number) + f" of {len(entries)}",
+              f"Total tests: {len(entries)}  Passed: {count['passed']}  Failed: {len(entries) - count['passed']}  "
+              f"Seconds: {sum(map(seconds, records.values())):.0f}",
               *notes(batch, rules, records)]
     return "\n".join(lines) + "\n"
 

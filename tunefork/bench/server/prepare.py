@@ -102,8 +102,13 @@ def serve_logs(layout: Layout) -> Path:
     return layout.logs / "serve"
 
 
-def log_path(layout: Layout, profile: Profile, variant: str) -> Path:
-    """A new log for one server start."""
+def log_path(layout: Layout, profile: Profile, variant: str, given: str | None = None) -> Path:
+    """A new log for one server start; or the file that was asked for (SERVER_LOG), to which each start adds."""
+    if given:
+        path = Path(given).expanduser().absolute()
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise BadInput(f"--server-log {given}: expected a file that can be written", "unset SERVER_LOG, or name a file in a folder of yours")
+        return path
     slug = re.sub(r"[^A-Za-z0-9._+-]+", "-", variant)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return serve_logs(layout) / f"{profile.name}-{slug}-{stamp}-{os.getpid()}.log"

@@ -62,17 +62,29 @@ def prepare(record: Record, rules: Rules, team: str, *, tree: str | None, url: s
     return Prepared(record, address, team, (*FIELDS, *wanted), data)
 
 
-def refuse_early(rules: Rules, profile: Profile, team: str | None, *, url: str | None, no_baseline: bool) -> None:
-    """What would be refused after hours of measuring, refused before: no team, no leaderboard, no baseline."""
+def refuse_early(rules: Rules, profile: Profile, team: str | None, *, url: str | None, no_baseline: bool, all_or_nothing: bool = False) -> list[str]:
+    """What would be refused after hours of measuring, refused before: no team, no leaderboard, no baseline at all.
+
+    Returned: the configurations that will be measured and not sent, since no baseline was published for them.
+    """
     if not team or not team.strip():
-        raise BadInput("to submit, a team is needed", "--team NAME")
+        raise BadInput("to submit, a team is needed", "--team NAME, or export TEAM_NAME_ENV=NAME")
     if rules.leaderboard is None and url is None:
         raise SubmitRefused(f"profile {profile.name} has no leaderboard", "--url URL, or a profile that has one: seed, stage2")
-    without = [f"{load.isl}/{load.osl} CONC {conc}" for load in profile.scenarios for conc in load.conc
-               if rules.baseline is None or rules.baseline.at(load.isl, load.osl, conc) is None]
-    if without and not no_baseline:
+    asked = [(load.isl, load.osl, conc) for load in profile.scenarios for conc in load.conc]
+    without = [f"{isl}/{osl} CONC {conc}" for isl, osl, conc in asked if rules.baseline is None or rules.baseline.at(isl, osl, conc) is None]
+    if no_baseline:
+        return []
+    if without and (all_or_nothing or len(without) == len(asked)):
         raise SubmitRefused(f"no baseline was published for {', '.join(without)}",
                             "choose others with --isl --osl --conc, or --no-baseline sends them with empty ratios")
+    return without
+
+
+def without_baseline(record: Record, rules: Rules) -> bool:
+    """Whether nothing was published to compare a record with."""
+    one = record.scenario
+    return rules.baseline is None or rules.baseline.at(one.isl, one.osl, one.conc) is None
 
 
 def refuse_unless_passed(record: Record, name: str) -> None:
