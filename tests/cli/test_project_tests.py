@@ -162,6 +162,7 @@ def rooms(tmp_path: Path) -> Callable[..., tuple[str, dict[str, list[str]]]]:
     return run
 
 
+@pytest.mark.slow  # pytest with its workers, started from the beginning
 @pytest.mark.parametrize("words", [("-n", "3"), ("-n", "0")])
 def test_a_group_shares_a_worker_and_a_file_is_not_split(rooms: Callable[..., tuple[str, dict[str, list[str]]]], words: tuple[str, ...]) -> None:
     pytest.importorskip("xdist", reason="NOT TESTED: pytest-xdist is not installed")
@@ -178,6 +179,7 @@ def test_what_drives_vllm_or_a_gpu_is_one_group() -> None:
     assert len(marked) >= 9 and [path for path in marked if workers.group(path) != workers.VLLM] == [], "belongs into tests/workers.py"
 
 
+@pytest.mark.slow
 def test_quick_leaves_out_servers_and_what_is_slow_and_long_draws_all(rooms: Callable[..., tuple[str, dict[str, list[str]]]]) -> None:
     said, ran = rooms("--quick")
     assert {what: len(workers) for what, workers in ran.items()} == {"server": 1, "stand-in": 2, "other": 1, "slow": 1, "drawn 15 1": 1}
@@ -185,6 +187,7 @@ def test_quick_leaves_out_servers_and_what_is_slow_and_long_draws_all(rooms: Cal
     assert set(rooms("--long")[1]) == {"server", "stand-in", "other", "slow", "drawn 300 1"}
 
 
+@pytest.mark.slow
 def test_the_real_command_beside_a_rocm_torch(tmp_path: Path) -> None:
     """A stand-in for torch's version file, real processes: build.py, pytest, and the end-to-end tests' own look at the environment."""
     (tmp_path / "torch").mkdir()

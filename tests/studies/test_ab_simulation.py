@@ -12,6 +12,7 @@ from studies import ab_simulation as simulate
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", [6, 10])
 def test_2000_mixed_experiments(pairs: int) -> None:
     """Drift, CV 1 to 20 %, heavy tails."""
@@ -25,6 +26,7 @@ def cells() -> tuple[simulate.Cell, ...]:
     return tuple(simulate.cells())
 
 
+@pytest.mark.slow
 def test_every_condition_on_its_own() -> None:
     for cell in cells():
         assert cell.false <= 0.055, cell  # 5 % nominal; 20,000 experiments have a standard error of 0.15 %
@@ -57,7 +59,7 @@ def test_other_orders_are_biased_as_the_protocol_says() -> None:
     assert simulate.bias("ABABABAB") == pytest.approx(0.0029, abs=1e-4)
 
 
-@pytest.mark.parametrize("pairs", [4, 20])
+@pytest.mark.parametrize("pairs", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_the_power_table_holds_in_simulation_where_t_alone_decides(pairs: int) -> None:
     from tunefork.bench.ab.judge import spent
     from tunefork.bench.ab.power import detectable
@@ -65,6 +67,7 @@ def test_the_power_table_holds_in_simulation_where_t_alone_decides(pairs: int) -
     assert simulate.measured_power(pairs, detectable(pairs, alpha=spent(pairs))) == pytest.approx(0.80, abs=0.015)
 
 
+@pytest.mark.slow
 def test_the_docs_hold_what_the_command_prints() -> None:
     text = (ROOT / simulate.DOCUMENT).read_text(encoding="utf-8")
     assert simulate.placed(text, simulate.figures()) == text, "python -m studies.ab_simulation --write"

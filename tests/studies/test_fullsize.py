@@ -194,21 +194,6 @@ def test_arms_differ_in_what_they_say_alone() -> None:
     assert len(sizes) == 180 and sizes[-1] == 8192
 
 
-@pytest.mark.e2e
-def test_the_arm_of_another_number_of_warps_lays_out_vllms_scales_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    utils = pytest.importorskip("vllm.model_executor.layers.quantization.utils.mxfp4_utils", reason="NOT TESTED: vLLM is not installed here")
-    monkeypatch.setattr(utils._swizzle_mxfp4, "__defaults__", utils._swizzle_mxfp4.__defaults__)
-    warps.register()
-    assert utils._swizzle_mxfp4.__defaults__ == (8,)
-    monkeypatch.setenv(warps.VARIABLE, "4")
-    warps.register()
-    warps.register()
-    assert utils._swizzle_mxfp4.__defaults__ == (4,)
-    monkeypatch.setattr(utils._swizzle_mxfp4, "__defaults__", (16,))
-    with pytest.raises(RuntimeError, match=r"\(16,\), expected \(8,\)"):
-        warps.register()
-
-
 @pytest.mark.parametrize("layers", [4, 36])
 def test_the_model_has_gpt_oss_shapes(layers: int) -> None:
     made = config(layers)

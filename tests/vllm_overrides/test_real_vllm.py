@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from studies.fullsize import warps
+
 if importlib.util.find_spec("vllm") is None:  # importing it here would cost every run that collects this file five seconds
     pytest.skip("NOT TESTED: vLLM is not installed (`python3 build.py develop`)", allow_module_level=True)
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -142,3 +144,18 @@ def test_a_server_does_not_start_without_what_was_asked_for(
     done, found = front_end(model, installed, environ, platform)
     assert found is None and done.returncode != 0
     assert message in done.stderr and "try: " in done.stderr
+
+
+def test_the_arm_of_another_number_of_warps_lays_out_vllms_scales_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm.model_executor.layers.quantization.utils import mxfp4_utils as utils
+
+    monkeypatch.setattr(utils._swizzle_mxfp4, "__defaults__", utils._swizzle_mxfp4.__defaults__)
+    warps.register()
+    assert utils._swizzle_mxfp4.__defaults__ == (8,)
+    monkeypatch.setenv(warps.VARIABLE, "4")
+    warps.register()
+    warps.register()
+    assert utils._swizzle_mxfp4.__defaults__ == (4,)
+    monkeypatch.setattr(utils._swizzle_mxfp4, "__defaults__", (16,))
+    with pytest.raises(RuntimeError, match=r"\(16,\), expected \(8,\)"):
+        warps.register()
