@@ -30,7 +30,7 @@ from tunefork.patchset.checkout.running import running_from
 EXAMPLE_PROMPT = "This is a story of"
 
 
-@click.command(epilog="Exit codes: 0 stopped by Ctrl-C or SIGTERM once it was ready, 2 bad profile or option, 9 the server did not "
+@click.command(epilog="Exit codes: 0 stopped by Ctrl-C or SIGTERM once it was ready, 2 bad profile or option, 6 not for this install, 9 the server did not "
                       "start, answer or stop, 130 stopped before it was ready.")
 @options.profile(f"{', '.join(profiles.names())}, or a TOML file of the same form.", "name")
 @options.variant()
@@ -75,9 +75,12 @@ def serve(
 def run(layout: Layout, profile: Profile, variant: str | None, *, ready_timeout_s: float, server_log: str | None, as_json: bool,
         **options: Any) -> int:
     """Start, tell, wait, stop."""
+    from tunefork.develop.installed import installed_target
     from tunefork.develop.variants import environment
 
     on_signal(stop_like_ctrl_c)
+    if (target := installed_target()) is not None:
+        prepare.check_target(profile, target)  # before a variant is applied beside
     env = environment(layout, variant, say)
     made = prepare.serve_command(layout, profile, env, say=say, **options)
     for key, value in made.inherited_settings(os.environ).items():

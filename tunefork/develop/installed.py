@@ -115,5 +115,11 @@ def read_mark() -> Mark | None:
         return None
 
 
+def installed_target() -> str | None:
+    """The target of the installed vLLM, None where there is none."""
+    mark = read_mark()
+    return mark.target if mark else None
+
+
 def write_mark(mark: Mark) -> None:
     write_atomically(mark_path(), json.dumps(asdict(mark), indent=1).encode())

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tunefork.base.errors import BadInput, ServeError
+from tunefork.base.errors import MissingTool, ServeError
 from tunefork.base.ports import free_port
 from tunefork.bench.load import client_builtin as client
 from tunefork.bench.load import limits
@@ -149,7 +149,7 @@ def test_it_says_what_it_took_itself(tmp_path: Path) -> None:
 
 def test_more_connections_than_open_files_is_told_before_any_is_opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tunefork.bench.load.limits.resource.getrlimit", lambda _which: (256, 256))
-    with pytest.raises(BadInput, match="CONC 512 needs 640 open files, this shell allows 256"):
+    with pytest.raises(MissingTool, match="CONC 512 needs 640 open files, this shell allows 256"):
         limits.files(512)
     raised = []
     monkeypatch.setattr("tunefork.bench.load.limits.resource.getrlimit", lambda _which: (256, 4096))

@@ -37,7 +37,8 @@ tree = applied.AppliedTree("vllm", "all", Path("/nowhere"), "sdist", "a" * 40, "
 variants.environment = lambda layout, variant, say: variants.VariantEnvironment(Path(sys.argv[1]), {}, tree, "0.29.0+fake", sys.argv[2])
 applied.applied_tree = lambda layout, upstream, variant=None: tree if upstream == "vllm" else None
 from tunefork.bench.run import session
-session.require_client = lambda: None
+session.require_client = session.require_lm_eval = lambda: None
+session.installed_target = lambda: sys.argv[2]
 session.interpreter = lambda: Path(sys.argv[1])
 if os.environ.get("FAKE_CLOCK"):
     import itertools

@@ -27,6 +27,8 @@ from tunefork.patchset.checkout.applied import AppliedTree
 tree = AppliedTree("vllm", "all", Path("/nowhere"), "sdist", "0" * 40, "0" * 40, "0" * 40, ())
 variants.environment = lambda layout, variant, say: variants.VariantEnvironment(
     Path(sys.argv[1]), {}, tree, "0.29.0+fake", sys.argv[2])
+from tunefork.develop import installed
+installed.installed_target = lambda: sys.argv[2]
 from tunefork.cli.main import main
 sys.exit(main(sys.argv[3:]))
 """
@@ -162,7 +164,6 @@ def test_the_port_can_come_from_the_environment(serve: Serve, port: int, monkeyp
 
 
 @pytest.mark.parametrize(("arguments", "target", "says"), [
-    (("--profile", "seed"), "cpu", "profile seed is served by an install for gfx950; this one is for cpu"),
     (("--profile", "nothing"), "cpu", "no profile 'nothing'"),
     (("--tp", "0"), "cpu", "--tp 0"),
     (("--", "--port", "1"), "cpu", "--port after `--`"),
@@ -173,6 +174,13 @@ def test_bad_input_is_2(serve: Serve, arguments: tuple[str, ...], target: str, s
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
     assert says in errors
+
+
+def test_a_profile_of_another_target_is_6(serve: Serve) -> None:
+    process = serve("good", "--profile", "seed", target="cpu")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 6
+    assert "profile seed is served by an install for gfx950; this one is for cpu" in errors
 
 
 @pytest.mark.parametrize("name", ["smoke", "seed", "stage2"])

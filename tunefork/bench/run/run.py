@@ -32,7 +32,7 @@ from tunefork.bench.run.batch import Batch
 from tunefork.bench.run.measure import Interrupted, Measurement, measure
 from tunefork.bench.run.result import result
 from tunefork.bench.run.resume import believe, load_batches, require_same_subject
-from tunefork.bench.run.session import Subject, session, subject
+from tunefork.bench.run.session import Subject, check_first, session, subject
 from tunefork.bench.run.settings import Settings
 from tunefork.bench.run.summary import summary
 from tunefork.bench.server.target import Target
@@ -79,6 +79,7 @@ def start(layout: Layout, settings: Settings, out: Path, say: Say, resume: tuple
     elif settings.seed is None:
         settings = settings.model_copy(update={"seed": secrets.randbelow(2**31)})
     profile = configure.profile(settings)
+    check_first(profile, settings, gate=rules.load(profile).accuracy is not None)
     under_test = subject(layout, settings, say)
     if batches:
         require_same_subject(batches, under_test)

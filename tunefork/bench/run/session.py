@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from tunefork.base.errors import MissingTool, ServeError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.base.upstream_facts.vllm import HEALTH
+from tunefork.bench.load import limits
 from tunefork.bench.machine import devices, gpu_memory, host
 from tunefork.bench.machine.gpu_processes import on_devices
 from tunefork.bench.profiles.profile import TINY, Profile
@@ -24,6 +26,7 @@ from tunefork.bench.server.command import ServeCommand
 from tunefork.bench.server.server import Server
 from tunefork.bench.server.target import Target
 from tunefork.bench.server.tiny.make import tiny_model
+from tunefork.develop.installed import installed_target
 from tunefork.develop.variants import VariantEnvironment
 from tunefork.patchset.checkout.applied import applied_tree
 from tunefork.patchset.checkout.running import running_from
@@ -44,6 +47,27 @@ class Subject:
     @property
     def version(self) -> str:
         return self.environment.version if self.environment else ""
+
+
+def check_first(profile: Profile, settings: Settings, *, client: str = "vllm", gate: bool, own: bool = True) -> None:
+    """What a measurement needs of this machine, asked before a checkout, a folder or a server is made: MissingTool says what to type.
+
+    gate: lm_eval will be asked.  own: the server will be the installed vLLM.
+    """
+    limits.files(max(conc for one in profile.scenarios for conc in one.conc))
+    if client == "vllm":
+        require_client()
+    if gate:
+        require_lm_eval()
+    target = installed_target() if own and not settings.base_url else None
+    if target is not None:
+        prepare.check_target(profile, target)
+
+
+def require_lm_eval() -> None:
+    """MissingTool where the gate's tool is not installed."""
+    if importlib.util.find_spec("lm_eval") is None:
+        raise MissingTool("the accuracy gate needs lm_eval, not installed here", "python3 build.py apply && python3 build.py develop")
 
 
 def subject(layout: Layout, settings: Settings, say: Say) -> Subject:

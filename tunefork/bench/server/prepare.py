@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunefork.base import ports
-from tunefork.base.errors import BadInput
+from tunefork.base.errors import BadInput, MissingTool
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.bench.checkpoint.quick import refuse
@@ -40,8 +40,9 @@ def check_extra(extra: Sequence[str]) -> None:
 def check_target(profile: Profile, target: str) -> None:
     """Refuse a profile on an install that cannot serve it."""
     if target not in profile.targets:
-        raise BadInput(f"profile {profile.name} is served by an install for {' or '.join(profile.targets)}; this one is "
-                       f"for {target}", "--profile smoke serves anywhere; --dry-run prints this profile's command")
+        wanted = profile.targets[0]
+        raise MissingTool(f"profile {profile.name} is served by an install for {' or '.join(profile.targets)}; this one is "
+                          f"for {target}", f"--profile smoke serves anywhere; python3 build.py develop --target {wanted} where {wanted} is")
 
 
 def check_operators(layout: Layout, target: str, model: str) -> None:

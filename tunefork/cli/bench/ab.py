@@ -78,6 +78,7 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
     from tunefork.bench.ab.trial import settle
     from tunefork.bench.records.schema import Record
     from tunefork.bench.records.store import default_store
+    from tunefork.bench.run.session import check_first
 
     name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     kernel = {key: options.pop(key) for key in ("kernel", "tokens", "cpu_timer")}
@@ -104,6 +105,7 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
         profile_arms.check(settings, a, b)
     kind, comparisons = ("profile", (experiment.Comparison("", a, b),)) if profiles else compared(layout, a, b, servers, each_patch=each_patch)
     place = placed(over, kind) if over else None
+    check_first(profile, settings, client=client, gate=accuracy, own=kind in ("variant", "profile"))
     where = experiment.folder(layout, name)
     # The seed is the plan's; 0 stands here in plans of before.
     fixed = {**settings.model_dump(mode="json"), "seed": 0, "client": client, "accuracy": accuracy, "kind": kind}

@@ -70,7 +70,7 @@ def live(layout: Layout, a: str | None, b: str | None, steps: int, out: Path | N
     from tunefork.bench.machine import devices
     from tunefork.bench.profiles import rules
     from tunefork.bench.run import settings as configure
-    from tunefork.bench.run.session import session, subject
+    from tunefork.bench.run.session import check_first, session, subject
     from tunefork.bench.trace import summary
     from tunefork.bench.trace.live import check_length, decode, server_arguments
     from tunefork.bench.trace.trace import read
@@ -84,6 +84,7 @@ def live(layout: Layout, a: str | None, b: str | None, steps: int, out: Path | N
     longest = int(longest) if longest is not None else None
     check_length(one, steps, longest)
     out = (out or layout.work / "profiles" / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    check_first(chosen, made, client="builtin", gate=False)
     subjects = {}
     for variant in dict.fromkeys([a, b] if b else [a]):
         under_test = subject(layout, made.model_copy(update={"variant": variant}), say)

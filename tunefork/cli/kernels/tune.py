@@ -18,6 +18,7 @@ from tunefork.base.errors import BadInput, MissingTool
 from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.output import print_json, say, table
+from tunefork.kernels.amdgcn.model import OLDEST, find_tool
 from tunefork.kernels.arch import GFX950
 
 
@@ -46,6 +47,8 @@ def tune(
         raise MissingTool(f"tuning needs {error.name}, which this Python lacks", "python3 build.py develop") from error
     if not static and ray_address is None and not torch.cuda.is_available():
         raise MissingTool("no GPU: nothing can be measured here", "python3 build.py kernels tune --static (estimates for gfx950), or run it on the GPU machine")
+    if static and find_tool() is None:
+        raise MissingTool(f"--static needs llvm-mca {OLDEST} or newer on PATH", f"apt install llvm-{OLDEST} (Debian), then the same command")
     if any(count < 1 or count > 16384 for count in tokens):
         raise BadInput(f"--tokens {', '.join(map(str, tokens))}: M goes from 1 to 16384", "leave --tokens out for the shipped buckets")
     arch = GFX950.name
