@@ -89,6 +89,11 @@ def test_what_git_am_refuses_or_mangles_is_kept_or_said(head: bytes, author: str
     assert (b"Co-authored-by: C D <c@x>" in read.message) == (b"C D" in head)
 
 
+def test_a_missing_subject_is_said() -> None:
+    read = letter.read("p", "p.patch", ME + DATE + b"Subject: [PATCH] \n\n" + DIFF)
+    assert read.message == b"p\n" and "no subject" in "; ".join(read.notes)
+
+
 @pytest.mark.parametrize("date", [b"Tue, 2 Jan 12024 00:00:00 +0100", b"Tue, 32 Jan 2024 00:00:00 +0100", b"yesterday", b"99999999999999999999 +0000", b"2024-13-01"])
 def test_a_date_that_no_commit_holds_is_said(date: bytes) -> None:
     read = letter.read("p", "p.patch", ME + b"Date: " + date + b"\nSubject: s\n\nb\n" + DIFF)

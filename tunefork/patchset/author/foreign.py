@@ -78,7 +78,7 @@ def read_folder(folder: Path) -> tuple[list[Foreign], list[str]]:
                 patch.name = fresh_name(patch.name, taken)
                 taken.add(patch.name)
                 found.append(patch)
-            elif not data.strip() or (is_text(data) and not SUSPECT.search(data)):
+            elif is_description(data):
                 passed.append(f"{patch.file}: no diff in it")
             else:
                 raise BadInput(f"{patch.file} holds no diff that can be taken, and is more than a description",
@@ -92,7 +92,12 @@ def quilted(entry: Entry, data: bytes) -> Foreign:
     """An entry of a quilt series, which is one patch whatever it holds."""
     name = fresh_name(entry.file, set())
     words = letters.read(name, entry.file, data, several=True)
-    found = section.read(entry.file, words.diff, entry.strip, quilt=True, first=words.line or 1, reverse=entry.reverse)
+    text = words.diff
+    if words.line:  # the diff as it is in the file: patch looks at the CRs of each header
+        lines = data.split(b"\n")
+        text = b"\n".join(lines[words.line - 1 :])
+        section.refuse_lost(entry.file, b"\n".join(lines[: words.line - 1]))
+    found = section.read(entry.file, text, entry.strip, quilt=True, first=words.line or 1, reverse=entry.reverse)
     return Foreign(name, entry.file, words.author, words.date, words.message, found.changes, True, [*words.notes, *found.notes])
 
 
@@ -165,9 +170,9 @@ def content(path: Path) -> bytes:
         raise BadInput(f"{path} cannot be unpacked: {error}", f"`file {path}` says what it is; unpack it by hand and name that in the series") from None
 
 
-def is_text(data: bytes) -> bool:
-    """Whether a file could be a description: no control bytes."""
-    return re.search(rb"[\x00-\x08\x0e-\x1f]", data) is None
+def is_description(data: bytes) -> bool:
+    """Whether a file without a diff is words alone: no control bytes, and no line of something else."""
+    return re.search(rb"[\x00-\x08\x0e-\x1f]", data) is None and SUSPECT.search(data) is None
 
 
 def read(name: str, file: str, data: bytes) -> Foreign:

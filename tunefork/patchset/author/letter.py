@@ -91,7 +91,7 @@ def read_mail(name: str, file: str, data: bytes) -> Letter:
     letter.author = author(letter, text_of(addresses, letter.notes))
     letter.date = date(letter, text_of(fields[b"date"], letter.notes))
     letter.message = worded(letter, name, text_of(subject, letter.notes), lines)
-    if letter.message.split(b"\n")[0] == name.encode() and not subject.strip():
+    if letter.message.split(b"\n")[0] == name.encode() and not mail.without_patch(text_of(subject, [])):
         letter.notes.append("it has no subject, and a patch needs one: its name stands for it")
     return letter
 

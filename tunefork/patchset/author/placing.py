@@ -6,6 +6,7 @@ No fuzz. What git am, or patch for a quilt series, would put elsewhere is refuse
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,12 +25,22 @@ SUBPROJECT = re.compile(rb"^Subproject commit ([0-9a-f]{40})")
 def apply(tree: Tree, file: str, changes: Sequence[Section], notes: list[str], *, quilt: bool) -> tuple[Touch, ...]:
     """Do a patch's changes in the tree. HunkMismatch says what does not fit, BadInput what the patch does not bring."""
     before: dict[bytes, tuple[str, str]] = {}
+    if quilt:
+        refuse_taken(tree, changes)
     for turn in turns(changes):
         placed = [place(tree, file, change, notes, quilt=quilt) for change in turn]
         for each in change_tree(tree, placed, None, trust_index=False):
             before.setdefault(each.path, (each.old_mode, each.old_blob))
     after = {path: tree.entries.get(path, ABSENT) for path in before}
     return tuple(Touch(before[path][0], after[path][0], before[path][1], after[path][1], path) for path in sorted(before) if before[path] != after[path])
+
+
+def refuse_taken(tree: Tree, changes: Sequence[Section]) -> None:
+    """patch does one change after the other: of a rename onto a file that is there, or of two that swap names, it makes something else than git."""
+    gone = Counter(path for change in changes for path in {change.old_path, change.new_path})
+    for change in changes:
+        if change.kind in ("rename", "copy") and (change.new_path in tree.entries or (change.kind == "rename" and gone[change.old_path] > 1)):
+            raise HunkMismatch(f"it makes {shown(change.new_path)} of {shown(change.old_path)}, and another change of it names one of the two")
 
 
 def turns(changes: Sequence[Section]) -> list[list[Section]]:

@@ -17,20 +17,26 @@ from tunefork.patchset.series.diff import FileChange, Hunk, shown
 
 AGAIN = "have it written again: `git format-patch --binary` (or `git diff --binary --full-index`) writes what can be taken exactly"
 TYPE, FILE_TYPES = 0o170000, (0o100000, 0o120000, 0o160000)
+SIDES = 2  # lines that name a file: old and new
 HUNK, FRAGMENT = b"@@ -", re.compile(rb"@@ -\d")
 MODE = re.compile(rb"^(old mode|new mode|new file mode|deleted file mode) ?(.*)$")
-EPOCH = re.compile(rb"(1970-01-01|1969-12-31) (\d\d:\d\d:\d\d)(?:\.0+)? ([-+]\d\d):?(\d\d)")
+DATE = re.compile(rb"[ \t](\d{4}-(?:0[1-9]|1[012])-(?:[012]\d|3[01])) ((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.\d+)? ([-+][01]\d):?([0-5]\d)\s*$")
+MOMENT = re.compile(rb":00(\.0+)? [-+]")
+CTIME = re.compile(rb"\t(?:Thu Jan +0?1 00:00:00|[MTWFS][a-z]{2} (?!Dec 3|Jan +0?[12])[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (\d{4})(?: [-+]\d{4})?\s*$")
+ZONES = -25 * 3600, 26 * 3600  # a local time of any zone that POSIX allows; what patch takes for 1970-01-01
 DATED = re.compile(rb"[ \t]+(\d{4}-\d\d-\d\d[ T]\d\d:\d\d|(Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d).*$")
 BINARY = re.compile(rb"^(?:Binary f|F)iles (.+) and (.+) differ\s*$")
-ENDS_SECTION = (b"diff --git ", b"diff -", b"Index: ", b"--- ", b"*** ")
+ENDS_SECTION = (b"diff --git ", b"diff -", b"Index: ", b"--- ", b"+++ ", b"*** ")
 # Lines that tools write around their diffs, which change nothing.
 USUAL = re.compile(rb"^(\s*|-- ?|(diff |Index:|===|RCS file:|retrieving revision |Prereq:|Common subdirectories:|index ).*)$")
 # Lines that are part of a change which nothing here reads: (what they look like, what that is).
 LOST = (
     (FRAGMENT, "a hunk that belongs to no file: text stands before it, or the lines that name its file are damaged"),
     (re.compile(rb"^(@@@|diff --(cc|combined) )"), "a combined diff, which git shows of a merge and nothing can apply"),
+    (re.compile(rb"^! "), "a changed line of a context diff, outside its hunks"),
+    (re.compile(rb"^[ \tX]+(diff --git |@@ -\d|\*{15})"), "an indented diff, which patch applies"),
     (re.compile(rb"^GIT binary patch"), "binary data that belongs to no file"),
-    (re.compile(rb"^\*{15}"), "a context diff without the two lines that name its file"),
+    (re.compile(rb"^(\*{15}|\*\*\* \d+(,\d+)? \*{4}|--- \d+(,\d+)? ----)"), "a context diff without the two lines that name its file, or a damaged one"),
     (re.compile(rb"^\d+(,\d+)?[acd]\d+(,\d+)?\s*$"), "a diff without context (`diff` without -u), which does not say where it goes"),
     (re.compile(rb"^Submodule .* [0-9a-f]{7,}\.{2,3}[0-9a-f]{7,}"), "a submodule told in words (`--submodule=log`)"),
 )
@@ -42,12 +48,16 @@ class Section(FileChange):
 
     other: the second name that a plain diff has for the file.  unseen: binary, and the diff only says that it differs.
     crs: its header lines end in CR LF, so that its content may have been given CRs with them.
+    moved: what lines of a rename or a copy it has: True for where it is from, False for where it goes.
+    sides: what stands behind `---` and `+++` in a git header; hunks must follow them.
     """
 
     line: int = 0
     other: bytes = b""
     unseen: bool = False
     crs: bool = False
+    sides: tuple[bytes, ...] = ()
+    moved: set[bool] = field(default_factory=set)
 
 
 @dataclass
@@ -99,12 +109,18 @@ class Reader:
                 diff.check_paths(self.file.removesuffix(".patch"), path)
             before = self.found.changes[-1] if self.found.changes else None
             bare = before is not None and not (before.hunks or before.binary or before.unseen)
-            if before and bare and before.new_path == change.new_path and not self.lines[begin].startswith(b"diff --git "):
+            if before and bare and not self.lines[begin].startswith(b"diff --git ") and (before.new_path == change.new_path or not self.announced(begin)):
                 raise self.bad("text stands between the header of this file and its hunks", begin)
             self.found.changes.append(change)
             self.found.taken += self.at - begin
             self.after_hunk(change)
         return self.found
+
+    def announced(self, at: int) -> bool:
+        """Whether a tool's line stands between a plain diff and the header of the file before it."""
+        while at and not self.lines[at - 1].startswith((b"diff ", b"Index: ")):
+            at -= 1
+        return at > 0 and not self.lines[at - 1].startswith(b"diff --git ")
 
     def bad(self, why: str, at: int | None = None, remedy: str = AGAIN) -> BadInput:
         number = self.at if at is None else at
@@ -118,6 +134,8 @@ class Reader:
             return self.git()
         if line.startswith(b"--- ") and self.starts(1, b"+++ ") and self.hunk_follows(self.at + 2):
             return self.plain()
+        if line.startswith(b"--- ") and self.starts(1, b"+++ "):
+            raise self.bad("two lines that name a file, and no hunk behind them")
         if line.startswith(b"*** ") and self.starts(1, b"--- ") and self.starts(2, b"*" * 15):
             return self.context()
         return None
@@ -134,7 +152,7 @@ class Reader:
     def text(self, line: bytes) -> None:
         """A line between changes: refused where it is part of one, noted where it is not what tools write there."""
         for form, what in LOST:
-            if form.match(line):
+            if form.match(line) and (self.quilt or "patch applies" not in what):
                 raise self.bad(what)
         if match := BINARY.match(line.rstrip()):
             path = shown(self.path(match[2]) or self.path(match[1]) or match[2])
@@ -148,11 +166,13 @@ class Reader:
             self.found.notes.append(f"text at line {self.first + self.at} passed over: {shown(line.strip())[:60]!r}")
 
     def after_hunk(self, change: Section) -> None:
-        """A hunk is as long as its header says: a changed line right behind it would be lost."""
-        if change.hunks and self.at < len(self.lines):
+        """A hunk is as long as its header says, and a header tells of all: a changed line right behind either would be lost."""
+        if self.at < len(self.lines):
             line = self.lines[self.at]
             if line[:1] in (b"+", b"-") and not re.match(rb"(--+\s*$|--- )", line) and not (line.startswith(b"+++ ") and line.strip() != b"+++"):
-                raise self.bad("the hunk before this line is longer than its `@@` line says")
+                raise self.bad("the hunk before this line is longer than its `@@` line says" if change.hunks else "this line belongs to no hunk")
+            if not change.hunks and line.startswith(b"@"):
+                raise self.bad("this line is no `@@` line")
 
     # -- names --------------------------------------------------------------------------------------------------
 
@@ -193,6 +213,7 @@ class Reader:
         self.at += 1
         while self.at < len(self.lines) and self.header_line(change, self.lines[self.at].rstrip(b"\r\n")):
             self.at += 1
+        head = self.lines[begin : self.at]
         if self.at < len(self.lines) and (match := BINARY.match(self.lines[self.at].rstrip())) and not match[0].startswith(b"Files"):
             change.unseen = True
             self.at += 1
@@ -200,33 +221,55 @@ class Reader:
             self.at = diff.parse_binary(self.file.removesuffix(".patch"), change, self.lines, self.at + 1, both=True)
         else:
             self.hunks(change)
-        old, new = change.old_path or (name if change.kind == "modify" else b""), change.new_path or (name if change.kind == "modify" else b"")
-        if change.kind == "add":
-            old = new = new or name
-        elif change.kind == "delete":
-            old = new = old or name
-        change.old_path, change.new_path = old, new
+        old, new = change.old_path, change.new_path = both_names(change, name)
         if not old or not new:
             raise self.bad(f"no path is left of this line's names without their first {self.strip} parts", begin,
                            self.prefixes())
         if change.kind == "modify" and old != new:
             raise self.bad(f"this file is {shown(old)} and {shown(new)}, and the header tells neither of a rename nor of a copy", begin)
+        change = self.consistent(change, name, begin, head)
         changes = change.hunks or change.binary is not None or change.unseen or change.kind != "modify" or change.new_mode
         if not changes and (change.old_blob != change.new_blob or not self.quilt):
             raise self.bad("this file has a header and no change", begin)
         return change
+
+    def consistent(self, change: Section, name: bytes, begin: int, head: list[bytes]) -> Section:
+        """Refuse a header (head: its lines) that disagrees with itself; git passes some of that over, and patch reads some in another manner."""
+        if change.sides and not change.hunks:
+            raise self.bad("this file has `---` and `+++` lines and no change behind them", begin)
+        if change.hunks and (len(change.sides) == 1 or (self.quilt and len(change.sides) != SIDES)):
+            raise self.bad("a `---` or a `+++` line of this file is missing or damaged", begin)
+        if change.binary and not change.new_blob:
+            raise self.bad("binary data without an `index` line, which git passes over", begin)
+        if not self.quilt:
+            return change
+        if len(change.moved) == 1:
+            raise self.bad("a `rename` or a `copy` line of this file is missing or damaged", begin)
+        if change.kind not in ("rename", "copy") and name and name != change.new_path:
+            raise self.bad(f"this line and the `---` and `+++` lines name other files, {shown(name)} and {shown(change.new_path)}", begin)
+        empty = {"add": change.sides[:1], "delete": change.sides[1:]}.get(change.kind, ())
+        if any(self.path(self.undated(each)) for each in empty):
+            raise self.bad("this file is new or deleted, and its `---` and `+++` lines name it on both sides", begin)
+        if len({line.endswith(b"\r\n") for line in head}) > 1:
+            raise self.bad("some lines of this header end in CR LF and some do not", begin)
+        return self.kind(change, list(change.sides)) if change.kind == "modify" and change.hunks else change
 
     def header_line(self, change: Section, line: bytes) -> bool:
         """Take one extended header line into the change; False when it is none."""
         if line.startswith((b"diff --git ", HUNK, b"GIT binary patch")):
             return False
         if match := MODE.match(line):
-            self.mode(change, match[1], match[2].strip())
+            self.mode(change, match[1], match[2])
         elif match := diff.INDEX.match(line):
             change.old_blob, change.new_blob = match[1].decode(), match[2].decode()
+            if self.quilt and match[3] and (change.old_mode or change.new_mode):
+                raise self.bad("this file's mode is told twice")
             change.old_mode = change.old_mode or (match[3].decode() if match[3] else None)
         elif match := re.match(rb"(rename|copy) (from|old|to|new) (.+)", line):
-            change.kind = match[1].decode()
+            origin = match[2] in (b"from", b"old")
+            if self.quilt and origin in change.moved:
+                raise self.bad("this header tells of a rename or a copy twice")
+            change.kind, change.moved = match[1].decode(), {*change.moved, origin}
             path = self.path(match[3], max(self.strip - 1, 0)) or b""
             if match[2] in (b"from", b"old"):
                 change.old_path = path
@@ -257,11 +300,16 @@ class Reader:
     def side(self, change: Section, line: bytes) -> None:
         """``--- a/x`` or ``+++ b/x`` of a git diff."""
         old = line.startswith(b"--- ")
-        path = self.path(line[4:].split(b"\t")[0])
+        if self.quilt and old != (not change.sides):
+            raise self.bad("`---` and `+++` stand in another order, or twice")
+        change.sides = (*change.sides, line[4:])
+        path = self.path(self.undated(line[4:]) if self.quilt else line[4:].split(b"\t")[0])
         if path is None:
             if change.kind == "modify":
                 change.kind = "add" if old else "delete"
             return
+        if not path:
+            raise self.bad(f"no path is left of this name without its first {self.strip} parts", remedy=self.prefixes())
         known = change.old_path if old else change.new_path
         if known and known != path:
             raise self.bad(f"this line names another file than the header before it, {shown(known)}")
@@ -290,6 +338,8 @@ class Reader:
         """One file of a unified diff without git's header."""
         sides = [self.lines[self.at][4:], self.lines[self.at + 1][4:]]
         change = self.named(sides, crs=self.lines[self.at].endswith(b"\r\n"))
+        if self.quilt and sides[0].endswith(b"\r\n") != sides[1].endswith(b"\r\n"):
+            raise self.bad("one of this file's two lines ends in CR LF and one does not")
         self.at += 2
         self.hunks(change)
         return self.kind(change, sides)
@@ -313,9 +363,12 @@ class Reader:
         """A change of the file that a plain diff's two lines name."""
         names = [self.path(re.sub(rb"/+", b"/", self.undated(each))) for each in sides]
         old, new = names[0] or names[1], names[1] or names[0]
-        if not old or not new:
+        if not old or not new or any(name == b"" and is_epoch(side, quilt=self.quilt) for name, side in zip(names, sides, strict=True)):
             raise self.bad(f"no path is left of this name without its first {self.strip} parts", remedy=self.prefixes())
-        kept, other = (old, new) if len(old) < len(new) and new.startswith(old) else (new, old)  # x and x.orig: the shorter
+        if self.quilt:  # as patch chooses: the fewest parts, the shortest last part, the shortest; and the other, where only that is there
+            kept, other = sorted((old, new), key=lambda each: (each.count(b"/"), len(each.rpartition(b"/")[2]), len(each)))
+        else:
+            kept, other = (old, new) if len(old) < len(new) and new.startswith(old) else (new, old)  # x and x.orig: the shorter
         return Section(kept, kept, other=other, crs=crs)
 
     def undated(self, text: bytes) -> bytes:
@@ -330,8 +383,14 @@ class Reader:
 
     def kind(self, change: Section, sides: list[bytes]) -> Section:
         """Whether a plain diff makes or removes its file: /dev/null, a date of 1970, or nothing on that side."""
-        gone = [self.path(self.undated(each)) is None or is_epoch(each) for each in sides]
+        for side, lines in zip(sides, (any(hunk.old for hunk in change.hunks), any(hunk.new for hunk in change.hunks)), strict=True):
+            if not lines and is_epoch(side, quilt=self.quilt) is None:
+                raise self.bad(f"a date that may say that there is no file: {shown(side.strip())[:60]!r}", self.at - 1)
+        begins = (change.hunks[0].start, change.hunks[0].new_start or 0) if change.hunks else (0, 0)
+        gone = [self.path(self.undated(each)) is None or is_epoch(each, quilt=self.quilt) for each in sides]
         old, new = any(hunk.old for hunk in change.hunks), any(hunk.new for hunk in change.hunks)
+        if (gone[0] and not old and begins[0]) or (gone[1] and not new and begins[1]):
+            raise self.bad("there is no file on one side, and the hunk has a line number there", self.at - 1)
         if not old and (gone[0] or (len(change.hunks) == 1 and change.hunks[0].start == 0)):
             return replace(change, kind="add")
         if gone[1] and not new:
@@ -340,6 +399,15 @@ class Reader:
         if null[0] or null[1]:
             raise self.bad(f"this file is {'new' if null[0] else 'deleted'}, and its hunks say otherwise", self.at - 1)
         return change
+
+
+def both_names(change: Section, name: bytes) -> tuple[bytes, bytes]:
+    """The old and the new path of a git section. name: what its first line says, where that is one."""
+    if change.kind == "add":
+        return (change.new_path or name,) * 2
+    if change.kind == "delete":
+        return (change.old_path or name,) * 2
+    return (change.old_path or name, change.new_path or name) if change.kind == "modify" else (change.old_path, change.new_path)
 
 
 def reversed_change(file: str, change: Section) -> Section:
@@ -359,6 +427,14 @@ def reversed_change(file: str, change: Section) -> Section:
                    old_blob=change.new_blob, new_blob=change.old_blob, hunks=hunks)  # fmt: skip
 
 
+def refuse_lost(file: str, text: bytes) -> None:
+    """BadInput for a line before the first diff that patch would take for a part of one."""
+    for number, line in enumerate(text.split(b"\n"), 1):
+        for form, what in LOST:
+            if form.match(line):
+                raise BadInput(f"{file}:{number}: {what}: {shown(line.rstrip())[:80]!r}", f"where it is text, begin the line with a blank; else {AGAIN}")
+
+
 def canonical_mode(mode: int) -> str:
     """The mode that git stores for a file of this one."""
     kind = mode & TYPE
@@ -367,21 +443,30 @@ def canonical_mode(mode: int) -> str:
     return "100755" if mode & 0o100 else "100644"
 
 
-def is_epoch(text: bytes) -> bool:
-    """Whether a name's date is the beginning of 1970, by which GNU diff says that there is no file."""
-    if match := EPOCH.search(text):
+def is_epoch(text: bytes, *, quilt: bool) -> bool | None:
+    """Whether a name's date is the beginning of 1970, by which GNU diff says that there is no file; None where that cannot be told.
+
+    git asks for that moment itself; patch, which knows no zones in some dates, for a time that it is somewhere.
+    """
+    if re.search(rb"[ \t].*(69|70)", text) is None:
+        return False
+    if match := DATE.search(text):
         day, time, hours, minutes = (each.decode() for each in match.groups())
         try:
-            return datetime.strptime(f"{day} {time} {hours}{minutes}", "%Y-%m-%d %H:%M:%S %z").timestamp() == 0
-        except ValueError:
-            return False
-    return re.search(rb"\tThu Jan  1 00:00:00 1970\s*$", text) is not None
+            seconds = datetime.strptime(f"{day} {time} {hours}{minutes}", "%Y-%m-%d %H:%M:%S %z").timestamp()
+        except ValueError:  # a day that no month has
+            return None
+        return ZONES[0] < seconds < ZONES[1] if quilt else seconds == 0 and MOMENT.search(text) is not None
+    if not quilt:
+        return False
+    match = CTIME.search(text)
+    return (match[1] == b"1970") if match else None
 
 
 def without_crs(change: Section) -> Section:
     """The change with every CR before a line's end taken off, as mail and patch take them off."""
 
     def plain(lines: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        return tuple(line[:-2] + b"\n" if line.endswith(b"\r\n") else line for line in lines)
+        return tuple(line[:-2] + b"\n" if line.endswith(b"\r\n") else line.removesuffix(b"\r") for line in lines)
 
     return replace(change, crs=False, hunks=[replace(each, old=plain(each.old), new=plain(each.new)) for each in change.hunks])

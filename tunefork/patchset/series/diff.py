@@ -269,6 +269,8 @@ def parse_binary(name: str, change: FileChange, lines: list[bytes], at: int, *, 
         begin = at
         while at < len(lines) and lines[at].strip():
             at += 1
+        if both and (at >= len(lines) or lines[at] != b"\n"):
+            raise BadInput(f"{name}.patch: its binary data ends in a line that is not empty", AGAIN)
         if both and not forward:
             unpacked(name, lines[begin:at], size)
         if forward:
@@ -285,6 +287,8 @@ def unpacked(name: str, lines: list[bytes], size: bytes) -> bytes:
     try:
         for line in lines:
             count = line[0] - 64 if line[0] <= 90 else line[0] - 96 + 26  # A-Z: 1..26, a-z: 27..52
+            if not line[:1].isalpha() or len(line.rstrip(b"\n")) != 1 + -(-count // 4) * 5:
+                raise ValueError(f"a line of {len(line) - 1} bytes")
             packed += base64.b85decode(line[1:].rstrip(b"\n"))[:count]
         data = zlib.decompress(bytes(packed))
         promised = int(size)
