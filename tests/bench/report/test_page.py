@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from tunefork.base.errors import BadInput
+from tunefork.bench.ab.outcome import outcomes
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store
-from tunefork.bench.report import build, page, points
+from tunefork.bench.report import build, forest, page, points
+from tunefork.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[3]
 StoreOf = Callable[[list[Record]], Store]
@@ -41,7 +43,10 @@ dispatchEvent(new KeyboardEvent("keydown", { key: "/" }));
 const light = getComputedStyle(document.body).backgroundColor;
 document.getElementById("theme").click();
 const dark = getComputedStyle(document.body).backgroundColor;
-return { before, narrowed, first, last, all: rows(), focused: document.activeElement.id, light, dark,
+const forests = [...document.querySelectorAll("table.forest")], lines = (one) => [...one.querySelectorAll("tbody tr")];
+const zeros = forests.flatMap(lines).map((one) => one.querySelector(".zero").getBoundingClientRect().height);
+return { rows: forests.map((one) => lines(one).length), heights: forests.flatMap(lines).map((one) => Math.round(one.getBoundingClientRect().height)), zeros,
+  before, narrowed, first, last, all: rows(), focused: document.activeElement.id, light, dark,
   charts: [...document.querySelectorAll("[id^=chart-]")].map((one) => one.querySelectorAll(".trace").length),
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth, width: innerWidth,
   requests: performance.getEntriesByType("resource").map((one) => one.name).filter((one) => !one.startsWith("data:")) };
@@ -66,7 +71,10 @@ def test_it_works_offline_in_a_browser(html: Path, browse: Browse, width: int) -
     assert found["first"] < found["last"], "ascending, then descending"
     assert (found["all"], found["focused"]) == (1000, "search")
     assert found["light"] != found["dark"]
-    assert len(found["charts"]) == 4 and all(found["charts"]), "two forests and two scatters, with traces drawn"
+    assert len(found["charts"]) == 2 and all(found["charts"]), "two scatters, with traces drawn"
+    assert found["rows"] == [9, 3], "a row per scenario in each experiment's chart"
+    assert len(set(found["heights"][:9])) == 1, "evenly spaced"
+    assert min(found["zeros"]) > 20, "the line of A is drawn in every row"
     assert found["overflow"] <= 0, "nothing is wider than the screen"
 
 
@@ -112,6 +120,48 @@ def test_what_the_page_keeps_is_what_it_unpacks(samples: ModuleType, store_of: S
     found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
     assert (found["rows"], found["last"], found["figures"]) == (2, nasty, 2) and found["plotly"] > 1_000_000
     subprocess.run(["node", "--check", str(Path(page.__file__).with_name("page.js"))], check=True)
+
+
+def test_failed_records_are_folded_with_their_reason(samples: ModuleType, store_of: StoreOf, tmp_path: Path) -> None:
+    build.write(build.gather(store_of([samples.record(1), *(samples.failed(number) for number in (2, 3)), samples.failed(4, "no route")])),
+                out=tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert "<details><summary>3 records did not pass, for 2 reasons</summary>" in text
+    assert "<td>2</td><td>3 of 40 requests failed</td>" in text
+
+
+def test_a_reader_sees_headline_patches_date_and_rejections_first(samples: ModuleType, store_of: StoreOf, tmp_path: Path) -> None:
+    build.write(build.gather(store_of([*samples.experiment("x", "base", "base", 1.0), *samples.experiment("y", "base", "only:slow-step", 0.43, first=500)])),
+                out=tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert 'slow-step: <b>2.3x slower</b>' in text
+    assert text.index("slow-step: <b>") < text.index("base against itself: <b>"), "effects before calibrations"
+    for says in ("Only in B: slow-step.", "2026-11-22", "Trials rejected: A 0, B 0", "higher is better", "&#9632; better"):
+        assert says in text, says
+    assert text.index('id="effects"') < text.index('id="noise"') < text.index('id="scores"')
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_the_terminals_plot_has_the_same_intervals(samples: ModuleType, width: int) -> None:
+    found = outcomes(samples.experiment("x", "base", "only:p", 1.05))
+    head, *rows, legend = forest.text(found, width)
+    assert len(rows) == 3 and "A" in head and "95 %" in legend
+    for line, row in zip(rows, forest.rows(found), strict=True):
+        bar = line[len(line) - len(line.lstrip()) :]
+        assert row.numbers in line
+        zero, point = bar.index("|"), bar.index("#")
+        assert (point > zero) == (row.middle > 0)
+    assert len({line.index("|") for line in rows}) == 1, "one scale"
+    assert forest.text([]) == [] and forest.html("t", "median_tpot_ms", []) == ""
+
+
+def test_the_report_goes_into_work(samples: ModuleType, store_of: StoreOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_of([samples.record(1)])
+    monkeypatch.setenv("TUNEFORK_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "report"]) == 0
+    assert (tmp_path / "work" / "report.html").is_file()
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_chips_never_share_a_chart(samples: ModuleType, store_of: StoreOf) -> None:

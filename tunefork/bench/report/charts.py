@@ -73,27 +73,3 @@ def effects(found: Sequence[Outcome]) -> list[tuple[str, str, float, float, floa
 def short(arm: str, most: int = 28) -> str:
     """An arm's name that fits a chart."""
     return arm if len(arm) <= most else f"{arm[: most - 1]}…"
-
-
-def forest(title: str, metric: str, found: Sequence[Outcome]) -> Figure | None:
-    """Effects with their 95 % intervals, in percent of A; None without any. The band is the practical threshold."""
-    lines = effects(found)
-    if not lines:
-        return None
-    threshold = 100 * found[0].threshold
-    traces = []
-    for verdict, colour in VERDICT_COLOURS.items():
-        own = [line for line in lines if line[5] == verdict]
-        if own:
-            traces.append({
-                "type": "scatter", "mode": "markers", "name": verdict, "y": [line[0] for line in own], "x": [line[2] for line in own],
-                "error_x": {"type": "data", "symmetric": False, "array": [line[4] - line[2] for line in own],
-                            "arrayminus": [line[2] - line[3] for line in own], "color": colour, "thickness": 2},
-                "marker": {"color": colour, "size": 10, "symbol": "square"},
-                "hovertemplate": "%{y}: %{x:+.2f} %<extra>" + verdict + "</extra>"})
-    order = [line[0] for line in lines]
-    return {"title": title, "data": traces, "height": 150 + 42 * len(lines), "layout": {
-        "xaxis": {"title": {"text": f"B / A - 1 of {plain(metric)}, %"}, "zeroline": True},
-        "yaxis": {"categoryorder": "array", "categoryarray": order[::-1], "automargin": True},
-        "shapes": [{"type": "rect", "xref": "x", "yref": "paper", "x0": -threshold, "x1": threshold, "y0": 0, "y1": 1, "opacity": 0.12,
-                    "fillcolor": "#888888", "line": {"width": 0}, "layer": "below"}]}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -14,9 +15,10 @@ from tunefork.bench.ab import power
 from tunefork.bench.ab.accuracy import AccuracyDifference
 from tunefork.bench.ab.outcome import DECIDES, Outcome, interval, ratio, rows
 from tunefork.bench.ab.pairs import chip
+from tunefork.bench.ab.words import headline, patches, said
 from tunefork.bench.records.ranking import weighted
 from tunefork.bench.records.schema import Record
-from tunefork.bench.report import charts
+from tunefork.bench.report import charts, forest
 from tunefork.bench.report.points import Panel, variant
 
 HERE = Path(__file__).parent
@@ -32,12 +34,12 @@ def page(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[O
 
     figures: list[charts.Figure] = []
     sections = [
-        section("summary", "Summary", summary(records, damaged, outcomes, panels)),
-        section("effects", "Effects of the patches", effects(outcomes, figures) + accuracies(accuracy)),
+        section("summary", "Summary", summary(records, damaged, outcomes)),
+        section("effects", "Effects of the patches", effects(outcomes, records) + accuracies(accuracy)),
         section("noise", "Noise (A/A)", noise(outcomes)),
-        section("scores", "Throughput against interactivity and E2E", scatters(panels, figures)),
+        section("scores", "Throughput against interactivity and E2E", scatters(panels, figures) + best_table(panels, records)),
         section("environment", "Environment", environment(records)),
-        section("all", "Records", table_of_records()),
+        section("all", "Records", failures(records) + table_of_records()),
     ]
     data = packed(json.dumps({"figures": figures, "rows": [row(one) for one in records]}, allow_nan=False))
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title in (
@@ -46,7 +48,8 @@ def page(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[O
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>Tunefork report, {escape(made)}</title><link rel=\"icon\" href=\"data:,\"><style>{asset('page.css')}</style></head><body>",
         '<a class="skip" href="#summary">to the summary</a>',
-        f'<header><h1>Tunefork report</h1><nav>{links}</nav><button id="theme" class="plain" type="button">light / dark</button></header>',
+        f'<header><h1>Tunefork report <span class="soft">{escape(made)}</span></h1><nav aria-label="sections">{links}</nav>',
+        '<button id="theme" class="plain" type="button">light / dark</button></header>',
         "<main>", *sections, "</main>",
         f'<script type="text/plain" id="data">{data}</script><script type="text/plain" id="plotly">{packed(get_plotlyjs())}</script>',
         f'<script>{asset("unpack.js")}</script><script>{asset("page.js")}</script>',
@@ -71,21 +74,15 @@ def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     """A static table of text."""
     top = "".join(f"<th scope=\"col\">{escape(one)}</th>" for one in head)
     lines = "".join("<tr>" + "".join(f"<td>{escape(one)}</td>" for one in line) + "</tr>" for line in body)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return (f'<div class="scroll" tabindex="0" role="group" aria-label="table by {escape(head[0])}"><table><thead><tr>{top}</tr></thead>'
+            f"<tbody>{lines}</tbody></table></div>")
 
 
-def summary(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[Outcome], panels: Sequence[Panel]) -> str:
+def summary(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[Outcome]) -> str:
     """What a reader with twenty seconds must know."""
-    parts = [verdict(one, folded=len(outcomes) > UNFOLDED) for one in outcomes]
+    parts = [verdict(one, records, folded=len(outcomes) > UNFOLDED) for one in ranked(outcomes)]
     if not outcomes:
         parts.append("<p>No experiment among these records: nothing here says which variant is better. <code>bench ab</code> does.</p>")
-    best = [line for panel in panels for line in best_of(panel, records)]
-    if best:
-        parts.append("<h3>Best of each load</h3>" + table(
-            ("chip", "profile", "ISL/OSL", "CONC", "variant", "tok/s/GPU", "tok/s/user", "E2E s", "against", "tput x", "weighted*"), best))
-        if any(line[-1] != "-" for line in best):
-            parts.append('<p class="soft">* 0.5 throughput + 0.3 interactivity + 0.2 / E2E, as ratios to the reference, which has 1. '
-                         "The weights are stage 2's, the formula is our reading of them.</p>")
     passed = sum(one.status == "passed" for one in records)
     parts.append(f'<p class="soft">{len(records)} records, {passed} passed, {len(damaged)} damaged and left out. '
                  + ("Different chips are never in one chart.</p>" if len({chip(one) for one in records}) > 1 else "</p>"))
@@ -95,21 +92,73 @@ def summary(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequenc
     return "".join(parts)
 
 
-def verdict(found: Outcome, *, folded: bool) -> str:
+def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """What changes most first, arms against themselves last."""
+    def effect(one: Outcome) -> float:
+        ratios = [judged.ratio for scenario in one.scenarios if (judged := scenario.judgements[scenario.decides]).ratio]
+        return max((abs(math.log(value)) for value in ratios), default=0.0)
+
+    order = ("better", "worse", "no difference", "inconclusive")
+    return sorted(outcomes, key=lambda one: (one.calibrates, one.verdict not in order[:2], -effect(one), order.index(one.verdict)))
+
+
+def verdict(found: Outcome, records: Sequence[Record], *, folded: bool) -> str:
     """One experiment in a sentence and a line per scenario, which can be folded away."""
-    what = f"{escape(found.b)} against {escape(found.a)}" + (f" ({escape(found.comparison)})" if found.comparison else "")
     lines = []
     for one in found.scenarios:
         judged = one.judgements[one.decides]
-        rejected = f", {len(one.rejected)} left out" if one.rejected else ""
+        rejected = f", {len(one.rejected)} left out (trials rejected: A {one.lost[0]}, B {one.lost[1]})"
         lines.append(f"<li>{escape(one.name)}: {escape(one.decides)} {ratio(judged.ratio)} (95&nbsp;% {interval(judged)}), {judged.pairs} pairs"
-                     f"{rejected}: {judged.verdict}</li>")
+                     f"{rejected}: {one.verdict}</li>")
     start = "" if found.restarts else '<p class="soft">The servers were not restarted between trials.</p>'
     kind = found.verdict.replace(" ", "-")
-    said = f'{what}: <b>{found.verdict}</b> on {escape(", ".join(found.chips))}, profile {escape(found.profile)}'
-    items = f"<ul>{''.join(lines)}</ul>{start}"
-    inner = f"<details><summary>{said}</summary>{items}</details>" if folded else f"<p>{said}</p>{items}"
+    lost = [sum(one.lost[arm] for one in found.scenarios) for arm in (0, 1)]
+    name, words = headline(found)[: -len(said(found))], said(found)
+    big = f'{escape(name)}<b>{escape(words)}</b>'
+    what = (f'<p class="soft">B = {escape(found.b)}, A = {escape(found.a)}{f" ({escape(found.comparison)})" if found.comparison else ""}, '
+            f"{escape(when(found, records))}, on {escape(', '.join(found.chips))}, profile {escape(found.profile)}: {found.verdict}."
+            f"{escape(named(found, records))} Trials rejected: A {lost[0]}, B {lost[1]}.</p>")
+    items = f"{what}<details><summary>each load</summary><ul>{''.join(lines)}</ul></details>{start}"
+    inner = f"<details><summary>{big}</summary>{items}</details>" if folded else f'<p class="headline">{big}</p>{items}'
     return f'<div class="verdict {kind}">{inner}</div>'
+
+
+def best_table(panels: Sequence[Panel], records: Sequence[Record]) -> str:
+    """The best of each load, and how its last column is made."""
+    best = [line for panel in panels for line in best_of(panel, records)]
+    if not best:
+        return ""
+    note = ('<p class="soft">* 0.5 throughput + 0.3 interactivity + 0.2 / E2E, as ratios to the reference, which has 1. '
+            "The weights are stage 2's, the formula is our reading of them.</p>") if any(line[-1] != "-" for line in best) else ""
+    return "<h3>Best of each load</h3>" + table(
+        ("chip", "profile", "ISL/OSL", "CONC", "variant", "tok/s/GPU", "tok/s/user", "E2E s", "against", "tput x", "weighted*"), best) + note
+
+
+def when(found: Outcome, records: Sequence[Record]) -> str:
+    """The day or days of an experiment."""
+    days = sorted({one.created.strftime("%Y-%m-%d") for one in records if one.labels.get("experiment") == found.experiment})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else "no date"
+
+
+def named(found: Outcome, records: Sequence[Record]) -> str:
+    """The patches in which the arms differ."""
+    only_a, only_b = patches(found, records)
+    told = [f" Only in {arm}: {', '.join(names)}." for arm, names in (("B", only_b), ("A", only_a)) if names]
+    return "".join(told)
+
+
+def failures(records: Sequence[Record]) -> str:
+    """What did not pass, folded, by reason."""
+    reasons: dict[str, list[Record]] = {}
+    for one in records:
+        if one.status != "passed":
+            reasons.setdefault(one.problems[0].message if one.problems else one.status, []).append(one)
+    if not reasons:
+        return ""
+    count = sum(map(len, reasons.values()))
+    lines = [(str(len(own)), reason, own[-1].id) for reason, own in sorted(reasons.items(), key=lambda item: -len(item[1]))]
+    return (f"<details><summary>{count} record{'s' if count > 1 else ''} did not pass, for {len(reasons)} reason{'s' if len(reasons) > 1 else ''}"
+            f"</summary>{table(('records', 'reason', 'the last of them'), lines)}</details>")
 
 
 def best_of(panel: Panel, records: Sequence[Record]) -> list[tuple[str, ...]]:
@@ -132,18 +181,17 @@ def best_of(panel: Panel, records: Sequence[Record]) -> list[tuple[str, ...]]:
     return lines
 
 
-def effects(outcomes: Sequence[Outcome], figures: list[charts.Figure]) -> str:
-    """A forest plot and a table per experiment."""
+def effects(outcomes: Sequence[Outcome], records: Sequence[Record]) -> str:
+    """A forest plot per experiment, and below it, folded, every metric."""
     parts = []
-    for name in dict.fromkeys(one.experiment for one in outcomes):
-        own = [one for one in outcomes if one.experiment == name]
+    for name in dict.fromkeys(one.experiment for one in ranked(outcomes)):
+        own = ranked([one for one in outcomes if one.experiment == name])
         decides = next((scenario.decides for one in own for scenario in one.scenarios), DECIDES)
         on = ", ".join(sorted({each for one in own for each in one.chips}))
-        figure = charts.forest(f"{name} on {on}", decides, own)
-        if figure:
-            parts.append(place(figure, figures))
+        parts.append(forest.html(f"{name}, {when(own[0], records)}, on {on}", decides, own))
         lines = [(one.comparison or f"{one.b} vs {one.a}", *line) for one in own for line in rows(one)]
-        parts.append(table(("comparison", "scenario", "metric (* decides)", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), lines))
+        whole = table(("comparison", "scenario", "metric (* decides)", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), lines)
+        parts.append(f"<details><summary>every metric of {escape(name)}</summary>{whole}</details>")
         bad = [(one.comparison or name, each.name, str(pair.pair + 1), pair.reason) for one in own for each in one.scenarios
                for pair in each.rejected]
         if bad:

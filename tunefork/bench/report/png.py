@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.bench.ab.outcome import Outcome
+from tunefork.bench.ab.words import better_is
 from tunefork.bench.report.charts import AXES, COLOURS, VERDICT_COLOURS, by_variant, effects
 from tunefork.bench.report.points import Panel, pareto
 
@@ -55,7 +56,7 @@ def scatter(panel: Panel, x: str, folder: Path) -> Path:
 
 
 def forest(title: str, metric: str, found: Sequence[Outcome], folder: Path) -> Path | None:
-    """As charts.forest."""
+    """Effects with their 95 % intervals, in percent of A; None without any. The band is the practical threshold."""
     lines = effects(found)
     if not lines:
         return None
@@ -66,7 +67,7 @@ def forest(title: str, metric: str, found: Sequence[Outcome], folder: Path) -> P
         axes.errorbar([middle], [-row], xerr=[[middle - low], [high - middle]], fmt="s", color=VERDICT_COLOURS[verdict], capsize=3,
                       label=verdict)
     axes.set_yticks([-row for row in range(len(lines))], [line[0].replace("<br>", "\n") for line in lines])
-    axes.set(title=title, xlabel=f"B / A - 1 of {metric}, %")
+    axes.set(title=title, xlabel=f"B / A - 1 of {metric}, % ({better_is(metric)})")
     named = dict(zip(axes.get_legend_handles_labels()[1], axes.get_legend_handles_labels()[0], strict=True))
     axes.legend(named.values(), named.keys(), fontsize="small")
     path = folder / f"{slug(title)}-effects.png"

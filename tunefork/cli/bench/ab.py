@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -179,14 +180,19 @@ def show(found: list[Outcome], accuracy: dict[str, AccuracyDifference], *, as_js
     from tunefork.bench.ab.answers import said
     from tunefork.bench.ab.outcome import as_json as plain_outcome
     from tunefork.bench.ab.outcome import rows
+    from tunefork.bench.ab.words import headline
+    from tunefork.bench.report import forest
 
     if as_json:
         objects = [{**plain_outcome(one), "accuracy": accuracy.get(one.comparison)} for one in found]
         print_json(objects[0] if len(objects) == 1 else {"comparisons": objects})
         return
     for one in found:
+        echo(headline(one), bold=True)
         title = f"{one.comparison + ': ' if one.comparison else ''}B = {one.b} against A = {one.a}: {one.verdict}"
         table(f"{title}  ({', '.join(one.chips)})", ("scenario", "metric", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), rows(one))
+        for line in forest.text([one], shutil.get_terminal_size((100, 24)).columns):
+            echo(line)
         if one.comparison in accuracy:
             echo(f"accuracy, {said(accuracy[one.comparison])}")
         for scenario in one.scenarios:

@@ -13,30 +13,32 @@ from tunefork.cli.output import echo, print_json, say, table
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True, metavar="FILE",
-              help="The HTML file.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The HTML file.  [default: work/report.html]")
 @click.option("--experiment", "names", multiple=True, help="Only these experiments and what they measured; default: all records.")
 @click.option("--profile", metavar="P", help="Only records of this profile.")
 @click.option("--png", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Also write the charts as PNG.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the pull request's table.")
 @options.as_json("Print what was written as JSON.")
-def report(out: Path, names: tuple[str, ...], profile: str | None, png: Path | None, markdown: Path | None, as_json: bool) -> int:
+def report(out: Path | None, names: tuple[str, ...], profile: str | None, png: Path | None, markdown: Path | None, as_json: bool) -> int:
     """One self-contained HTML file of the records: summary, charts, effects, noise, environment, every record.
 
     It opens without a network. Charts never mix chips: each has its chip in its title.
     """
     require("report")
+    from tunefork.bench.ab.words import headline
     from tunefork.bench.records.store import default_store
     from tunefork.bench.report import build
 
     layout = Layout.here()
     data = build.gather(default_store(layout), experiments=names, profile=profile, plans=layout.work / "experiments")
-    written = build.write(data, out=out, png_folder=png, markdown_file=markdown)
+    written = build.write(data, out=out or layout.work / "report.html", png_folder=png, markdown_file=markdown)
     if as_json:
         print_json({"records": len(data.records), "damaged": len(data.damaged), "written": written})
     else:
         for path in written:
             echo(str(path))
+        for one in data.outcomes:
+            say(headline(one))
     return 0
 
 
