@@ -33,3 +33,8 @@ def variants() -> None:
 @click.group(cls=Commands)
 def checkpoint() -> None:
     """Checkpoints on this disk, before any server."""
+
+
+@click.group(cls=Commands)
+def campaign() -> None:
+    """A GPU day: hours on a machine become a decided series. docs/gpu-day.md is the page for the evening before."""

@@ -28,6 +28,7 @@ TABLE = tuple(CommandRow(*row) for row in (
     (ROOT, "plan-sizes", "plan_sizes:plan_sizes", "choose CUDA graph sizes for a workload"),
     (ROOT, "checkpoint", "groups:checkpoint", "check an MXFP4 checkpoint before serving it"),
     (ROOT, "bench", "groups:bench", "measure, compare, query and submit"),
+    (ROOT, "campaign", "groups:campaign", "a GPU day: plan it, run it, report it"),
     (ROOT, "variants", "groups:variants", "compare named subsets of a series"),
     (ROOT, "patch", "groups:patch", "author patches: export commits to files, check them"),
     (ROOT, "bisect", "bisect:bisect", "find the patch that breaks or slows something"),
@@ -48,6 +49,11 @@ TABLE = tuple(CommandRow(*row) for row in (
     ("bench", "compare", "bench.report:compare", "two records beside each other"),
     ("bench", "query", "bench.query:query", "SQL over the records"),
     ("bench", "submit", "bench.submit:submit", "send measured results to the leaderboard"),
+
+    ("campaign", "plan", "campaign:plan", "which candidates fit into the hours, in which order, and what each step decides"),
+    ("campaign", "run", "campaign:run", "do it: race, combine, confirm, gate; go on after any stop"),
+    ("campaign", "status", "campaign:status", "hours used, what was measured, the best so far"),
+    ("campaign", "report", "campaign:report", "what to merge, drop, and what it would cost to decide the rest"),
 
     ("checkpoint", "check", "checkpoint:check", "is an MXFP4 checkpoint whole, in which layout, and what do its bytes say"),
 

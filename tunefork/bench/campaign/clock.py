@@ -1,0 +1,88 @@
+"""How much of the day is used: by the kernel's clock since boot, so that a wall clock that is set, back or forth, changes nothing.
+
+The hours are those on a machine: they pass also while ``campaign run`` does not. After a reboot the kernel's clock begins anew; then the wall clock
+says how long the machine was away, a step back counts as nothing, and ``note`` says so.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunefork.base.files import write_atomically
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """boot: which boot of the machine this is.  since_boot, wall: seconds."""
+
+    boot: Callable[[], str]
+    since_boot: Callable[[], float]
+    wall: Callable[[], float]
+
+
+def boot_id() -> str:
+    try:
+        return BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def since_boot() -> float:
+    """Seconds, a suspended machine's too where the kernel counts them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+REAL = Sources(boot_id, since_boot, time.time)
+
+
+class DayClock:
+    """The clock of one campaign, kept in a file. note: what is to be known of how it counted, "" where nothing."""
+
+    def __init__(self, path: Path, sources: Sources = REAL) -> None:
+        self.path, self.sources, self.note = path, sources, ""
+        self.before_s = 0.0
+        self.began = sources.since_boot()
+        self._resume()
+        self.tick()
+
+    def _resume(self) -> None:
+        try:
+            kept = json.loads(self.path.read_bytes())
+            boot, since, wall, used = str(kept["boot"]), float(kept["since_boot"]), float(kept["wall"]), float(kept["used_s"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError):
+            self.note = f"{self.path} cannot be read: the hours begin anew"
+            return
+        if boot and boot == self.sources.boot() and self.began >= since:
+            self.before_s = used + self.began - since
+            return
+        away = self.sources.wall() - wall
+        self.before_s = used + max(away, 0.0)
+        self.note = f"the machine was booted meanwhile; by the wall clock it was away for {max(away, 0.0) / 60:.0f} min"
+
+    def used_s(self) -> float:
+        """Seconds of the day that are gone."""
+        return self.before_s + self.sources.since_boot() - self.began
+
+    def tick(self) -> None:
+        """Keep where we are."""
+        kept = {"boot": self.sources.boot(), "since_boot": self.sources.since_boot(), "wall": self.sources.wall(), "used_s": self.used_s()}
+        write_atomically(self.path, json.dumps(kept).encode())
+
+
+def peek(path: Path, sources: Sources = REAL) -> float:
+    """Seconds used so far, for who only looks; 0 where it has not begun."""
+    try:
+        kept = json.loads(path.read_bytes())
+        same = kept["boot"] == sources.boot() and sources.since_boot() >= kept["since_boot"]
+        away = sources.since_boot() - kept["since_boot"] if same else sources.wall() - kept["wall"]
+        return float(kept["used_s"]) + max(float(away), 0.0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0

@@ -1,0 +1,116 @@
+"""A campaign as it was planned: written once, by ``campaign plan`` or the first ``campaign run``, and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from tunefork.base.checked import from_json
+from tunefork.base.errors import BadInput
+from tunefork.base.files import write_atomically
+from tunefork.base.layout import Layout
+from tunefork.bench.ab.experiment import SAFE
+from tunefork.bench.campaign import candidate as candidates
+from tunefork.bench.campaign.candidate import Candidate, Rejected
+from tunefork.bench.campaign.cost import Costs
+from tunefork.bench.campaign.day import Rules
+from tunefork.bench.campaign.plan import Step
+from tunefork.bench.campaign.racing import Arm
+from tunefork.bench.profiles.profile import Profile
+from tunefork.bench.run import settings as configure
+from tunefork.bench.run.settings import Settings
+
+FILE = "campaign.json"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """profile: name or path.  against: the reference's patches, ``base`` or ``all``.  gpus: of the campaign, 0 on a CPU.
+
+    race: the settings of a start of the race (load).  rejected: cannot be tried.  left_out: do not fit into the hours.  tune: tensor-parallel
+    sizes whose kernel tables are tuned first.
+    """
+
+    name: str
+    profile: str
+    against: str
+    spaces: tuple[str, ...]
+    hours: float
+    gpus: int
+    race: Mapping[str, Any]
+    client: str
+    metric: str
+    threshold: float
+    candidates: tuple[Candidate, ...]
+    rejected: tuple[Rejected, ...]
+    left_out: tuple[str, ...]
+    costs: Costs
+    rules: Rules
+    steps: tuple[Step, ...]
+    tune: tuple[str, ...] = ()
+
+    @property
+    def minutes(self) -> float:
+        return 60 * self.hours
+
+    def settings(self) -> Settings:
+        """Of one start of the race."""
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in self.race.items()}
+        return Settings.model_validate({**plain, "profile": self.profile, "port": 0})
+
+    def members(self, arm: Arm) -> list[Candidate]:
+        known = candidates.by_name(self.candidates)
+        return [known[name] for name in arm]
+
+    def served(self, arm: Arm) -> Profile:
+        """The profile of an arm with the race's load."""
+        return candidates.served(configure.profile(self.settings()), self.members(arm))
+
+    def variant(self, arm: Arm) -> str:
+        return candidates.variant(self.against, self.members(arm))
+
+
+ADAPTER: TypeAdapter[Planned] = TypeAdapter(Planned)
+
+
+def named(arm: Arm) -> str:
+    """An arm in words."""
+    return "+".join(arm) or candidates.REFERENCE
+
+
+def folder(layout: Layout, name: str) -> Path:
+    """Where a campaign lives; BadInput for a name that is no folder's."""
+    if not name or name.startswith(".") or not set(name) <= SAFE:
+        raise BadInput(f"--name {name!r}: expected letters, digits, dot, dash and underscore", "--name my-day")
+    return layout.work / "campaigns" / name
+
+
+def names(layout: Layout) -> list[str]:
+    """The campaigns there are, the newest first."""
+    found = (layout.work / "campaigns").glob(f"*/{FILE}")
+    return [path.parent.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
+def write(where: Path, planned: Planned) -> None:
+    write_atomically(where / FILE, ADAPTER.dump_json(planned, indent=1) + b"\n")
+
+
+def read(where: Path) -> Planned:
+    """BadInput where there is none, or it is damaged."""
+    path = where / FILE
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise BadInput(f"no campaign {where.name!r}", f"python3 build.py campaign plan --hours 3 --profile stage2 --name {where.name}") from None
+    made = from_json(Planned, data, f"{path}: not a campaign", f"move {where} away and plan again")
+    # JSON has lists where a candidate has pairs.
+    return replace(made, candidates=tuple(replace(one, changes=tuple((key, value) for key, value in one.changes)) for one in made.candidates))
+
+
+def rivals(found: Sequence[Candidate]) -> dict[str, frozenset[str]]:
+    """By name, those that touch the same."""
+    return {one.name: frozenset(other.name for other in found if other is not one and candidates.exclusive(one, other)) for one in found}

@@ -1,0 +1,112 @@
+"""What a campaign says: a result at any time, and for every candidate merge, drop or undecided, with what it would cost to decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from scipy import stats
+
+from tunefork.bench.ab import power
+from tunefork.bench.ab.outcome import Outcome
+from tunefork.bench.campaign import racing
+from tunefork.bench.campaign.day import Day, best
+from tunefork.bench.campaign.planned import Planned
+from tunefork.bench.campaign.racing import REFERENCE, Arm
+from tunefork.bench.campaign.runner import gain
+
+Advice = Literal["merge", "drop", "undecided"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One candidate. gain, low, high: as ratios - 1, 95 %, None where it was not measured.  starts: that gave a value.  minutes: to decide it."""
+
+    name: str
+    advice: Advice
+    why: str
+    starts: int
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """arm: what to serve tomorrow.  verdict: of the confirmation, "not confirmed" where there is none.  certainty: the chance that it is better than
+    the reference at all, by what is believed of it.  gain, low, high: ratios - 1.  accepted: what gate and full scenarios said.
+    """
+
+    arm: Arm
+    verdict: str
+    certainty: float | None
+    gain: float | None
+    low: float | None
+    high: float | None
+    accepted: str
+    lines: tuple[Line, ...]
+    noise: float | None
+    why: str
+
+
+def result(planned: Planned, day: Day, outcome: Outcome | None, final: Mapping[str, Any] | None, why: str) -> Result:
+    """The result so far. final: the book's row of gate and scenarios."""
+    arm = day.confirm.arm if day.confirm else best(day)
+    verdict = outcome.verdict if outcome and day.confirm else "not confirmed"
+    measured = gain(outcome) if outcome and day.confirm else None
+    accepted = str(final["note"]) if final else "not measured"
+    said = why
+    if verdict == "worse":
+        arm, said = REFERENCE, f"{why}; the finalist was worse than the reference on fresh starts"
+    if final and "accuracy missed" in accepted:
+        arm, said = REFERENCE, f"{why}; the finalist's accuracy is outside the gate"
+    found, _ = day.known()
+    belief, certainty = day.belief(), None
+    if arm:
+        low, high = measured[1:] if measured else (belief.gain(arm) - 1.96 * belief.spread(arm), belief.gain(arm) + 1.96 * belief.spread(arm))
+        numbers: tuple[float | None, ...] = tuple(map(math.expm1, (measured[0] if measured else belief.gain(arm), low, high)))
+        certainty = belief.better(arm, REFERENCE)
+    else:
+        numbers = (None, None, None)
+    lines = tuple(line(planned, day, name, arm, verdict) for name in planned.rules.candidates)
+    return Result(arm, verdict, certainty, numbers[0], numbers[1], numbers[2], accepted, lines, found.sd if math.isfinite(found.sd) else None, said)
+
+
+def line(planned: Planned, day: Day, name: str, winner: Arm, verdict: str) -> Line:
+    """What to do with one candidate."""
+    found, out = day.known()
+    arm, starts = (name,), found.starts.get((name,), 0)
+    if name in out and not starts:
+        return Line(name, "drop", out[name].reason, 0)
+    if arm not in found.arms:
+        return Line(name, "undecided", "not measured", 0, minutes=needed(planned, day, day.rules.least, found.sd))
+    effect = found.effect(arm)
+    half = racing.quantile(0.025, found.df) * found.error(arm) if found.df > 0 else math.inf
+    numbers = (math.expm1(effect), math.expm1(effect - half) if math.isfinite(half) else None, math.expm1(effect + half) if math.isfinite(half) else None)
+    if name in out:
+        return Line(name, "drop", out[name].reason, starts, *numbers)
+    if verdict == "better" and winner == arm:
+        return Line(name, "merge", "confirmed on fresh starts", starts, *numbers)
+    if racing.shown(found, name, len(day.rules.candidates), day.looks, day.rules.least):
+        return Line(name, "merge", "the race alone shows it" + ("" if name in winner else ", though not together with the proposal"), starts, *numbers)
+    why = "in the proposal; by itself it is not shown" if name in winner else "its interval holds both a gain that matters and none"
+    return Line(name, "undecided", why, starts, *numbers, minutes=needed(planned, day, effect, found.sd))
+
+
+def needed(planned: Planned, day: Day, effect: float, sd: float) -> float | None:
+    """Minutes of pairs that would show such an effect, or that there is none, at 80 %; None where noise is not known or it is beyond 10,000 pairs."""
+    if not math.isfinite(sd) or sd <= 0:
+        return None
+    pair = sd * math.sqrt(2)
+    least = day.rules.least
+    pairs = power.pairs_for(effect, pair) if abs(effect) >= least else width(max(least - abs(effect), least / 2), pair)
+    return None if pairs is None else max(pairs, 4) * 2 * day.rules.start / day.rules.lanes
+
+
+def width(half: float, sd: float) -> int | None:
+    """Pairs whose interval reaches no further; the normal's first guess where there are many."""
+    guess = (float(stats.norm.isf(0.025)) * sd / half) ** 2
+    return power.pairs_for_width(half, sd) if guess < power.MOST_PAIRS else None
