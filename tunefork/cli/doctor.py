@@ -11,18 +11,21 @@ from tunefork.cli import options
 from tunefork.cli.output import clean, print_json, table
 from tunefork.develop.doctor.check import Check
 from tunefork.develop.doctor.doctor import examine
+from tunefork.develop.targets import AUTO, TARGETS
 
 
 @click.command(epilog="Exit codes: 0 nothing is wrong, 1 something is. What does not apply here is neither.")
+@click.option("--target", type=click.Choice(TARGETS), default=AUTO, show_default=True, help="What the machine is to be right for.")
 @options.as_json("Print the checks as a JSON list; ok is null where one does not apply.")
-def doctor(as_json: bool) -> None:
+def doctor(target: str, as_json: bool) -> None:
     """Check Python, tools, room, ROCm, GPU, firmware, torch, VLLM_* variables, what shadows the install, and the pins.
 
     \b
     python3 build.py doctor
+    python3 build.py doctor --target gfx950
     python3 build.py doctor --json
     """
-    checks = examine(Layout.here())
+    checks = examine(Layout.here(), target="" if target == AUTO else target)
     if as_json:
         print_json(checks)
     else:

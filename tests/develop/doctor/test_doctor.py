@@ -154,10 +154,24 @@ def test_every_wrong_check_says_what_to_do(applied, monkeypatch):
 @pytest.mark.parametrize(("verdict", "code"), [(True, 0), (None, 0), (False, 1)])
 def test_the_command(monkeypatch, verdict, code):
     checks = [Check("git", True, "2", "1"), Check("gpu", verdict, "none", "one", "buy one")]
-    monkeypatch.setattr("tunefork.cli.doctor.examine", lambda _layout: checks)
+    monkeypatch.setattr("tunefork.cli.doctor.examine", lambda _layout, target: checks)
     done = CliRunner().invoke(command, ["--json"])
     assert done.exit_code == code
     assert json.loads(done.output)[1] == {"check": "gpu", "ok": verdict, "found": "none", "wanted": "one", "remedy": "buy one"}
     shown = CliRunner().invoke(command, []).output
     assert ("buy one" in shown) == (verdict is False)
     assert {True: "ok", None: "skipped", False: "WRONG"}[verdict] in shown
+
+
+def test_the_hip_compiler_is_found_or_named(workshop):
+    here = patient(workshop)
+    assert machine_checks.hip_compiler(here).ok is None and machine_checks.hip_compiler(here).found.startswith("not applicable here: ")
+    asked = Patient(workshop.layout, CPU_MACHINE, {}, workshop.folder / "root", "gfx950")
+    named = machine_checks.hip_compiler(asked)
+    assert named.ok is None and "fetches ziglang" in named.found and "pip" in named.found
+    home = workshop.folder / "rocm"
+    (home / "llvm" / "bin").mkdir(parents=True)
+    (home / "llvm" / "bin" / "clang++").touch()
+    rocm = Patient(workshop.layout, replace(CPU_MACHINE, rocm_home=home, rocm="7.2.1"), {}, workshop.folder / "root", "gfx950")
+    found = machine_checks.hip_compiler(rocm)
+    assert found.ok is True and found.found == f"ROCm 7.2.1: {home}/llvm/bin/clang++"

@@ -132,7 +132,7 @@ def test_a_wrong_file_is_refused_even_if_pip_lets_it_pass(
 ) -> None:
     made = make_wheel(index)
 
-    def lenient(name: str, version: str, sha256: str, kind: str, scratch: Path) -> Path:
+    def lenient(name: str, version: str, sha256: str, kind: str, scratch: Path, _options: object) -> Path:
         (scratch / "got").mkdir()
         (scratch / "got" / made.name).write_bytes(made.read_bytes() + b"!")
         return scratch / "got" / made.name

@@ -24,16 +24,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Patient:
-    """What is examined. root: where /sys is, for tests.  environment: of this process."""
+    """What is examined. root: where /sys is, for tests.  environment: of this process.  wanted: the target to examine for; "": this machine's own."""
 
     layout: Layout
     machine: Machine
     environment: Mapping[str, str]
     root: Path = Path("/")
+    wanted: str = ""
     target: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "target", targets.automatic(self.machine).target)
+        object.__setattr__(self, "target", self.wanted or targets.automatic(self.machine).target)
 
     @property
     def has_amd_gpu(self) -> bool:

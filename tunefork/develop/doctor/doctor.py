@@ -12,9 +12,9 @@ from tunefork.develop.doctor.check import Check, Patient
 from tunefork.develop.machine import Machine, probe
 
 
-def examine(layout: Layout, *, machine: Machine | None = None, root: Path = Path("/")) -> list[Check]:
-    """All checks, in a fixed order; those that ask the network run at the same time."""
-    patient = Patient(layout, machine or probe(root), dict(os.environ), root)
+def examine(layout: Layout, *, machine: Machine | None = None, root: Path = Path("/"), target: str = "") -> list[Check]:
+    """All checks, in a fixed order; those that ask the network run at the same time. target: other than this machine's own."""
+    patient = Patient(layout, machine or probe(root), dict(os.environ), root, target)
     with ThreadPoolExecutor() as pool:
         asked = pool.map(lambda check: check(), install_checks.reachable_checks(patient))
         return [*(check(patient) for check in (*machine_checks.CHECKS, *install_checks.CHECKS)), *asked]

@@ -11,6 +11,7 @@ from pathlib import Path
 from tunefork.base.process import ask
 from tunefork.develop import targets
 from tunefork.develop.doctor.check import Check, Patient, skipped
+from tunefork.develop.gfx950.compile_only import toolchain
 from tunefork.develop.installed import read_mark
 from tunefork.develop.machine import GIB
 
@@ -80,6 +81,15 @@ def rocm(patient: Patient) -> Check:
     return Check("rocm", ok, found or f"none in {patient.machine.rocm_home or 'ROCM_HOME, ROCM_PATH, the package rocm or /opt/rocm'}", wanted, remedy)
 
 
+def hip_compiler(patient: Patient) -> Check:
+    """The compiler of `develop --target gfx950 --compile-only`, found or named."""
+    wanted = "a HIP compiler for gfx950, which develop --target gfx950 --compile-only uses (needs no GPU)"
+    if patient.target != targets.GFX950:
+        return skipped("hip compiler", "target cpu compiles no HIP", wanted)
+    here, found = toolchain.described(patient.layout, patient.machine)
+    return Check("hip compiler", True if here else None, found, wanted)
+
+
 def gpu(patient: Patient) -> Check:
     if not patient.has_amd_gpu:
         return skipped("gpu", "no /dev/kfd", "gfx950 (MI355X, MI350X)")
@@ -138,4 +148,4 @@ def existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-CHECKS = (python, compiler, git, disk, memory, rocm, gpu, mec_firmware)
+CHECKS = (python, compiler, git, disk, memory, rocm, hip_compiler, gpu, mec_firmware)

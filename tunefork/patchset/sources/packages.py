@@ -48,8 +48,10 @@ def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
 '''
 
 
-def download(name: str, version: str, sha256: str, *, kind: Kind, into: Path, say: Say) -> Path:
+def download(name: str, version: str, sha256: str, *, kind: Kind, into: Path, say: Say, options: Sequence[str] = ()) -> Path:
     """The path of one exact file, from the cache folder ``into`` or else through pip. sha256: 64 lower-case hex digits.
+
+    options: further ones for `pip download`, such as the platform of a wheel that is for another Python than this one.
 
     SourceError when pip cannot get it, or gets another file than the hash says; nothing is kept then. Safe in several processes.
     """
@@ -59,7 +61,7 @@ def download(name: str, version: str, sha256: str, *, kind: Kind, into: Path, sa
         if (path := _kept(folder, sha256)) is not None:
             return path
         with locked(into / f"{sha256}.lock", say, f"{what}: another process is downloading it, waiting"):
-            return _kept(folder, sha256) or _download(name, version, sha256, kind, folder, say)
+            return _kept(folder, sha256) or _download(name, version, sha256, kind, folder, say, options)
     except OSError as error:
         raise disk_error(what, error) from error
 
@@ -93,7 +95,7 @@ def first_download(name: str, version: str, *, kind: Kind, into: Path, say: Say)
     return into / sha256 / path.name, sha256
 
 
-def _download(name: str, version: str, sha256: str, kind: Kind, folder: Path, say: Say) -> Path:
+def _download(name: str, version: str, sha256: str, kind: Kind, folder: Path, say: Say, options: Sequence[str] = ()) -> Path:
     """Fill one folder of the cache, under its lock, in one rename."""
     what = f"{name} {version} ({kind})"
     if folder.exists():
@@ -105,7 +107,7 @@ def _download(name: str, version: str, sha256: str, kind: Kind, folder: Path, sa
     scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
     try:
         say(f"{what}: downloading through pip")
-        path = _fetch(name, version, sha256, kind, scratch)
+        path = _fetch(name, version, sha256, kind, scratch, options)
         if (came := _sha256(path)) != sha256:
             raise _mismatch(what, came, sha256)
         _record(path, sha256)
@@ -173,7 +175,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch(name: str, version: str, sha256: str | None, kind: Kind, scratch: Path) -> Path:
+def _fetch(name: str, version: str, sha256: str | None, kind: Kind, scratch: Path, options: Sequence[str] = ()) -> Path:
     """Have pip put the one file into a folder of its own below ``scratch``; its temporary files go there too. sha256: None for any."""
     got, temporary, requirements = scratch / "got", scratch / "tmp", scratch / "requirements.txt"
     got.mkdir()
@@ -181,7 +183,7 @@ def _fetch(name: str, version: str, sha256: str | None, kind: Kind, scratch: Pat
     pinned = f" --hash=sha256:{sha256}" if sha256 else ""
     requirements.write_text(f"{name}=={version}{pinned}\n", encoding="ascii")
     hashes = ["--require-hashes"] if sha256 else []
-    argv = [*_pip(), "download", "--no-deps", *hashes, "-r", str(requirements), "--dest", str(got), *_only(kind)]
+    argv = [*_pip(), "download", "--no-deps", *hashes, "-r", str(requirements), "--dest", str(got), *_only(kind), *options]
     environment = {**os.environ, "TMPDIR": str(temporary)}
     if kind == "sdist":
         argv.append("--no-build-isolation")
