@@ -35,6 +35,8 @@ def serve() -> None:
             if self.path == "/die":
                 os._exit(7)
             body = json.dumps({"data": [{"id": name}]}).encode()
+            if self.path == "/metrics" and "prefix_cache" in FAKE:
+                body = f'vllm:cache_config_info{{block_size="16",enable_prefix_caching="{FAKE["prefix_cache"]}",engine="0"}} 1.0\n'.encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -214,3 +214,26 @@ def test_a_disk_that_fills_while_measuring_is_17(world) -> None:
     assert done.code == 17, done.err
     assert done.statuses == {1: "passed", 4: "failed"}
     assert "cannot write" in done.json["error"]["message"]
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_prefix_cache_is_told_and_recorded(world, on: bool) -> None:
+    world.fake = {"prefix_cache": on}
+    done = world.run(*SMOKE, "--conc", "1")
+    assert done.code == 0, done.err
+    assert ("the server's prefix cache is on" in done.err) == on
+    assert world.records[0].server.prefix_cache is on
+    assert ("prefix cache was on" in (world.batches[0] / "summary.txt").read_text()) == on
+
+
+def test_the_prefix_cache_of_a_running_server_is_told(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE", json.dumps({"prefix_cache": True}))
+    server = world.serve()
+    try:
+        done = world.bench("run", "--json", *SMOKE, "--conc", "2", "--base-url", f"http://127.0.0.1:{world.port}")
+    finally:
+        server.kill()
+        server.wait()
+    assert done.code == 0, done.err
+    assert "the server's prefix cache is on" in done.err
+    assert world.records[0].server.prefix_cache is True

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
+import httpx
 import pytest
 
 from tunefork.base.errors import ServeError
@@ -94,3 +95,17 @@ def test_a_proxy_of_the_shell_is_not_used(script: tuple[type[Script], Client], m
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with Client(client.base_url, "tiny") as fresh:
         assert fresh.healthy()
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ('vllm:cache_config_info{block_size="16",enable_prefix_caching="True",engine="0"} 1.0\n', True),
+    ('vllm:cache_config_info{enable_prefix_caching="False",engine="0"} 1.0\n', False),
+    ('# HELP x\nvllm:prefix_cache_hits_total{engine="0"} 128.0\n', True), ("sglang:cached_tokens_total 0.0\n", None), ("sglang:cached_tokens_total 12\n", True),
+    ("process_cpu_seconds_total 1\n", None),
+])
+def test_whether_prefixes_are_cached(text: str, found: bool | None) -> None:
+    with Client("http://h", "m") as client:
+        client._http = httpx.Client(base_url="http://h", transport=httpx.MockTransport(lambda _request: httpx.Response(200, text=text)))
+        assert client.prefix_cache() is found
+        client._http = httpx.Client(base_url="http://h", transport=httpx.MockTransport(lambda _request: httpx.Response(404)))
+        assert client.prefix_cache() is None

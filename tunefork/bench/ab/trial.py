@@ -27,7 +27,7 @@ from tunefork.bench.records.schema import ServerRecord
 from tunefork.bench.records.store import Store, new_id
 from tunefork.bench.run import settings as configure
 from tunefork.bench.run.measure import Client, Measurement, measure
-from tunefork.bench.run.session import Subject, memory_watched, session, subject
+from tunefork.bench.run.session import Subject, cached, memory_watched, session, subject
 from tunefork.bench.run.settings import Settings
 from tunefork.bench.server import prepare
 from tunefork.bench.server.command import DROPPED, ServeCommand
@@ -126,7 +126,7 @@ def commanded(layout: Layout, profile: Profile, settings: Settings, text: str, s
         described = ServerRecord(
             own=True, base_url=server.base_url, model=settings.model or profile.model, served_name=profile.served_name, target="unknown",
             version="unknown", gpus=settings.gpus or profile.gpus, argv=argv, env={}, seconds_to_ready=server.seconds_to_ready,
-            log=str(log))
+            log=str(log), prefix_cache=cached(server.client, argv, say))
         yield Target(server=described, trees=(), versions=host.versions(), python=Path(sys.executable), env={}, cwd=folder,
                      trial=new_id(profile.name, "trial"), check=server.check)
 

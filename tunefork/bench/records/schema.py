@@ -64,7 +64,7 @@ class Host(Model):
 class ServerRecord(Model):
     """The server that was measured. own: whether the tool started it.  gpus: devices it used (TP x PP x DP).
 
-    target: what the variant was built for.  seconds_to_ready: None where it ran already.
+    target: what the variant was built for.  seconds_to_ready: None where it ran already.  prefix_cache: None where it did not say.
     """
 
     own: bool
@@ -78,6 +78,7 @@ class ServerRecord(Model):
     env: dict[str, str]
     seconds_to_ready: float | None
     log: str | None
+    prefix_cache: bool | None = None
 
     @field_validator("argv", mode="after")
     @classmethod

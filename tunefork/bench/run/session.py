@@ -109,7 +109,7 @@ def session(layout: Layout, profile: Profile, settings: Settings, under_test: Su
     with (memory_watched(gpus, say), running_from(layout, under_test.environment.tree.path),
           Server(made, log=log, ready_timeout_s=settings.ready_timeout_s or profile.ready_timeout_s, say=say) as server):
         say(f"ready after {server.seconds_to_ready:.0f} s: {server.base_url}")
-        yield own(profile, made, server, under_test, trial)
+        yield own(profile, made, server, under_test, trial, cached(server.client, made.argv, say))
 
 
 @contextmanager
@@ -126,14 +126,24 @@ def memory_watched(gpus: Sequence[str], say: Say) -> Iterator[None]:
     gpu_memory.require_released(gpus, before, lambda: on_devices(gpus))
 
 
-def own(profile: Profile, made: ServeCommand, server: Server, under_test: Subject, trial: str) -> Target:
+def cached(client: Client, argv: Sequence[str], say: Say) -> bool | None:
+    """Whether a server caches prefixes of prompts, by its metrics or else its flags; said where it does, since it may speed up repeats."""
+    found = client.prefix_cache()
+    if found is None and ("--enable-prefix-caching" in argv or "--no-enable-prefix-caching" in argv):
+        found = "--enable-prefix-caching" in argv
+    if found:
+        say("the server's prefix cache is on: a prompt that it has seen costs less; every load here has prompts of its own (--seed draws them)")
+    return found
+
+
+def own(profile: Profile, made: ServeCommand, server: Server, under_test: Subject, trial: str, prefix_cache: bool | None) -> Target:
     """The target of a server that we started."""
     environment = under_test.environment
     assert environment is not None
     described = ServerRecord(
         own=True, base_url=server.base_url, model=made.argv[made.argv.index("serve") + 1], served_name=made.served_name,
         target=environment.target, version=environment.version, gpus=profile.gpus, argv=made.argv, env=made.env,
-        seconds_to_ready=server.seconds_to_ready, log=str(server.log))
+        seconds_to_ready=server.seconds_to_ready, log=str(server.log), prefix_cache=prefix_cache)
     return Target(server=described, trees=under_test.trees, versions=host.versions(), python=environment.python,
                   env=profile.environment, cwd=made.cwd, trial=trial, check=server.check)
 
@@ -146,6 +156,7 @@ def running(layout: Layout, profile: Profile, settings: Settings, trial: str, sa
         if not client.healthy(timeout_s=10.0):
             raise ServeError(f"{base_url}{HEALTH} does not answer", "start that server, or leave out --base-url")
         served = client.models()
+        prefix_cache = cached(client, (), say)
     # The guide serves the model under its own id; ours under the profile's name.
     name = next((one for one in (profile.served_name, settings.model) if one in served), None)
     if name is None:
@@ -157,6 +168,6 @@ def running(layout: Layout, profile: Profile, settings: Settings, trial: str, sa
     if settings.gpus is None:
         say(f"taking the profile's word that {base_url} uses {gpus} GPU{'s' if gpus > 1 else ''} (--gpus N says otherwise)")
     described = ServerRecord(own=False, base_url=base_url, model=model, served_name=name, target="unknown", version="unknown",
-                             gpus=gpus, argv=(), env={}, seconds_to_ready=None, log=None)
+                             gpus=gpus, argv=(), env={}, seconds_to_ready=None, log=None, prefix_cache=prefix_cache)
     return Target(server=described, trees=(), versions=host.versions(), python=python, env=profile.environment,
                   cwd=prepare.serve_logs(layout), trial=trial)

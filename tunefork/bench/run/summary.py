@@ -95,6 +95,8 @@ def notes(batch: Batch, rules: Rules, records: dict[int, Record]) -> list[str]:
         found.append(f"tok/s/GPU is divided by 8 as the seed's harness does (--seed-divisor); GPUs used: {', '.join(map(str, used))}")
     if any(record.server.target == "cpu" for record in records.values()):
         found.append("measured on a CPU: these are no GPU's numbers")
+    if any(record.server.prefix_cache for record in records.values()):
+        found.append("the server's prefix cache was on; the prompts of a load are its own, drawn from the seed in the record")
     if any(not record.server.own for record in records.values()):
         found.append("the server was not ours: its version, variant and host are not known; the host above is the client's")
     return [f"note: {line}" for line in (*found, *rules.notes)]

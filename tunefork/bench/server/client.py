@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from tunefork.base.errors import ServeError
-from tunefork.base.upstream_facts.vllm import COMPLETIONS, HEALTH, MODELS
+from tunefork.base.upstream_facts.vllm import CACHED_TOKENS, COMPLETIONS, HEALTH, METRICS, MODELS, PREFIX_CACHING
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,20 @@ class Client:
     def models(self) -> list[str]:
         """Names of the served models."""
         return [str(entry["id"]) for entry in self._json("GET", MODELS)["data"]]
+
+    def prefix_cache(self) -> bool | None:
+        """Whether the server says in its metrics that it caches prefixes of prompts; None where it says nothing of it."""
+        try:
+            answer = self._http.get(METRICS, timeout=5.0)
+        except httpx.HTTPError:
+            return None
+        if answer.status_code != 200:
+            return None
+        said = re.findall(PREFIX_CACHING, answer.text, re.MULTILINE)
+        if said:
+            return "True" in said
+        hits = [float(value) for value in re.findall(CACHED_TOKENS, answer.text, re.MULTILINE)]
+        return True if any(hits) else None
 
     def complete(
         self, prompt: str, max_tokens: int = 16, *, temperature: float = 0.0, echo: bool = False, logprobs: bool = False
