@@ -7,12 +7,14 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+from tunefork.kernels.add_norm_router import entries as router_entries
 from tunefork.kernels.arch import GFX950
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
 from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
 from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
 from tunefork.kernels.shipped import Shipped
+from tunefork.kernels.skinny import entries as skinny_entries
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +96,7 @@ def _entry(step: Step, row: Row, arch: str, part: str, least_groups: int | None)
 
 
 def entries(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Shipped]:
-    """What these rows of a table (default: all that ship) compile to, each distinct compilation once."""
+    """What these rows of the MoE layer's table (default: all that ship) compile to, each distinct compilation once."""
     seen, below = set(), dict[int, int]()
     for row in rows if rows is not None else table(arch):
         least = below.get(row.intermediate, 0) + 1
@@ -112,4 +114,4 @@ def entries(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Shipped]
 
 def shipped(arch: str = GFX950.name) -> list[Shipped]:
     """What the gate must pass."""
-    return list(entries(arch))
+    return [*entries(arch), *skinny_entries.entries(arch), *router_entries.entries(arch)]

@@ -1,0 +1,69 @@
+"""Every kernel on the GPU at hand at GPT-OSS-120B's sizes: against float32, and bit for bit against its own repeats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from studies.decode_step.ops import EPS, EXPERTS, HIDDEN, randn
+from tunefork.kernels.add_norm_router import RouterConfig, add_norm_route, make_done
+from tunefork.kernels.add_norm_router.reference import add_norm_route_reference
+from tunefork.kernels.model import GPT_OSS_120B as MODEL
+from tunefork.kernels.skinny import add_norm_linear, best_logit, linear
+from tunefork.kernels.skinny.reference import add_norm_reference, linear_reference
+
+REPEATS = 20
+
+
+def error(got: torch.Tensor, want: torch.Tensor) -> float:
+    """Relative, 2-norms."""
+    return float((got.float() - want.float()).norm() / want.float().norm())
+
+
+def route_row(tokens: int, apart: bool) -> dict[str, Any]:
+    """Experts chosen otherwise than the reference, and the largest gap of float32 logits between what was left out and what was taken for it."""
+    x, residual, norm, w, bias = randn(tokens, HIDDEN), randn(tokens, HIDDEN), randn(HIDDEN), randn(EXPERTS, HIDDEN), randn(EXPERTS)
+    done = make_done("cuda")
+
+    def once() -> tuple[torch.Tensor, ...]:
+        return add_norm_route(x, residual, norm, EPS, w, bias, done=done, config=RouterConfig(apart=apart))
+
+    normed, both, logits, ids, gates = once()
+    want_normed, want_both, want_logits, want_ids, _ = add_norm_route_reference(x, residual, norm, EPS, w, bias)
+    cut = want_logits.topk(4).values[:, -1:]
+    gap = float((cut - want_logits.gather(1, ids.long())).max())
+    same = all(bool((a == b).all()) for _ in range(REPEATS) for a, b in zip(once(), (normed, both, logits, ids, gates), strict=True))
+    return {"op": "router", "tokens": tokens, "apart": apart, "error": max(error(normed, want_normed), error(logits, want_logits)),
+            "residual_equal": bool((both == want_both).all()), "others": int((ids.sort(1).values != want_ids.sort(1).values).any(1).sum()),
+            "gap": gap, "repeats": same, "done": int(done)}  # fmt: skip
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row for each op, TP and M."""
+    torch.manual_seed(0)
+    found = []
+    for tp in (1, 8):
+        inner, qkv = MODEL.heads * MODEL.head_dim // tp, (MODEL.heads + 2 * MODEL.kv_heads) * MODEL.head_dim // tp
+        for tokens in (1, 4, 16, 64):
+            x, w, bias, residual = randn(tokens, 2 * inner)[:, :inner], randn(HIDDEN, inner), randn(HIDDEN), randn(tokens, HIDDEN)
+            got = linear(x, w, bias, residual)
+            same = all(bool((linear(x, w, bias, residual) == got).all()) for _ in range(REPEATS))
+            shipped = torch.nn.functional.linear(x, w, bias) + residual
+            want = linear_reference(x, w, bias, residual)
+            found.append({"op": "o", "tp": tp, "tokens": tokens, "error": error(got, want), "torch_error": error(shipped, want), "repeats": same})
+            h, w, bias, norm = randn(tokens, HIDDEN), randn(qkv, HIDDEN), randn(qkv), randn(HIDDEN)
+            got, both = add_norm_linear(h, residual, norm, EPS, w, bias)
+            normed, want_both = add_norm_reference(h, residual, norm, EPS)
+            want = linear_reference(normed, w, bias)
+            shipped = torch.nn.functional.linear(normed.bfloat16(), w, bias)
+            found.append({"op": "qkv", "tp": tp, "tokens": tokens, "error": error(got, want), "torch_error": error(shipped, want),
+                          "residual_equal": bool((both == want_both).all())})  # fmt: skip
+    for tokens in (1, 4, 16, 33, 64):
+        found += [route_row(tokens, apart) for apart in (False, True)]
+    w = randn(MODEL.vocabulary, HIDDEN)
+    for tokens in (1, 4, 16):
+        x = randn(tokens, HIDDEN)
+        logits = linear_reference(x, w)
+        found.append({"op": "head", "tokens": tokens, "gap": float((logits.max(1).values - logits.gather(1, best_logit(x, w)[:, None])[:, 0]).max())})
+    return found

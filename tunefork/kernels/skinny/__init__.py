@@ -1,0 +1,26 @@
+"""Skinny bf16 products of a decode step, M of 1 to 64, with their neighbours in the same launch.
+
+    y = linear(x, w, bias, residual)                                    # output projection
+    qkv, residual = add_norm_linear(x, residual, norm, eps, w, bias)    # add + RMSNorm + qkv projection
+    ids = best_logit(x, head)                                           # greedy sampling without logits
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tunefork.kernels.skinny.config import Linear, SkinnyConfig, illegal, pick
+
+if TYPE_CHECKING:
+    from tunefork.kernels.skinny.launch import add_norm_linear, best_logit, linear
+
+__all__ = ["Linear", "SkinnyConfig", "add_norm_linear", "best_logit", "illegal", "linear", "pick"]
+
+_LAUNCHED = ("add_norm_linear", "best_logit", "linear")  # what runs needs torch and triton; what only plans does not import them
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAUNCHED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.launch"), name)
+    globals()[name] = found
+    return found
