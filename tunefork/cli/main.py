@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,20 +12,37 @@ import click
 
 from tunefork.base import redact
 from tunefork.base.errors import BadInput, TuneforkError
-from tunefork.cli import registry
+from tunefork.base.layout import is_checkout
+from tunefork.cli import defaults, registry
 from tunefork.cli.output import clean
 from tunefork.cli.registry import Commands
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
+@click.option("-C", "folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Act as if called in DIR, on its checkout.")
+@click.option("--plain", is_flag=True, help="Tables as tab-separated values.")
 @click.version_option(package_name="tunefork")
-def tunefork(verbose: bool) -> None:
+@click.pass_context
+def tunefork(ctx: click.Context, verbose: bool, folder: Path | None, plain: bool) -> None:
     """Patch series, kernels and measurements for GPT-OSS-120B on AMD MI355X.
 
     The main job is two commands: `python3 build.py apply && python3 build.py develop`; then `python3 build.py serve
     --profile smoke` has a server that answers. Exit codes are listed in docs/commands.md.
     """
+    if folder is not None:
+        enter(folder)
+    ctx.default_map = defaults.default_map()
+
+
+def enter(folder: Path) -> None:
+    """Go to a folder, whose checkout is then the one at hand, whatever build.py this is. BadInput where it is in none."""
+    whole = folder.resolve()
+    root = next((one for one in (whole, *whole.parents) if is_checkout(one)), None)
+    if root is None:
+        raise BadInput(f"-C {folder}: not in a Tunefork checkout (a folder with pins.toml and patches/)", "name another folder")
+    os.environ["TUNEFORK_ROOT"] = str(root)
+    os.chdir(whole)
 
 
 def program() -> str:
@@ -38,7 +57,7 @@ def as_typed(remedy: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = sys.argv[1:] if argv is None else argv
+    args = plain_first(sys.argv[1:] if argv is None else argv)
     try:
         result = tunefork.main(args=args, prog_name=program(), standalone_mode=False)
     except TuneforkError as error:
@@ -59,13 +78,26 @@ def main(argv: list[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def plain_first(args: list[str]) -> list[str]:
+    """--plain is the program's own option, and may stand anywhere before a `--`."""
+    end = args.index("--") if "--" in args else len(args)
+    if "--plain" not in args[:end]:
+        return args
+    return ["--plain", *(word for place, word in enumerate(args) if word != "--plain" or place > end)]
+
+
 def usage_remedy(error: click.UsageError, args: list[str]) -> str:
     """What to type after a usage error: the closest command, or the help of the one that was meant."""
     import difflib
 
-    typed = next((word for word in args if not word.startswith("-")), "")
-    if typed and typed not in (known := registry.of(registry.ROOT)) and (close := difflib.get_close_matches(typed, known, 1)):
-        return f"python3 build.py {close[0]}"
+    missing = re.match(r"No such command '([^']*)'", error.format_message())
+    if missing:
+        group = error.ctx.info_name if error.ctx and error.ctx.parent else registry.ROOT
+        here = {row.name: row for row in registry.TABLE if row.group == group}
+        for known in (here, {row.name: row for row in registry.TABLE}):  # then of any group: `submit` is `bench submit`
+            if close := difflib.get_close_matches(missing[1], known, 1):
+                row = known[close[0]]
+                return f"python3 build.py {'' if row.group == registry.ROOT else f'{row.group} '}{row.name}"
     path = error.ctx.command_path if error.ctx else program()
     return f"python3 build.py {path.partition(' ')[2]}".rstrip() + " -h"
 

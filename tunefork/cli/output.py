@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -52,15 +53,32 @@ def print_json(value: Any) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout; cells are data, never rich's markup. rich is imported here because a no-op command must not pay for it."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """A table on stdout. No word or path is broken: where a terminal is too narrow, each row is a block of `column  value` lines.
 
-    grid = Table(header_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        grid.add_column(Text(clean(column)), overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(clean(cell)) for cell in row))
+    In a pipe rows are whole lines; under --plain tab-separated, without a title. rich is imported here because a no-op command must not pay for it.
+    """
+    from rich.cells import cell_len
+
+    heads, lines = [clean(column) for column in columns], [[clean(cell) for cell in row] for row in rows]
+    context = click.get_current_context(silent=True)
+    if context is not None and context.find_root().params.get("plain"):
+        for line in (heads, *lines):
+            click.echo("\t".join(" ".join(cell.split()) for cell in line))
+        return
+
+    def pad(text: str, width: int) -> str:
+        return text + " " * (width - cell_len(text))
+
     click.secho(clean(title), bold=True)
-    Console().print(grid)
+    widths = [max(map(cell_len, column)) for column in zip(heads, *lines, strict=True)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if room is None or sum(widths) + 2 * (len(widths) - 1) <= room:
+        for number, line in enumerate((heads, *lines)):
+            text = "  ".join(map(pad, line, widths)).rstrip()
+            click.echo(click.style(text, bold=True) if number == 0 else text)
+        return
+    label = max(map(cell_len, heads))
+    for line in lines:
+        for head, cell in zip(heads, line, strict=True):
+            click.echo(f"{pad(head, label)}  {cell}")
+        click.echo()
