@@ -82,7 +82,8 @@ def test_before_it_begins_everything_is_undecided(desk: Any) -> None:
     made = desk.plan_of()
     found = result.result(made, book.day(made, {}), None, None, "not begun")
     assert {one.advice for one in found.lines} == {"undecided"} and found.arm == () and found.certainty is None
-    assert "nothing is known to be better" in page.page(made, {}, found, 0.0, "")
+    text = page.page(made, {}, found, 0.0, "")
+    assert "nothing is known to be better" in text and all(one.decides in text for one in made.steps), "the plan as a picture and a table"
 
 
 def test_undecided_costs_grow_with_the_noise(desk: Any) -> None:
@@ -119,5 +120,5 @@ def test_it_works_offline_in_a_browser(desk: Any, browse: Any, width: int) -> No
     assert (console, found["requests"]) == ([], [])
     assert found["title"] == "Campaign day: profile smoke"
     assert found["rows"] == 6 and found["day"] > 20 and found["starts"] > 20
-    assert found["sections"] == ["Result", "The day", "Candidates", "Starts", "Not tried"]
+    assert found["sections"] == ["Result", "The day", "As planned", "Candidates", "Starts", "Not tried"]
     assert found["said"].startswith("The best so far is ") and found["overflow"] <= 0

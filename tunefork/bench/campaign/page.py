@@ -46,6 +46,7 @@ def page(planned: Planned, rows: Rows, found: Result, used: float, now: str) -> 
         section("summary", "Now" if going else "Result", summary(planned, found, used, now)),
         section("day", "The day", picture.svg(bars(planned, rows, used), max(planned.minutes, used), used if going else None)
                 + f'<p class="soft">{picture.clock(used)} of {picture.clock(planned.minutes)} hours used; costs: {escape(planned.costs.source)}</p>'),
+        section("plan", "As planned", planned_steps(planned)),
         section("candidates", "Candidates", candidates(found.lines)),
         section("starts", "Starts", starts(rows)),
         section("out", "Not tried", table(("candidate", "why"), [*((one.name, one.reason) for one in planned.rejected),
@@ -56,6 +57,16 @@ def page(planned: Planned, rows: Rows, found: Result, used: float, now: str) -> 
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">' + again,
         f'<title>Campaign {escape(planned.name)}</title><link rel="icon" href="data:,"><style>{asset("page.css")}</style></head><body>',
         f"<header><h1>Campaign {escape(planned.name)}: profile {escape(planned.profile)}</h1></header><main>", *sections, "</main></body></html>"])
+
+
+def planned_steps(planned: Planned) -> str:
+    """The plan as a picture and a table."""
+    bars, at = [], 0.0
+    for one in planned.steps:
+        bars.append((one.name, at, at + one.minutes))
+        at += one.minutes
+    rows = [(picture.clock(begin), f"{end - begin:.1f}", one.name, one.decides) for one, (_, begin, end) in zip(planned.steps, bars, strict=True)]
+    return picture.svg(bars, max(planned.minutes, at)) + table(("from", "minutes", "step", "what it decides"), rows)
 
 
 def summary(planned: Planned, found: Result, used: float, now: str) -> str:
