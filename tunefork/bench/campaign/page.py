@@ -44,7 +44,7 @@ def page(planned: Planned, rows: Rows, found: Result, used: float, now: str) -> 
     going = now not in ("ended", "")
     sections = [
         section("summary", "Now" if going else "Result", summary(planned, found, used, now)),
-        section("day", "The day", picture.svg(bars(planned, rows, used), max(planned.minutes, used), used if going else None)
+        section("day", "The day", picture.svg(bars(planned, rows, used), max(planned.minutes, used), used if going else None) + picture.legend()
                 + f'<p class="soft">{picture.clock(used)} of {picture.clock(planned.minutes)} hours used; costs: {escape(planned.costs.source)}</p>'),
         section("plan", "As planned", planned_steps(planned)),
         section("candidates", "Candidates", candidates(found.lines)),
@@ -84,8 +84,13 @@ def proposal(found: Result) -> str:
     if not found.arm:
         return "The best so far is the reference: nothing is known to be better."
     numbers = "" if found.gain is None or found.low is None or found.high is None else f" {found.gain:+.1%} ({found.low:+.1%} to {found.high:+.1%})"
-    chance = "" if found.certainty is None else f"; better than the reference with {found.certainty:.1%}"
+    chance = "" if found.certainty is None else f"; certainty that it gains at all: {sure(found.certainty)}"
     return f"The best so far is {named(found.arm)}:{numbers}, {found.verdict}{chance}. Gate and full scenarios: {found.accepted}."
+
+
+def sure(chance: float) -> str:
+    """A chance in words: nothing is quite certain."""
+    return "over 99.9 %" if chance > 0.999 else f"{100 * chance:.1f} %"
 
 
 def candidates(lines: Sequence[Line]) -> str:

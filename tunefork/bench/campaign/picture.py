@@ -16,6 +16,12 @@ def colour(name: str) -> str:
     return next((found for word, found in COLOURS.items() if name.startswith(word)), "#8c959f")
 
 
+def legend() -> str:
+    """What the colours are."""
+    named = {colour: ", ".join(word for word, own in COLOURS.items() if own == colour) for colour in COLOURS.values()}
+    return '<p class="soft">' + " ".join(f'<span style="color:{colour}">&#9632;</span> {words}' for colour, words in named.items()) + "</p>"
+
+
 def clock(minutes: float) -> str:
     """Hours and minutes since the begin."""
     return f"{int(minutes) // 60}:{int(minutes) % 60:02d}"
