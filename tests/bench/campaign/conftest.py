@@ -65,6 +65,7 @@ class Fake:
     made: list[Wanted] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     finals: list[Arm] = field(default_factory=list)
+    compared: list[int] = field(default_factory=list)
 
     def lanes(self) -> int:
         return self.servers
@@ -109,13 +110,17 @@ class Fake:
         self.time.pass_(60 * min(self.planned.rules.start + warming, within_s))
         return given
 
-    def pair(self, arm: Arm, of: int, number: int, within_s: float) -> bool:
+    def pairs(self, arm: Arm, of: int, numbers: Sequence[int], within_s: float) -> list[bool]:
+        assert len(numbers) <= self.servers
         self.time.pass_(120 * self.planned.rules.start)
-        self.keep(f"pair{number}", [self.gain((), f"pair{number}"), self.gain(arm, f"pair{number}"), named(arm)])
-        return True
+        for number in numbers:
+            self.compared.append(number)
+            self.keep(f"pair{number}", [self.gain((), f"pair{number}"), self.gain(arm, f"pair{number}"), named(arm)])
+            self.after(Wanted(-2, number, arm))
+        return [True] * len(numbers)
 
-    def paired(self) -> int:
-        return sum(key.startswith("pair") for key in self.kept())
+    def paired(self) -> set[int]:
+        return {int(key[4:]) for key in self.kept() if key.startswith("pair")}
 
     def confirmed(self) -> Outcome | None:
         records = []

@@ -177,6 +177,16 @@ def test_a_start_that_fails_once_is_made_again(desk: Any) -> None:
     assert all(row["value"] is not None for key, row in rows.items() if key.startswith("start:"))
 
 
+def test_a_kill_between_two_pairs_measures_none_twice(desk: Any) -> None:
+    made = desk.plan_of()
+    first = desk.fake(made, after=lambda one: (_ for _ in ()).throw(desk.Killed()) if one.block == -2 and one.slot == 2 else None)
+    with pytest.raises(desk.Killed):
+        go(desk, made, first)
+    fresh = desk.fake(made)
+    assert go(desk, made, fresh).verdict == "better"
+    assert first.compared == [0, 1, 2] and fresh.compared[0] == 3 and len(set(fresh.compared)) == len(fresh.compared)
+
+
 def test_a_lost_gpu_goes_on_with_the_others_and_blames_nobody(desk: Any) -> None:
     """Fault 8."""
     made = desk.plan_of(lanes=4, hours=5.0, aa=2, gpus=4)
@@ -224,6 +234,7 @@ def test_a_start_that_hangs_is_cut_in_time_and_blames_nobody(desk: Any) -> None:
     assert runner.finals == [found.arm] and found.arm
     assert used(desk) <= made.minutes
     assert all(one.advice != "drop" or "failed" not in one.why for one in found.lines)
+    assert not any(key.startswith("again:") for key in book.rows(desk.folder)), "it is no try of the arm's"
 
 
 def test_a_full_disk_stops_and_the_same_command_goes_on(desk: Any) -> None:
@@ -282,5 +293,6 @@ def test_neighbours_that_disturb_race_one_at_a_time(desk: Any) -> None:
 def test_quiet_neighbours_race_side_by_side(desk: Any) -> None:
     made = desk.plan_of(lanes=4, hours=4.0, aa=3, gpus=4)
     runner = desk.fake(made)
-    assert set(go(desk, made, runner).arm) >= {"good", "fine"}
-    assert max(one.lane for one in runner.made if one.block > 1) == 3
+    found = go(desk, made, runner)
+    assert set(found.arm) >= {"good", "fine"} and found.verdict == "better"
+    assert max(one.lane for one in runner.made if one.block > 1) == 3 and len(runner.compared) >= 4 and used(desk) <= made.minutes

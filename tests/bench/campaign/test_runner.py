@@ -90,13 +90,16 @@ def test_a_server_that_dies_is_the_arms_fault(real: Real) -> None:
     assert given.value is None and not given.machine and given.reason
 
 
-def test_pairs_are_an_experiment_of_bench_ab(real: Real, made: Planned) -> None:
-    assert real.paired() == 0 and real.confirmed() is None
-    assert real.pair(("fast",), 4, 0, 200.0) and real.paired() == 1
+def test_pairs_are_an_experiment_of_bench_ab(real: Real, made: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert real.paired() == set() and real.confirmed() is None
+    assert real.pairs(("fast",), 4, [0], 200.0) == [True] and real.paired() == {0}
     outcome = real.confirmed()
     assert outcome is not None and (outcome.a, outcome.b, outcome.experiment) == ("reference", "fast", made.name)
     assert outcome.scenarios[0].judgements[made.metric].pairs == 1
     assert runner.gain(outcome) is None, "one pair has no interval"
+    monkeypatch.setenv("TUNEFORK_ROOT", str(real.layout.root))
+    monkeypatch.setenv("TUNEFORK_CACHE", str(real.layout.cache))
+    assert worker.main(str(real.where), "-2", "2", "100", "fast") == 0 and real.paired() == {0, 2}, "in a process of its own, too"
 
 
 def test_starts_beside_each_other_have_gpus_of_their_own(real: Real, made: Planned, monkeypatch: pytest.MonkeyPatch) -> None:

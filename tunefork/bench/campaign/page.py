@@ -30,7 +30,7 @@ def bars(planned: Planned, rows: Rows, used: float) -> list[tuple[str, float, fl
         name = {"step": rest, "warm": "warm", "pair": "confirm"}.get(kind, "")
         if kind == "start":
             name = str(rows.get(f"block:{row['block']}", {}).get("kind", "race"))
-        took = float(row.get("minutes", 2 * planned.rules.start if kind == "pair" else 0.0)) / (lanes if kind in ("start", "warm") else 1)
+        took = float(row.get("minutes", 0.0)) / (lanes if kind in ("start", "warm") else 1)
         if name and took:
             made.append((name, at, at + took))
             at += took

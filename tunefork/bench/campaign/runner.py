@@ -20,7 +20,7 @@ from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.base.program import run_program
 from tunefork.bench.ab import experiment
-from tunefork.bench.ab import run as pairs
+from tunefork.bench.ab import run as runs
 from tunefork.bench.ab.experiment import Comparison, Experiment
 from tunefork.bench.ab.judge import DIRECTION
 from tunefork.bench.ab.outcome import Outcome, outcomes
@@ -34,8 +34,10 @@ from tunefork.bench.records.store import default_store
 from tunefork.develop.doctor.doctor import examine
 
 CODES = {0: "passed", 10: "accuracy missed", 11: "accuracy unknown", 12: "some configurations failed", 13: "nothing measured"}
-WARMING = -1
-"""In place of a block's number: a start that fills caches."""
+WARMING, PAIR = -1, -2
+"""In place of a block's number: a start that fills caches, a pair of the confirmation."""
+CONFIRM = "confirm"
+"""The folder of the confirmation, an experiment."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,11 @@ class Runner(Protocol):
     def start(self, wanted: Sequence[Wanted], within_s: float) -> list[Given]:
         """Make starts beside each other."""
 
-    def pair(self, arm: Arm, of: int, number: int, within_s: float) -> bool:
-        """One pair of the confirmation; False where a trial failed."""
+    def pairs(self, arm: Arm, of: int, numbers: Sequence[int], within_s: float) -> list[bool]:
+        """Pairs of the confirmation beside each other, ``of`` in all; False where a trial failed."""
 
-    def paired(self) -> int:
-        """Pairs of the confirmation whose records are whole, from the first on."""
+    def paired(self) -> set[int]:
+        """Pairs of the confirmation whose records are whole."""
 
     def confirmed(self) -> Outcome | None:
         """What the judge says of the pairs there are."""
@@ -191,7 +193,7 @@ class Real:
 
     def _experiment(self, arm: Arm, of: int) -> Experiment:
         """The confirmation as an experiment of bench ab's, which `bench report` knows too."""
-        where = self.where / "confirm"
+        where = self.where / CONFIRM
         if (where / experiment.FILE).is_file():
             return experiment.read(where / experiment.FILE)
         planned = self.planned
@@ -200,23 +202,22 @@ class Real:
                            planned.threshold, fixed)
         return experiment.begin(where, asked)
 
-    def pair(self, arm: Arm, of: int, number: int, within_s: float) -> bool:
-        planned, where = self._experiment(arm, of), self.where / "confirm"
-        failed: dict[str, int] = {}
-        with devices.machine(self.layout.cache, self.say), bounded(within_s) as late:
-            made = starts.trials(self.layout, self.store, where, self.planned, [REFERENCE, arm], within_s, self.say)
-            gpus = devices.visible()[: self.per_lane] if self.planned.gpus else ()
-            pairs.both(where, planned, planned.comparisons[0], number, made, gpus, failed, self.say)
-        return not late and not any(failed.values())
+    def pairs(self, arm: Arm, of: int, numbers: Sequence[int], within_s: float) -> list[bool]:
+        self._experiment(arm, of)
+        if self.planned.rules.lanes == 1:
+            with devices.machine(self.layout.cache, self.say):
+                return [pair(self.layout, self.where, self.planned, arm, number, within_s, self.say) for number in numbers]
+        tasks = [self._task(f"pair {number + 1}", Wanted(PAIR, number, arm), within_s) for number in numbers]
+        good = {ended.task.name: ended.good for ended in spread(tasks, Local(devices.visible()[: self.planned.gpus]), self.say)}
+        return [good[one.name] for one in tasks]
 
-    def paired(self) -> int:
-        path = self.where / "confirm" / experiment.FILE
+    def paired(self) -> set[int]:
+        path = self.where / CONFIRM / experiment.FILE
         if not path.is_file():
-            return 0
+            return set()
         planned = experiment.read(path)
         scenarios = frozenset((one.isl, one.osl, conc) for one in self.planned.served(REFERENCE).scenarios for conc in one.conc)
-        left = {pair for _, pair in pairs.missing(self.store, planned, scenarios)}
-        return next((pair for pair in range(planned.pairs) if pair in left), planned.pairs)
+        return set(range(planned.pairs)) - {number for _, number in runs.missing(self.store, planned, scenarios)}
 
     def confirmed(self) -> Outcome | None:
         own = [one for one in self.mine.all() if one.labels.get("experiment") == self.planned.name]
@@ -228,6 +229,16 @@ class Real:
                               "--out", str(self.where / "final")], "final", within_s)
         said = "its time was up" if code is None else CODES.get(code, f"exit code {code}")
         return code == 0, f"{said}; read {self._log('final')}" if code else said
+
+
+def pair(layout: Layout, where: Path, planned: Planned, arm: Arm, number: int, within_s: float, say: Say) -> bool:
+    """One pair of a confirmation that was begun, on the GPUs that are seen first."""
+    asked, failed = experiment.read(where / CONFIRM / experiment.FILE), dict[str, int]()
+    with bounded(within_s) as late:
+        made = starts.trials(layout, default_store(layout), where / CONFIRM, planned, [REFERENCE, arm], within_s, say)
+        gpus = devices.visible()[: planned.served(REFERENCE).gpus] if planned.gpus else ()
+        runs.both(where / CONFIRM, asked, asked.comparisons[0], number, made, gpus, failed, say)
+    return not late and not any(failed.values())
 
 
 def gain(outcome: Outcome) -> tuple[float, float, float] | None:
