@@ -43,12 +43,14 @@ def name_of() -> Decorator:
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Least relative gain that matters.")
 @click.option("--confirm", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True, help="Keep time to confirm the finalist.")
 @click.option("--aa", type=click.IntRange(0, 100), help="Starts of the reference before the race; default: 3, 2 where arms run side by side, 0 on a CPU.")
+@click.option("--start-minutes", type=click.FloatRange(min=0, min_open=True), help="Of a warm start with its load; default: by records.")
 @click.option("--tune", "tune", type=click.Choice(options.TPS), multiple=True, help="Tune the kernel tables of this tensor-parallel size first.")
 @click.option("--seed", type=int, help="Of all orders; default: drawn.")
 @click.option("--name", metavar="NAME", help="Of the campaign; default: the time.")
 @options.as_json("Print the plan as JSON.")
 def plan(*, hours: float, profile: str, gpus: int | None, spaces: tuple[str, ...], against: str, only: tuple[str, ...], client: str, metric: str,
-         threshold: float, confirm: Any, aa: int | None, tune: tuple[str, ...], seed: int | None, name: str | None, as_json: bool, **load: Any) -> None:
+         threshold: float, confirm: Any, aa: int | None, start_minutes: float | None, tune: tuple[str, ...], seed: int | None, name: str | None,
+         as_json: bool, **load: Any) -> None:
     """Plan a day: which candidates fit into the hours, in which order, how long each step takes and what it decides.
 
     \b
@@ -66,7 +68,7 @@ def plan(*, hours: float, profile: str, gpus: int | None, spaces: tuple[str, ...
     if (where / planned.FILE).exists():
         raise BadInput(f"campaign {name} is planned already", f"another --name, or python3 build.py campaign run --name {name}")
     made = make(layout, name=name, hours=hours, profile=resolved(profile), gpus=gpus, spaces=spaces, against=against, only=only, load=load, client=client,
-                metric=metric, threshold=threshold, seed=seed, confirm=confirm, aa=aa, tune=tune)
+                metric=metric, threshold=threshold, seed=seed, confirm=confirm, aa=aa, tune=tune, start=start_minutes)
     planned.write(where, made)
     path = show_page(where, made, "")
     if as_json:

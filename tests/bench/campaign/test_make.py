@@ -69,6 +69,19 @@ def test_two_values_of_one_flag_are_rivals(layout: Layout) -> None:
     assert "attention-backend=TRITON_ATTN" in rivals["profile:stage2-aiter-fa"], "a profile that says the same key"
 
 
+def test_what_a_constraint_forbids_together_are_rivals(layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[[knobs]]\nkey = "server.max-num-seqs"\nvalues = [64, 512]\nwhy = "w"\n'
+                    '[[knobs]]\nkey = "server.max-num-batched-tokens"\nvalues = [128]\nwhy = "w"\n'
+                    '[[constraints]]\nrequire = "server.max-num-batched-tokens >= server.max-num-seqs"\nwhy = "w"\n')
+    rivals = make(layout, **{**DEFAULTS, "spaces": (str(path),), "only": ("max-num",), "hours": 30.0}).rules.rivals
+    assert rivals["max-num-batched-tokens=128"] == {"max-num-seqs=512"} and "max-num-batched-tokens=128" not in rivals["max-num-seqs=64"]
+
+
+def test_a_start_may_be_typed(layout: Layout) -> None:
+    assert make(layout, **{**DEFAULTS, "start": 3.5}).rules.start == 3.5
+
+
 def test_too_few_hours_name_how_many_do(layout: Layout) -> None:
     with pytest.raises(BadInput, match="--hours 0.5: not one candidate fits; the least is") as caught:
         make(layout, **{**DEFAULTS, "hours": 0.5})

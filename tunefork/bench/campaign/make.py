@@ -33,8 +33,8 @@ Confirming = Literal["auto", "always", "never"]
 
 def make(layout: Layout, *, name: str, hours: float, profile: str, gpus: int | None, spaces: Sequence[str], against: str, only: Sequence[str],
          load: Mapping[str, Any], client: str, metric: str, threshold: float, seed: int | None, confirm: Confirming, aa: int | None,
-         tune: Sequence[str]) -> Planned:
-    """Errors: BadInput for what cannot be understood, or where the hours are too few for anything."""
+         tune: Sequence[str], start: float | None = None) -> Planned:
+    """start: minutes of a start, instead of what records say. Errors: BadInput for what cannot be understood, or hours too few for anything."""
     if metric not in DIRECTION or metric == "layer_us":
         raise BadInput(f"--metric {metric}: expected one of {', '.join(one for one in DIRECTION if one != 'layer_us')}", "--metric median_tpot_ms")
     served, race = raced(profile, load)
@@ -50,7 +50,9 @@ def make(layout: Layout, *, name: str, hours: float, profile: str, gpus: int | N
     costs = cost.of_machine(records, served.name, platform.node(), target, cost.DEFAULTS[target])
     if (mark := read_mark()) is not None and mark.target == target:
         costs = replace(costs, develop=cost.DEVELOPED)
-    rules = ruled(good, served, costs, count, threshold, seed, aa)
+    if start is not None:
+        costs = replace(cost.DEFAULTS[target], start=start, develop=costs.develop, source="a start as typed, the rest stated defaults")
+    rules = ruled(good, served, knobs, costs, count, threshold, seed, aa)
     if confirm != "auto":
         made = plan.planned(replace(rules, confirm=confirm == "always"), hours, costs, tune, auto=False)
     else:
@@ -97,11 +99,12 @@ def everyone(layout: Layout, served: Profile, knobs: space.Space, against: str, 
     return [*found, *(one for one in flags if one.kind == "override"), *(one for one in flags if one.kind != "override")]
 
 
-def ruled(good: Sequence[Candidate], served: Profile, costs: Costs, gpus: int, threshold: float, seed: int | None, aa: int | None) -> Rules:
+def ruled(good: Sequence[Candidate], served: Profile, knobs: space.Space, costs: Costs, gpus: int, threshold: float, seed: int | None,
+          aa: int | None) -> Rules:
     """The rules of the day, before it is known how many fit."""
     per_lane = max([served.gpus, *(candidate.served(served, [one]).gpus for one in good)])
     lanes = max(1, gpus // per_lane)
     warm = {one.name: costs.warm * (A_LITTLE if one.kind == "flag" else 1.0) for one in good}
-    return Rules(tuple(one.name for one in good), planned.rivals(good), costs.start, warm, costs.gate + costs.scenarios + costs.report,
+    return Rules(tuple(one.name for one in good), planned.rivals(good, served, knobs), costs.start, warm, costs.gate + costs.scenarios + costs.report,
                  secrets.randbelow(2**31) if seed is None else seed, math.log1p(threshold), lanes,
                  aa if aa is not None else (0 if not gpus else 2 if lanes > 1 else 3), warm_reference=costs.warm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +21,14 @@ from tunefork.bench.campaign.cost import Costs
 from tunefork.bench.campaign.day import Rules
 from tunefork.bench.campaign.plan import Step
 from tunefork.bench.campaign.racing import Arm
+from tunefork.bench.campaign.space import GPUS, Space
+from tunefork.bench.profiles import profile as profiles
 from tunefork.bench.profiles.profile import Profile
 from tunefork.bench.run import settings as configure
 from tunefork.bench.run.settings import Settings
 
 FILE = "campaign.json"
+PARALLEL = tuple(f"server.{flag}" for flag in profiles.PARALLEL)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,14 @@ def read(where: Path) -> Planned:
     return replace(made, candidates=tuple(replace(one, changes=tuple((key, value) for key, value in one.changes)) for one in made.candidates))
 
 
-def rivals(found: Sequence[Candidate]) -> dict[str, frozenset[str]]:
-    """By name, those that touch the same."""
-    return {one.name: frozenset(other.name for other in found if other is not one and candidates.exclusive(one, other)) for one in found}
+def rivals(found: Sequence[Candidate], served: Profile, space: Space) -> dict[str, frozenset[str]]:
+    """By name, those that cannot be had together with it: they touch the same, or a constraint forbids the two."""
+    spoken = {key for one in space.constraints for key in (one.left, one.right, *one.when)}
+    spoken |= set(PARALLEL) if GPUS in spoken else set()
+    watched = [one for one in found if one.keys & spoken]
+    made = {one.name: {other.name for other in found if other is not one and candidates.exclusive(one, other)} for one in found}
+    for one, other in itertools.combinations(watched, 2):
+        if not candidates.exclusive(one, other) and space.refuses(candidates.served(served, [one, other]), None):
+            made[one.name].add(other.name)
+            made[other.name].add(one.name)
+    return {name: frozenset(others) for name, others in made.items()}
