@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
         self.buffer = body[length:]
         if head.startswith(b"POST"):
             asked = json.loads(body[:length])
+            asked.setdefault("max_tokens", asked.get("max_completion_tokens", 16))
             fed = len(asked["prompt"]) if isinstance(asked["prompt"], list) else len(asked["prompt"].split())
             self.transport.write(HEAD)
             due = self.loop.time() + TTFT
