@@ -15,6 +15,7 @@ from vllm_overrides.errors import OverrideError
 
 OVERRIDES = {
     "capture_plan": "vllm_overrides.capture.override",
+    "decode_step": "vllm_overrides.decode_step",
     "guards": "vllm_overrides.guards",
     "moe_a16w4": "vllm_overrides.moe_a16w4",
     "random_mxfp4": "vllm_overrides.random_mxfp4",

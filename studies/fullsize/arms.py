@@ -40,6 +40,7 @@ def guide(*keys: str) -> tuple[str, ...]:
 ARMS = {
     "A": Arm("as shipped"),
     "B": Arm("moe_a16w4", ("moe_a16w4",)),
+    "F": Arm("moe_a16w4 and decode_step", ("moe_a16w4", "decode_step")),
     "C": Arm("capture_plan", ("capture_plan",), env={"TUNEFORK_CAPTURE_PLAN": PLAN}),
     "D": Arm("moe_a16w4 and capture_plan", ("moe_a16w4", "capture_plan"), env={"TUNEFORK_CAPTURE_PLAN": PLAN}),
     "K": Arm("capture_plan, steps priced: prefill has graphs", ("capture_plan",), env={"TUNEFORK_CAPTURE_PLAN": PRICED}),

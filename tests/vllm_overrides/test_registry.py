@@ -63,7 +63,7 @@ def test_only_what_is_named_is_applied(two: dict[str, Counting]) -> None:
 def test_an_unknown_name(asked: str, two: dict[str, Counting]) -> None:
     with pytest.raises(OverrideError, match="'frist', which is no override") as caught:
         apply_named(asked, {})
-    assert caught.value.remedy == "one or more of capture_plan, guards, moe_a16w4, random_mxfp4, first, second"
+    assert caught.value.remedy == "one or more of capture_plan, decode_step, guards, moe_a16w4, random_mxfp4, first, second"
     assert not two["first"].applied
 
 

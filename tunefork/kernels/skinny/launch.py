@@ -79,6 +79,21 @@ def linear(
     return out
 
 
+def add_norm(x: torch.Tensor, residual: torch.Tensor, norm_weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """s = x + residual in bf16; (RMSNorm(s), s), (M, K) bf16 both, for any M, one launch. Rows of x and residual may be strided. Errors: as `linear`."""
+    tokens, cols = x.shape
+    check_rows("x", x, tokens, cols)
+    check_rows("residual", residual, tokens, cols)
+    check_vector("norm_weight", norm_weight, cols)
+    found = target()
+    normed, both = (torch.empty((tokens, cols), dtype=torch.bfloat16, device=x.device) for _ in range(2))
+    if tokens:
+        run(norm_step(tokens, cols, found.arch == SM90.name and found.asm), {
+            "x": x, "x_stride": x.stride(0), "res": residual, "res_stride": residual.stride(0), "norm": norm_weight, "sum": both, "normed": normed, "eps": eps,
+        })  # fmt: skip
+    return normed, both
+
+
 def add_norm_linear(
     x: torch.Tensor,  # (M, K) bf16, rows may be strided
     residual: torch.Tensor,  # (M, K) bf16, rows may be strided
@@ -97,13 +112,12 @@ def add_norm_linear(
     tokens, rows, cols = _check(x, weight, bias)
     check_rows("residual", residual, tokens, cols)
     check_vector("norm_weight", norm_weight, cols)
+    if tokens > NORM_COLUMNS:
+        normed, both = add_norm(x, residual, norm_weight, eps)
+        return linear(normed, weight, bias, config=config), both
     found, both = target(), torch.empty((tokens, cols), dtype=torch.bfloat16, device=x.device)
     env = {"x": x, "x_stride": x.stride(0), "w": weight, "bias": bias, "res": residual, "res_stride": residual.stride(0), "norm": norm_weight, "sum": both,
            "M": tokens, "eps": eps}  # fmt: skip
-    if tokens > NORM_COLUMNS:
-        normed = torch.empty_like(both)
-        run(norm_step(tokens, cols, found.arch == SM90.name and found.asm), env | {"normed": normed})
-        return linear(normed, weight, bias, config=config), both
     steps, _ = prepare(found.arch, Linear(rows, cols, norm=True, bias=bias is not None), tokens, config, found.asm)
     out = torch.empty((tokens, rows), dtype=torch.bfloat16, device=x.device)
     run(steps[0], env | {"out": out, "out_stride": rows})

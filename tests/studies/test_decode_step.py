@@ -1,0 +1,45 @@
+"""The decode step's study: docs/decode-step.md says what the records hold; every op that is timed says its peers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDS = ROOT / "studies/decode_step/records"
+DOCUMENT = (ROOT / "docs/decode-step.md").read_text()
+VARIANTS = ("B + o", "B + moe", "B + o, moe", "F")
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (RECORDS / f"h200-2026-11-30-{name}.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("tp", "tokens"), [(tp, tokens) for tp in (1, 8) for tokens in (1, 4, 16, 32)])
+def test_the_chains_table_is_the_record(tp: int, tokens: int) -> None:
+    line = next(line for line in DOCUMENT.splitlines() if line.startswith(f"| {tp}, {tokens} |"))
+    cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
+    found = {row["impl"]: row for row in rows("chain") if (row["tp"], row["tokens"]) == (tp, tokens)}
+    assert float(cells[1]) == pytest.approx(found["B"]["ms"], abs=0.0051)
+    for cell, name in zip(cells[2:], VARIANTS, strict=True):
+        said = [float(word) for word in re.findall(r"\d*\.\d+", cell)]
+        for value, key in zip(said, ("ratio", "ratio_least", "ratio_most"), strict=False):
+            assert value == pytest.approx(found[name][key], abs=0.0051), (name, key)
+
+
+def test_the_check_was_passed() -> None:
+    found = rows("check")
+    assert {row["op"] for row in found} == {"o", "qkv", "router", "head"}
+    assert all(row.get("repeats", True) and row.get("residual_equal", True) and row.get("done", 0) == 0 for row in found)
+    assert all(row["error"] <= 1.05 * row["torch_error"] for row in found if "torch_error" in row)
+    assert max(row["gap"] for row in found if "gap" in row) < 0.01
+
+
+def test_launches_of_the_trace_are_those_of_the_table() -> None:
+    found = {row["impl"]: row["launches"] / 36 for row in rows("trace")}
+    assert found == {"B": 10, "B + o, moe": 7, "F": 6}
+    assert "| of them without RoPE, cache and attention (profiler) | 10 | 7 |" in DOCUMENT
