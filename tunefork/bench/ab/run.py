@@ -8,7 +8,9 @@ of them see the same hours.
 from __future__ import annotations
 
 import json
+import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tunefork.base import redact
 from tunefork.base.errors import TuneforkError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.bench.ab import progress
 from tunefork.bench.ab.experiment import Comparison, Experiment
 from tunefork.bench.ab.pairs import Scenario, collect, key
 from tunefork.bench.ab.plan import Slot, plan
@@ -40,9 +43,15 @@ def run(layout: Layout, store: Store, where: Path, planned: Experiment, scenario
     failed: dict[str, int] = {}
     wanted = frozenset(scenarios)
     for number in range(ATTEMPTS):
-        for comparison, pair in missing(store, planned, wanted, number):
+        took = []
+        todo = missing(store, planned, wanted, number)
+        for place, (comparison, pair) in enumerate(todo, start=1):
+            started = time.monotonic()
             with devices.machine(layout.cache, say):
                 both(where, planned, comparison, pair, trial, devices.visible()[:gpus], failed, say, number)
+            took.append(time.monotonic() - started)
+            for line in progress.lines(of(store, planned, comparison), planned, pair, len(todo) - place, statistics.mean(took)):
+                say(line)
 
 
 def run_spread(layout: Layout, store: Store, where: Path, planned: Experiment, scenarios: Iterable[Scenario], gpus: int, place: Local | Ray,
@@ -74,6 +83,12 @@ def worker(layout: Layout, where: Path, comparison: Comparison, pair: int, numbe
     env = {"TUNEFORK_ROOT": str(layout.root), "TUNEFORK_CACHE": str(layout.cache)}
     argv = (sys.executable, "-m", "tunefork.bench.ab.worker", str(where), comparison.name, str(pair), str(number))
     return Task(name, argv, gpus, where / "trials", log, PAIR_DEADLINE_S, env)
+
+
+def of(store: Store, planned: Experiment, comparison: Comparison) -> list[Record]:
+    """The records of one comparison."""
+    return [one for one in store.records() if isinstance(one, Record) and one.labels.get("experiment") == planned.name
+            and one.labels.get("comparison", "") == comparison.name]
 
 
 def missing(store: Store, planned: Experiment, scenarios: frozenset[Scenario], number: int = 0) -> list[tuple[Comparison, int]]:
