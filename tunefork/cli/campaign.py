@@ -30,6 +30,7 @@ def name_of() -> Decorator:
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True, max=1000), required=True, help="On the machine, from the first `campaign run` on.")
 @options.profile("The reference, by name or as a TOML file.")
 @options.gpus("GPUs of the campaign; default: those seen here, else the profile's.")
+@click.option("--ray", metavar="ADDRESS", help="Starts on the GPUs of a Ray cluster (`auto`: of this machine's); goes with --gpus.")
 @click.option("--space", "spaces", multiple=True, metavar="NAME|FILE", help="Flags and variables to try; default: all of ours but parallelism.")
 @click.option("--against", type=click.Choice(["base", "all"]), default="base", show_default=True, help="Each patch alone on the pin, or left out of all.")
 @click.option("--only", multiple=True, metavar="TEXT", help="Only candidates whose name contains this.")
@@ -48,8 +49,8 @@ def name_of() -> Decorator:
 @click.option("--seed", type=int, help="Of all orders; default: drawn.")
 @click.option("--name", metavar="NAME", help="Of the campaign; default: the time.")
 @options.as_json("Print the plan as JSON.")
-def plan(*, hours: float, profile: str, gpus: int | None, spaces: tuple[str, ...], against: str, only: tuple[str, ...], client: str, metric: str,
-         threshold: float, confirm: Any, aa: int | None, start_minutes: float | None, tune: tuple[str, ...], seed: int | None, name: str | None,
+def plan(*, hours: float, profile: str, gpus: int | None, ray: str | None, spaces: tuple[str, ...], against: str, only: tuple[str, ...], client: str,
+         metric: str, threshold: float, confirm: Any, aa: int | None, start_minutes: float | None, tune: tuple[str, ...], seed: int | None, name: str | None,
          as_json: bool, **load: Any) -> None:
     """Plan a day: which candidates fit into the hours, in which order, how long each step takes and what it decides.
 
@@ -68,7 +69,7 @@ def plan(*, hours: float, profile: str, gpus: int | None, spaces: tuple[str, ...
     if (where / planned.FILE).exists():
         raise BadInput(f"campaign {name} is planned already", f"another --name, or python3 build.py campaign run --name {name}")
     made = make(layout, name=name, hours=hours, profile=resolved(profile), gpus=gpus, spaces=spaces, against=against, only=only, load=load, client=client,
-                metric=metric, threshold=threshold, seed=seed, confirm=confirm, aa=aa, tune=tune, start=start_minutes)
+                metric=metric, threshold=threshold, seed=seed, confirm=confirm, aa=aa, tune=tune, start=start_minutes, ray=ray or "")
     planned.write(where, made)
     path = show_page(where, made, "")
     if as_json:

@@ -95,6 +95,7 @@ def test_too_few_hours_name_how_many_do(layout: Layout) -> None:
     ({"only": ("nothing",)}, "--only nothing: no candidate's name has that in it"),
     ({"profile": "seed", "gpus": 4}, "--gpus 4: a server of profile seed takes 8"),
     ({"spaces": ("x",)}, "no space 'x'"),
+    ({"ray": "auto", "gpus": None}, "--ray: this machine does not see how many GPUs"),
     ({"load": {"isl": 8}}, "--isl and --osl go together"),
 ])
 def test_what_cannot_be_meant(layout: Layout, changes: dict[str, Any], told: str) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from tunefork.base.layout import Layout
+from tunefork.base.program import Finished
 from tunefork.bench.ab import trial
 from tunefork.bench.campaign import planned, runner, starts, worker
 from tunefork.bench.campaign.candidate import Candidate
 from tunefork.bench.campaign.planned import Planned
 from tunefork.bench.campaign.runner import WARMING, Real, Wanted
 from tunefork.bench.machine import devices
+from tunefork.bench.machine.spread import Ended, Ray
 from tunefork.bench.records.store import Store
 
 STREAMER = Path(__file__).parents[1] / "ab" / "streamer.py"
@@ -123,6 +125,21 @@ def test_starts_beside_each_other_have_gpus_of_their_own(real: Real, made: Plann
     assert (two.where / "seen0").read_text().split()[1:] in (["0", "0", "60", "fast"], ["0", "1", "60", "dies"])
     monkeypatch.setenv(devices.GIVEN, "1")
     assert two.lanes() == 1, "a GPU is gone"
+
+
+def test_a_clusters_gpus_are_rays_to_give(real: Real, made: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def stand_in(tasks: Any, place: Any, _say: Any) -> Any:
+        asked.append((place, [task.gpus for task in tasks]))
+        return iter([Ended(task, "host", (), Finished(0, 1.0)) for task in tasks])
+
+    monkeypatch.setattr(runner, "spread", stand_in)
+    far = Real(real.layout, real.where, replace(made, gpus=4, ray="10.0.0.1:6379", rules=replace(made.rules, lanes=4)), lambda _line: None)
+    assert far.lanes() == 4
+    assert [one.reason for one in far.start([Wanted(0, 0, ()), Wanted(0, 1, ("fast",), 1)], 9.0)] == ["0 of 1 loads were measured"] * 2
+    assert far.pairs(("fast",), 4, [0, 1], 9.0) == [True, True]
+    assert asked == [(Ray("10.0.0.1:6379"), [1, 1])] * 2
 
 
 def test_the_worker_makes_one_start(real: Real, made: Planned, monkeypatch: pytest.MonkeyPatch) -> None:

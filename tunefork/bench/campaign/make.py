@@ -33,11 +33,13 @@ Confirming = Literal["auto", "always", "never"]
 
 def make(layout: Layout, *, name: str, hours: float, profile: str, gpus: int | None, spaces: Sequence[str], against: str, only: Sequence[str],
          load: Mapping[str, Any], client: str, metric: str, threshold: float, seed: int | None, confirm: Confirming, aa: int | None,
-         tune: Sequence[str], start: float | None = None) -> Planned:
+         tune: Sequence[str], start: float | None = None, ray: str = "") -> Planned:
     """start: minutes of a start, instead of what records say. Errors: BadInput for what cannot be understood, or hours too few for anything."""
     if metric not in DIRECTION or metric == "layer_us":
         raise BadInput(f"--metric {metric}: expected one of {', '.join(one for one in DIRECTION if one != 'layer_us')}", "--metric median_tpot_ms")
     served, race = raced(profile, load)
+    if ray and not gpus:
+        raise BadInput("--ray: this machine does not see how many GPUs the cluster has", f"--ray {ray} --gpus 16")
     count = devices_of(served, gpus)
     knobs = space.load(*(spaces or default_spaces(served)))
     wanted = everyone(layout, served, knobs, against, with_patches="cpu" not in served.targets or bool(only))
@@ -61,7 +63,7 @@ def make(layout: Layout, *, name: str, hours: float, profile: str, gpus: int | N
         least = plan.least_minutes(replace(rules, confirm=confirm == "always"), rules.candidates[:1]) + costs.doctor + costs.develop
         raise BadInput(f"--hours {hours:g}: not one candidate fits; the least is {least:.0f} minutes", f"--hours {math.ceil(least / 6) / 10:g}")
     return Planned(name, profile, against, knobs.names, hours, count, race, client, metric, threshold, tuple(good), tuple(bad), made.left_out, costs,
-                   made.rules, made.steps, tuple(tune))
+                   made.rules, made.steps, tuple(tune), ray)
 
 
 def raced(profile: str, load: Mapping[str, Any]) -> tuple[Profile, dict[str, Any]]:

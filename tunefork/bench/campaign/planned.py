@@ -36,7 +36,7 @@ class Planned:
     """profile: name or path.  against: the reference's patches, ``base`` or ``all``.  gpus: of the campaign, 0 on a CPU.
 
     race: the settings of a start of the race (load).  rejected: cannot be tried.  left_out: do not fit into the hours.  tune: tensor-parallel
-    sizes whose kernel tables are tuned first.
+    sizes whose kernel tables are tuned first.  ray: address of the cluster that has the GPUs, "" for this machine.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Planned:
     rules: Rules
     steps: tuple[Step, ...]
     tune: tuple[str, ...] = ()
+    ray: str = ""
 
     @property
     def minutes(self) -> float:

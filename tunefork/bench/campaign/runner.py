@@ -29,7 +29,7 @@ from tunefork.bench.campaign.planned import Planned, named
 from tunefork.bench.campaign.racing import REFERENCE, Arm
 from tunefork.bench.errors import RecordError
 from tunefork.bench.machine import devices
-from tunefork.bench.machine.spread import Local, Task, spread
+from tunefork.bench.machine.spread import Local, Ray, Task, spread
 from tunefork.bench.records.store import default_store
 from tunefork.develop.doctor.doctor import examine
 
@@ -120,8 +120,8 @@ class Real:
         self.per_lane = planned.served(REFERENCE).gpus
 
     def lanes(self) -> int:
-        if not self.planned.gpus:
-            return 1
+        if not self.planned.gpus or self.planned.ray:
+            return self.planned.rules.lanes  # of a cluster Ray knows which GPUs are there, and waits for one
         return min(len(devices.visible()), self.planned.gpus) // self.per_lane
 
     def prepare(self, name: str, within_s: float) -> tuple[bool, str]:
@@ -151,7 +151,7 @@ class Real:
         return Given(value, reason, tuple(one.id for one in found))
 
     def start(self, wanted: Sequence[Wanted], within_s: float) -> list[Given]:
-        if len(wanted) == 1 and self.planned.rules.lanes == 1:
+        if self.planned.rules.lanes == 1 and not self.planned.ray:
             return [self._here(wanted[0], within_s)]
         return self._beside(wanted, within_s)
 
@@ -178,12 +178,14 @@ class Real:
         """Each in a process of its own (worker.py) on GPUs of its own."""
         tasks = {f"{named(one.arm)}, start {one.block}-{one.slot}": one for one in wanted}
         given: dict[Wanted, Given] = {}
-        place = Local(devices.visible()[: self.planned.gpus])
-        for ended in spread([self._task(name, one, within_s) for name, one in tasks.items()], place, self.say):
+        for ended in spread([self._task(name, one, within_s) for name, one in tasks.items()], self._place(), self.say):
             one = tasks[ended.task.name]
             reason = "" if ended.good else ended.problem or f"{ended.finished.how}; read {ended.task.log}"
             given[one] = self._given(one, reason, ended.finished.seconds / 60, ended.finished.exit_code is None)
         return [given[one] for one in wanted]
+
+    def _place(self) -> Local | Ray:
+        return Ray(self.planned.ray) if self.planned.ray else Local(devices.visible()[: self.planned.gpus])
 
     def _task(self, name: str, one: Wanted, within_s: float) -> Task:
         argv = (sys.executable, "-P", "-m", "tunefork.bench.campaign.worker", str(self.where), str(one.block), str(one.slot), f"{within_s:.0f}", *one.arm)
@@ -204,11 +206,11 @@ class Real:
 
     def pairs(self, arm: Arm, of: int, numbers: Sequence[int], within_s: float) -> list[bool]:
         self._experiment(arm, of)
-        if self.planned.rules.lanes == 1:
+        if self.planned.rules.lanes == 1 and not self.planned.ray:
             with devices.machine(self.layout.cache, self.say):
                 return [pair(self.layout, self.where, self.planned, arm, number, within_s, self.say) for number in numbers]
         tasks = [self._task(f"pair {number + 1}", Wanted(PAIR, number, arm), within_s) for number in numbers]
-        good = {ended.task.name: ended.good for ended in spread(tasks, Local(devices.visible()[: self.planned.gpus]), self.say)}
+        good = {ended.task.name: ended.good for ended in spread(tasks, self._place(), self.say)}
         return [good[one.name] for one in tasks]
 
     def paired(self) -> set[int]:
