@@ -306,7 +306,8 @@ def figures(found: Sequence[Result], null: float) -> str:
     ours = [shares([one for one in found if one.hours == hours], lambda one: one.near)["campaign"] for hours in HOURS]
     theirs = [max(value for way, value in shares([one for one in found if one.hours == hours], lambda one: one.near).items() if way != "campaign")
               for hours in HOURS]
-    lines += ["", "**Hours in which the campaign ends with the best as often as the best of the others**", "", "| others | share | campaign | campaign / others |",
+    lines += ["", "**Hours in which the campaign ends with the best as often as the best of the others**", "",
+              "| others | share | campaign | campaign / others |",
               "|---|---|---|---|"]
     for hours, share in zip(HOURS, theirs, strict=True):
         needs = hours_for(share, ours)
