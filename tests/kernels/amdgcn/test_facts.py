@@ -12,7 +12,7 @@ import triton.language as tl
 from tunefork.kernels.amdgcn.assembly import parse, parse_instruction
 from tunefork.kernels.amdgcn.compile import Compiled, compile_all
 from tunefork.kernels.amdgcn.errors import Gfx950Error
-from tunefork.kernels.amdgcn.facts import Facts, facts_of, loads_by_width, redundant_mfma, waves_by_lds, waves_by_registers
+from tunefork.kernels.amdgcn.facts import Facts, facts_of, loads_by_width, program_facts, redundant_mfma, waves_by_lds, waves_by_registers
 from tunefork.kernels.amdgcn.model import absent, analyse, find_tool, model
 from tunefork.kernels.shipped import Shipped
 
@@ -140,3 +140,23 @@ def test_absent_tool_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert find_tool() is None
     old.write_text("#!/bin/sh\necho 'LLVM version 23.0.0'\n")
     assert find_tool() == old
+
+
+def test_registers_that_are_only_given_are_not_used_ones():
+    """amdgpu_waves_per_eu(1, 1) of a HIP kernel: it is given 257 registers, so that one wave fits, and uses 81."""
+    text = """
+\t.amdgcn_target "amdgcn-amd-amdhsa--gfx950"
+k:
+\ts_endpgm
+.Lfunc_end0:
+\t.amdhsa_kernel k
+\t\t.amdhsa_next_free_vgpr 257
+\t\t.amdhsa_accum_offset 84
+\t.end_amdhsa_kernel
+\t.amdgpu_metadata
+amdhsa.kernels:
+  - .name:           k
+    .vgpr_count:     81
+"""
+    facts = program_facts(parse(text), lds=0, waves=4)
+    assert (facts.vgprs, facts.waves_by_registers) == (81, 1)

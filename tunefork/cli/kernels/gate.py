@@ -3,6 +3,7 @@
     python3 build.py kernels list
     python3 build.py kernels gate                 compile, count, model, execute; exit code 1 where a budget does not hold
     python3 build.py kernels gate --only gemm1 --static
+    python3 build.py kernels gate --native        vLLM's HIP kernels out of the applied source, compiled and executed
 
 The gate verifies gfx950 machine code instruction by instruction in an executor on the CPU. It is not validated on an MI355X, and
 modelled cycles are no time.
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tunefork.base.errors import BadInput, TuneforkError
+from tunefork.base.errors import BadInput, MissingTool, SourceError, TuneforkError
+from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.extras import require_kernels
 from tunefork.cli.output import print_json, say, table
 
 if TYPE_CHECKING:
     from tunefork.kernels.amdgcn.gate import GateRow
+    from tunefork.kernels.amdgcn.native.gate import NativeRow
     from tunefork.kernels.shipped import Shipped
 
 
@@ -55,15 +58,20 @@ def list_kernels(only: str | None, as_json: bool) -> None:
 @click.command("gate")
 @options.only_kernels()
 @click.option("--static", is_flag=True, help="Compile and count only; execute nothing.")
+@click.option("--native", is_flag=True, help="Instead, kernels of the applied vLLM's HIP sources: compiled by --compile-only, executed here.")
 @options.workers()
 @click.option("--record", is_flag=True, help="Write what passes as the last good values of the budgets.")
 @options.as_json("Print JSON.")
-def gate_kernels(only: str | None, static: bool, workers: int | None, record: bool, as_json: bool) -> int:
+def gate_kernels(only: str | None, static: bool, native: bool, workers: int | None, record: bool, as_json: bool) -> int:
     """Compile the shipped kernels for gfx950, check their budgets, execute them on the CPU.
 
     Instruction-level functional verification: not validated on an MI355X, no statement about time.
     """
     require_kernels()
+    if native:
+        if static or record:
+            raise BadInput("--native executes, and has no budgets to record", "kernels gate --native")
+        return gate_native(only, workers, as_json=as_json)
     chosen = entries(only)
     from tunefork.kernels.amdgcn import gate as room
     from tunefork.kernels.amdgcn.budget import without_kernel
@@ -92,6 +100,52 @@ def gate_kernels(only: str | None, static: bool, workers: int | None, record: bo
     if missing:
         say(f"{missing} of {len(rows)} rows were not executed" + (" (--static)" if static else ""))
     return 0 if all(row.ok for row in rows) and not stale else 1
+
+
+def gate_native(only: str | None, workers: int | None, *, as_json: bool) -> int:
+    """Compile the sources that the cases need, execute the kernels. Without a compiler or without vLLM: skipped, and said loudly."""
+    from tunefork.develop.gfx950.compile_only import compile_only as sources
+    from tunefork.develop.machine import probe
+    from tunefork.kernels.amdgcn.native import cases
+    from tunefork.kernels.amdgcn.native import gate as room
+
+    chosen = [case for case in cases.cases() if only is None or only in case.label]
+    if not chosen:
+        raise BadInput(f"no native kernel's name contains {only!r}", "python3 build.py kernels gate --native")
+    needed = sorted({case.source for case in chosen})
+    try:
+        report = sources.compile_only(Layout.here(), probe(), upstreams=("vllm",), only=needed, jobs=workers, say=say)
+    except (MissingTool, SourceError) as error:
+        say(f"no native kernel was compiled or executed: {error.message} (try: {error.remedy})", "SKIPPED: ", fg="yellow", bold=True)
+        return 0
+    rows = room.gate(chosen, {one.name: one.code or one.why for one in report.files}, workers=workers, say=say)
+    if as_json:
+        print_json([row.as_dict() for row in rows])
+    else:
+        show_native(rows, {one.name for one in report.files if one.stand_ins}, report.toolchain)
+    for row in rows:
+        if row.failure:
+            say(row.failure, "failed: ", fg="red", bold=True)
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def show_native(rows: Sequence[NativeRow], stand_ins: set[str], toolchain: str) -> None:
+    """The native gate as a table."""
+    def most(row: NativeRow, name: str) -> str:
+        return str(max((facts[name] for facts in row.facts), default=0))
+
+    columns = ("kernel", "shape", "VGPR", "spills", "LDS", "instructions", "error", "ok")
+    table(
+        f"gfx950 native gate, code by {toolchain} (not validated on an MI355X)",
+        columns,
+        [
+            (row.kernel + (" *" if row.source in stand_ins else ""), row.shape, *[most(row, name) for name in ("vgprs", "spills", "lds")],
+             str(row.instructions), f"{row.error:.1e}" if row.error is not None else "not executed", "yes" if row.ok else "NO")
+            for row in rows
+        ],
+    )  # fmt: skip
+    if stand_ins:
+        say("* its source is compiled with a stand-in of hipCUB")
 
 
 def show(rows: Sequence[GateRow]) -> None:

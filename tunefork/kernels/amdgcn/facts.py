@@ -193,8 +193,9 @@ def program_facts(program: Program, *, lds: int, waves: int) -> Facts:
     metadata, directives = program.metadata, program.directives
     agprs = metadata.get("agpr_count", 0)
     total = directives["next_free_vgpr"]
-    vgprs = min(directives.get("accum_offset", total), total) if agprs else total
-    by_registers, by_lds = waves_by_registers(vgprs, agprs), waves_by_lds(lds, waves)
+    allocated = min(directives.get("accum_offset", total), total) if agprs else total
+    vgprs = allocated if agprs else metadata.get("vgpr_count", allocated)  # a kernel that asks for few waves is given more than it uses
+    by_registers, by_lds = waves_by_registers(allocated, agprs), waves_by_lds(lds, waves)
     body, loop = program.instructions, hot_loop(program)
     return Facts(
         vgprs=vgprs,
