@@ -11,17 +11,18 @@ from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.output import echo, print_json
 from tunefork.develop.gfx950 import container as containers
+from tunefork.patchset.sources import pins
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, epilog="Exit code 6: with --run, no container engine is installed.")
 @click.option("--run", is_flag=True, help="Run it instead of printing it.")
-@click.option("--image", default=containers.IMAGE, show_default=True, envvar="TUNEFORK_IMAGE", help="The container image.")
+@click.option("--image", envvar="TUNEFORK_IMAGE", help="Another image; `guide` is the guide's, of vLLM 0.10.1. Default: vLLM's own of the pin.")
 @click.option("--engine", help="docker or podman; the first that is installed if not given.")
 @click.option("--mount", "mounts", multiple=True, metavar="HOST:INSIDE", envvar="TUNEFORK_MOUNTS", help="A further folder (repeatable).")
 @options.as_json("Print the argument vector as JSON.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def container(
-    run: bool, image: str, engine: str | None, mounts: tuple[str, ...], as_json: bool, command: tuple[str, ...]
+    run: bool, image: str | None, engine: str | None, mounts: tuple[str, ...], as_json: bool, command: tuple[str, ...]
 ) -> None:
     """The command of a ROCm container with this project at /workspace, the weights' cache and Tunefork's cache mounted.
 
@@ -35,6 +36,7 @@ def container(
     """
     layout = Layout.here()
     name = containers.required_engine(engine) if run else containers.engine(engine) or engine or containers.ENGINES[0]
+    image = image or containers.image_of(pins.load(layout)["vllm"].tag)
     chosen = containers.container(layout.root, layout.cache, engine=name, image=image, mounts=mounts, command=command)
     if run:
         os.execvp(chosen.argv[0], chosen.argv)

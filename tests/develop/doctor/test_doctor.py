@@ -14,6 +14,7 @@ from tunefork.develop import install
 from tunefork.develop.doctor import install_checks, machine_checks
 from tunefork.develop.doctor.check import Check, Patient
 from tunefork.develop.doctor.doctor import examine
+from tunefork.develop.installed import Distribution
 from tunefork.develop.machine import TorchBuild
 
 
@@ -64,7 +65,7 @@ def test_mec_firmware_from_rocm_smi(workshop, monkeypatch):
 
 
 def test_without_a_gpu_nothing_of_it_is_called_right(workshop):
-    for check in (machine_checks.rocm, machine_checks.gpu, machine_checks.mec_firmware):
+    for check in (install_checks.rocm, machine_checks.gpu, machine_checks.mec_firmware):
         found = check(patient(workshop))
         assert found.ok is None
         assert found.found.startswith("not applicable here: ")
@@ -76,9 +77,9 @@ def test_gpus_and_rocm(workshop):
     other = machine_checks.gpu(patient(workshop, replace(GPU_MACHINE, gpus=("gfx942",))))
     assert (other.ok, other.found) == (False, "1 x gfx942")
     assert machine_checks.gpu(patient(workshop, replace(GPU_MACHINE, gpus=()))).ok is False
-    assert machine_checks.rocm(patient(workshop, GPU_MACHINE)).ok is True
-    assert machine_checks.rocm(patient(workshop, replace(GPU_MACHINE, rocm="6.4.1"))).ok is False
-    assert machine_checks.rocm(patient(workshop, replace(GPU_MACHINE, rocm=None))).ok is False
+    assert install_checks.rocm(patient(workshop, GPU_MACHINE)).ok is True
+    assert install_checks.rocm(patient(workshop, replace(GPU_MACHINE, rocm="6.4.1"))).ok is False
+    assert install_checks.rocm(patient(workshop, replace(GPU_MACHINE, rocm=None))).ok is False
 
 
 def test_torch(workshop):
@@ -175,3 +176,36 @@ def test_the_hip_compiler_is_found_or_named(workshop):
     rocm = Patient(workshop.layout, replace(CPU_MACHINE, rocm_home=home, rocm="7.2.1"), {}, workshop.folder / "root", "gfx950")
     found = machine_checks.hip_compiler(rocm)
     assert found.ok is True and found.found == f"ROCm 7.2.1: {home}/llvm/bin/clang++"
+
+
+def test_rocm_is_held_to_what_the_source_and_torch_ask_for(applied):
+    docker = applied.tree("vllm").path / "docker"
+    docker.mkdir(exist_ok=True)
+    (docker / "Dockerfile.rocm_base").write_text("ARG BASE_IMAGE=x\nARG ROCM_SDK_VERSION=10.0.0\n")
+    wheels = replace(GPU_MACHINE, rocm="10.0.0", rocm_home=applied.folder / "_rocm_sdk_devel", torch=TorchBuild("2.14.0+rocm10.0", "10.0.1", None))
+    found = install_checks.rocm(patient(applied, wheels))
+    assert found.ok is True and found.found == f"10.0.0 ({applied.folder}/_rocm_sdk_devel)"
+    assert found.wanted == "ROCm 7 or newer; vLLM's image has 10.0.0 (vLLM's docker/Dockerfile.rocm_base:2)"
+    other = install_checks.rocm(patient(applied, replace(wheels, rocm="7.2.1")))
+    assert other.ok is False and "the torch here is built for ROCm 10.0.1: set ROCM_HOME" in other.remedy
+
+
+def test_amdsmi(applied, monkeypatch):
+    listed = applied.tree("vllm").path / "requirements" / "build"
+    listed.mkdir(parents=True, exist_ok=True)
+    (listed / "rocm.txt").write_text("# tools\namdsmi==7.0.2\n")
+    held = {}
+    monkeypatch.setattr(install_checks, "distributions", lambda: held)
+    home = applied.folder / "rocm"
+    machine = replace(GPU_MACHINE, rocm_home=home)
+    none = install_checks.amdsmi(patient(applied, machine))
+    assert none.ok is False and "vLLM's requirements/build/rocm.txt:2 names 7.0.2" in none.wanted
+    (home / "share" / "amd_smi").mkdir(parents=True)
+    to_come = install_checks.amdsmi(patient(applied, machine))
+    assert to_come.ok is None and to_come.found == f"none yet; develop installs {home}/share/amd_smi"
+    held["amdsmi"] = Distribution("amdsmi", "26.0.0", None)
+    assert install_checks.amdsmi(patient(applied, machine)).ok is True
+    held["amdsmi"] = Distribution("amdsmi", "6.2.0", None)
+    old = install_checks.amdsmi(patient(applied, machine))
+    assert old.ok is False and old.remedy.startswith("pip uninstall amdsmi")
+    assert install_checks.amdsmi(patient(applied)).ok is None

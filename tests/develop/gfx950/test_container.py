@@ -8,8 +8,17 @@ import pytest
 from click.testing import CliRunner
 
 from tunefork.base.errors import BadInput, MissingTool
+from tunefork.base.layout import Layout
 from tunefork.cli.container import container as command
-from tunefork.develop.gfx950.container import IMAGE, container, engine, required_engine
+from tunefork.develop.gfx950 import container as containers
+from tunefork.develop.gfx950.container import GUIDE, engine, image_of, required_engine
+from tunefork.patchset.sources import pins
+
+IMAGE = GUIDE
+
+
+def container(root, cache, image=IMAGE, **how):
+    return containers.container(root, cache, image=image, **how)
 
 
 def test_the_command_of_the_guide(tmp_path):
@@ -71,7 +80,7 @@ def test_run_replaces_this_process_by_the_engine(tmp_path, monkeypatch):
     CliRunner().invoke(command, ["--run", "--", "python3", "build.py", "develop", "--target", "gfx950"])
     ((program, argv),) = ran
     assert program == "docker"
-    assert argv[-6:] == [IMAGE, "python3", "build.py", "develop", "--target", "gfx950"]
+    assert argv[-6:] == [image_of(pins.load(Layout.here())["vllm"].tag), "python3", "build.py", "develop", "--target", "gfx950"]
     assert "-it" not in argv
 
 
@@ -81,3 +90,16 @@ def test_json_and_settings(monkeypatch, tmp_path):
     printed = json.loads(CliRunner().invoke(command, ["--json"]).output)
     assert printed["image"] == "other:1"
     assert {f"{tmp_path}:/a", f"{tmp_path}:/b"} <= set(printed["argv"])
+
+
+def test_the_image_is_of_the_pin_and_starts_no_server(tmp_path):
+    tag = pins.load(Layout.here())["vllm"].tag
+    words = json.loads(CliRunner().invoke(command, ["--json"], catch_exceptions=False).stdout)
+    assert words["image"] == image_of(tag) == f"vllm/vllm-openai-rocm:{tag}"
+    assert words["argv"][words["argv"].index("--entrypoint") + 1] == "", "its own entry point is `vllm serve`"
+    assert words["argv"][-2:] == [words["image"], "bash"]
+
+
+def test_the_guides_image_stays_an_option():
+    words = json.loads(CliRunner().invoke(command, ["--image", "guide", "--json"], catch_exceptions=False).stdout)
+    assert words["image"] == GUIDE and "--entrypoint" not in words["argv"]

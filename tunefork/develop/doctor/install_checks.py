@@ -8,7 +8,9 @@ from collections.abc import Callable
 from tunefork.base.upstream_facts.vllm import ENVS
 from tunefork.develop import targets
 from tunefork.develop.doctor.check import Check, Patient, skipped
-from tunefork.develop.installed import import_paths, read_mark
+from tunefork.develop.doctor.machine_checks import MINIMUM_ROCM
+from tunefork.develop.gfx950.plan import AMDSMI_SOURCE
+from tunefork.develop.installed import distributions, import_paths, read_mark
 from tunefork.develop.vllm_variables import dead, defined
 from tunefork.patchset.checkout.applied import applied_tree
 from tunefork.patchset.sources import packages, pins, sources
@@ -37,6 +39,54 @@ def torch_floor(patient: Patient) -> tuple[str, str] | None:
         if word := re.search(r"TORCH_TARGET_VERSION=0x([0-9A-Fa-f]{2})([0-9A-Fa-f]{2})", line):
             return f"{int(word[1], 16)}.{int(word[2], 16)}", f"vLLM's CMakeLists.txt:{number}"
     return None
+
+
+def asked(patient: Patient, file: str, pattern: str) -> tuple[str, str] | None:
+    """What a line of the applied vLLM asks for, and where it is: (version, ``vLLM's FILE:LINE``). pattern: its group is the version."""
+    tree = applied_tree(patient.layout, "vllm")
+    path = tree.path / file if tree else None
+    for number, line in enumerate(path.read_text().splitlines(), 1) if path and path.is_file() else ():
+        if word := re.search(pattern, line):
+            return word[1], f"vLLM's {file}:{number}"
+    return None
+
+
+def rocm(patient: Patient) -> Check:
+    """ROCm, wherever it comes from, against the least that knows gfx950; what vLLM's own image has is named with its line."""
+    wanted = f"ROCm {MINIMUM_ROCM} or newer"
+    if built := asked(patient, "docker/Dockerfile.rocm_base", r"^ARG ROCM_SDK_VERSION=(\d[\w.]*)"):
+        wanted += f"; vLLM's image has {built[0]} ({built[1]})"
+    if not patient.has_amd_gpu and patient.machine.rocm is None:
+        return skipped("rocm", "no AMD GPU", wanted)
+    found, home = patient.machine.rocm, patient.machine.rocm_home
+    major = re.match(r"\d+", found or "")
+    old = major is None or int(major[0]) < MINIMUM_ROCM
+    hip = patient.machine.torch.hip if patient.machine.torch else None
+    other = bool(found and hip and not old and release(found)[:1] != release(hip)[:1])
+    where = f" ({home})" if home else ""
+    remedy = "`python3 build.py container` prints a container that has it" if old else ""
+    if other:
+        remedy = f"the torch here is built for ROCm {hip}: set ROCM_HOME to the ROCm that it came with, or take a torch for {found}"
+    missing = f"none in {home or 'ROCM_HOME, ROCM_PATH, the package rocm or /opt/rocm'}"
+    return Check("rocm", not old and not other, f"{found}{where}" if found else missing, wanted, remedy)
+
+
+def amdsmi(patient: Patient) -> Check:
+    """amdsmi, by which vLLM finds its ROCm platform: the machine's own, of the ROCm that is here."""
+    named = asked(patient, "requirements/build/rocm.txt", r"^amdsmi==([\w.]+)")
+    wanted = "the package of this machine's ROCm" + (f"; {named[1]} names {named[0]}, which develop leaves out" if named else "")
+    if patient.target != targets.GFX950:
+        return skipped("amdsmi", "target cpu does not use it", wanted)
+    found = distributions().get("amdsmi")
+    home = patient.machine.rocm_home
+    source = home / AMDSMI_SOURCE if home else None
+    if found is not None:
+        fits = patient.machine.rocm is None or release(found.version)[:1] >= (MINIMUM_ROCM,)
+        return Check("amdsmi", fits, found.version, wanted, "" if fits else f"pip uninstall amdsmi, then `python3 build.py develop`: it installs {source}")
+    if source is not None and source.is_dir():
+        return Check("amdsmi", None, f"none yet; develop installs {source}", wanted)
+    return Check("amdsmi", None if patient.machine.rocm is None else False, "none", wanted,
+                 "`python3 build.py container` prints a container that has it" if patient.machine.rocm else "")
 
 
 def release(version: str) -> tuple[int, ...]:
@@ -93,4 +143,4 @@ def reachable_checks(patient: Patient) -> list[Callable[[], Check]]:
     return [*((lambda pin=pin: source(pin)) for pin in pins.load(patient.layout).values()), wheel]
 
 
-CHECKS = (torch, variables, shadowing)
+CHECKS = (rocm, torch, amdsmi, variables, shadowing)

@@ -70,17 +70,6 @@ def memory(patient: Patient) -> Check:
     return Check("memory", ok, found, f"{wanted // GIB} GiB for target {patient.target}", remedy)
 
 
-def rocm(patient: Patient) -> Check:
-    wanted = f"ROCm {MINIMUM_ROCM} or newer"
-    if not patient.has_amd_gpu and patient.machine.rocm is None:
-        return skipped("rocm", "no AMD GPU", wanted)
-    found = patient.machine.rocm
-    major = re.match(r"\d+", found or "")
-    ok = major is not None and int(major[0]) >= MINIMUM_ROCM
-    remedy = "" if ok else "`python3 build.py container` prints a container that has it"
-    return Check("rocm", ok, found or f"none in {patient.machine.rocm_home or 'ROCM_HOME, ROCM_PATH, the package rocm or /opt/rocm'}", wanted, remedy)
-
-
 def hip_compiler(patient: Patient) -> Check:
     """The compiler of `develop --target gfx950 --compile-only`, found or named."""
     wanted = "a HIP compiler for gfx950, which develop --target gfx950 --compile-only uses (needs no GPU)"
@@ -148,4 +137,4 @@ def existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-CHECKS = (python, compiler, git, disk, memory, rocm, hip_compiler, gpu, mec_firmware)
+CHECKS = (python, compiler, git, disk, memory, hip_compiler, gpu, mec_firmware)

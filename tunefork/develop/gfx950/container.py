@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tunefork.base.errors import BadInput, MissingTool
 
-IMAGE = "rocm/7.0:rocm7.0_ubuntu_22.04_vllm_0.10.1_instinct_20250927_rc1"
+REPOSITORY = "vllm/vllm-openai-rocm"  # vLLM's own ROCm images, one for each release: the ROCm and torch that its Dockerfile.rocm_base names
+GUIDE = "rocm/7.0:rocm7.0_ubuntu_22.04_vllm_0.10.1_instinct_20250927_rc1"  # what `--image guide` means: of vLLM 0.10.1, older than the pin builds on
 ENGINES = ("docker", "podman")
 # The GPUs and their driver; RCCL and the profiler need the rest (shared memory between ranks, ptrace, unfiltered system calls).
 GPU_ACCESS = (
@@ -46,7 +47,13 @@ class Container:
         names = [word for name in self.variables for word in ("-e", name)]
         terminal = [] if self.command else ["-it"]
         command = self.command or ("bash",)
-        return [self.engine, "run", "--rm", *terminal, *GPU_ACCESS, *mounts, *names, "-w", WORKSPACE, self.image, *command]
+        entry = ["--entrypoint", ""] if self.image.startswith(f"{REPOSITORY}:") else []  # its own is `vllm serve`, whose arguments ours would be
+        return [self.engine, "run", "--rm", *terminal, *entry, *GPU_ACCESS, *mounts, *names, "-w", WORKSPACE, self.image, *command]
+
+
+def image_of(tag: str) -> str:
+    """The image whose ROCm and torch a pinned vLLM was released with. tag: of the pin, as ``v0.33.0``."""
+    return f"{REPOSITORY}:{tag}"
 
 
 def engine(wanted: str | None = None) -> str | None:
@@ -71,13 +78,16 @@ def container(
     root: Path,
     cache: Path,
     *,
+    image: str,
     engine: str = ENGINES[0],
-    image: str = IMAGE,
     mounts: Sequence[str] = (),
     command: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Container:
-    """The container of a project. mounts: further ``HOST:INSIDE`` folders.  environment: of the caller (the process's if None)."""
+    """The container of a project.
+
+    image: a name, or ``guide`` for GUIDE.  mounts: further ``HOST:INSIDE`` folders.  environment: of the caller (the process's if None).
+    """
     environment = os.environ if environment is None else environment
     home = Path(environment.get("HOME") or Path.home())
     weights = Path(environment.get("HF_HOME") or home / ".cache" / "huggingface")
@@ -85,7 +95,7 @@ def container(
     taken = {inside for _, inside in further}
     usual = ((root, WORKSPACE), (weights, HUGGING_FACE), (cache, TUNEFORK_CACHE))
     chosen = (*((host, inside) for host, inside in usual if inside not in taken), *further)
-    return Container(engine, image, chosen, ("HF_TOKEN",), tuple(command))
+    return Container(engine, GUIDE if image == "guide" else image, chosen, ("HF_TOKEN",), tuple(command))
 
 
 def parsed(mount: str) -> tuple[Path, str]:
