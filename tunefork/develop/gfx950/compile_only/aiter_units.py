@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.errors import BadInput
 from tunefork.develop.gfx950.compile_only.toolchain import Toolchain, torch_flags
 from tunefork.develop.gfx950.compile_only.unit import Unit
 from tunefork.develop.targets import GFX950
@@ -40,6 +41,9 @@ def units(checkout: Path, toolchain: Toolchain) -> list[Unit]:
             path = value(source, checkout)
             if not path.endswith(".cu") or HOST_ONLY.search(path):
                 continue
+            if not Path(path).is_relative_to(checkout):
+                told = f"{MODULES} names {source} for {module}, in a folder that is not known here"
+                raise BadInput(told, "apply the pinned AITER: python3 build.py apply aiter")
             name = Path(path).relative_to(checkout).as_posix()
             unreachable = f"{module} needs {CK}, which is not checked out" if needs_ck and not has_ck else ""
             ck = () if has_ck else WITHOUT_CK
@@ -58,7 +62,8 @@ def torch_flags_of(entry: dict[str, Any]) -> list[str]:
 
 def value(text: str, checkout: Path) -> str:
     """A string of the configuration: a Python expression that names folders; what it asks of the environment or of torch is left out."""
-    names = {"AITER_CSRC_DIR": f"{checkout}/csrc", "AITER_META_DIR": str(checkout), "AITER_ROOT_DIR": str(checkout), "CK_DIR": f"{checkout}/{CK}",
+    names = {"AITER_CSRC_DIR": f"{checkout}/csrc", "AITER_META_DIR": str(checkout), "AITER_ROOT_DIR": str(checkout),
+             "AITER_GRADLIB_DIR": f"{checkout}/gradlib", "CK_DIR": f"{checkout}/{CK}",
              "CK_3RDPARTY_DIR": f"{checkout}/{CK}", "HIP_KITTENS_DIR": f"{checkout}/3rdparty/HipKittens"}  # fmt: skip
     made = ""
     node = ast.parse(text, mode="eval").body
