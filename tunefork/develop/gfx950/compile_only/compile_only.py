@@ -31,7 +31,7 @@ MISSING_HEADER = re.compile(r"fatal error: '([^']+)' file not found")
 ERROR = re.compile(r"(?:([^/\n]*):(\d+):\d+: )?(?:fatal )?error: ([^\n]*)")
 # What an error names that only ROCm has: OCP's fp8 and fp4 of newer HIP headers, and its libraries.
 OF_ROCM = (
-    (re.compile(r"__hip_fp8\w*_e[45]m[23]\b|__hip_fp4\w*|hip_fp4\w*"), "{}, of newer HIP headers than a package index has"),
+    (re.compile(r"__hip_fp8\w*_e[45]m[23]\b|__hip_fp4\w*|hip_fp4\w*|hipDeviceAttribute\w+"), "{}, of newer HIP headers than a package index has"),
     (re.compile(r"hip(?:blas|blasLt|sparse|solver|rand)\w*"), "{}, of a ROCm library that is in no package index"),
     (re.compile(r"'(\w+)' in namespace 'hipcub'"), "{} of hipCUB, which has no stand-in here"),
 )
