@@ -7,7 +7,8 @@ Of a profile's file each key has a remedy of its own: bench/profiles/schema.py. 
 
 from __future__ import annotations
 
-from typing import TypeVar
+import functools
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -19,13 +20,21 @@ CHECKED = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=Tr
 """Unknown keys, missing keys, NaN, infinities and values of another type are refused."""
 
 
+@functools.cache
+def adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    """Made once: a report reads tens of thousands of records."""
+    return TypeAdapter(kind)
+
+
 def from_json(kind: type[Kind], data: bytes | str, what: str, remedy: str, error: type[TuneforkError] = BadInput) -> Kind:
     """The value that a JSON text holds. what: begins the message of ``error`` where it holds none.
 
     A dataclass says ``__pydantic_config__ = CHECKED``, a model ``model_config = CHECKED``.
     """
     try:
-        return TypeAdapter(kind).validate_json(data)
+        key: Any = kind
+        value: Kind = adapter(key).validate_json(data)
+        return value
     except ValidationError as found:
         raise error(f"{what}: {first_fault(found)}", remedy) from None
 
