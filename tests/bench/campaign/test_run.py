@@ -281,6 +281,14 @@ def test_hours_that_are_over_measure_nothing_more(desk: Any) -> None:
     assert fresh.made == [] and fresh.finals == [] and found.certainty is not None
 
 
+def test_a_change_that_does_far_more_than_expected_is_believed(desk: Any) -> None:
+    """One block, an effect of 0.7 where the prior expects 0.04: what is proposed says so."""
+    made = desk.plan_of(hours=1.6, warm=0.0, start=5.0)
+    found = go(desk, made, desk.fake(made, gains={"good": 0.7, "bad": -0.3}, noise=0.02))
+    assert "good" in found.arm and "bad" not in found.arm and found.certainty > 0.999
+    assert found.gain == pytest.approx(1.0, abs=0.25), "exp(0.7) - 1"
+
+
 def test_neighbours_that_disturb_race_one_at_a_time(desk: Any) -> None:
     made = desk.plan_of(lanes=4, hours=8.0, aa=3, gpus=4)
     runner = desk.fake(made, fault=lambda one: Given(4.5 + 0.001 * one.slot, "", (), 5.0) if one.block == 1 else None)

@@ -68,8 +68,8 @@ def places(terms: dict[frozenset[str], int], arm: Arm) -> list[int]:
     return [*(terms[frozenset([name])] for name in arm), *(place for place in pairs if place is not None)]
 
 
-def believe(starts: Sequence[Start], names: Sequence[str], sd: float) -> Belief:
-    """The posterior after these starts. names: of the candidates.  sd: of a start; not finite where nothing is known."""
+def believe(starts: Sequence[Start], names: Sequence[str], sd: float, effect_sd: float = EFFECT_SD) -> Belief:
+    """The posterior after these starts. names: of the candidates.  sd: of a start; not finite where nothing is known.  effect_sd: of the prior."""
     good = [one for one in starts if one.value is not None]
     terms = {frozenset([name]): place for place, name in enumerate(names)}
     for two in itertools.combinations(names, 2):
@@ -77,7 +77,7 @@ def believe(starts: Sequence[Start], names: Sequence[str], sd: float) -> Belief:
     blocks, lanes = sorted({one.block for one in good}), sorted({one.lane for one in good})
     size = len(terms) + len(blocks) + max(len(lanes) - 1, 0)
     prior = np.full(size, 1 / FLAT**2)
-    prior[: len(names)] = 1 / EFFECT_SD**2
+    prior[: len(names)] = 1 / effect_sd**2
     prior[len(names) : len(terms)] = 1 / INTERACTION_SD**2
     level = float(np.mean([one.value for one in good])) if good else 0.0
     noise = sd if math.isfinite(sd) and sd > 0 else UNKNOWN_SD

@@ -15,7 +15,7 @@ from typing import Literal
 from scipy import stats
 
 from tunefork.bench.campaign import racing
-from tunefork.bench.campaign.belief import Belief, believe
+from tunefork.bench.campaign.belief import EFFECT_SD, Belief, believe
 from tunefork.bench.campaign.cost import SLACK
 from tunefork.bench.campaign.racing import REFERENCE, Arm, Dropped, Fit, Start
 
@@ -140,7 +140,10 @@ class Day:
         key = len(self.starts)
         if key not in self._beliefs:
             self._beliefs.clear()
-            self._beliefs[key] = believe(self.starts, self.rules.candidates, self.known()[0].sd)
+            found = self.known()[0]
+            # A change that surely does far more than the prior expects (a planted fault, a wrong flag) must not be shrunk to it.
+            surely = max((abs(found.effect(arm)) - 2 * found.error(arm) for arm in found.arms if len(arm) == 1), default=0.0)
+            self._beliefs[key] = believe(self.starts, self.rules.candidates, found.sd, max(EFFECT_SD, surely / 3))
         return self._beliefs[key]
 
     @cached_property
