@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from studies.decode_step.draw import drawn
+
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "studies/decode_step/records"
 DOCUMENT = (ROOT / "docs/decode-step.md").read_text()
@@ -43,3 +45,7 @@ def test_launches_of_the_trace_are_those_of_the_table() -> None:
     found = {row["impl"]: row["launches"] / 36 for row in rows("trace")}
     assert found == {"B": 10, "B + o, moe": 7, "F": 6}
     assert "| of them without RoPE, cache and attention (profiler) | 10 | 7 |" in DOCUMENT
+
+
+def test_the_picture_is_drawn_from_the_trace() -> None:
+    assert (ROOT / "docs/img/decode-layer-h200.svg").read_text() == drawn(RECORDS / "h200-2026-11-30-trace.jsonl")
