@@ -42,6 +42,7 @@ BUDGET: dict[str, int] = {
     r"torch or triton is not installed: .*": 0,
     r"NOT TESTED: no history of this project here .*": 0,
     r"quilt is not installed: .*": 5,
+    r"NOT TESTED: patch is not installed .*": 1,
     r"NOT TESTED: .* is needed, here is .*conformance.*": 200,
     r"needs AMD's pseudo-code: .*": 200,
     r"NOT TESTED: no triton, so our kernels have no names here": 0,

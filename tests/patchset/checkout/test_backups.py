@@ -178,3 +178,23 @@ def test_a_dropped_patch_is_a_backup_too(world: World, monkeypatch: pytest.Monke
     found, = backups.every(world.layout)
     assert found.name.endswith("/more") and found.what == "More" and found.files == 1
     assert main(["backup", found.name, "--restore"]) == 0
+
+
+# -- what git was told not to look at ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["parked", "rebasing"])
+def test_ignored_files_of_a_worktree_are_named_before_they_go(kind: str, request: pytest.FixtureRequest) -> None:
+    world: World = request.getfixturevalue(kind)
+    here = parked_path(world) if kind == "parked" else waiting(world)
+    common = Path(git(here, "rev-parse", "--path-format=absolute", "--git-common-dir"))
+    (common / "info").mkdir(exist_ok=True)
+    (common / "info" / "exclude").write_text("*.log\nbuild/\n")
+    (here / "my.log").write_bytes(b"ignored\n")
+    (here / "build").mkdir()
+    (here / "build" / "x.o").write_bytes(b"ignored\n")
+    (here / "notes.txt").write_bytes(b"kept\n")
+    said: list[str] = []
+    ref = (park.abort if kind == "parked" else rebase.abort)(world.layout, "up", say=said.append)
+    assert any(line.endswith("git ignores build/, my.log: not kept") for line in said), said
+    assert git(world.checkout, "show", f"{ref}:notes.txt") == "kept" and not here.exists()

@@ -180,6 +180,7 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> str:
         checkouts.mend_links(checkouts.primary(layout, upstream), here.path)
         if not waits.usable(here):
             waits.set_aside(here, say)
+        waits.say_ignored(here, say)
         try:
             progress = stop.load(layout, upstream)
         except Damaged:  # what the worktree was left with is not known: all that it holds is kept

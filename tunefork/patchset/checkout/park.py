@@ -185,6 +185,7 @@ def abort(layout: Layout, upstream: str, *, say: Say = quiet) -> str:
     with checkouts.locked(layout, upstream, say):
         if not waits.usable(worktree(layout, upstream)):
             waits.set_aside(worktree(layout, upstream), say)
+        waits.say_ignored(worktree(layout, upstream), say)
         if ref := waits.kept(worktree(layout, upstream), parked.left):
             say(f"{upstream}: what the worktree held: {ref} (python3 build.py backup {work.name_of(ref)})")
         remove(layout, upstream)

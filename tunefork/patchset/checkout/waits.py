@@ -60,3 +60,11 @@ def kept(here: Checkout, left: str) -> str:
     if not here.exists() or (left and snapshot(here) == left and not work.operation(here)):
         return ""
     return work.backup(here)
+
+
+def say_ignored(here: Checkout, say: Say) -> None:
+    """Name the files that go with a worktree and that no backup keeps, as git was told not to look at them (decision 0099)."""
+    if here.exists():
+        listed = here.git("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory", "--no-empty-directory").split(b"\0")[:-1]
+        if names := [each.decode("utf-8", "surrogateescape") for each in listed]:
+            say(f"{here.path.name}: git ignores {work.few(names)}: not kept")

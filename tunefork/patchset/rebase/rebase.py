@@ -208,6 +208,7 @@ def kept(layout: Layout, upstream: str, say: Say) -> str:
     if not waits.usable(here):
         waits.set_aside(here, say)
         return ""
+    waits.say_ignored(here, say)
     try:
         saved = repin.rebasing(layout, upstream).read(Saved.revived, "")
         if saved is None:

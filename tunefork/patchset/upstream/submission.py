@@ -129,6 +129,7 @@ def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
         checkouts.mend_links(checkouts.primary(layout, upstream), here.path)
         if not waits.usable(here):
             waits.set_aside(here, say)
+        waits.say_ignored(here, say)
         if here.exists() and (here.head()[1], waits.snapshot(here)) != (saved["tip"], saved["left"]):
             ref = work.backup(here)
             say(f"{upstream}: what the worktree held: {ref} (python3 build.py backup {work.name_of(ref)})")
