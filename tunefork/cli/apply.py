@@ -52,7 +52,7 @@ def apply(
     if go_on or abort:
         if (go_on and abort) or beside or discard or spec != "all":
             raise BadInput("--continue and --abort exclude each other, and take no other option than --json",
-                           "python3 build.py apply --continue takes the resolved patch; python3 build.py apply --abort drops it")
+                           "`python3 build.py apply --continue` takes the resolved patch; `python3 build.py apply --abort` drops it")
         settle_parked(layout, upstreams, abort=abort, as_json=as_json)
         return 0
     results = [apply_one(layout, name, spec, named=bool(upstreams), beside=beside, discard=discard)

@@ -31,7 +31,7 @@ def backup(name: str | None, restore: bool, prune: float | None, dry_run: bool, 
 
     layout = Layout.here()
     if (prune is not None and (name or restore)) or (restore and not name) or (dry_run and prune is None):
-        raise BadInput("--restore needs a NAME, and --prune takes none; --dry-run goes with --prune", "python3 build.py backup lists them")
+        raise BadInput("--restore needs a NAME, and --prune takes none; --dry-run goes with --prune", "`python3 build.py backup` lists them")
     if name:
         found = backups.named(layout, name, upstream or "")
         if restore:

@@ -141,7 +141,7 @@ class Git:
     def check_directory(self) -> None:
         """GitPython runs in the caller's folder where ours is missing: in whatever repository that happens to be."""
         if not self.directory.is_dir():
-            raise GitError(f"{self.directory} is not there", "python3 build.py apply makes the checkouts anew")
+            raise GitError(f"{self.directory} is not there", "`python3 build.py apply` makes the checkouts anew")
 
     def run(self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Outcome:
         """Run a command to its end, whatever its exit code."""

@@ -42,7 +42,7 @@ def check_target(profile: Profile, target: str) -> None:
     if target not in profile.targets:
         wanted = profile.targets[0]
         raise MissingTool(f"profile {profile.name} is served by an install for {' or '.join(profile.targets)}; this one is "
-                          f"for {target}", f"--profile smoke serves anywhere; python3 build.py develop --target {wanted} where {wanted} is")
+                          f"for {target}", f"--profile smoke serves anywhere; `python3 build.py develop --target {wanted}` where {wanted} is")
 
 
 def check_operators(layout: Layout, target: str, model: str) -> None:

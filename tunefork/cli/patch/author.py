@@ -148,7 +148,7 @@ def waiting(layout: Layout, upstream: str | None) -> str:
     known = [upstream] if upstream else list(pins.load(layout))
     found = [each for each in known if repin.editing(layout, each).under_way or repin.repinning(layout, each).under_way]
     if not found:
-        raise BadInput("no edit waits", "python3 build.py patch edit PATCH begins one")
+        raise BadInput("no edit waits", "`python3 build.py patch edit PATCH` begins one")
     if len(found) > 1:
         raise BadInput(f"edits of {' and '.join(found)} wait", f"add --upstream {found[0]}")
     return found[0]

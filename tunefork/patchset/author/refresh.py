@@ -106,8 +106,9 @@ def changes(stack: Stack, say: Say) -> Changes:
     path = stack.checkout.path
     head = stack.checkout.head()[1]
     if stack.state.variant != "all" or head != stack.tip:
+        way = f"python3 build.py apply {stack.upstream}"
         raise WorkAtRisk(f"{path.name} holds {stack.state.variant}, not the whole series as it is now",
-                         f"`git stash` in {path}, python3 build.py apply {stack.upstream}, `git stash pop`; then this again")
+                         f"`git stash` in {path}, {way}, `git stash pop`; then this again" if any(work.changed_paths(stack.checkout)) else way)
     after = work_tree(stack.checkout)
     changed = switch.difference(stack.git, head, after)
     untracked = work.changed_paths(stack.checkout)[1]
@@ -137,10 +138,10 @@ def refuse_unowned(stack: Stack, found: Sequence[Part]) -> None:
         return
     lines = [f"{part.shown} ({near(part)})" for part in lost]
     likely = next((name for part in lost for name in part.likely), None)
-    name = f"python3 build.py patch refresh {likely} (or another)" if likely else "python3 build.py patch refresh PATCH"
+    name = f"`python3 build.py patch refresh {likely}` (or another)" if likely else "`python3 build.py patch refresh PATCH`"
     listed = "; ".join(lines[: work.SHOWN]) + (f"; and {len(lines) - work.SHOWN} more" if len(lines) > work.SHOWN else "")
     raise BadInput(f"{stack.checkout.path.name}: no single patch owns {listed}",
-                   f"{name} takes all of the changes into one patch; python3 build.py patch new NAME --upstream {stack.upstream} makes a new one")
+                   f"{name} takes all of the changes into one patch; `python3 build.py patch new NAME --upstream {stack.upstream}` makes a new one")
 
 
 def near(part: Part) -> str:

@@ -74,9 +74,9 @@ def plain(value: object) -> object:
 
 def load(layout: Layout, upstream: str) -> Progress:
     """The notes of the edit that waits; BadInput where none does, Damaged where they cannot be read."""
-    found = repin.editing(layout, upstream).read(revived, f"python3 build.py patch edit --upstream {upstream} --abort keeps what the worktree holds")
+    found = repin.editing(layout, upstream).read(revived, f"`python3 build.py patch edit --upstream {upstream} --abort` keeps what the worktree holds")
     if found is None:
-        raise BadInput(f"{upstream}: no edit waits", "python3 build.py patch edit PATCH begins one")
+        raise BadInput(f"{upstream}: no edit waits", "`python3 build.py patch edit PATCH` begins one")
     return found
 
 

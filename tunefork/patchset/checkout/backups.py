@@ -78,7 +78,7 @@ def named(layout: Layout, name: str, upstream: str = "") -> Backup:
     ]
     if len(found) != 1:
         what = f"{len(found)} backups begin with {name!r}" if found else f"no backup {name!r}"
-        raise BadInput(what, "python3 build.py backup lists them" + (f"; {found[0].name} is one" if found else ""))
+        raise BadInput(what, "`python3 build.py backup` lists them" + (f"; {found[0].name} is one" if found else ""))
     return found[0]
 
 

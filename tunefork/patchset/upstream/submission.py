@@ -105,7 +105,7 @@ def called_onto() -> Iterator[None]:
 def go_on(layout: Layout, name: str, *, verify: float = DEADLINE_S, say: Say = quiet) -> Submission:
     """Take the resolved worktree as the conflicting patch, and go on. Raises PatchConflict while markers are left."""
     upstream = owner(layout, name)
-    saved = waiting(layout, upstream, patch_name(name)).read(known, f"python3 build.py upstream {name} --abort keeps what you resolved under a backup ref")
+    saved = waiting(layout, upstream, patch_name(name)).read(known, f"`python3 build.py upstream {name} --abort` keeps what you resolved under a backup ref")
     if saved is None:
         raise BadInput(f"no conflict of {name} waits", f"python3 build.py upstream {name} --onto main")
     if saved["series"] != rebase.digest(upto(Series.load(upstream, layout.series_dir(upstream)), patch_name(name))):

@@ -1,0 +1,136 @@
+"""The remedy of an error, typed as it is printed, changes the situation: the same command then ends otherwise.
+
+A row for each situation that the manager refuses and for which it prints a command of its own. The first such command is run.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from test_author import three
+from test_park import conflicting, parked_path
+from test_rebase import lines, series, upstream
+from world import World, git
+
+from tunefork.cli.main import main
+from tunefork.patchset.checkout import repin
+from tunefork.patchset.upstream import submission
+
+PRINTED = re.compile(r"python3 build\.py ((?:[^\s`;,()]|,(?=\S))+(?: (?:[^\s`;,()]|,(?=\S))+)*)")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A refused command. says: what it says.  remedy: how the command of its remedy begins."""
+
+    prepare: Callable[[World], object]
+    command: str
+    says: str
+    remedy: str
+
+
+def unexported(world: World) -> None:
+    three(world)
+    world.commit({"b.py": b"mine\n"}, "Mine")
+
+
+def edited_by_hand(world: World) -> None:
+    three(world)
+    path = world.series / "one.patch"
+    path.write_bytes(path.read_bytes().replace(b"+one", b"+hand"))
+
+
+def editing(world: World) -> None:
+    three(world)
+    assert main(["patch", "edit", "one"]) == 0
+
+
+def variant(world: World) -> None:
+    three(world)
+    assert main(["apply", "up", "--variant", "base"]) == 0
+
+
+def damaged(prepare: Callable[[World], object], journal: Callable[[World], object]) -> Callable[[World], None]:
+    def damage(world: World) -> None:
+        prepare(world)
+        journal(world).journal.write_text("{")  # type: ignore[attr-defined]
+
+    return damage
+
+
+def parked(world: World) -> None:
+    conflicting(world)
+    assert main(["patch", "lock", "up"]) == 7
+
+
+def resolved(world: World) -> None:
+    parked(world)
+    (parked_path(world) / "a.py").write_bytes(lines(l5="resolved"))
+
+
+def rebasing(world: World) -> None:
+    series(world, ("One", {"a.py": lines(l5="one")}), ("Two", {"b.py": b"two\n"}))
+    upstream(world, {"a.py": lines(l5="theirs")})
+    assert main(["rebase", "up", "--to", "v2"]) == 7
+    (world.layout.checkout("up", "rebase") / "a.py").write_bytes(lines(l5="both"))
+
+
+def submitting(world: World) -> None:
+    series(world, ("One", {"a.py": lines(l5="one")}), ("Two", {"b.py": b"two\n"}))
+    upstream(world, {"a.py": lines(l5="theirs")})
+    assert main(["upstream", "one", "--onto", "v2", "--yes"]) == 7
+    (world.layout.checkout("up", "upstream-one") / "a.py").write_bytes(lines(l5="both"))
+
+
+def bisecting(world: World) -> None:
+    three(world)
+    mended = world.root / "mended"
+    assert main(["bisect", "up", "--run", f"test -f {mended} || exit 128; ! grep -q two a.py"]) != 0
+    mended.touch()
+
+
+def nothing_left(world: World) -> None:
+    editing(world)
+    git(world.layout.checkout("up", "edit"), "rm", "--quiet", "-f", "a.py", check=False)
+    git(world.layout.checkout("up", "edit"), "checkout", "--quiet", "HEAD~1", "--", ".")
+
+
+REFUSALS = {
+    "unexported commits": Refusal(unexported, "apply up --variant base", "unexported", "patch export"),
+    "a patch edited by hand": Refusal(edited_by_hand, "apply up", "is not the file that", "patch lock up"),
+    "an edit waits": Refusal(editing, "patch edit two", "is being edited", "patch edit"),
+    "reshaping while an edit waits": Refusal(editing, "patch drop two", "is being edited", "patch edit"),
+    "rebasing while an edit waits": Refusal(editing, "rebase up --to v1", "is being edited", "patch edit"),
+    "nothing is left of an edit": Refusal(nothing_left, "patch edit --continue", "nothing is left", "patch edit --upstream up --abort"),
+    "a damaged edit": Refusal(damaged(editing, lambda world: repin.editing(world.layout, "up")), "patch edit --continue", "is damaged", "patch edit --upstream up --abort"),
+    "no edit waits": Refusal(three, "patch edit --continue", "no edit waits", "patch edit"),
+    "a parked patch": Refusal(resolved, "patch lock up", "waits|parked", "apply up --continue"),
+    "a rebase waits": Refusal(rebasing, "rebase up --to v2", "waits|not finished|progress", "rebase"),
+    "a damaged rebase": Refusal(damaged(rebasing, lambda world: repin.rebasing(world.layout, "up")), "rebase up --continue", "is damaged", "rebase up --abort"),
+    "an upstream branch waits": Refusal(submitting, "upstream one --onto v2 --yes", "waits", "upstream one --continue"),
+    "a damaged upstream branch": Refusal(damaged(submitting, lambda world: submission.waiting(world.layout, "up", "one")), "upstream one --continue", "is damaged", "upstream one --abort"),
+    "a variant, and nothing changed": Refusal(variant, "patch refresh", r"not the whole series as it is now\n  try: python3 build.py apply up\n", "apply up"),
+    "a bisection waits": Refusal(bisecting, "bisect up --run true", "waits", "bisect up --continue"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_the_remedy_changes_the_situation(name: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))
+    monkeypatch.setenv("TUNEFORK_CACHE", str(world.layout.cache))
+    refusal = REFUSALS[name]
+    refusal.prepare(world)
+    capsys.readouterr()
+    code = main(shlex.split(refusal.command))
+    said = capsys.readouterr().err
+    assert code != 0 and re.search(refusal.says, said), said
+    printed = PRINTED.search(said.partition("try:")[2])
+    assert printed is not None and printed[1].startswith(refusal.remedy), said
+    typed = main(shlex.split(printed[1].replace("PATCH", "one")))
+    answer = capsys.readouterr()
+    again = main(shlex.split(refusal.command))
+    assert (again, capsys.readouterr().err) != (code, said) or (typed == 0 and answer.out.strip()), (printed[1], answer)
