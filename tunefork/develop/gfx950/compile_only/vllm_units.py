@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
 from tunefork.base.layout import Layout
+from tunefork.base.mutex import locked
 from tunefork.base.process import Say
 from tunefork.develop.gfx950.compile_only import cmake_lists
 from tunefork.develop.gfx950.compile_only.toolchain import Toolchain, hipify, torch_flags
@@ -89,17 +89,17 @@ def hipified(layout: Layout, checkout: Path, names: list[str], say: Say) -> Path
     key = hashlib.sha256(repr((inputs(checkout, ("csrc", "cmake/hipify.py")), names, installed_torch())).encode()).hexdigest()
     place = layout.work / "develop" / "native" / "vllm"
     note = place / "hipified"
-    if note.is_file() and note.read_text() == key:
-        return place
-    say(f"hipifying {len(names)} sources of vLLM")
     place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".vllm-", dir=place.parent) as scratch:
-        made = Path(scratch) / "made"
-        script = checkout / "cmake" / "hipify.py"
-        hipify(["-p", str(checkout / "csrc"), "-o", str(made / "csrc"), *(str(checkout / name) for name in names)], script=script)
-        (made / "hipified").write_text(key)
-        if place.exists():
-            place.rename(Path(scratch) / "before")
-        made.rename(place)
-    shutil.rmtree(place / "csrc" / "__pycache__", ignore_errors=True)
+    with locked(place.with_suffix(".lock"), say, "another process hipifies vLLM's sources, waiting"):
+        if note.is_file() and note.read_text() == key:
+            return place
+        say(f"hipifying {len(names)} sources of vLLM")
+        with tempfile.TemporaryDirectory(prefix=".vllm-", dir=place.parent) as scratch:
+            made = Path(scratch) / "made"
+            script = checkout / "cmake" / "hipify.py"
+            hipify(["-p", str(checkout / "csrc"), "-o", str(made / "csrc"), *(str(checkout / name) for name in names)], script=script)
+            (made / "hipified").write_text(key)
+            if place.exists():
+                place.rename(Path(scratch) / "before")
+            made.rename(place)
     return place
