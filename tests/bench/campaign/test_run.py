@@ -11,6 +11,8 @@ import pytest
 from tunefork.base.errors import BadInput
 from tunefork.bench.campaign import book, planned, run
 from tunefork.bench.campaign.clock import DayClock
+from tunefork.bench.campaign.day import Block, Day, best
+from tunefork.bench.campaign.racing import Start
 from tunefork.bench.campaign.result import Result
 from tunefork.bench.campaign.runner import Given, Wanted
 from tunefork.bench.errors import NothingMeasured, RecordError
@@ -282,11 +284,12 @@ def test_hours_that_are_over_measure_nothing_more(desk: Any) -> None:
 
 
 def test_a_change_that_does_far_more_than_expected_is_believed(desk: Any) -> None:
-    """One block, an effect of 0.7 where the prior expects 0.04: what is proposed says so."""
-    made = desk.plan_of(hours=1.6, warm=0.0, start=5.0)
-    found = go(desk, made, desk.fake(made, gains={"good": 0.7, "bad": -0.3}, noise=0.02))
-    assert "good" in found.arm and "bad" not in found.arm and found.certainty > 0.999
-    assert found.gain == pytest.approx(1.0, abs=0.25), "exp(0.7) - 1"
+    """One block, two references 0.08 apart, an effect of 0.7 where the prior expects 0.04: it is not shrunk to a fifth."""
+    values = {("good",): 0.74, ("fine",): 0.04, ("bad",): -0.26, ("null1",): 0.02, ("null2",): 0.06, ("null3",): 0.04}
+    day = Day(desk.plan_of().rules, [Block(0, "race", (*values, (), ()))],
+              [Start(0, slot, arm, value) for slot, (arm, value) in enumerate([*values.items(), ((), 0.0), ((), 0.08)])])
+    assert day.belief().gain(("good",)) > 0.5 and abs(day.belief().gain(("null1",))) < 0.05
+    assert best(day) == ("good",)
 
 
 def test_neighbours_that_disturb_race_one_at_a_time(desk: Any) -> None:
