@@ -94,7 +94,11 @@ with set_current_vllm_config(config):
     calls = []
     kernel, operator.add_norm_moe = operator.add_norm_moe, lambda *words, **named: (calls.append(words[0].shape[0]), kernel(*words, **named))[1]
     step(3, False)
-    found["calls"] = calls
+    found["calls"] = list(calls)
+    words = torch.randn(3, 128).bfloat16(), torch.arange(3), torch.randn(3, 128).bfloat16()
+    eager = block(words[0].clone(), words[1], words[2].clone())
+    compiled = torch.compile(block.forward, backend="eager", fullgraph=True)(words[0].clone(), words[1], words[2].clone())
+    found["compiled"] = all(bool((a == b).all()) for a, b in zip(eager, compiled))
     one, method = layer.quant_method.prepared, layer.quant_method
     real = [torch.zeros(tuple(t.shape), dtype=t.dtype) for t in (block.mlp.router.weight, block.mlp.router.bias, *(getattr(layer, name) for name in names))]
     empty = torch.zeros(5, 128).bfloat16()
@@ -160,6 +164,10 @@ def test_a_block_is_right_below_and_above_the_kernels_tokens(found: dict[str, An
 
 def test_torch_compile_sees_boxes_of_known_shapes(found: dict[str, Any]) -> None:
     assert found["fake"] == [[[5, 128], "torch.bfloat16"], [[5, 128], "torch.bfloat16"], [[5, 16], "torch.bfloat16"]]
+
+
+def test_the_whole_block_is_one_graph(found: dict[str, Any]) -> None:
+    assert found["compiled"]
 
 
 def test_what_it_does_not_cover_is_vllms_and_said(found: dict[str, Any]) -> None:
