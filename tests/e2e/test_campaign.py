@@ -15,7 +15,9 @@ import pytest
 
 from tunefork.bench.campaign import book
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200),
+              # With it CI would take more than its hour; it wants an idle machine, too.
+              pytest.mark.skipif("TUNEFORK_LONG" not in os.environ, reason="NOT TESTED: takes twelve minutes; set TUNEFORK_LONG=1")]
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, BETTER, WORSE = f"e2e-{os.getpid()}", "max-num-seqs=8", "max-num-batched-tokens=8"

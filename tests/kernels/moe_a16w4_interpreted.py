@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from enclosure import Stored, enclosure, nearest, truncated  # beside this script
 
-from tunefork.kernels.moe_a16w4 import GemmConfig, LayerConfig, fused_moe, prepare_weights
+from tunefork.kernels.moe_a16w4 import GemmConfig, LayerConfig, fused_moe, operands, prepare_weights
 from tunefork.kernels.moe_a16w4.launch import Workspace
 
 HIDDEN, INTER, EXPERTS = 144, 24, 4
@@ -105,6 +105,9 @@ def main() -> None:
     case("sm90 tiled", "sm90", LayerConfig("sorted", g(4, 1, 1, 16, ahead=False, tiled=True), g(4, 1, 2, 16, ahead=False, tiled=True)), 5)
     up, down = (g(4, 1, r, 32, ahead=False, tiled=True, rest=16) for r in (1, 2))
     case("sm90 tiled rest", "sm90", LayerConfig("sorted", up, down), 18)
+    operands.K_WIDTH = tl.constexpr(6 - operands.K_WIDTH.value)  # the labels of K for the other versions of Triton
+    case("sm90 slot other K_WIDTH", "sm90", LayerConfig("slot", g(1, 2, 1, 8), g(1, 4, 2, 8, ahead=False)), 1)
+    case("sm90 sorted fused other K_WIDTH", "sm90", LayerConfig("sorted", g(2, 1, 2, 8), g(2, 2, 2, 8), fused=True), 3)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tunefork.kernels.mxfp4 import dequantize
 
 TPS = (360, 720, 1440, 2880)
 NAMES = [f"{arch} {kind}" for arch in ("sm90", "gfx950") for kind in ("slot", "slot split", "sorted fused", "sorted mapped")] + ["sm90 tiled", "sm90 tiled rest"]
+NAMES += ["sm90 slot other K_WIDTH", "sm90 sorted fused other K_WIDTH"]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A kill at every step of every command that keeps a journal: what the next command finds is before or after, and the way on is the one that is printed.
 
-Every step under ``--long``, a sample otherwise. A step is a git command, a rename, a link or a deletion; the kill is SIGKILL, in a fork of this process.
+Every step under ``--long``, a sample otherwise; TUNEFORK_KILL_EVERY=9, as CI gives it, is every ninth under ``--long`` too. A step is a git command, a rename, a link or a deletion; the kill is SIGKILL, in a fork of this process.
 The journals are those of tunefork/base/transaction.py. Others: apply, export and lock are killed in checkout/test_faults.py and checkout/test_park.py.
 """
 
@@ -331,7 +331,7 @@ COMMANDS = {
 def test_a_kill_at_any_step_leaves_before_or_after(name: str, world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))
     monkeypatch.setenv("TUNEFORK_CACHE", str(world.layout.cache))
-    command, every = COMMANDS[name], 1 if budgets.percent >= budgets.LONG else 9
+    command, every = COMMANDS[name], int(os.environ.get("TUNEFORK_KILL_EVERY") or (1 if budgets.percent >= budgets.LONG else 9))
     command.prepare(world)
     saved, odd, kills = world.root.parent / "saved", [], 0
     shutil.copytree(world.root, saved, symlinks=True)

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunefork.kernels.shipped import Shipped
 
@@ -33,6 +34,11 @@ class Overwrite:
 
 def machine_code(entry: Shipped) -> str:
     """SASS of one entry of arch "sm90", by the ptxas and cuobjdump that come with Triton. Errors: whatever Triton raises."""
+    return tool(compiled(entry), "--dump-sass")
+
+
+def compiled(entry: Shipped) -> Any:
+    """Triton's own result for one entry: ``.asm["cubin"]``, ``.asm["ttgir"]``. Errors: whatever Triton raises."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -41,12 +47,18 @@ def machine_code(entry: Shipped) -> str:
     names = list(function.arg_names)
     constants = {(names.index(name),): value for name, value in entry.constexprs.items()}
     source = ASTSource(fn=function, signature=dict(entry.signature), constexprs=constants, attrs=dict(entry.attrs))
-    done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(entry.options))
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(entry.options))
+
+
+def tool(done: Any, option: str) -> str:
+    """What Triton's cuobjdump prints of a result with ``option``. Errors: CalledProcessError."""
+    import triton
+
+    cuobjdump = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(done.asm["cubin"])
         file.flush()
-        return subprocess.run([str(tool), "--dump-sass", file.name], capture_output=True, text=True, check=True).stdout
+        return subprocess.run([str(cuobjdump), option, file.name], capture_output=True, text=True, check=True).stdout
 
 
 def _written(opcode: str, operands: list[str]) -> set[int]:

@@ -10,6 +10,10 @@ import triton.language as tl
 
 from tunefork.kernels.mxfp4.decode import decode
 
+# How many neighbours along K a lane of NVIDIA's bf16 operand holds, as Triton chooses it for these loads: labels of K are
+# ours to give where both operands agree, and given otherwise they cost shuffles (152 in `up` at TP1, M = 16).
+K_WIDTH = tl.constexpr(2 if tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 8) else 4)
+
 
 @triton.jit
 def _unseen(index, n: tl.constexpr):
@@ -33,7 +37,8 @@ def word_tile(words, G: tl.constexpr, R: tl.constexpr, LAYOUT: tl.constexpr):
     if LAYOUT == "gfx950":
         tile = tl.permute(tl.reshape(words, [R, G, 4, 16, 4]), [1, 0, 3, 2, 4])
     else:
-        tile = tl.permute(tl.reshape(words, [R, 2, G, 8, 4, 2, 2]), [2, 0, 5, 3, 1, 4, 6])
+        words = tl.reshape(words, [R, 2, G, 8, 4, 2, 2])
+        tile = tl.permute(words, [2, 0, 5, 3, 1, 4, 6]) if K_WIDTH == 4 else tl.permute(words, [2, 0, 5, 3, 1, 6, 4])
     return tl.reshape(tile, [G, R * 16, 16])
 
 
@@ -56,7 +61,10 @@ def scale_tile(scales, G: tl.constexpr, R: tl.constexpr, LAYOUT: tl.constexpr):
         tile = tl.broadcast_to(tile, [G, R, 16, 4, 4])
     else:
         tile = tl.permute(tl.reshape(scales, [R, G, 8, 4, 2]), [1, 0, 4, 2, 3])
-        tile = tl.broadcast_to(tl.reshape(tile, [G, R, 2, 8, 1, 4, 1]), [G, R, 2, 8, 2, 4, 2])
+        if K_WIDTH == 4:
+            tile = tl.broadcast_to(tl.reshape(tile, [G, R, 2, 8, 1, 4, 1]), [G, R, 2, 8, 2, 4, 2])
+        else:
+            tile = tl.broadcast_to(tl.reshape(tile, [G, R, 2, 8, 1, 1, 4]), [G, R, 2, 8, 2, 2, 4])
     return tl.reshape(tile, [G, R * 16, 16])
 
 
@@ -79,7 +87,8 @@ def act_tile(x, G: tl.constexpr, BM: tl.constexpr, LAYOUT: tl.constexpr):
     if LAYOUT == "gfx950":
         tile = tl.permute(tl.reshape(x, [BM // 16, G, 4, 16, 8]), [1, 2, 4, 0, 3])
     else:
-        tile = tl.permute(tl.reshape(x, [BM // 8, G, 8, 4, 2, 2, 2]), [1, 4, 3, 5, 6, 0, 2])
+        x = tl.reshape(x, [BM // 8, G, 8, 4, 2, 2, 2])
+        tile = tl.permute(x, [1, 4, 3, 5, 6, 0, 2]) if K_WIDTH == 4 else tl.permute(x, [1, 4, 5, 3, 6, 0, 2])
     return tl.reshape(tile, [G, 32, BM])
 
 
