@@ -6,16 +6,17 @@ import re
 import struct
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import torch
 
 from tunefork.kernels.amdgcn.assembly import kernel_names, parse
 from tunefork.kernels.amdgcn.driver import memory_of
 from tunefork.kernels.amdgcn.errors import BadAssembly
-from tunefork.kernels.amdgcn.executor.launch import Executable, Launch, Plan, launch
+from tunefork.kernels.amdgcn.executor.launch import Executable, Launch, Plan, Range, launch
 from tunefork.kernels.arch import GFX950
 
-Argument = torch.Tensor | None | tuple[str, float]
+Argument: TypeAlias = torch.Tensor | tuple[str, float] | None
 """A pointer, a null pointer, or a scalar as (struct format, value): ``("i", 3)`` is an int, ``("q", 3)`` a 64-bit one."""
 
 
@@ -52,7 +53,8 @@ class HipKernel:
 
     def run(self, grid: tuple[int, int, int], block: tuple[int, int, int], *arguments: Argument, dynamic_lds: int = 0, seed: int = 0) -> Launch:
         """Execute it. grid: work-groups.  block: work-items of one.  dynamic_lds: bytes beyond the static. Errors: ExecutionError and its kinds."""
-        values, ranges = [], []
+        values: list[bytes] = []
+        ranges: list[Range] = []
         for number, argument in enumerate(arguments):
             if isinstance(argument, tuple):
                 values.append(struct.pack(f"<{argument[0]}", argument[1] if argument[0] in "fd" else int(argument[1])))
