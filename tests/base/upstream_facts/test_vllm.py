@@ -37,6 +37,17 @@ def test_the_server_answers_there(vllm: Any, place: str, path: str) -> None:
     assert re.search(rf'@router\.(get|post)\(\s*"{place}"', vllm.text(path))
 
 
+def test_the_metrics_tell_of_a_prefix_cache(vllm: Any) -> None:
+    """As loggers.py writes them: a gauge with the cache's settings as labels, and a counter, to which its library adds _total."""
+    text = vllm.text("vllm/v1/metrics/loggers.py")
+    assert f'"{facts.METRICS}"' in vllm.text("vllm/entrypoints/serve/instrumentator/metrics.py")
+    assert '"vllm:cache_config_info"' in text and '"vllm:prefix_cache_hits"' in text
+    assert "enable_prefix_caching: bool" in vllm.text("vllm/config/cache.py")
+    shown = 'vllm:cache_config_info{block_size="16",enable_prefix_caching="True",engine="0"} 1.0\nvllm:prefix_cache_hits_total{engine="0"} 48.0\n'
+    found = re.search(facts.PREFIX_CACHING, shown, re.MULTILINE)
+    assert found and found[1] == "True" and re.findall(facts.CACHED_TOKENS, shown, re.MULTILINE) == ["48.0"]
+
+
 def test_plugins_come_by_this_group_and_variable(vllm: Any) -> None:
     assert f'DEFAULT_PLUGINS_GROUP = "{facts.PLUGIN_GROUP}"' in vllm.text("vllm/plugins/__init__.py")
     assert f"envs.{facts.PLUGINS}" in vllm.text("vllm/plugins/__init__.py")

@@ -37,7 +37,7 @@ def test_a_profile_of_another_target(cpu: Path, words: tuple[str, ...], monkeypa
     assert main(["bench", *words]) == 6
     said = capsys.readouterr().err
     assert "is served by an install for gfx950; this one is for cpu" in said
-    assert "try: --profile smoke serves anywhere; python3 build.py develop --target gfx950" in said
+    assert "try: --profile smoke serves anywhere; `python3 build.py develop --target gfx950`" in said
     assert not (cpu / "work").exists(), "no folder was made"
 
 

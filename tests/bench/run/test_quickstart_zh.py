@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,7 @@ def test_container_is_docker(words: list[str], tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()
     words = [word.replace("/data/models", str(models)) for word in words]
+    shutil.copy(PAGE.parents[2] / "pins.toml", tmp_path)  # which image, the pins say
     done = subprocess.run([sys.executable, "-m", "tunefork.cli.main", *words], check=False, capture_output=True, text=True, cwd=tmp_path,
                           env={**os.environ, "PATH": f"{docker.parent}:/usr/bin:/bin", "TUNEFORK_ROOT": str(tmp_path), "HF_TOKEN": "hf_secret"})
     assert done.returncode == 0, done.stderr

@@ -211,7 +211,7 @@ def test_a_part_that_nobody_owns_is_refused_with_a_proposal(world: World) -> Non
     assert [(part.where, part.patch, part.why) for part in shown.parts] == [("a.py:7", "", "nobody's")] and shown.parts[0].likely[0] == "one"
     with pytest.raises(BadInput, match=r"no single patch owns a\.py:7 \(") as caught:
         refresh.refresh(world.layout, "up")
-    assert caught.value.remedy.startswith("python3 build.py patch refresh one ") and everything(world) == before
+    assert caught.value.remedy.startswith("`python3 build.py patch refresh one` ") and everything(world) == before
     done = refresh.refresh(world.layout, "up", "one")
     assert [(part.patch, part.why) for part in done.parts] == [("one", "named")]
     settled(world)

@@ -151,6 +151,8 @@ KINDS = [
     mail("binary data without an index line, which git drops with exit code 0", b"diff --git a/blob b/blob\nGIT binary patch\n" + packed(b"") + packed(bytes(range(256))), "stop", "without an `index` line"),
     Kind("a bundle", {"0001-x.patch": b"# v2 git bundle\n-" + b"1" * 40 + b" x\n\nPACK\0\0"}, "stop", (GIT,), "git bundle"),
     mail("a context diff in mail", b"*** a/g\n--- b/g\n***************\n*** 1 ****\n! only\n--- 1 ----\n! more\n", "stop", "context diff"),
+    quilted("a hunk header whose number begins with 0", b"--- a/g\t2020-01-01 00:00:00.000000000 +0000\n+++ b/g\t1970-01-01 01:00:00.000000000 +0100\n@@ -1 +00,0 @@\n-only\n", "stop", "begins with 0"),
+    quilted("a carriage return at the beginning of a name", b"--- a/\rn\n+++ b/longer\n@@ -0,0 +1 @@\n+n\n", "stop", "control character"),
 ]
 
 # What quilt made of them (test_kinds.py makes them again where it is installed).

@@ -19,6 +19,7 @@ AGAIN = "have it written again: `git format-patch --binary` (or `git diff --bina
 TYPE, FILE_TYPES = 0o170000, (0o100000, 0o120000, 0o160000)
 SIDES = 2  # lines that name a file: old and new
 HUNK, FRAGMENT = b"@@ -", re.compile(rb"@@ -\d")
+PADDED = re.compile(rb"@@ -(0\d|\d+,0\d|\d+(,\d+)? \+(0\d|\d+,0\d))")
 MODE = re.compile(rb"^(old mode|new mode|new file mode|deleted file mode) ?(.*)$")
 DATE = re.compile(rb"[ \t](\d{4}-(?:0[1-9]|1[012])-(?:[012]\d|3[01])) ((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.\d+)? ([-+][01]\d):?([0-5]\d)\s*$")
 MOMENT = re.compile(rb":00(\.0+)? [-+]")
@@ -326,6 +327,8 @@ class Reader:
                 self.found.taken -= 1
                 self.at += 1
         while self.starts(0, HUNK):
+            if self.quilt and PADDED.match(self.lines[self.at]):
+                raise self.bad("a number of this hunk header begins with 0, and patch reads it in its own way")
             try:
                 hunk, self.at = diff.parse_hunk(self.file.removesuffix(".patch"), self.lines, self.at)
             except ValueError:  # a number of thousands of digits
@@ -361,6 +364,8 @@ class Reader:
 
     def named(self, sides: list[bytes], *, crs: bool) -> Section:
         """A change of the file that a plain diff's two lines name."""
+        if self.quilt and any(re.search(rb"[\x00-\x1f\x7f]", self.undated(each)) for each in sides):
+            raise self.bad("a control character in this file's name, which diff would have quoted")
         names = [self.path(re.sub(rb"/+", b"/", self.undated(each))) for each in sides]
         old, new = names[0] or names[1], names[1] or names[0]
         if not old or not new or any(name == b"" and is_epoch(side, quilt=self.quilt) for name, side in zip(names, sides, strict=True)):
