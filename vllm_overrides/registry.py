@@ -62,6 +62,17 @@ def vllm_log() -> Log:
     return log
 
 
+def require_kernels(override: str, op: str) -> None:
+    """OverrideError where tunefork.kernels.<op> is not installed beside the plugin."""
+    try:
+        importlib.import_module(f"tunefork.kernels.{op}")
+    except ImportError as error:
+        raise OverrideError(
+            f"{override} needs tunefork.kernels, which cannot be imported here: {error}",
+            "pip install -e '<tunefork>[kernels]' into the environment that serves",
+        ) from None
+
+
 def apply_named(asked: str, environ: Mapping[str, str]) -> None:
     """Apply the overrides named in ``asked``, a comma-separated list, and log each change once in this process.
 

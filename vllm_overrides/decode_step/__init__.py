@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vllm_overrides.errors import OverrideError
-from vllm_overrides.registry import Change
+from vllm_overrides.registry import Change, require_kernels
 
 MODEL = "vllm.model_executor.models.gpt_oss"
 TARGET = f"{MODEL}.GptOssModel.block_cls"
@@ -28,13 +28,7 @@ TARGET = f"{MODEL}.GptOssModel.block_cls"
 def override(environ: Mapping[str, str]) -> DecodeStep:
     """The override. Raises OverrideError where the kernels are not installed beside the plugin."""
     del environ  # it has no settings
-    try:
-        importlib.import_module("tunefork.kernels.add_norm_router")
-    except ImportError as error:
-        raise OverrideError(
-            f"decode_step needs tunefork.kernels, which cannot be imported here: {error}",
-            "pip install -e '<tunefork>[kernels]' into the environment that serves",
-        ) from None
+    require_kernels("decode_step", "add_norm_router")
     return DecodeStep()
 
 

@@ -13,7 +13,7 @@ from tunefork.kernels.skinny import linear
 from tunefork.kernels.skinny.config import wins
 from tunefork.kernels.skinny.launch import add_norm
 from vllm_overrides.moe_a16w4.live import live_rows
-from vllm_overrides.moe_a16w4.operator import LIBRARY, layouts, moe_a16w4
+from vllm_overrides.moe_a16w4.operator import define, layouts, moe_a16w4
 
 MOST_TOKENS = 16  # above, torch's router was faster (docs/decode-step.md)
 MOE = (
@@ -80,9 +80,6 @@ def skinny_linear_fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 
 @cache
 def register(dispatch_key: str) -> None:
-    """Define the operators, once in a process. dispatch_key: of the platform, CUDA on ROCm too."""
-    for schema, run, fake in ((MOE, add_norm_moe_op, add_norm_moe_fake), (LINEAR, skinny_linear, skinny_linear_fake)):
-        name = schema.partition("(")[0]
-        LIBRARY.define(schema, tags=(torch.Tag.needs_fixed_stride_order,))
-        LIBRARY.impl(name, run, dispatch_key=dispatch_key)
-        LIBRARY._register_fake(name, fake)
+    """Define the operators, once in a process."""
+    define(MOE, add_norm_moe_op, add_norm_moe_fake, dispatch_key)
+    define(LINEAR, skinny_linear, skinny_linear_fake, dispatch_key)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from tunefork.base.upstream_facts.vllm import PLUGINS, QUANTIZATION
 from vllm_overrides.errors import OverrideError
-from vllm_overrides.registry import Change
+from vllm_overrides.registry import Change, require_kernels
 
 BACKEND = "tunefork_a16w4"
 REGISTRY = f"vllm.model_executor.layers.quantization's {QUANTIZATION!r}"
@@ -34,13 +34,7 @@ HOOK = "vllm.model_executor.layers.fused_moe.oracle.mxfp4_out_of_tree"
 def override(environ: Mapping[str, str]) -> MoeA16w4:
     """The override. Raises OverrideError where the kernels are not installed beside the plugin."""
     del environ  # it has no settings
-    try:
-        importlib.import_module("tunefork.kernels.moe_a16w4")
-    except ImportError as error:
-        raise OverrideError(
-            f"moe_a16w4 needs tunefork.kernels, which cannot be imported here: {error}",
-            "pip install -e '<tunefork>[kernels]' into the environment that serves",
-        ) from None
+    require_kernels("moe_a16w4", "moe_a16w4")
     return MoeA16w4()
 
 

@@ -3,6 +3,7 @@
 vLLM already hides the whole MoE layer in an operator of its own, on GPUs; this one holds where a model calls its experts directly.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -56,9 +57,15 @@ def moe_a16w4_fake(x: torch.Tensor, *_arguments: object) -> torch.Tensor:
     return x.new_empty(x.shape)
 
 
+def define(schema: str, run: Callable[..., object], fake: Callable[..., object], dispatch_key: str) -> None:
+    """Define an operator of the library, with its shapes for torch.compile. dispatch_key: of the platform, CUDA on ROCm too."""
+    name = schema.partition("(")[0]
+    LIBRARY.define(schema, tags=(torch.Tag.needs_fixed_stride_order,))
+    LIBRARY.impl(name, run, dispatch_key=dispatch_key)
+    LIBRARY._register_fake(name, fake)
+
+
 @cache
 def register(dispatch_key: str) -> None:
-    """Define the operator, once in a process. dispatch_key: of the platform, CUDA on ROCm too."""
-    LIBRARY.define(SCHEMA, tags=(torch.Tag.needs_fixed_stride_order,))
-    LIBRARY.impl("moe_a16w4", moe_a16w4, dispatch_key=dispatch_key)
-    LIBRARY._register_fake("moe_a16w4", moe_a16w4_fake)
+    """Define the operator, once in a process."""
+    define(SCHEMA, moe_a16w4, moe_a16w4_fake, dispatch_key)
