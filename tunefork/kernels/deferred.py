@@ -1,4 +1,4 @@
-"""A module of Triton kernels that is imported when one of them is run or compiled: listing what we ship needs neither torch nor triton.
+"""What is imported when it is first used: listing what we ship needs neither torch nor triton, and running it needs both.
 
 What a list says of a kernel (its name, its arguments) is read from the module's source.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import sys
+from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,3 +64,16 @@ class Deferred:
         found = Kernel(self._module, name)
         setattr(self, name, found)
         return found
+
+
+def exports(package: str, where: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's ``__getattr__``: each name is taken from the package's module that ``where`` says, at its first use."""
+
+    def find(name: str) -> Any:
+        if name not in where:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        found = getattr(importlib.import_module(f"{package}.{where[name]}"), name)
+        setattr(sys.modules[package], name, found)
+        return found
+
+    return find

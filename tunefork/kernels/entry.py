@@ -9,8 +9,8 @@ from tunefork.kernels.arch import GFX950
 from tunefork.kernels.moe_a16w4.plan import Step
 from tunefork.kernels.shipped import Shipped
 
-FLOATS = ("eps",)
-ALIGNED = ("x_stride", "res_stride", "out_stride", "hidden")
+FLOATS = ("eps", "alpha", "limit")
+ALIGNED = ("x_stride", "res_stride", "out_stride", "logits_stride", "hidden")
 
 
 def entry(

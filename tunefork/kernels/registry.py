@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from tunefork.kernels.add_norm_router import entries as router_entries
 from tunefork.kernels.arch import GFX950
+from tunefork.kernels.entry import entry
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
 from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
@@ -18,8 +19,6 @@ from tunefork.kernels.skinny import entries as skinny_entries
 
 if TYPE_CHECKING:
     import torch
-
-_ALIGNED_INTS = ("x_stride", "out_stride", "logits_stride")
 
 
 def _depth(parts: int, gemm: GemmConfig, real: int) -> int:
@@ -56,7 +55,7 @@ def relative_error(row: Row, arch: str) -> float:
     return float((out.float() - want).norm() / want.norm())
 
 
-def _wave(constants: dict[str, Any]) -> tuple[int, int, float]:
+def _wave(constants: Mapping[str, Any]) -> tuple[int, int, float]:
     """Of a streamed kernel: a GEMM wave's loads of the K tail, iterations of its main loop, bytes of weight values in its part."""
     k, (_, wk, r, _), (_, unroll, *_) = constants["K"], constants["WARPS"], constants["STREAM"]
     parts = wk // constants["TOPK"] if "HAS_LIVE" in constants else wk * constants.get("SPLIT", 1)
@@ -65,34 +64,12 @@ def _wave(constants: dict[str, Any]) -> tuple[int, int, float]:
 
 
 def _entry(step: Step, row: Row, arch: str, part: str, least_groups: int | None) -> Shipped:
-    function = step.kernel
-    signature: dict[str, str] = {}
-    attrs: dict[tuple[int, ...], list[list[Any]]] = {}
-    constants = dict(step.constants)
-    for place, name in enumerate(function.arg_names):
-        key = step.bind.get(name)
-        if name in constants or key is None:
-            signature[name] = "constexpr"
-            constants.setdefault(name, None)
-        elif key in POINTERS:
-            signature[name] = part if key == "part" else POINTERS[key]
-            attrs[(place,)] = [["tt.divisibility", 16]] + ([["tt.pointer_range", 32]] if arch == GFX950.name else [])
-        elif key in ("alpha", "limit"):
-            signature[name] = "fp32"
-        else:
-            signature[name] = "i32"
-            if key in _ALIGNED_INTS:
-                attrs[(place,)] = [["tt.divisibility", 16]]
-    options = {"num_warps": step.warps, "num_stages": 1, **step.options}
-    weights = ("w_ptr",) if arch == GFX950.name and "w_ptr" in signature else ()
-    tail, trips, wave_weights = _wave(constants) if weights else (0, 0, 0.0)
-    x, y, z = (*step.grid, 1, 1)[:3]
-    return Shipped(
-        kernel=f"moe_a16w4.{function.__name__}", fn=function, config=f"i{row.intermediate}-m{row.tokens}",
-        shape=f"H{MODEL.hidden} I{row.intermediate} E{MODEL.experts} M{row.tokens}", signature=signature, constexprs=constants, options=options,
-        attrs=attrs, grid=(x, y, z), least_groups=least_groups, weights=weights, tail_loads=tail, trips=trips, wave_weights=wave_weights,
-        check=partial(relative_error, row, arch),
-    )  # fmt: skip
+    shape = f"H{MODEL.hidden} I{row.intermediate} E{MODEL.experts} M{row.tokens}"
+    found = entry(step, "moe_a16w4", f"i{row.intermediate}-m{row.tokens}", shape, POINTERS | {"part": part}, arch, partial(relative_error, row, arch))
+    if arch == GFX950.name and "w_ptr" in found.signature:
+        tail, trips, wave_weights = _wave(found.constexprs)
+        found = replace(found, weights=("w_ptr",), tail_loads=tail, trips=trips, wave_weights=wave_weights)
+    return replace(found, least_groups=least_groups)
 
 
 def entries(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Shipped]:

@@ -4,22 +4,15 @@
     y, residual = add_norm_moe(x, residual, norm, eps, router, bias, weights, topk=4, done=done, workspace=space)
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunefork.kernels.add_norm_router.config import RouterConfig, RouterShape, illegal, pick
+from tunefork.kernels.deferred import exports
 
 if TYPE_CHECKING:
     from tunefork.kernels.add_norm_router.launch import add_norm_moe, add_norm_route, make_done
 
 __all__ = ["RouterConfig", "RouterShape", "add_norm_moe", "add_norm_route", "illegal", "make_done", "pick"]
 
-_LAUNCHED = ("add_norm_moe", "add_norm_route", "make_done")  # what runs needs torch and triton; what only plans does not import them
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAUNCHED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.launch"), name)
-    globals()[name] = found
-    return found
+# What runs needs torch and triton; what only plans does not import them.
+__getattr__ = exports(__name__, dict.fromkeys(("add_norm_moe", "add_norm_route", "make_done"), "launch"))

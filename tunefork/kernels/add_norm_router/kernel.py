@@ -11,7 +11,7 @@ import triton.language as tl
 
 from tunefork.kernels.moe_a16w4.kernel import _stored
 from tunefork.kernels.moe_a16w4.overlap import release
-from tunefork.kernels.moe_a16w4.routing import _keys, _place, _store_choice
+from tunefork.kernels.moe_a16w4.routing import _place, _store_choice, select
 from tunefork.kernels.skinny.kernel import contract, weight_index
 
 
@@ -29,26 +29,6 @@ def _write_normed(
     both = (x + tl.load(res_ptr + token * res_stride + k[None, :], mask=inside, other=0.0).to(tl.float32)).to(tl.bfloat16)
     weight = tl.load(norm_ptr + k, mask=k < K, other=0.0).to(tl.float32)[None, :]
     tl.store(normed_ptr + token * K + k[None, :], (both.to(tl.float32) * scale[:, None] * weight).to(tl.bfloat16), mask=inside)
-
-
-@triton.jit
-def _choose(logits, live, E: tl.constexpr, TOPK: tl.constexpr):
-    """[BT, E] bf16 -> as routing.choose has it: choice + 1 or 0, and softmax over the chosen logits. Ties: the lower id."""
-    expert = tl.arange(0, E)[None, :]
-    valid = live[:, None] & (expert < E)
-    wide = tl.where(valid, logits.to(tl.float32) + 0.0, 0.0)  # -0.0 becomes 0.0: they are a tie
-    keys = _keys(wide, expert, valid, True, E)
-    chosen = tl.zeros_like(keys)
-    best = tl.max(wide, 1)
-    for choice in tl.static_range(TOPK):
-        top = tl.max(keys, 1)
-        hit = (keys == top[:, None]) & valid
-        chosen = tl.where(hit, choice + 1, chosen)
-        if choice == 0:
-            best = tl.sum(tl.where(hit, wide, 0.0), 1)
-        keys = tl.where(hit, -2147483648, keys)
-    power = tl.where(chosen > 0, tl.exp(wide - best[:, None]), 0.0)
-    return chosen, power / tl.maximum(tl.sum(power, 1), 1e-30)[:, None]
 
 
 @triton.jit
@@ -133,7 +113,7 @@ def router_kernel(
     for other in tl.static_range(SPLIT):
         sums += tl.load(here + other * BM * E, mask=(tokens < M)[:, None], other=0.0, cache_modifier=".cg")
     logits = (sums + bias).to(tl.bfloat16)
-    chosen, weights = _choose(logits, tokens < live, E, TOPK)
+    chosen, weights = select(logits, tokens < live, True, E, E, TOPK, BT)
     local = every[None, :]
     _store_choice(chosen, weights, local, ids_ptr, gates_ptr, tokens, tokens < M, TOPK)
     tl.store(logits_ptr + tokens[:, None] * E + every[None, :], logits, mask=(tokens < M)[:, None])

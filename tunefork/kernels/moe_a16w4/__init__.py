@@ -4,9 +4,9 @@
     y = fused_moe(x, router_logits, weights, topk=4)
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tunefork.kernels.deferred import exports
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, MoeShape, illegal, pick
 
 if TYPE_CHECKING:
@@ -19,13 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 # What runs needs torch and triton; what only plans and lists does not import them.
-_WHERE = {"Workspace": "launch", "fused_moe": "launch", "make_workspace": "launch", "Weights": "weights", "prepare_weights": "weights",
-          "restore_weights": "weights"}  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
-    globals()[name] = found
-    return found
+__getattr__ = exports(__name__, {
+    "Workspace": "launch", "fused_moe": "launch", "make_workspace": "launch", "Weights": "weights", "prepare_weights": "weights",
+    "restore_weights": "weights",
+})  # fmt: skip

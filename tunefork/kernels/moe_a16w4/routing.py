@@ -43,9 +43,24 @@ def choose(
 ):
     """-> chosen [BT, E_PAD] int32 (choice + 1, or 0), weights [BT, E_PAD] float32: softmax over the chosen logits."""
     expert = tl.arange(0, E_PAD)[None, :]
-    valid = live[:, None] & (expert < E)
-    raw = tl.load(logits_ptr + tokens[:, None] * stride + expert, mask=valid, other=0.0)
+    raw = tl.load(logits_ptr + tokens[:, None] * stride + expert, mask=live[:, None] & (expert < E), other=0.0)
     NARROW: tl.constexpr = logits_ptr.dtype.element_ty == tl.bfloat16
+    return select(raw, live, NARROW, E, E_PAD, TOPK, BT)
+
+
+@triton.jit
+def select(
+    raw,  # [BT, E_PAD]: logits
+    live,  # [BT] bool
+    NARROW: tl.constexpr,  # whether they are bf16
+    E: tl.constexpr,
+    E_PAD: tl.constexpr,
+    TOPK: tl.constexpr,
+    BT: tl.constexpr,
+):
+    """`choose`, of logits that are loaded."""
+    expert = tl.arange(0, E_PAD)[None, :]
+    valid = live[:, None] & (expert < E)
     logits = raw.to(tl.float32) + 0.0  # -0.0 becomes 0.0: they are a tie
     keys = _keys(logits, expert, valid, NARROW, E_PAD)
     chosen = tl.zeros([BT, E_PAD], tl.int32)

@@ -85,19 +85,13 @@ def amdgcn(text: str, ttgir: str) -> Counts:
 def count(entry: Shipped, arch: str) -> Counts:
     """Compile one row and count. Errors: CompileFailed."""
     if arch == GFX950.name:
-        done = build(Request.of(_plain(entry)))
+        done = build(Request.of(entry))
         return amdgcn(done.asm["amdgcn"], done.asm["ttgir"])
     try:
         done = compiled(entry)
     except Exception as error:  # Triton raises many kinds; all mean that this row has no code
         raise CompileFailed(f"{entry.label}: {type(error).__name__}: {error}") from error
     return sass(tool(done, "--dump-sass"), tool(done, "--dump-resource-usage"), done.asm["ttgir"])
-
-
-def _plain(entry: Shipped) -> Shipped:
-    """The row with Triton's own function, where the registry defers it."""
-    function = getattr(entry.fn, "function", entry.fn)
-    return dataclasses.replace(entry, fn=function)
 
 
 def _count(place: tuple[str, int]) -> tuple[int, Counts | str]:

@@ -5,9 +5,9 @@
     ids = best_logit(x, head)                                           # greedy sampling without logits
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tunefork.kernels.deferred import exports
 from tunefork.kernels.skinny.config import Linear, SkinnyConfig, illegal, pick
 
 if TYPE_CHECKING:
@@ -15,12 +15,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Linear", "SkinnyConfig", "add_norm_linear", "best_logit", "illegal", "linear", "pick"]
 
-_LAUNCHED = ("add_norm_linear", "best_logit", "linear")  # what runs needs torch and triton; what only plans does not import them
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAUNCHED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.launch"), name)
-    globals()[name] = found
-    return found
+# What runs needs torch and triton; what only plans does not import them.
+__getattr__ = exports(__name__, dict.fromkeys(("add_norm_linear", "best_logit", "linear"), "launch"))
