@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import budgets
 import pytest
+from steps import counting
 from test_author import settled, three
 from test_park import conflicting, parked_path
 from test_rebase import lines, series, upstream
@@ -29,7 +28,6 @@ from tunefork.patchset.author import edit, refresh, reshape
 from tunefork.patchset.author.importing import import_folder
 from tunefork.patchset.checkout import park, repin
 from tunefork.patchset.checkout.apply import apply
-from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import rebase
 from tunefork.patchset.upstream import submission
 
@@ -42,8 +40,7 @@ def killed(step: int, world: World, call: Callable[[World], object]) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            count(step)
-            with suppress(TuneforkError):
+            with counting(step), suppress(TuneforkError):
                 call(world)
             os._exit(0)
         except BaseException as error:
@@ -52,24 +49,6 @@ def killed(step: int, world: World, call: Callable[[World], object]) -> bool:
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
     return os.WIFSIGNALED(status)
-
-
-def count(left: int) -> None:
-    """From now on this process dies before its N-th step."""
-
-    def counted(function: Any) -> Any:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args, **kwargs)
-
-        return wrapper
-
-    Git.run = counted(Git.run)  # type: ignore[method-assign]
-    for name in ("replace", "rename", "link", "unlink"):
-        setattr(os, name, counted(getattr(os, name)))
 
 
 @dataclass(frozen=True)

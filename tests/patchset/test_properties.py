@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ import pytest
 from budgets import examples
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
+from steps import counting
 from trees import Tree, commit, contents, edited, modes, paths, place, run
 
 from tunefork.base.errors import TuneforkError
@@ -308,27 +308,6 @@ def state(world: World) -> tuple[dict[str, bytes], str, bytes]:
     """Series, what HEAD makes, and what the checkout holds beyond it."""
     git = Git(world.checkout)
     return world.files(), git.text("rev-parse", "HEAD^{tree}"), git("status", "--porcelain", "-z")
-
-
-@contextmanager
-def counting(last: int) -> Iterator[list[int]]:
-    """Count the steps of what is done inside: git commands, renames, links, deletions; SIGKILL before the one after ``last``."""
-    count = [0]
-
-    def counted(function: Callable[..., object]) -> Callable[..., object]:
-        def wrapper(*args: object, **kwargs: object) -> object:
-            if count[0] >= last:
-                os.kill(os.getpid(), signal.SIGKILL)
-            count[0] += 1
-            return function(*args, **kwargs)
-
-        return wrapper
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Git, "run", counted(Git.run))
-        for name in ("replace", "rename", "unlink", "link"):
-            patch.setattr(os, name, counted(getattr(os, name)))
-        yield count
 
 
 def kill_at(step: int, call: Callable[[], object]) -> None:

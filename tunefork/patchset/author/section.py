@@ -35,12 +35,17 @@ LOST = (
     (FRAGMENT, "a hunk that belongs to no file: text stands before it, or the lines that name its file are damaged"),
     (re.compile(rb"^(@@@|diff --(cc|combined) )"), "a combined diff, which git shows of a merge and nothing can apply"),
     (re.compile(rb"^! "), "a changed line of a context diff, outside its hunks"),
-    (re.compile(rb"^[ \tX]+(diff --git |@@ -\d|\*{15})"), "an indented diff, which patch applies"),
     (re.compile(rb"^GIT binary patch"), "binary data that belongs to no file"),
     (re.compile(rb"^(\*{15}|\*\*\* \d+(,\d+)? \*{4}|--- \d+(,\d+)? ----)"), "a context diff without the two lines that name its file, or a damaged one"),
     (re.compile(rb"^\d+(,\d+)?[acd]\d+(,\d+)?\s*$"), "a diff without context (`diff` without -u), which does not say where it goes"),
     (re.compile(rb"^Submodule .* [0-9a-f]{7,}\.{2,3}[0-9a-f]{7,}"), "a submodule told in words (`--submodule=log`)"),
 )
+LOST_TO_PATCH = (*LOST, (re.compile(rb"^[ \tX]+(diff --git |@@ -\d|\*{15})"), "an indented diff, which patch applies"))
+
+
+def lost(line: bytes, *, quilt: bool) -> str:
+    """What a line between diffs is a part of that nothing here reads; empty where it is none."""
+    return next((what for form, what in (LOST_TO_PATCH if quilt else LOST) if form.match(line)), "")
 
 
 @dataclass
@@ -152,9 +157,8 @@ class Reader:
 
     def text(self, line: bytes) -> None:
         """A line between changes: refused where it is part of one, noted where it is not what tools write there."""
-        for form, what in LOST:
-            if form.match(line) and (self.quilt or "patch applies" not in what):
-                raise self.bad(what)
+        if what := lost(line, quilt=self.quilt):
+            raise self.bad(what)
         if match := BINARY.match(line.rstrip()):
             path = shown(self.path(match[2]) or self.path(match[1]) or match[2])
             raise self.bad(f"{path} is binary and its content is not in the diff", remedy=f"only git can write it: `git diff --binary` of {path}")
@@ -388,19 +392,20 @@ class Reader:
 
     def kind(self, change: Section, sides: list[bytes]) -> Section:
         """Whether a plain diff makes or removes its file: /dev/null, a date of 1970, or nothing on that side."""
-        for side, lines in zip(sides, (any(hunk.old for hunk in change.hunks), any(hunk.new for hunk in change.hunks)), strict=True):
-            if not lines and is_epoch(side, quilt=self.quilt) is None:
+        old, new = any(hunk.old for hunk in change.hunks), any(hunk.new for hunk in change.hunks)
+        dated = [is_epoch(each, quilt=self.quilt) for each in sides]
+        for side, lines, epoch in zip(sides, (old, new), dated, strict=True):
+            if not lines and epoch is None:
                 raise self.bad(f"a date that may say that there is no file: {shown(side.strip())[:60]!r}", self.at - 1)
         begins = (change.hunks[0].start, change.hunks[0].new_start or 0) if change.hunks else (0, 0)
-        gone = [self.path(self.undated(each)) is None or is_epoch(each, quilt=self.quilt) for each in sides]
-        old, new = any(hunk.old for hunk in change.hunks), any(hunk.new for hunk in change.hunks)
+        null = [self.path(self.undated(each)) is None for each in sides]
+        gone = [none or epoch for none, epoch in zip(null, dated, strict=True)]
         if (gone[0] and not old and begins[0]) or (gone[1] and not new and begins[1]):
             raise self.bad("there is no file on one side, and the hunk has a line number there", self.at - 1)
         if not old and (gone[0] or (len(change.hunks) == 1 and change.hunks[0].start == 0)):
             return replace(change, kind="add")
         if gone[1] and not new:
             return replace(change, kind="delete")
-        null = [self.path(self.undated(each)) is None for each in sides]
         if null[0] or null[1]:
             raise self.bad(f"this file is {'new' if null[0] else 'deleted'}, and its hunks say otherwise", self.at - 1)
         return change
@@ -435,9 +440,8 @@ def reversed_change(file: str, change: Section) -> Section:
 def refuse_lost(file: str, text: bytes) -> None:
     """BadInput for a line before the first diff that patch would take for a part of one."""
     for number, line in enumerate(text.split(b"\n"), 1):
-        for form, what in LOST:
-            if form.match(line):
-                raise BadInput(f"{file}:{number}: {what}: {shown(line.rstrip())[:80]!r}", f"where it is text, begin the line with a blank; else {AGAIN}")
+        if what := lost(line, quilt=True):
+            raise BadInput(f"{file}:{number}: {what}: {shown(line.rstrip())[:80]!r}", f"where it is text, begin the line with a blank; else {AGAIN}")
 
 
 def canonical_mode(mode: int) -> str:
