@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +12,12 @@ from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.output import clean, echo, print_json, say, table
 from tunefork.develop import install
-from tunefork.develop.gfx950.compile_only.compile_only import UPSTREAMS, FileResult, Report
+from tunefork.develop.gfx950.compile_only.unit import UPSTREAMS
 from tunefork.develop.machine import probe
 from tunefork.develop.targets import AUTO, GFX950, TARGETS
+
+if TYPE_CHECKING:
+    from tunefork.develop.gfx950.compile_only.compile_only import FileResult, Report
 
 
 @click.command(epilog="Exit codes: 1 with --compile-only, a file that compiled before does not, or one that --only names; 5 a step failed (its last lines are "

@@ -71,9 +71,9 @@ def cpu_flags(cpuinfo: Path) -> frozenset[str]:
     return frozenset(found[1].split()) if found else frozenset()
 
 
-def memory(meminfo: Path) -> int:
-    """Total memory in bytes; 0 where unknown."""
-    found = re.search(r"^MemTotal:\s*(\d+) kB", meminfo.read_text(), re.MULTILINE) if meminfo.is_file() else None
+def memory(meminfo: Path, field: str = "MemTotal") -> int:
+    """Total memory in bytes, or another field of /proc/meminfo; 0 where unknown."""
+    found = re.search(rf"^{field}:\s*(\d+) kB", meminfo.read_text(), re.MULTILINE) if meminfo.is_file() else None
     return int(found[1]) * 1024 if found else 0
 
 

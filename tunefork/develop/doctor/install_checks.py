@@ -33,12 +33,8 @@ def torch(patient: Patient) -> Check:
 
 def torch_floor(patient: Patient) -> tuple[str, str] | None:
     """The oldest torch that vLLM's extensions are built for, and the line of the applied source that says so."""
-    tree = applied_tree(patient.layout, "vllm")
-    listed = tree.path / "CMakeLists.txt" if tree else None
-    for number, line in enumerate(listed.read_text().splitlines(), 1) if listed and listed.is_file() else ():
-        if word := re.search(r"TORCH_TARGET_VERSION=0x([0-9A-Fa-f]{2})([0-9A-Fa-f]{2})", line):
-            return f"{int(word[1], 16)}.{int(word[2], 16)}", f"vLLM's CMakeLists.txt:{number}"
-    return None
+    found = asked(patient, "CMakeLists.txt", r"TORCH_TARGET_VERSION=0x([0-9A-Fa-f]{4})")
+    return (f"{int(found[0][:2], 16)}.{int(found[0][2:], 16)}", found[1]) if found else None
 
 
 def asked(patient: Patient, file: str, pattern: str) -> tuple[str, str] | None:

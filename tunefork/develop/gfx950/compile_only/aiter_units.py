@@ -6,7 +6,6 @@ import ast
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from tunefork.base.errors import BadInput
 from tunefork.develop.gfx950.compile_only.toolchain import Toolchain, torch_flags
@@ -28,8 +27,10 @@ HOST_ONLY = re.compile(r"pybind\.cu$|/pybind/|\.cpp$|/asm_[^/]*\.cu$")  # bindin
 
 
 def units(checkout: Path, toolchain: Toolchain) -> list[Unit]:
-    """Every device source that a module of AITER names, once for each set of flags. Modules that only tune, or are for another GPU, are left out."""
-    found: dict[tuple[str, tuple[str, ...]], Unit] = {}
+    """Every device source that a module of AITER names, once, of the first module by which it can be had. Modules that only tune, or are for another
+    GPU, are left out."""
+    found: dict[str, Unit] = {}
+    torch = [flag for flag in torch_flags() if not flag.startswith("-D__HIP_NO_HALF")]  # core.py takes those back
     has_ck = (checkout / CK / "include").is_dir()
     for module, entry in json.loads((checkout / MODULES).read_text()).items():
         if module.endswith("_tune") or "gfx1250" in module:
@@ -47,17 +48,12 @@ def units(checkout: Path, toolchain: Toolchain) -> list[Unit]:
             name = Path(path).relative_to(checkout).as_posix()
             unreachable = f"{module} needs {CK}, which is not checked out" if needs_ck and not has_ck else ""
             ck = () if has_ck else WITHOUT_CK
-            unit = Unit(f"aiter/{name}", Path(path), (*FLAGS, *ck, *torch_flags_of(entry), *flags),
+            unit = Unit(f"aiter/{name}", Path(path), (*FLAGS, *ck, *torch, *flags),
                         (str(checkout / "csrc" / "include"), *includes, str(checkout / "csrc" / "include" / "torch")), module, unreachable)  # fmt: skip
-            known = found.get((name, ()))
+            known = found.get(name)
             if known is None or (known.out_of_reach and not unreachable):
-                found[name, ()] = unit
+                found[name] = unit
     return list(found.values())
-
-
-def torch_flags_of(entry: dict[str, Any]) -> list[str]:
-    """torch's flags, less those that core.py takes back."""
-    return [flag for flag in torch_flags() if not flag.startswith("-D__HIP_NO_HALF")]
 
 
 def value(text: str, checkout: Path) -> str:

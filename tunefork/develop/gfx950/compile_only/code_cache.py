@@ -20,7 +20,9 @@ from tunefork.base.files import write_atomically
 from tunefork.develop.gfx950.compile_only.facts import CodeFacts
 from tunefork.develop.gfx950.compile_only.toolchain import Toolchain
 from tunefork.develop.gfx950.compile_only.unit import Unit
+from tunefork.develop.targets import GFX950
 
+DEVICE_ONLY = ("-x", "hip", f"--offload-arch={GFX950}", "--cuda-device-only", "--no-gpu-bundle-output", "-D__AMDGCN_WAVEFRONT_SIZE=64")
 FORM = ""  # what else decides a result: another number, and nothing that was kept is taken
 KEPT = 8  # contents of one file that are kept; the oldest goes
 
@@ -46,7 +48,7 @@ def places(folder: str) -> dict[str, tuple[str, ...]]:
 
 def shelf(cache_folder: Path, unit: Unit, toolchain: Toolchain) -> Path:
     """Where the results of one file under one compiler and one set of flags are."""
-    parts = (unit.name, str(unit.file), unit.flags, unit.includes, toolchain.argv, toolchain.includes, toolchain.identity + FORM)
+    parts = (DEVICE_ONLY, unit.name, str(unit.file), unit.flags, unit.includes, toolchain.argv, toolchain.includes, toolchain.identity + FORM)
     return cache_folder / "gfx950-native" / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 

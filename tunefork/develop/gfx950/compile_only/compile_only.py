@@ -18,15 +18,12 @@ from tunefork.develop.gfx950.compile_only import aiter_units, code_cache, schedu
 from tunefork.develop.gfx950.compile_only.facts import CodeFacts, facts_of
 from tunefork.develop.gfx950.compile_only.last_good import Good, LastGood
 from tunefork.develop.gfx950.compile_only.toolchain import Toolchain
-from tunefork.develop.gfx950.compile_only.unit import Unit
+from tunefork.develop.gfx950.compile_only.unit import UPSTREAMS, Unit
 from tunefork.develop.machine import Machine
 from tunefork.develop.targets import GFX950
 from tunefork.patchset.checkout.applied import applied_tree
 
-UPSTREAMS = ("vllm", "aiter")
 COMPILED, CACHED, FAILED, UNREACHABLE = "compiled", "cached", "failed", "out of reach"
-# Not in the key of the cache: whoever changes it changes code_cache.FORM, too.
-DEVICE_ONLY = ("-x", "hip", f"--offload-arch={GFX950}", "--cuda-device-only", "--no-gpu-bundle-output", "-D__AMDGCN_WAVEFRONT_SIZE=64")
 MISSING_HEADER = re.compile(r"fatal error: '([^']+)' file not found")
 ERROR = re.compile(r"(?:([^/\n]*):(\d+):\d+: )?(?:fatal )?error: ([^\n]*)")
 # What an error names that only ROCm has: OCP's fp8 and fp4 of newer HIP headers, and its libraries.
@@ -35,7 +32,7 @@ OF_ROCM = (
     (re.compile(r"hip(?:blas|blasLt|sparse|solver|rand)\w*"), "{}, of a ROCm library that is in no package index"),
     (re.compile(r"'(\w+)' in namespace 'hipcub'"), "{} of hipCUB, which has no stand-in here"),
 )
-CUID = re.compile(r"\b__hip_cuid_\w+")  # clang numbers a file by its paths, the output's among them: no part of the code
+CUID = re.compile(r"__hip_cuid_\w+")  # clang numbers a file by its paths, the output's among them: no part of the code
 MARGIN = 0.9  # of the memory that is free
 
 
@@ -147,7 +144,7 @@ def job_of(unit: Unit, tools: Toolchain, base: Path, record: LastGood) -> schedu
     """The compiler's command: HIP to assembly, then the assembler over all of it."""
     folders = [word for folder in unit.includes for word in ("-I", folder)] + [word for folder in tools.includes for word in ("-isystem", folder)]
     read = [word for given in ("-dependency-file", f"{base}.d", "-MT", "code", "-sys-header-deps") for word in ("-Xclang", given)]  # a device job has no -MF
-    compiler = [*tools.clang, *tools.argv, *DEVICE_ONLY, *unit.flags, *folders, *read, "-S", "-o", f"{base}.s", str(unit.file)]
+    compiler = [*tools.clang, *tools.argv, *code_cache.DEVICE_ONLY, *unit.flags, *folders, *read, "-S", "-o", f"{base}.s", str(unit.file)]
     assembler = [*tools.clang, "-x", "assembler", "-c", "-target", "amdgcn-amd-amdhsa", f"-mcpu={GFX950}", "-o", f"{base}.o", f"{base}.s"]
     script = f"{shlex.join(compiler)} && {shlex.join(assembler)}"
     known = record.files.get(unit.name)

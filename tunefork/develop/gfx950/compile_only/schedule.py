@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunefork.base.process import end_session, terminated_by_exception
-from tunefork.develop.machine import GIB
+from tunefork.develop.machine import GIB, memory
 
-UNKNOWN_PEAK = 2 * GIB  # what most files stay below; skinny_gemms takes 4.2
+UNKNOWN_PEAK = 2 * GIB  # what most files stay below; skinny_gemms takes 5.8
 POLL_S = 0.02
 
 
@@ -48,27 +48,28 @@ class Running:
 
 def available(meminfo: Path = Path("/proc/meminfo")) -> int:
     """Bytes of memory that programs can take now; a large number where nobody says."""
-    for line in meminfo.read_text().splitlines() if meminfo.is_file() else ():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 1 << 50
+    return memory(meminfo, "MemAvailable") or 1 << 50
 
 
-def run(jobs: Sequence[Job], cores: int, memory: int, started: Callable[[Job], None] = lambda job: None) -> Iterator[Ended]:
+def run(jobs: Sequence[Job], cores: int, memory: int) -> Iterator[Ended]:
     """Run all jobs and yield each as it ends. cores, memory: at once. Whatever ends the loop early ends every compiler."""
     waiting = sorted(jobs, key=lambda job: (-job.seconds, -job.peak, job.name))
     running: list[Running] = []
+
+    def fill() -> None:
+        while (job := next_job(waiting, running, cores, memory)) is not None:
+            waiting.remove(job)
+            running.append(start(job))
+
     with terminated_by_exception():
         try:
             while waiting or running:
-                while (job := next_job(waiting, running, cores, memory)) is not None:
-                    waiting.remove(job)
-                    started(job)
-                    running.append(start(job))
+                fill()
                 time.sleep(POLL_S)
                 for one in list(running):
                     if (ended := finished(one)) is not None:
                         running.remove(one)
+                        fill()  # the caller may take a while over this end
                         yield ended
         finally:
             for one in running:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+UPSTREAMS = ("vllm", "aiter")  # whose native sources can be compiled so
+
 
 @dataclass(frozen=True)
 class Unit:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.kernels.amdgcn.errors import Gfx950Error
-from tunefork.kernels.amdgcn.native.cases import Case, Run, cases
+from tunefork.kernels.amdgcn.native.cases import Case, Run
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,18 @@ def absent(case: Case, why: str) -> NativeRow:
     return NativeRow(case.kernel, case.shape, case.source, case.proves, None, case.tolerance, (), 0, 0.0, failure)
 
 
-def _judged(at: int, path: Path) -> NativeRow:
-    """judge() in a process of its own, which makes the cases again: their checks do not travel."""
-    return judge(cases()[at], gzip.decompress(path.read_bytes()).decode())
+def _judged(case: Case, path: Path) -> NativeRow:
+    """judge() in a process of its own."""
+    return judge(case, gzip.decompress(path.read_bytes()).decode())
 
 
 def gate(
     chosen: Sequence[Case], codes: Mapping[str, Path | str], *, workers: int | None = None, say: Callable[[str], None] = lambda line: None
 ) -> list[NativeRow]:
     """Run cases. codes: for each source its gzipped assembly, or as text why there is none.  workers: as many processes as cores."""
-    listed = [case.label for case in cases()]
     rows: dict[str, NativeRow] = {}
     with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=multiprocessing.get_context("forkserver")) as pool:
-        jobs = {case.label: pool.submit(_judged, listed.index(case.label), code) for case in chosen if isinstance(code := codes[case.source], Path)}
+        jobs = {case.label: pool.submit(_judged, case, code) for case in chosen if isinstance(code := codes[case.source], Path)}
         for case in chosen:
             code = codes[case.source]
             rows[case.label] = absent(case, code) if isinstance(code, str) else jobs[case.label].result()
