@@ -130,8 +130,9 @@ def run(*, name: str | None, as_json: bool) -> None:
         page.write(where, made, now.journal.rows, going.conclude(now, ""), now.clock.used_s() / 60, what)
 
     say(f"page: {where / 'index.html'}")
-    found = going.run(where, made, Real(layout, where, made, say), say, show)
-    path = write_report(where, made, found, Real(layout, where, made, say))
+    runner = Real(layout, where, made, say)
+    found = going.run(where, made, runner, say, show)
+    path = write_report(where, made, found, runner)
     tell(made, found, path, as_json=as_json)
 
 
@@ -170,10 +171,12 @@ def status(*, name: str | None, as_json: bool) -> None:
     require("ab")
     from tunefork.bench.campaign import clock, planned
     from tunefork.bench.campaign.run import CLOCK
+    from tunefork.bench.campaign.runner import Real
 
-    where = folder(Layout.here(), name)
+    layout = Layout.here()
+    where = folder(layout, name)
     made = planned.read(where)
-    found, rows = looked(where, made)
+    found, rows = looked(where, made, Real(layout, where, made, say))
     used = clock.peek(where / CLOCK) / 60
     counted = sum(key.startswith("start:") for key in rows)
     if as_json:
@@ -196,8 +199,9 @@ def report(*, name: str | None, as_json: bool) -> None:
     layout = Layout.here()
     where = folder(layout, name)
     made = planned.read(where)
-    found, _ = looked(where, made)
-    path = write_report(where, made, found, Real(layout, where, made, say))
+    runner = Real(layout, where, made, say)
+    found, _ = looked(where, made, runner)
+    path = write_report(where, made, found, runner)
     tell(made, found, path, as_json=as_json)
 
 
@@ -213,14 +217,12 @@ def folder(layout: Layout, name: str | None) -> Path:
     return planned.folder(layout, name)
 
 
-def looked(where: Path, made: Planned) -> tuple[Result, Any]:
+def looked(where: Path, made: Planned, runner: Any) -> tuple[Result, Any]:
     """The result by what is on the disk."""
     from tunefork.bench.campaign import book, result
-    from tunefork.bench.campaign.runner import Real
 
     rows = book.rows(where)
-    outcome = Real(Layout.here(), where, made, say).confirmed()
-    return result.result(made, book.day(made, rows), outcome, rows.get("step:final"), str(rows.get("finish", {}).get("why", ""))), rows
+    return result.result(made, book.day(made, rows), runner.confirmed(), rows.get("step:final"), str(rows.get("finish", {}).get("why", ""))), rows
 
 
 def show_page(where: Path, made: Planned, now: str) -> Path:

@@ -14,10 +14,10 @@ import pytest
 from tunefork.base.layout import Layout
 from tunefork.base.program import Finished
 from tunefork.bench.ab import trial
-from tunefork.bench.campaign import planned, runner, starts, worker
+from tunefork.bench.campaign import planned, result, runner, space, starts, worker
 from tunefork.bench.campaign.candidate import Candidate
 from tunefork.bench.campaign.planned import Planned
-from tunefork.bench.campaign.runner import WARMING, Real, Wanted
+from tunefork.bench.campaign.runner import PAIR, WARMING, Real, Wanted
 from tunefork.bench.machine import devices
 from tunefork.bench.machine.spread import Ended, Ray
 from tunefork.bench.records.store import Store
@@ -98,7 +98,7 @@ def test_pairs_are_an_experiment_of_bench_ab(real: Real, made: Planned, monkeypa
     outcome = real.confirmed()
     assert outcome is not None and (outcome.a, outcome.b, outcome.experiment) == ("reference", "fast", made.name)
     assert outcome.scenarios[0].judgements[made.metric].pairs == 1
-    assert runner.gain(outcome) is None, "one pair has no interval"
+    assert result.gain(outcome) is None, "one pair has no interval"
     monkeypatch.setenv("TUNEFORK_ROOT", str(real.layout.root))
     monkeypatch.setenv("TUNEFORK_CACHE", str(real.layout.cache))
     assert worker.main(str(real.where), "-2", "2", "100", "fast") == 0 and real.paired() == {0, 2}, "in a process of its own, too"
@@ -108,7 +108,7 @@ def test_starts_beside_each_other_have_gpus_of_their_own(real: Real, made: Plann
     monkeypatch.setenv(devices.GIVEN, "0,1")
     wide = replace(made, gpus=2, rules=replace(made.rules, lanes=2))
     two = Real(real.layout, real.where, wide, lambda _line: None)
-    assert (two.lanes(), two.per_lane) == (2, 1)
+    assert (two.lanes(), two.planned.per_lane) == (2, 1)
     seen = two.where / "seen"
     script = f"import os, sys; open({str(seen)!r} + os.environ['HIP_VISIBLE_DEVICES'], 'w').write(' '.join(sys.argv[1:])); sys.exit(int('dies' in sys.argv))"
     task = Real._task
@@ -125,6 +125,24 @@ def test_starts_beside_each_other_have_gpus_of_their_own(real: Real, made: Plann
     assert (two.where / "seen0").read_text().split()[1:] in (["0", "0", "60", "fast"], ["0", "1", "60", "dies"])
     monkeypatch.setenv(devices.GIVEN, "1")
     assert two.lanes() == 1, "a GPU is gone"
+
+
+def test_a_start_has_as_many_gpus_as_its_arm_takes(real: Real, made: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference takes one, the candidate two: every lane has two, so that two starts of the candidate fit on four."""
+    monkeypatch.setenv(devices.GIVEN, "0,1,2,3")
+    pair = Candidate("pair", "flag", "w", (("server.tensor-parallel-size", 2),))
+    wide = Real(real.layout, real.where, replace(made, gpus=4, candidates=(pair,), rules=replace(made.rules, candidates=("pair",), lanes=2)), lambda _line: None)
+    asked = {one: wide._task("t", one, 60.0).gpus for one in (Wanted(0, 0, ()), Wanted(0, 1, ("pair",)), Wanted(PAIR, 0, ("pair",)))}
+    assert list(asked.values()) == [1, 2, 2]
+    assert wide.lanes() == 2
+    monkeypatch.setenv(devices.GIVEN, "0,1,2")
+    assert wide.lanes() == 1, "a GPU is gone"
+
+
+def test_together_two_candidates_take_no_more_gpus_than_there_are(made: Planned) -> None:
+    wide = [Candidate(name, "flag", "w", ((f"server.{flag}", 4),)) for name, flag in (("t", "tensor-parallel-size"), ("d", "data-parallel-size"))]
+    apart = {gpus: planned.rivals(wide, made.served(()), space.Space((), (), ()), gpus)["t"] for gpus in (8, 16, 0)}
+    assert apart == {8: frozenset({"d"}), 16: frozenset(), 0: frozenset()}
 
 
 def test_a_clusters_gpus_are_rays_to_give(real: Real, made: Planned, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,11 +50,6 @@ class Rejected:
     reason: str
 
 
-def arm_name(members: Iterable[Candidate]) -> str:
-    """The name of an arm: its members', sorted."""
-    return "+".join(sorted(one.name for one in members)) or REFERENCE
-
-
 def exclusive(one: Candidate, other: Candidate) -> bool:
     """Whether two candidates cannot be had together."""
     return bool(one.keys & other.keys)

@@ -45,27 +45,10 @@ class DayClock:
     """The clock of one campaign, kept in a file. note: what is to be known of how it counted, "" where nothing."""
 
     def __init__(self, path: Path, sources: Sources = REAL) -> None:
-        self.path, self.sources, self.note = path, sources, ""
-        self.before_s = 0.0
+        self.path, self.sources = path, sources
         self.began = sources.since_boot()
-        self._resume()
+        self.before_s, self.note = resumed(path, sources, self.began)
         self.tick()
-
-    def _resume(self) -> None:
-        try:
-            kept = json.loads(self.path.read_bytes())
-            boot, since, wall, used = str(kept["boot"]), float(kept["since_boot"]), float(kept["wall"]), float(kept["used_s"])
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError):
-            self.note = f"{self.path} cannot be read: the hours begin anew"
-            return
-        if boot and boot == self.sources.boot() and self.began >= since:
-            self.before_s = used + self.began - since
-            return
-        away = self.sources.wall() - wall
-        self.before_s = used + max(away, 0.0)
-        self.note = f"the machine was booted meanwhile; by the wall clock it was away for {max(away, 0.0) / 60:.0f} min"
 
     def used_s(self) -> float:
         """Seconds of the day that are gone."""
@@ -77,12 +60,21 @@ class DayClock:
         write_atomically(self.path, json.dumps(kept).encode())
 
 
-def peek(path: Path, sources: Sources = REAL) -> float:
-    """Seconds used so far, for who only looks; 0 where it has not begun."""
+def resumed(path: Path, sources: Sources, now: float) -> tuple[float, str]:
+    """(seconds used until now, what is to be known of how they were counted). now: since boot."""
     try:
         kept = json.loads(path.read_bytes())
-        same = kept["boot"] == sources.boot() and sources.since_boot() >= kept["since_boot"]
-        away = sources.since_boot() - kept["since_boot"] if same else sources.wall() - kept["wall"]
-        return float(kept["used_s"]) + max(float(away), 0.0)
+        boot, since, wall, used = str(kept["boot"]), float(kept["since_boot"]), float(kept["wall"]), float(kept["used_s"])
+    except FileNotFoundError:
+        return 0.0, ""
     except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+        return 0.0, f"{path} cannot be read: the hours begin anew"
+    if boot and boot == sources.boot() and now >= since:
+        return used + now - since, ""
+    away = max(sources.wall() - wall, 0.0)
+    return used + away, f"the machine was booted meanwhile; by the wall clock it was away for {away / 60:.0f} min"
+
+
+def peek(path: Path, sources: Sources = REAL) -> float:
+    """Seconds used so far, for who only looks; 0 where it has not begun."""
+    return resumed(path, sources, sources.since_boot())[0]

@@ -243,7 +243,7 @@ def next_race(day: Day, free: float) -> Warm | Block | None:
         return None
     # Who has not been measured comes first, then who looks best.
     order = sorted(alive, key=lambda name: (found.starts.get((name,), 0) > 0, -found.effect((name,)) if found.starts.get((name,)) else 0.0))
-    keep, looks = later(rules), day.looks
+    keep = later(rules)
     for count in range(len(order), 0, -1):
         chosen = order[:count]
         cold = day.cold((name,) for name in chosen)
@@ -252,8 +252,6 @@ def next_race(day: Day, free: float) -> Warm | Block | None:
             if cold:
                 return Warm(cold[: rules.lanes])
             return Block(len(day.blocks), "race", drawn(rules, len(day.blocks), [(name,) for name in chosen], references(count)))
-        if not looks and count == 1:
-            break
     return None
 
 

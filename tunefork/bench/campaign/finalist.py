@@ -9,9 +9,15 @@ from typing import Any
 from tunefork.base.files import write_atomically
 from tunefork.bench.campaign.planned import Planned, named
 from tunefork.bench.campaign.racing import Arm
+from tunefork.bench.errors import AccuracyMissed, AccuracyUnknown, ConfigurationsFailed, NothingMeasured
 from tunefork.bench.profiles import profile as profiles
 
 FILE = "proposal.toml"
+
+MISSED = "accuracy missed"
+CODES = {0: "passed", AccuracyMissed.code: MISSED, AccuracyUnknown.code: "accuracy unknown", ConfigurationsFailed.code: "some configurations failed",
+         NothingMeasured.code: "nothing measured"}
+"""What an exit code of `bench run` says of the finalist."""
 
 
 def toml(value: Any) -> str:

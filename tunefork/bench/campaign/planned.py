@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from tunefork.bench.campaign.cost import Costs
 from tunefork.bench.campaign.day import Rules
 from tunefork.bench.campaign.plan import Step
 from tunefork.bench.campaign.racing import Arm
-from tunefork.bench.campaign.space import GPUS, Space
+from tunefork.bench.campaign.space import Space
 from tunefork.bench.profiles import profile as profiles
 from tunefork.bench.profiles.profile import Profile
 from tunefork.bench.run import settings as configure
@@ -75,6 +75,15 @@ class Planned:
         """The profile of an arm with the race's load."""
         return candidates.served(configure.profile(self.settings()), self.members(arm))
 
+    def gpus_of(self, *arms: Arm) -> int:
+        """GPUs that a server of any of these takes; 0 on a CPU."""
+        return max(self.served(arm).gpus for arm in arms) if self.gpus else 0
+
+    @property
+    def per_lane(self) -> int:
+        """GPUs that every start fits on, those of a CPU's server too."""
+        return max(self.served(arm).gpus for arm in [(), *((one.name,) for one in self.candidates)])
+
     def variant(self, arm: Arm) -> str:
         return candidates.variant(self.against, self.members(arm))
 
@@ -111,19 +120,16 @@ def read(where: Path) -> Planned:
         data = path.read_bytes()
     except OSError:
         raise BadInput(f"no campaign {where.name!r}", f"python3 build.py campaign plan --hours 3 --profile stage2 --name {where.name}") from None
-    made = from_json(Planned, data, f"{path}: not a campaign", f"move {where} away and plan again")
-    # JSON has lists where a candidate has pairs.
-    return replace(made, candidates=tuple(replace(one, changes=tuple((key, value) for key, value in one.changes)) for one in made.candidates))
+    return from_json(Planned, data, f"{path}: not a campaign", f"move {where} away and plan again")
 
 
-def rivals(found: Sequence[Candidate], served: Profile, space: Space) -> dict[str, frozenset[str]]:
-    """By name, those that cannot be had together with it: they touch the same, or a constraint forbids the two."""
-    spoken = {key for one in space.constraints for key in (one.left, one.right, *one.when)}
-    spoken |= set(PARALLEL) if GPUS in spoken else set()
+def rivals(found: Sequence[Candidate], served: Profile, space: Space, gpus: int) -> dict[str, frozenset[str]]:
+    """By name, those that cannot be had together with it: they touch the same, a constraint forbids the two, or both need more than ``gpus``."""
+    spoken = {key for one in space.constraints for key in (one.left, one.right, *one.when)} | set(PARALLEL)
     watched = [one for one in found if one.keys & spoken]
     made = {one.name: {other.name for other in found if other is not one and candidates.exclusive(one, other)} for one in found}
     for one, other in itertools.combinations(watched, 2):
-        if not candidates.exclusive(one, other) and space.refuses(candidates.served(served, [one, other]), None):
+        if not candidates.exclusive(one, other) and space.refuses(candidates.served(served, [one, other]), gpus or None):
             made[one.name].add(other.name)
             made[other.name].add(one.name)
     return {name: frozenset(others) for name, others in made.items()}

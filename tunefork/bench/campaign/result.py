@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scipy import stats
+import numpy as np
 
 from tunefork.bench.ab import power
+from tunefork.bench.ab.judge import DIRECTION
 from tunefork.bench.ab.outcome import Outcome
 from tunefork.bench.campaign import racing
 from tunefork.bench.campaign.day import Day, best
+from tunefork.bench.campaign.finalist import MISSED
 from tunefork.bench.campaign.planned import Planned
 from tunefork.bench.campaign.racing import REFERENCE, Arm
-from tunefork.bench.campaign.runner import gain
 
 Advice = Literal["merge", "drop", "undecided"]
 
@@ -61,7 +62,7 @@ def result(planned: Planned, day: Day, outcome: Outcome | None, final: Mapping[s
     said = why
     if verdict == "worse":
         arm, said = REFERENCE, f"{why}; the finalist was worse than the reference on fresh starts"
-    if final and "accuracy missed" in accepted:
+    if final and MISSED in accepted:
         arm, said = REFERENCE, f"{why}; the finalist's accuracy is outside the gate"
     found, _ = day.known()
     belief, certainty = day.belief(), None
@@ -102,11 +103,14 @@ def needed(planned: Planned, day: Day, effect: float, sd: float) -> float | None
         return None
     pair = sd * math.sqrt(2)
     least = day.rules.least
-    pairs = power.pairs_for(effect, pair) if abs(effect) >= least else width(max(least - abs(effect), least / 2), pair)
+    pairs = power.pairs_for(effect, pair) if abs(effect) >= least else power.pairs_for_width(max(least - abs(effect), least / 2), pair)
     return None if pairs is None else max(pairs, 4) * 2 * day.rules.start / day.rules.lanes
 
-
-def width(half: float, sd: float) -> int | None:
-    """Pairs whose interval reaches no further; the normal's first guess where there are many."""
-    guess = (float(stats.norm.isf(0.025)) * sd / half) ** 2
-    return power.pairs_for_width(half, sd) if guess < power.MOST_PAIRS else None
+def gain(outcome: Outcome) -> tuple[float, float, float] | None:
+    """(gain, low, high) of a confirmation as ln ratios, the mean over its loads; None where there are too few pairs."""
+    judged = [one.judgements[one.decides] for one in outcome.scenarios]
+    known = [(one.ratio, one.lo, one.hi) for one in judged if one.ratio is not None and one.lo is not None and one.hi is not None]
+    if not judged or len(known) < len(judged):
+        return None
+    logs = DIRECTION[judged[0].metric] * np.log(known).mean(axis=0)
+    return float(logs[0]), float(min(logs[1:])), float(max(logs[1:]))

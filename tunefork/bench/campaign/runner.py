@@ -13,8 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-import numpy as np
-
 from tunefork.base.errors import TuneforkError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
@@ -22,7 +20,6 @@ from tunefork.base.program import run_program
 from tunefork.bench.ab import experiment
 from tunefork.bench.ab import run as runs
 from tunefork.bench.ab.experiment import Comparison, Experiment
-from tunefork.bench.ab.judge import DIRECTION
 from tunefork.bench.ab.outcome import Outcome, outcomes
 from tunefork.bench.campaign import finalist, starts
 from tunefork.bench.campaign.planned import Planned, named
@@ -33,7 +30,6 @@ from tunefork.bench.machine.spread import Local, Ray, Task, spread
 from tunefork.bench.records.store import default_store
 from tunefork.develop.doctor.doctor import examine
 
-CODES = {0: "passed", 10: "accuracy missed", 11: "accuracy unknown", 12: "some configurations failed", 13: "nothing measured"}
 WARMING, PAIR = -1, -2
 """In place of a block's number: a start that fills caches, a pair of the confirmation."""
 CONFIRM = "confirm"
@@ -117,12 +113,11 @@ class Real:
         self.layout, self.where, self.planned, self.say = layout, where, planned, say
         self.store = default_store(layout)
         self.mine = starts.Mine(self.store, planned)
-        self.per_lane = planned.served(REFERENCE).gpus
 
     def lanes(self) -> int:
         if not self.planned.gpus or self.planned.ray:
             return self.planned.rules.lanes  # of a cluster Ray knows which GPUs are there, and waits for one
-        return min(len(devices.visible()), self.planned.gpus) // self.per_lane
+        return min(len(devices.visible()), self.planned.gpus) // self.planned.per_lane
 
     def prepare(self, name: str, within_s: float) -> tuple[bool, str]:
         if name == "doctor":
@@ -191,7 +186,8 @@ class Real:
         argv = (sys.executable, "-P", "-m", "tunefork.bench.campaign.worker", str(self.where), str(one.block), str(one.slot), f"{within_s:.0f}", *one.arm)
         env = {"TUNEFORK_ROOT": str(self.layout.root), "TUNEFORK_CACHE": str(self.layout.cache)}
         log = self.where / "logs" / f"start-{one.block}-{one.slot}.log"
-        return Task(name, argv, self.per_lane if self.planned.gpus else 0, self.where / "logs", log, within_s, env)
+        arms = (one.arm, REFERENCE) if one.block == PAIR else (one.arm,)
+        return Task(name, argv, self.planned.gpus_of(*arms), self.where / "logs", log, within_s, env)
 
     def _experiment(self, arm: Arm, of: int) -> Experiment:
         """The confirmation as an experiment of bench ab's, which `bench report` knows too."""
@@ -229,7 +225,7 @@ class Real:
         path = finalist.write(self.where, self.planned, arm)
         code = self._command(["bench", "run", "--profile", str(path), "--variant", self.planned.variant(arm), "--port", "0",
                               "--out", str(self.where / "final")], "final", within_s)
-        said = "its time was up" if code is None else CODES.get(code, f"exit code {code}")
+        said = "its time was up" if code is None else finalist.CODES.get(code, f"exit code {code}")
         return code == 0, f"{said}; read {self._log('final')}" if code else said
 
 
@@ -238,16 +234,6 @@ def pair(layout: Layout, where: Path, planned: Planned, arm: Arm, number: int, w
     asked, failed = experiment.read(where / CONFIRM / experiment.FILE), dict[str, int]()
     with bounded(within_s) as late:
         made = starts.trials(layout, default_store(layout), where / CONFIRM, planned, [REFERENCE, arm], within_s, say)
-        gpus = devices.visible()[: planned.served(REFERENCE).gpus] if planned.gpus else ()
+        gpus = devices.visible()[: planned.gpus_of(arm, REFERENCE)]
         runs.both(where / CONFIRM, asked, asked.comparisons[0], number, made, gpus, failed, say)
     return not late and not any(failed.values())
-
-
-def gain(outcome: Outcome) -> tuple[float, float, float] | None:
-    """(gain, low, high) of a confirmation as ln ratios, the mean over its loads; None where there are too few pairs."""
-    judged = [one.judgements[one.decides] for one in outcome.scenarios]
-    known = [(one.ratio, one.lo, one.hi) for one in judged if one.ratio is not None and one.lo is not None and one.hi is not None]
-    if not judged or len(known) < len(judged):
-        return None
-    logs = DIRECTION[judged[0].metric] * np.log(known).mean(axis=0)
-    return float(logs[0]), float(min(logs[1:])), float(max(logs[1:]))
