@@ -27,7 +27,7 @@ from tunefork.bench.machine import devices
 from tunefork.bench.machine.gpu_processes import on_devices
 from tunefork.bench.machine.spread import Local, Ray, Task, spread
 from tunefork.bench.records.schema import Record, utc_now
-from tunefork.bench.records.store import Store
+from tunefork.bench.records.store import Followed, Store
 
 Trial = Callable[[str, Slot, Mapping[str, str]], None]
 """trial(variant, slot, labels): start that variant's server, measure every scenario with slot.seed, write labelled records, stop it."""
@@ -41,16 +41,16 @@ PAIR_DEADLINE_S = 7 * 86_400.0  # what a pair does has deadlines of its own
 def run(layout: Layout, store: Store, where: Path, planned: Experiment, scenarios: Iterable[Scenario], trial: Trial, gpus: int, say: Say) -> None:
     """Make every trial that is not done, one at a time. gpus: of a server. NothingMeasured when an arm fails twice in a row."""
     failed: dict[str, int] = {}
-    wanted = frozenset(scenarios)
+    wanted, own = frozenset(scenarios), records_of(store, planned)
     for number in range(ATTEMPTS):
         took = []
-        todo = missing(store, planned, wanted, number)
+        todo = missing(own.all(), planned, wanted, number)
         for place, (comparison, pair) in enumerate(todo, start=1):
             started = time.monotonic()
             with devices.machine(layout.cache, say):
                 both(where, planned, comparison, pair, trial, devices.visible()[:gpus], failed, say, number)
             took.append(time.monotonic() - started)
-            for line in progress.lines(of(store, planned, comparison), planned, pair, len(todo) - place, statistics.mean(took)):
+            for line in progress.lines(of(own.all(), comparison), planned, pair, len(todo) - place, statistics.mean(took)):
                 say(line)
 
 
@@ -58,9 +58,9 @@ def run_spread(layout: Layout, store: Store, where: Path, planned: Experiment, s
                say: Say) -> None:
     """Make every pair that is not done, beside each other, each on ``gpus`` GPUs that nobody else has. NothingMeasured as in ``run``."""
     failed: dict[str, int] = {}
-    wanted = frozenset(scenarios)
+    wanted, own = frozenset(scenarios), records_of(store, planned)
     for number in range(ATTEMPTS):
-        tasks = [worker(layout, where, comparison, pair, number, gpus) for comparison, pair in missing(store, planned, wanted, number)]
+        tasks = [worker(layout, where, comparison, pair, number, gpus) for comparison, pair in missing(own.all(), planned, wanted, number)]
         spread_once(tasks, where, place, failed, say)
 
 
@@ -85,20 +85,23 @@ def worker(layout: Layout, where: Path, comparison: Comparison, pair: int, numbe
     return Task(name, argv, gpus, where / "trials", log, PAIR_DEADLINE_S, env)
 
 
-def of(store: Store, planned: Experiment, comparison: Comparison) -> list[Record]:
-    """The records of one comparison."""
-    return [one for one in store.records() if isinstance(one, Record) and one.labels.get("experiment") == planned.name
-            and one.labels.get("comparison", "") == comparison.name]
+def records_of(store: Store, planned: Experiment) -> Followed:
+    """The records of an experiment."""
+    return Followed(store, lambda record: record.labels.get("experiment") == planned.name)
 
 
-def missing(store: Store, planned: Experiment, scenarios: frozenset[Scenario], number: int = 0) -> list[tuple[Comparison, int]]:
+def of(own: Iterable[Record], comparison: Comparison) -> list[Record]:
+    """The records of one comparison. own: the experiment's."""
+    return [one for one in own if one.labels.get("comparison", "") == comparison.name]
+
+
+def missing(own: Sequence[Record], planned: Experiment, scenarios: frozenset[Scenario], number: int = 0) -> list[tuple[Comparison, int]]:
     """The pairs that an attempt (from 0) has still to measure, in the order of the plan: those without a record of every scenario and arm;
-    of a second attempt, those of them that the first one spoiled.
+    of a second attempt, those of them that the first one spoiled. own: the experiment's records.
     """
-    own = [one for one in store.records() if isinstance(one, Record) and one.labels.get("experiment") == planned.name]
     found = []
     for comparison in planned.comparisons:
-        records = [one for one in own if one.labels.get("comparison", "") == comparison.name]
+        records = of(own, comparison)
         done = finished(records, scenarios, number)
         wanted = set(range(planned.pairs)) if number == 0 else spoiled(records)
         found += [(pair, comparison) for pair in sorted(wanted) if not {(pair, arm) for arm in "AB"} <= done]

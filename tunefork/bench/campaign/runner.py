@@ -27,6 +27,7 @@ from tunefork.bench.campaign.racing import REFERENCE, Arm
 from tunefork.bench.errors import RecordError
 from tunefork.bench.machine import devices
 from tunefork.bench.machine.spread import Local, Ray, Task, spread
+from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import default_store
 from tunefork.develop.doctor.doctor import examine
 
@@ -215,11 +216,13 @@ class Real:
             return set()
         planned = experiment.read(path)
         scenarios = frozenset((one.isl, one.osl, conc) for one in self.planned.served(REFERENCE).scenarios for conc in one.conc)
-        return set(range(planned.pairs)) - {number for _, number in runs.missing(self.store, planned, scenarios)}
+        return set(range(planned.pairs)) - {number for _, number in runs.missing(self._pairs_records(), planned, scenarios)}
+
+    def _pairs_records(self) -> list[Record]:
+        return [one for one in self.mine.all() if one.labels.get("experiment") == self.planned.name]
 
     def confirmed(self) -> Outcome | None:
-        own = [one for one in self.mine.all() if one.labels.get("experiment") == self.planned.name]
-        return next(iter(outcomes(own, decides=self.planned.metric, threshold=self.planned.threshold)), None)
+        return next(iter(outcomes(self._pairs_records(), decides=self.planned.metric, threshold=self.planned.threshold)), None)
 
     def final(self, arm: Arm, within_s: float) -> tuple[bool, str]:
         path = finalist.write(self.where, self.planned, arm)

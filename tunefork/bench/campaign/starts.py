@@ -5,7 +5,6 @@ Labels: ``campaign`` (its name), ``arm``, ``block`` and ``slot`` (a start that c
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +17,10 @@ from tunefork.bench.ab.plan import Slot
 from tunefork.bench.ab.trial import Trials
 from tunefork.bench.campaign.planned import Planned, named
 from tunefork.bench.campaign.racing import Arm
-from tunefork.bench.errors import RecordError
 from tunefork.bench.machine import devices
 from tunefork.bench.machine.gpu_processes import on_devices
 from tunefork.bench.records.schema import Record
-from tunefork.bench.records.store import Store
+from tunefork.bench.records.store import Followed, Store
 
 WARM = "warm"
 
@@ -56,24 +54,11 @@ def loads(planned: Planned) -> int:
     return sum(len(one.conc) for one in planned.served(()).scenarios)
 
 
-class Mine:
-    """The campaign's records in a store, each read once."""
+class Mine(Followed):
+    """The campaign's records in a store."""
 
     def __init__(self, store: Store, planned: Planned) -> None:
-        self.store, self.planned = store, planned
-        self.seen: set[str] = set()
-        self.records: list[Record] = []
-
-    def all(self) -> list[Record]:
-        """Every one there is now; a damaged one is left out."""
-        for record_id in self.store.ids():
-            if record_id not in self.seen:
-                self.seen.add(record_id)
-                with contextlib.suppress(RecordError):
-                    record = self.store.read(record_id)
-                    if record.labels.get("campaign") == self.planned.name or record.labels.get("experiment") == self.planned.name:
-                        self.records.append(record)
-        return self.records
+        super().__init__(store, lambda record: planned.name in (record.labels.get("campaign"), record.labels.get("experiment")))
 
     def of(self, block: int, slot: int) -> list[Record]:
         """The records of a start that counts: of the try that was not cut, else of any. Their times say nothing: clocks are set."""

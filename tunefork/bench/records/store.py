@@ -20,7 +20,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -182,3 +182,23 @@ class Store:
                 yield self.read(record_id)
             except RecordError as error:
                 yield error
+
+
+class Followed:
+    """The records of a store that somebody waits for, each read once while more of them come. wanted: whether one is of them."""
+
+    def __init__(self, store: Store, wanted: Callable[[Record], bool]) -> None:
+        self.store, self.wanted = store, wanted
+        self.seen: set[str] = set()
+        self.records: list[Record] = []
+
+    def all(self) -> list[Record]:
+        """Every one there is now; a damaged one is left out."""
+        for record_id in self.store.ids():
+            if record_id not in self.seen:
+                self.seen.add(record_id)
+                with contextlib.suppress(RecordError):
+                    if self.wanted(record := self.store.read(record_id)):
+                        self.records.append(record)
+        return self.records
+

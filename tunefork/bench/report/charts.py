@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-from tunefork.bench.ab.outcome import Outcome
 from tunefork.bench.report.points import Panel, Point, pareto
 
 # Okabe and Ito's colours, told apart by all common kinds of sight; the symbol changes when they come round again.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
-VERDICT_COLOURS = {"better": "#009E73", "worse": "#D55E00", "no difference": "#56B4E9", "inconclusive": "#999999"}
 AXES = {"interactivity": ("interactivity, tokens/s/user", True), "e2e_s": ("median E2E, seconds", False)}
 Figure = dict[str, Any]
 
@@ -55,21 +53,3 @@ def by_variant(points: Iterable[Point]) -> dict[str, list[Point]]:
     for one in points:
         found.setdefault(one.variant, []).append(one)
     return found
-
-
-def effects(found: Sequence[Outcome]) -> list[tuple[str, str, float, float, float, str]]:
-    """(row in two lines, chips, percent, low, high, verdict) of every scenario with an interval; one metric decides in all."""
-    lines: list[tuple[str, str, float, float, float, str]] = []
-    for outcome in found:
-        name = outcome.comparison or f"{short(outcome.b)} vs {short(outcome.a)}"
-        for one in outcome.scenarios:
-            judged = one.judgements[one.decides]
-            if judged.ratio is not None and judged.lo is not None and judged.hi is not None:
-                middle, low, high = (100 * (value - 1) for value in (judged.ratio, judged.lo, judged.hi))
-                lines.append((f"{plain(name)}<br>{plain(one.name)}", ", ".join(outcome.chips), middle, low, high, judged.verdict))
-    return lines
-
-
-def short(arm: str, most: int = 28) -> str:
-    """An arm's name that fits a chart."""
-    return arm if len(arm) <= most else f"{arm[: most - 1]}…"

@@ -9,10 +9,12 @@ from typing import Any
 
 from tunefork.bench.ab.outcome import Outcome
 from tunefork.bench.ab.words import better_is
-from tunefork.bench.report.charts import AXES, COLOURS, VERDICT_COLOURS, by_variant, effects
+from tunefork.bench.report import forest as forests
+from tunefork.bench.report.charts import AXES, COLOURS, by_variant
 from tunefork.bench.report.points import Panel, pareto
 
 DPI = 150
+VERDICT_COLOURS = {"better": "#009E73", "worse": "#D55E00", "no difference": "#56B4E9", "inconclusive": "#999999"}
 
 
 def slug(text: str) -> str:
@@ -57,16 +59,16 @@ def scatter(panel: Panel, x: str, folder: Path) -> Path:
 
 def forest(title: str, metric: str, found: Sequence[Outcome], folder: Path) -> Path | None:
     """Effects with their 95 % intervals, in percent of A; None without any. The band is the practical threshold."""
-    lines = effects(found)
+    lines = forests.rows(found)
     if not lines:
         return None
     made, axes = figure(8, 1.6 + 0.42 * len(lines))
     axes.axvspan(-100 * found[0].threshold, 100 * found[0].threshold, color="#888888", alpha=0.12)
     axes.axvline(0, color="#888888", linewidth=1)
-    for row, (_, _, middle, low, high, verdict) in enumerate(lines):
-        axes.errorbar([middle], [-row], xerr=[[middle - low], [high - middle]], fmt="s", color=VERDICT_COLOURS[verdict], capsize=3,
-                      label=verdict)
-    axes.set_yticks([-row for row in range(len(lines))], [line[0].replace("<br>", "\n") for line in lines])
+    for row, one in enumerate(lines):
+        axes.errorbar([one.middle], [-row], xerr=[[one.middle - one.low], [one.high - one.middle]], fmt="s", color=VERDICT_COLOURS[one.verdict],
+                      capsize=3, label=one.verdict)
+    axes.set_yticks([-row for row in range(len(lines))], [f"{one.name}\n{one.scenario}" for one in lines])
     axes.set(title=title, xlabel=f"B / A - 1 of {metric}, % ({better_is(metric)})")
     named = dict(zip(axes.get_legend_handles_labels()[1], axes.get_legend_handles_labels()[0], strict=True))
     axes.legend(named.values(), named.keys(), fontsize="small")
