@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,11 +21,8 @@ SHAPE = RouterShape(2880, 128, 4)
 
 
 @pytest.fixture(scope="module")
-def interpreted() -> dict[str, dict[str, Any]]:
-    script = Path(__file__).with_name("decode_interpreted.py")
-    done = subprocess.run([sys.executable, str(script), "router"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+def interpreted(cases: Any) -> dict[str, dict[str, Any]]:
+    return cases("decode_interpreted.py", "router")
 
 
 @pytest.mark.slow

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,11 +22,8 @@ NAMES += ["sm90 slot other K_WIDTH", "sm90 sorted fused other K_WIDTH"]
 
 
 @pytest.fixture(scope="module")
-def interpreted() -> dict[str, dict[str, Any]]:
-    script = Path(__file__).with_name("moe_a16w4_interpreted.py")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+def interpreted(cases: Any) -> dict[str, dict[str, Any]]:
+    return cases("moe_a16w4_interpreted.py")
 
 
 @pytest.mark.slow

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,11 +20,8 @@ NAMES = ("rule", "one token, short last step", "short last program", "one part, 
 
 
 @pytest.fixture(scope="module")
-def interpreted() -> dict[str, dict[str, Any]]:
-    script = Path(__file__).with_name("decode_interpreted.py")
-    done = subprocess.run([sys.executable, str(script), "skinny"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+def interpreted(cases: Any) -> dict[str, dict[str, Any]]:
+    return cases("decode_interpreted.py", "skinny")
 
 
 @pytest.mark.slow

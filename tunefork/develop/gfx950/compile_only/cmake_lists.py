@@ -156,10 +156,6 @@ def change(lists: Lists, how: str, name: str, values: Sequence[str]) -> None:
 
 def holds(lists: Lists, words: list[Word]) -> bool:
     """A condition: OR binds weakest, then AND, then NOT, as in CMake."""
-    return either(lists, words)
-
-
-def either(lists: Lists, words: list[Word]) -> bool:
     value = both(lists, words)
     while words and words[0] == Word("OR"):
         words.pop(0)
@@ -181,7 +177,7 @@ def single(lists: Lists, words: list[Word]) -> bool:
     if word == Word("NOT"):
         return not single(lists, words)
     if word == Word("("):
-        value = either(lists, words)
+        value = holds(lists, words)
         words.pop(0)
         return value
     if word == Word("DEFINED"):
