@@ -7,13 +7,14 @@ import gzip
 import lzma
 import re
 import zlib
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from tunefork.base.errors import BadInput
+from tunefork.patchset.author import ledger, section
 from tunefork.patchset.author import letter as letters
-from tunefork.patchset.author import section
 from tunefork.patchset.author.section import Section
 from tunefork.patchset.checkout import export as exporting
 from tunefork.patchset.series.mail import begins_mail
@@ -96,6 +97,8 @@ def quilted(entry: Entry, data: bytes) -> Foreign:
     if words.line:  # the diff as it is in the file: patch looks at the CRs of each header
         lines = data.split(b"\n")
         text = b"\n".join(lines[words.line - 1 :])
+        if text.replace(b"\r\n", b"\n") != words.diff.replace(b"\r\n", b"\n"):
+            raise ledger.Unaccounted(f"{entry.file}:{words.line}: its diff does not begin at this line", section.AGAIN)
         section.refuse_lost(entry.file, b"\n".join(lines[: words.line - 1]))
     found = section.read(entry.file, text, entry.strip, quilt=True, first=words.line or 1, reverse=entry.reverse)
     return Foreign(name, entry.file, words.author, words.date, words.message, found.changes, True, [*words.notes, *found.notes])
@@ -108,6 +111,7 @@ def mails(file: str, data: bytes) -> list[Foreign]:
     if len(begins) == 1:
         return [read(fresh_name(file, set()), file, data)]
     found = []
+    ledger.balance(file, len(data) + 1, Counter({"mails": sum(len(line) + 1 for begin, end in pairwise([*begins, len(lines)]) for line in lines[begin:end])}))
     for number, (begin, end) in enumerate(pairwise([*begins, len(lines)]), 1):
         patch = read("patch", f"{file}, mail {number}", b"\n".join(lines[begin:end]) + b"\n")
         if not patch.changes and (number > 1 or not COVER.search(data.partition(b"\n\n")[0])):

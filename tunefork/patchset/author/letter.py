@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunefork.base.errors import BadInput
-from tunefork.patchset.author import people
+from tunefork.patchset.author import ledger, mime, people
 from tunefork.patchset.git import EMAIL, NAME, Git
 from tunefork.patchset.series import mail
 from tunefork.patchset.series.diff import shown
@@ -34,6 +35,7 @@ class Letter:
 
     line: the number of the diff's first line in the file (0: not known).  notes: what was lost.
     others: trailers for the authors after the first.
+    parts: the file's bytes by what they are, but for those of the diff.  coded: the diff is not in the file as it stands here.
     """
 
     author: bytes = f"{NAME} <{EMAIL}>".encode()
@@ -43,12 +45,21 @@ class Letter:
     line: int = 0
     notes: list[str] = field(default_factory=list)
     others: list[bytes] = field(default_factory=list)
+    parts: ledger.Parts = field(default_factory=Counter)
+    coded: bool = False
 
 
 def read(name: str, file: str, data: bytes, *, several: bool = False) -> Letter:
     """A patch file's words and diff. name: the subject where it has none.  several: mails after the first are text around diffs, as patch reads."""
-    if data.partition(b"\n")[0].endswith(b"\r"):
-        data = data.replace(b"\r\n", b"\n")
+    returns = data.count(b"\r\n") if data.partition(b"\n")[0].endswith(b"\r") else 0
+    letter = read_lines(name, file, data.replace(b"\r\n", b"\n") if returns else data, several)
+    letter.parts["carriage returns"] += returns
+    ledger.balance(file, len(data) - (0 if letter.coded else len(letter.diff)), letter.parts)
+    return letter
+
+
+def read_lines(name: str, file: str, data: bytes, several: bool) -> Letter:
+    """The same of a file whose lines end in LF."""
     if data.startswith(b"# HG changeset patch\n"):
         return read_hg(name, data)
     if is_mail(data):
@@ -74,13 +85,13 @@ def is_mail(data: bytes) -> bool:
 
 def read_mail(name: str, file: str, data: bytes) -> Letter:
     """A mail, as git am reads it."""
-    head, _, body = data.partition(b"\n\n")
+    head, blank, body = data.partition(b"\n\n")
     if simple(head, body):
         fields = {key: header(head, key) for key in (b"from", b"date", b"subject")}
         text, rest = ended(body)
         lines = text.split(b"\n")
         line = data.count(b"\n") - rest.count(b"\n") + 1
-        letter = Letter(diff=rest, line=line)
+        letter = Letter(diff=rest, line=line, parts=Counter({"mail header": len(head + blank), "message": len(text)}))
         subject = fields[b"subject"]
         addresses = fields[b"from"]
     else:
@@ -127,7 +138,8 @@ def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, byt
         words, diff = (place / "msg").read_bytes(), (place / "patch").read_bytes()
     fields = dict(line.split(b": ", 1) for line in done.out.split(b"\n") if b": " in line)
     at = data.find(diff) if diff else -1
-    letter = Letter(diff=diff, line=data.count(b"\n", 0, at) + 1 if at >= 0 else 0)
+    letter = Letter(diff=diff, line=data.count(b"\n", 0, at) + 1 if at >= 0 else 0, parts=Counter({"mail that mailinfo takes apart": len(data)}), coded=True)
+    mime.refuse_left_out(file, data, words, diff)
     if when := people.when(fields.get(b"Date", b"").decode("utf-8", "replace")):
         letter.date = when
     raw = text_of(header(head, b"from"), [])
@@ -152,13 +164,15 @@ def read_hg(name: str, data: bytes) -> Letter:
     lines = data.split(b"\n")
     while lines and lines[0].startswith(b"#"):
         line = lines.pop(0)
+        letter.parts["mail header"] += len(line) + bool(lines)
         if line.startswith(b"# User "):
             letter.author = author(letter, text_of(line[7:], letter.notes))
         elif match := re.fullmatch(rb"# Date (\d+) ([-+]?\d+)", line.rstrip()):
             letter.date = people.moment(int(match[1]), -int(match[2])) or letter.date
     body = b"\n".join(lines)
-    text, letter.diff = divided(body)
+    text, remarks, letter.diff = divided(body)
     letter.line = data.count(b"\n") - letter.diff.count(b"\n") + 1
+    letter.parts.update({"message": len(text), "remarks before the diff": len(remarks)})
     subject, _, rest = text.strip(b"\n").partition(b"\n")
     letter.message = worded(letter, name, text_of(subject, letter.notes), rest.split(b"\n"), brackets=False)
     return letter
@@ -169,11 +183,13 @@ def read_hg(name: str, data: bytes) -> Letter:
 
 def read_plain(name: str, file: str, data: bytes) -> Letter:
     """A quilt patch: its description is free text, the fields of Debian's DEP-3, or either above a mail; or StGit's export."""
-    text, rest = divided(data)
+    text, remarks, rest = divided(data)
+    parts = Counter({"message": len(text), "remarks before the diff": len(remarks)})
     line = data.count(b"\n") - rest.count(b"\n") + 1
     if nested := NESTED.search(data[: len(data) - len(rest)]):
         inner = read(name, file, data[nested.start() :])
         inner.line += data.count(b"\n", 0, nested.start()) if inner.line else 0
+        inner.parts["message"] += nested.start()
         above = [each.rstrip() for each in data[: nested.start()].split(b"\n")]
         while above and not above[-1]:
             above.pop()
@@ -185,18 +201,17 @@ def read_plain(name: str, file: str, data: bytes) -> Letter:
     if stgit := re.match(rb"\A\n*([^\n]+)\n\n((?:(?:From|Author|Date):[^\n]*\n)+)\n?", text):
         head = dict((key.lower(), value) for key, value in (match.groups() for match in map(HEADER.match, stgit[2].strip().split(b"\n")) if match))
         who = head.get(b"from", head.get(b"author", b""))
-        if b"@" in who:
-            letter = Letter(diff=rest, line=line)
+        if b"@" in who and len(head) == stgit[2].count(b"\n") and not {b"from", b"author"} <= head.keys():
+            letter = Letter(diff=rest, line=line, parts=parts)
             letter.author = author(letter, text_of(who, letter.notes))
             letter.date = date(letter, text_of(head.get(b"date", b""), letter.notes))
             letter.message = worded(letter, name, text_of(stgit[1], letter.notes), text[stgit.end() :].split(b"\n"))
             return letter
-    return described(name, text, rest, line)
+    return described(name, text, Letter(diff=rest, line=line, parts=parts))
 
 
-def described(name: str, text: bytes, rest: bytes, line: int) -> Letter:
+def described(name: str, text: bytes, letter: Letter) -> Letter:
     """Free text, or the fields of DEP-3 in its first paragraphs."""
-    letter = Letter(diff=rest, line=line)
     fields: dict[bytes, bytes] = {}
     lines: list[bytes] = []
     people_named: list[bytes] = []
@@ -221,6 +236,8 @@ def described(name: str, text: bytes, rest: bytes, line: int) -> Letter:
     subject = fields.get(b"subject") or fields.get(b"description") or b""
     if not subject and lines and lines[0].strip():
         subject = lines.pop(0).lstrip(b"# ")
+    if fields.get(b"subject") and (longer := fields.get(b"description")):
+        lines.insert(0, longer)
     letter.author = author(letter, ", ".join(text_of(each, letter.notes).strip(" ,") for each in people_named))
     if b"last-update" in fields:
         letter.date = date(letter, text_of(fields[b"last-update"], letter.notes))
@@ -237,14 +254,15 @@ def ended(body: bytes) -> tuple[bytes, bytes]:
     return (body[: ends.start()], body[ends.start() :]) if ends else (body, b"")
 
 
-def divided(body: bytes) -> tuple[bytes, bytes]:
-    """(message, diff): the message ends at ``---`` or where the diff begins."""
+def divided(body: bytes) -> tuple[bytes, bytes, bytes]:
+    """(message, what stands between, diff): the message ends at ``---`` or where the diff begins."""
     begins = DIFF_BEGINS.search(body)
     ends = ENDS.search(body)
     if begins and ends and ends.start() > begins.start() and body.startswith(b"@@", begins.start()):  # a hunk that is quoted in the message
         begins = DIFF_BEGINS.search(body, ends.start())
     at = begins.start() if begins else len(body)
-    return body[: min(ends.start(), at) if ends else at], body[at:]
+    end = min(ends.start(), at) if ends else at
+    return body[:end], body[end:at], body[at:]
 
 
 def text_of(value: bytes, notes: list[str]) -> str:
@@ -298,9 +316,17 @@ def worded(letter: Letter, name: str, subject: str, lines: list[bytes], *, brack
     if not brackets and mail.without_patch(title) != title:
         letter.notes.append(f"git am would take {title[: len(title) - len(mail.without_patch(title))].strip()!r} off the subject")
         plain = mail.without_patch(title)
-    body = utf8(b"\n".join(lines), letter.notes)
-    if b"\0" in body or "\0" in plain:
+    body = text_body(letter, name, utf8(b"\n".join(lines), letter.notes))
+    if "\0" in plain:
+        raise BadInput(f"{name}: its subject holds a NUL byte, which no commit can", "delete that byte")
+    return (plain or name).encode("utf-8", "replace") + (b"\n\n" + body if body else b"") + b"\n"
+
+
+def text_body(letter: Letter, name: str, body: bytes) -> bytes:
+    """A message's body in canonical form, with the trailers of further authors; a line that git am would not read as text is indented."""
+    if b"\0" in body:
         raise BadInput(f"{name}: its message holds a NUL byte, which no commit can", "delete that byte")
+    wanted = ledger.squeezed(body + b"".join(letter.others))
     text = [line.rstrip() for line in body.split(b"\n")]
     while text and not text[0]:
         text.pop(0)
@@ -316,8 +342,10 @@ def worded(letter: Letter, name: str, subject: str, lines: list[bytes], *, brack
         if mail.ENDS_MESSAGE.match(line) or (not at and mail.IN_BODY.match(line)) or mail.begins_mail(line):
             letter.notes.append(f"a line of its message is indented, git am would not read it as text: {shown(line)[:50]!r}")
             text[at] = b" " + line
-    body = mail.tidy(b"\n".join(text))
-    return (plain or name).encode("utf-8", "replace") + (b"\n\n" + body if body else b"") + b"\n"
+    tidied = mail.tidy(b"\n".join(text))
+    if ledger.squeezed(tidied) != wanted:
+        raise ledger.Unaccounted(f"{name}: lines of its message would be lost", "report this, with the file: nothing of it was taken")
+    return tidied
 
 
 def utf8(text: bytes, notes: list[str]) -> bytes:

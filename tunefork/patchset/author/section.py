@@ -6,12 +6,13 @@ Formats: git's documentation of ``git diff -p``; POSIX diff for the unified and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tunefork.base.errors import BadInput
-from tunefork.patchset.author import contexts
+from tunefork.patchset.author import contexts, ledger
 from tunefork.patchset.series import diff
 from tunefork.patchset.series.diff import FileChange, Hunk, shown
 
@@ -27,6 +28,9 @@ CTIME = re.compile(rb"\t(?:Thu Jan +0?1 00:00:00|[MTWFS][a-z]{2} (?!Dec 3|Jan +0
 ZONES = -25 * 3600, 26 * 3600  # a local time of any zone that POSIX allows; what patch takes for 1970-01-01
 DATED = re.compile(rb"[ \t]+(\d{4}-\d\d-\d\d[ T]\d\d:\d\d|(Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d).*$")
 BINARY = re.compile(rb"^(?:Binary f|F)iles (.+) and (.+) differ\s*$")
+# What a line of a header, or of binary data, is counted by: another rule than the one it is read by.
+HEADER_LINE = re.compile(rb"diff --git |index [0-9a-f]|(old|new|new file|deleted file) mode|(rename|copy) (from|to|old|new) |--- |\+\+\+ |(dis)?similarity ")
+DATA_LINE = re.compile(rb"GIT binary patch\s*$|(literal|delta) \d+\s*$|[A-Za-z][!-~]{5,}\s*$|\s*$")
 ENDS_SECTION = (b"diff --git ", b"diff -", b"Index: ", b"--- ", b"+++ ", b"*** ")
 # Lines that tools write around their diffs, which change nothing.
 USUAL = re.compile(rb"^(\s*|-- ?|(diff |Index:|===|RCS file:|retrieving revision |Prereq:|Common subdirectories:|index ).*)$")
@@ -68,12 +72,11 @@ class Section(FileChange):
 
 @dataclass
 class Read:
-    """What a file's diff holds. taken: lines that are part of a change; passed: those that are text.  notes: text that is worth a word."""
+    """What a file's diff holds. parts: its bytes by what they are, all of them.  notes: text that is worth a word."""
 
     changes: list[Section] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    taken: int = 0
-    passed: int = 0
+    parts: ledger.Parts = field(default_factory=Counter)
 
 
 def read(file: str, text: bytes, strip: int = 1, *, quilt: bool = False, first: int = 1, reverse: bool = False) -> Read:
@@ -85,9 +88,12 @@ def read(file: str, text: bytes, strip: int = 1, *, quilt: bool = False, first: 
     reader = Reader(file, diff.split_lines(text), strip, quilt, first)
     try:
         found = reader.run()
+        ledger.balance(file, len(text), found.parts, first)
         if reverse:
             found.changes = [reversed_change(file, each) for each in found.changes]
         return found
+    except ledger.Unaccounted:
+        raise
     except BadInput as error:  # of diff.py, which speaks of our own patch files
         name = file.removesuffix(".patch")
         raise BadInput(file + error.message.removeprefix(f"{name}.patch").removeprefix(file), error.remedy if error.remedy != diff.AGAIN else AGAIN) from None
@@ -106,8 +112,7 @@ class Reader:
             begin = self.at
             change = self.section()
             if change is None:
-                self.text(self.lines[self.at])
-                self.found.passed += 1
+                self.take(self.text(self.lines[self.at]), self.lines[self.at : self.at + 1])
                 self.at += 1
                 continue
             change.line = self.first + begin
@@ -118,9 +123,12 @@ class Reader:
             if before and bare and not self.lines[begin].startswith(b"diff --git ") and (before.new_path == change.new_path or not self.announced(begin)):
                 raise self.bad("text stands between the header of this file and its hunks", begin)
             self.found.changes.append(change)
-            self.found.taken += self.at - begin
             self.after_hunk(change)
         return self.found
+
+    def take(self, part: str, lines: Sequence[bytes], form: re.Pattern[bytes] | None = None) -> None:
+        """Count lines as a part of the file. form: only those that it matches are."""
+        self.found.parts[part] += sum(len(line) for line in lines if form is None or form.match(line))
 
     def announced(self, at: int) -> bool:
         """Whether a tool's line stands between a plain diff and the header of the file before it."""
@@ -155,20 +163,26 @@ class Reader:
             at += 1
         return at < len(self.lines) and FRAGMENT.match(self.lines[at]) is not None
 
-    def text(self, line: bytes) -> None:
-        """A line between changes: refused where it is part of one, noted where it is not what tools write there."""
+    def text(self, line: bytes) -> str:
+        """What a line between changes is: refused where it is part of one, noted where it is not what tools write there."""
         if what := lost(line, quilt=self.quilt):
             raise self.bad(what)
         if match := BINARY.match(line.rstrip()):
             path = shown(self.path(match[2]) or self.path(match[1]) or match[2])
             raise self.bad(f"{path} is binary and its content is not in the diff", remedy=f"only git can write it: `git diff --binary` of {path}")
         if not self.found.changes:
-            return
+            return "remarks before the diff"
         previous = self.lines[self.at - 1].rstrip()
         if line.startswith(b"Only in "):
             self.found.notes.append(f"{shown(line.strip())}, and the diff does not bring it")
-        elif not USUAL.match(line.rstrip(b"\r\n")) and previous != b"--" and USUAL.match(previous):
+            return "text with a note"
+        if USUAL.match(line.rstrip(b"\r\n")):
+            return "tools' lines"
+        if previous == b"--":
+            return "signature"
+        if USUAL.match(previous):
             self.found.notes.append(f"text at line {self.first + self.at} passed over: {shown(line.strip())[:60]!r}")
+        return "text with a note"
 
     def after_hunk(self, change: Section) -> None:
         """A hunk is as long as its header says, and a header tells of all: a changed line right behind either would be lost."""
@@ -219,11 +233,15 @@ class Reader:
         while self.at < len(self.lines) and self.header_line(change, self.lines[self.at].rstrip(b"\r\n")):
             self.at += 1
         head = self.lines[begin : self.at]
+        self.take("diff headers", head, HEADER_LINE)
         if self.at < len(self.lines) and (match := BINARY.match(self.lines[self.at].rstrip())) and not match[0].startswith(b"Files"):
             change.unseen = True
+            self.take("binary without its data", self.lines[self.at : self.at + 1])
             self.at += 1
         elif self.starts(0, b"GIT binary patch"):
-            self.at = diff.parse_binary(self.file.removesuffix(".patch"), change, self.lines, self.at + 1, both=True)
+            data = self.at
+            self.at = diff.parse_binary(self.file.removesuffix(".patch"), change, self.lines, data + 1, both=True)
+            self.take("binary data", self.lines[data : self.at], DATA_LINE)
         else:
             self.hunks(change)
         old, new = change.old_path, change.new_path = both_names(change, name)
@@ -327,8 +345,7 @@ class Reader:
         """The hunks that follow."""
         if not change.hunks and not self.starts(0, HUNK) and self.quilt and self.hunk_follows(self.at):
             while not self.starts(0, HUNK):
-                self.found.passed += 1
-                self.found.taken -= 1
+                self.take("text before the first hunk", self.lines[self.at : self.at + 1])
                 self.at += 1
         while self.starts(0, HUNK):
             if self.quilt and PADDED.match(self.lines[self.at]):
@@ -338,6 +355,7 @@ class Reader:
             except ValueError:  # a number of thousands of digits
                 raise self.bad("cannot read this hunk header") from None
             change.hunks.append(hunk)
+            self.found.parts["hunks"] += hunk.size
 
     # -- plain forms --------------------------------------------------------------------------------------------
 
@@ -347,6 +365,7 @@ class Reader:
         change = self.named(sides, crs=self.lines[self.at].endswith(b"\r\n"))
         if self.quilt and sides[0].endswith(b"\r\n") != sides[1].endswith(b"\r\n"):
             raise self.bad("one of this file's two lines ends in CR LF and one does not")
+        self.take("diff headers", self.lines[self.at : self.at + 2])
         self.at += 2
         self.hunks(change)
         return self.kind(change, sides)
@@ -357,6 +376,7 @@ class Reader:
         if not self.quilt:
             raise self.bad("a context diff, which git am does not take", remedy="put it in a folder with a quilt `series` file, or have it made by `diff -u`")
         change = self.named(sides, crs=self.lines[self.at].endswith(b"\r\n"))
+        self.take("diff headers", self.lines[self.at : self.at + 2])
         self.at += 2
         while self.starts(0, b"*" * 15):
             try:
@@ -364,6 +384,7 @@ class Reader:
             except ValueError as error:
                 raise self.bad(f"this context diff cannot be read ({error})") from None
             change.hunks.append(hunk)
+            self.found.parts["hunks"] += hunk.size
         return self.kind(change, sides)
 
     def named(self, sides: list[bytes], *, crs: bool) -> Section:

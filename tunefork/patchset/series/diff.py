@@ -35,13 +35,14 @@ class HunkMismatch(Exception):
 class Hunk:
     """One hunk. start: first line it covers, counted from 1 (0 for an empty side); old, new: its lines, endings included.
 
-    new_start: the same in the file after it, where the diff says so.
+    new_start: the same in the file after it, where the diff says so.  size: bytes of the diff that were read into it.
     """
 
     start: int
     old: tuple[bytes, ...]
     new: tuple[bytes, ...]
     new_start: int | None = field(default=None, compare=False)
+    size: int = field(default=0, compare=False)
 
 
 @dataclass
@@ -231,27 +232,34 @@ def parse_hunk(name: str, lines: list[bytes], at: int) -> tuple[Hunk, int]:
     want_old, want_new = int(match[2] or 1), int(match[4] or 1)
     old: list[bytes] = []
     new: list[bytes] = []
+    size = len(lines[at])
     at += 1
     while len(old) < want_old or len(new) < want_new or (at < len(lines) and lines[at].startswith(b"\\")):
         line = lines[at] if at < len(lines) else b""
         tag, text = line[:1], line[1:]
-        if tag == b"\\":  # "\ No newline at end of file" speaks of the line before it
+        if tag == b" ":
+            old.append(text)
+            new.append(text)
+        elif tag == b"+":
+            new.append(text)
+        elif tag == b"-":
+            old.append(text)
+        elif tag == b"\n":
+            old.append(line)
+            new.append(line)
+        elif tag == b"\\":  # "\ No newline at end of file" speaks of the line before it
             for side in (old, new):
                 if side and lines[at - 1][:1] in ((b" ", b"-") if side is old else (b" ", b"+")):
                     side[-1] = side[-1].removesuffix(b"\n")
-        elif tag in (b" ", b"-", b"+", b"\n"):
-            if tag != b"+":
-                old.append(text if tag != b"\n" else line)
-            if tag != b"-":
-                new.append(text if tag != b"\n" else line)
         else:
             raise BadInput(f"{name}.patch: hunk {match[0].decode()} is cut short or holds {line[:40]!r}",
                            AGAIN)
+        size += len(line)
         at += 1
     if len(old) != want_old or len(new) != want_new:
         raise BadInput(f"{name}.patch: hunk {match[0].decode()} has {len(old)} old and {len(new)} new lines",
                        AGAIN)
-    return Hunk(int(match[1]), tuple(old), tuple(new), int(match[3])), at
+    return Hunk(int(match[1]), tuple(old), tuple(new), int(match[3]), size), at
 
 
 def parse_binary(name: str, change: FileChange, lines: list[bytes], at: int, *, both: bool = False) -> int:

@@ -1,0 +1,48 @@
+"""A mail's parts, decoded by Python's email package: a second opinion on what ``git mailinfo`` makes of them. Format: RFC 2045 and 2046."""
+
+from __future__ import annotations
+
+from email import message_from_bytes
+from email.message import Message
+
+from tunefork.base.errors import BadInput
+from tunefork.patchset.author.ledger import squeezed
+
+
+def refuse_left_out(file: str, data: bytes, words: bytes, diff: bytes) -> None:
+    """BadInput where mailinfo's message and diff are not all that the mail's parts hold."""
+    whole = message_from_bytes(data)
+    leaves = [part for part in whole.walk() if not part.is_multipart()]
+    held = [payload(part) for part in leaves]
+    ending, tail = squeezed(b"".join(held)), squeezed(diff)
+    if not ending.endswith(tail):
+        raise left_out(file, "lines of its diff")
+    front = plain("".join(text(part) for part in leaves))
+    if not front.removesuffix(plain(tail.decode("latin-1"))).endswith(plain(words.decode("utf-8", "replace"))):
+        raise left_out(file, "lines of its message")
+    for part in whole.walk():
+        for outside in (part.preamble, part.epilogue):
+            if outside and any(line.startswith(("diff --git ", "@@ -", "--- a/")) for line in outside.splitlines()):
+                raise left_out(file, "a diff outside of its MIME parts")
+
+
+def payload(part: Message) -> bytes:
+    found = part.get_payload(decode=True)
+    return found if isinstance(found, bytes) else b""
+
+
+def text(part: Message) -> str:
+    data = payload(part)
+    try:
+        return data.decode(part.get_content_charset() or "utf-8")
+    except (LookupError, UnicodeDecodeError):
+        return data.decode("latin-1")
+
+
+def plain(of: str) -> str:
+    """The letters that every charset has, without blanks."""
+    return "".join(sign for sign in of if "!" <= sign <= "~")
+
+
+def left_out(file: str, what: str) -> BadInput:
+    return BadInput(f"{file}: git mailinfo, and so git am, leaves out {what}", "save the patch by itself, as `git format-patch` writes it, and import that")
