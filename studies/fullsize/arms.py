@@ -16,7 +16,7 @@ PLAN = "conc=4,16,32;osl=128"
 PRICED = f"{PLAN};cost={Path(__file__).parent / 'steps_h200.json'}"
 # What every arm's server has. TRITON_ATTN: the attention that a pruned wheel has code for; the cache's size is fixed,
 # so that every arm has the same.
-FLAGS = ("--load-format", "random_mxfp4", "--attention-backend", "TRITON_ATTN", "--max-model-len", "2048", "--max-num-seqs", "32",
+FLAGS = ("--load-format", "random_mxfp4", "--attention-backend", "TRITON_ATTN", "--max-model-len", "8448", "--max-num-seqs", "64",
          "--max-num-batched-tokens", "4096", "--no-enable-prefix-caching")  # fmt: skip
 ENVIRONMENT = {"VLLM_USE_FLASHINFER_SAMPLER": "0", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROCESSING_METHOD": "fork"}
 

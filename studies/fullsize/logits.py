@@ -2,6 +2,7 @@
 
     python -m studies.fullsize.logits --model l4 --moe shipped --out shipped.pt
     python -m studies.fullsize.logits --model l4 --moe ours --out ours.pt
+    python -m studies.fullsize.logits --model l4 --moe step --out step.pt                ours and decode_step
     python -m studies.fullsize.logits --model l4 --moe reference --out reference.pt      every MoE layer in float32 torch
     python -m studies.fullsize.logits --compare reference.pt shipped.pt ours.pt
     python -m studies.fullsize.logits --model l4 --moe ours --graphs --out graphs.pt     compiled, decode steps in CUDA graphs
@@ -30,18 +31,20 @@ BF16 = 0.03  # relative norm between two bf16 implementations of four layers, ab
 def collect(model: Path, moe: str, graphs: bool) -> dict[str, Any]:
     """logits: [steps, PROMPTS, vocabulary] float32, the prefill's last position, then each decode step. chosen: [steps, layers, PROMPTS, TOPK]."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ["TUNEFORK_OVERRIDES"] = "random_mxfp4" + {"ours": ",moe_a16w4", "reference": ",moe_a16w4", "shipped": ""}[moe]
+    os.environ["TUNEFORK_OVERRIDES"] = "random_mxfp4" + {"ours": ",moe_a16w4", "step": ",moe_a16w4,decode_step", "reference": ",moe_a16w4", "shipped": ""}[moe]
     import torch
     from vllm import LLM, SamplingParams
 
     if moe == "reference":
         in_float32()
+    routed: list[Any] = []
+    if moe == "step" and not graphs:
+        listen(routed)
     llm = LLM(str(model), load_format="random_mxfp4", max_model_len=1024, max_num_seqs=8, attention_config={"backend": "TRITON_ATTN"},
               enforce_eager=not graphs, cudagraph_capture_sizes=[4, 8] if graphs else None, kv_cache_memory_bytes=1 << 30,
               gpu_memory_utilization=0.1, enable_prefix_caching=False, disable_log_stats=True)  # fmt: skip
     logits: list[Any] = []
     chosen: list[Any] = []
-    routed: list[Any] = []
 
     def record(module: Any) -> None:
         whole = module.compute_logits
@@ -73,6 +76,24 @@ def last_rows(tokens: int) -> list[int]:
     """The row of each prompt's last token in a step."""
     each = LENGTH if tokens >= LENGTH * PROMPTS else 1
     return [each * (index + 1) - 1 for index in range(min(PROMPTS, tokens // each))]
+
+
+def listen(routed: list[Any]) -> None:
+    """Note the router's logits of the block's operator, which calls no router: torch's, of the operator's own inputs, rounded to bf16 as both do."""
+    import torch
+
+    from vllm_overrides.decode_step import operator
+
+    whole = operator.add_norm_moe_op
+
+    def noted(x: Any, residual: Any, norm: Any, eps: float, router: Any, bias: Any, *rest: Any) -> Any:
+        both = (x.float() + residual.float()).bfloat16().float()
+        normed = (both * torch.rsqrt(both.square().mean(-1, keepdim=True) + eps) * norm.float()).bfloat16()
+        routed.append(torch.nn.functional.linear(normed, router, bias).float())
+        return whole(x, residual, norm, eps, router, bias, *rest)
+
+    noted.__annotations__ = whole.__annotations__
+    operator.add_norm_moe_op = noted
 
 
 def in_float32() -> None:
@@ -135,7 +156,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--moe", choices=["shipped", "ours", "reference"])
+    parser.add_argument("--moe", choices=["shipped", "ours", "step", "reference"])
     parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--compare", type=Path, nargs=3, metavar=("REFERENCE", "SHIPPED", "OURS"))

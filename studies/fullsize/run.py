@@ -1,6 +1,6 @@
 """Servers one after another on one GPU, in a given order of arms, each under the same loads: a row per load, written as it comes.
 
-    python -m studies.fullsize.run --model l36 --sequence A,B,B,A --gpu 0 --out rows.jsonl --load 4:16,16:32,32:64 --repeats 3
+    python -m studies.fullsize.run --model l36 --sequence A,B,B,A --gpu 0 --out rows.jsonl --load 4:40,16:64,4:8:8192 --repeats 2
 
 A server start is what is compared: on a GPU A B B A gives two pairs, one in either order. The first repeat of a start holds what is compiled at first
 use: tables drop it. The GPU is this run's alone until its last server has ended, and no `bench` measures the whole machine meanwhile.
@@ -52,9 +52,9 @@ def prepare(name: str, words: argparse.Namespace, place: int, folder: Path) -> S
     return Server(command, grace_s=5.0, log=folder / f"gpu{words.gpu}-{place}-{name}.log", ready_timeout_s=words.ready_timeout)
 
 
-def load(one: Target, conc: int, prompts: int, seed: int) -> dict[str, Any]:
-    """One measured load of 1024 tokens in, 128 out."""
-    scenario = schema.Scenario(isl=1024, osl=128, conc=conc, num_prompts=prompts, warmups=0, range_ratio=1.0, seed=seed)
+def load(one: Target, conc: int, prompts: int, isl: int, seed: int) -> dict[str, Any]:
+    """One measured load of ``isl`` tokens in, 128 out."""
+    scenario = schema.Scenario(isl=isl, osl=128, conc=conc, num_prompts=prompts, warmups=0, range_ratio=1.0, seed=seed)
     requests, seconds, _ = asyncio.run(builtin.load(one, scenario))
     answer = builtin.answer(requests, scenario, seconds)
     tpots = [1000 * (request.e2el_s - request.ttft_s) / (request.output - 1) for request in requests if request.output > 1]
@@ -72,16 +72,17 @@ def serve(name: str, words: argparse.Namespace, place: int, sink: Any, began: fl
              argv=server.command.argv[1:], env={key: value for key, value in server.command.env.items() if key != "PYTHONPATH"})  # fmt: skip
         one = target(server, words.model)
         for repeat in range(words.repeats):
-            for conc, prompts in words.load:
+            for conc, prompts, isl in words.load:
                 if time.monotonic() - began > words.seconds:
                     raise ServeError(f"no time for repeat {repeat}, conc {conc} of arm {name}", "--seconds")
-                note(sink, kind="load", arm=name, gpu=words.gpu, place=place, repeat=repeat, conc=conc, prompts=prompts,
-                     at=round(time.monotonic() - began, 1), **load(one, conc, prompts, 1000 * repeat + conc))  # fmt: skip
+                note(sink, kind="load", arm=name, gpu=words.gpu, place=place, repeat=repeat, conc=conc, prompts=prompts, isl=isl,
+                     at=round(time.monotonic() - began, 1), **load(one, conc, prompts, isl, 1000 * repeat + conc))  # fmt: skip
 
 
-def loads(text: str) -> list[tuple[int, int]]:
-    """``4:16,16:32`` as (concurrency, prompts)."""
-    return [(int(conc), int(prompts)) for conc, _, prompts in (one.partition(":") for one in text.split(","))]
+def loads(text: str) -> list[tuple[int, int, int]]:
+    """``4:16,16:32:8192`` as (concurrency, prompts, tokens in); 1024 where nothing is said."""
+    asked = [[int(word) for word in one.split(":")] for one in text.split(",")]
+    return [(conc, prompts, isl[0] if isl else 1024) for conc, prompts, *isl in asked]
 
 
 def main() -> None:
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("--sequence", required=True, help=f"arms in the order of their starts, of {', '.join(arms.ARMS)}")
     parser.add_argument("--gpu", type=int, default=0)
     parser.add_argument("--out", type=lambda text: Path(text).resolve(), required=True)
-    parser.add_argument("--load", type=loads, default="4:16,16:32,32:64", help="concurrency:prompts, comma-separated")
+    parser.add_argument("--load", type=loads, default="4:16,16:32,32:64", help="concurrency:prompts[:tokens in], comma-separated")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--utilization", type=float, default=0.85)
     parser.add_argument("--kv-gib", type=float, default=8.0)
@@ -124,7 +125,7 @@ def note(sink: Any, **row: Any) -> None:
     """Write a row, on the disk at once, and say the short of it."""
     sink.write(json.dumps(row) + "\n")
     sink.flush()
-    shown = {key: row.get(key) for key in ("kind", "arm", "gpu", "repeat", "conc", "median_tpot_ms", "output_throughput", "seconds_to_ready", "failed",
+    shown = {key: row.get(key) for key in ("kind", "arm", "gpu", "repeat", "isl", "conc", "median_tpot_ms", "output_throughput", "seconds_to_ready", "failed",
                                            "short", "at", "used", "message") if row.get(key) is not None}  # fmt: skip
     print(json.dumps(shown), flush=True)
 

@@ -68,8 +68,19 @@ def cell(found: Judgement) -> str:
 
 
 def tables(rows: Sequence[dict[str, Any]], base: str = "A") -> str:
-    """Two Markdown tables: loads and starts (FILE:GPU:PLACE); then what failed."""
+    """Markdown tables: the loads of each length of prompts (1024 where a row does not say), and starts (FILE:GPU:PLACE); then what failed."""
     names = {row["arm"]: row["why"] for row in rows if row["kind"] == "start"}
+    lines = []
+    for isl in sorted({row.get("isl", 1024) for row in rows if row["kind"] == "load"}):
+        lines += [f"{isl} tokens in, 128 out", "", *loaded([row for row in rows if row["kind"] == "load" and row.get("isl", 1024) == isl], names, base), ""]
+    lines += ["| arm | start | seconds to ready | loading | torch.compile | capturing | graphs |", "|---|---|---|---|---|---|---|"]
+    lines += [started(row) for row in rows if row["kind"] == "start"]
+    lines += [f"\nfailed: arm {row['arm']} on GPU {row['gpu']}: {row['message'].splitlines()[0]}" for row in rows if row["kind"] == "failure"]
+    return "\n".join(lines)
+
+
+def loaded(rows: Sequence[dict[str, Any]], names: dict[str, str], base: str) -> list[str]:
+    """The lines of one table of loads; its CONCs are one family of judgements."""
     found = {arm: {metric: judged(rows, metric, arm, base) for metric in METRICS} for arm in names}
     lines = [f"| CONC | arm | median TPOT ms | median TTFT ms | output tokens/s | TPOT / {base} (95 %) | throughput / {base} (95 %) | starts, pairs |",
              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
@@ -83,10 +94,7 @@ def tables(rows: Sequence[dict[str, Any]], base: str = "A") -> str:
             means = f"{fmean(own['median_tpot_ms']):.3f} | {fmean(own['median_ttft_ms']):.0f} | {fmean(own['output_throughput']):.0f}"
             count = f"{len(own['median_tpot_ms'])}, {found[arm]['median_tpot_ms'][conc].pairs}"
             lines.append(f"| {conc} | {arm}: {names[arm]} | {means} | {shown[0]} | {shown[1]} | {count} |")
-    lines += ["", "| arm | start | seconds to ready | loading | torch.compile | capturing | graphs |", "|---|---|---|---|---|---|---|"]
-    lines += [started(row) for row in rows if row["kind"] == "start"]
-    lines += [f"\nfailed: arm {row['arm']} on GPU {row['gpu']}: {row['message'].splitlines()[0]}" for row in rows if row["kind"] == "failure"]
-    return "\n".join(lines)
+    return lines
 
 
 def started(row: dict[str, Any]) -> str:

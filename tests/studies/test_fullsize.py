@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from studies.fullsize import arms, table, warps
+from studies.fullsize import arms, run, table, warps
 from studies.fullsize.model import VOCABULARY, config
 from studies.fullsize.startup import phases
 from studies.fullsize.table import disturbed, judged, pairs, read, starts, tables
@@ -154,6 +154,15 @@ def test_starts_of_two_sessions_are_compared_each_with_its_own_base(tmp_path: Pa
         (tmp_path / f"{number}.jsonl").write_text("".join(json.dumps({key: value for key, value in row.items() if key != "file"}) + "\n" for row in rows))
     found = judged(read([tmp_path / "0.jsonl", tmp_path / "1.jsonl"]), "median_tpot_ms", "B", "A")[4]
     assert (found.ratio, found.lo, found.hi, found.pairs, found.verdict) == pytest.approx((0.8, 0.8, 0.8, 2, "inconclusive"))
+
+
+def test_prompts_of_another_length_are_a_table_of_their_own() -> None:
+    assert run.loads("4:40,16:64:8192") == [(4, 40, 1024), (16, 64, 8192)]
+    rows = [{"kind": "start", "arm": arm, "why": arm, "file": 0, "gpu": 0, "place": place, "seconds_to_ready": 1.0} for place, arm in enumerate("AB")]
+    for place, tpot in enumerate((10.0, 8.0)):
+        rows += [{**load("AB"[place], 0, place, 1, tpot * isl / 1024), "median_ttft_ms": 1.0, **more} for isl, more in ((1024, {}), (8192, {"isl": 8192}))]
+    short, long = tables(rows).split("8192 tokens in")
+    assert "1024 tokens in" in short and "| 4 | B: B | 8.000 |" in short and "| 4 | B: B | 64.000 |" in long
 
 
 def test_a_start_beside_another_process_does_not_count() -> None:
