@@ -71,7 +71,7 @@ def test_scalar_loads_keep_a_full_counter(bench: Callable[..., Any]) -> None:
     assert refused(run, "s_add_u32 s0, s8, s1")
 
 
-@pytest.mark.parametrize(("word", "left"), [("0", (0, 0)), ("0xf70", (0, 2)), ("0xc07f", (2, 0)), ("3952", (0, 2))])
+@pytest.mark.parametrize(("word", "left"), [("0", (0, 0)), ("0xf70", (0, 2)), ("0xc07f", (2, 0)), ("3952", (0, 2)), ("0x4f70", (2, 2))])
 def test_a_wait_as_a_bare_number(word: str, left: tuple[int, int], bench: Callable[..., Any]) -> None:
     run = bench()
     run.addresses(2, [0] * 64)

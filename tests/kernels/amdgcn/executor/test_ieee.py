@@ -172,6 +172,17 @@ def test_f64_division_sequence_is_correctly_rounded(bench: Callable[..., Any]) -
     np.testing.assert_allclose(found[~normal], wanted[~normal], rtol=0, atol=1e-323)
 
 
+def test_division_scales_by_the_power_that_the_document_names(bench: Callable[..., Any]) -> None:
+    """2^128 (f64) and 2^64 (f32): a sequence scaled up and back by another power is right in most quotients."""
+    run = bench(waves=1)
+    put_wide(run, 0, [2.0**-1000]), put_wide(run, 2, [1.0]), put_wide(run, 4, [2.0**-1060])
+    assert f64(run.run("v_div_scale_f64 v[10:11], s[4:5], v[0:1], v[2:3], v[0:1]"), 10, 1) == [2.0**-872]  # a tiny numerator
+    assert f64(run.run("v_div_scale_f64 v[10:11], s[4:5], v[4:5], v[4:5], v[2:3]"), 10, 1) == [2.0**-932]  # a denormal denominator
+    run.floats(0, 2.0**-110), run.floats(2, 1.0), run.floats(4, 2.0**-140)
+    assert run.run("v_div_scale_f32 v10, s[4:5], v0, v2, v0").f32(10)[0, 0] == 2.0**-46
+    assert run.run("v_div_scale_f32 v10, s[4:5], v4, v4, v2").f32(10)[0, 0] == 2.0**-76
+
+
 def test_dot_products_of_halves(bench: Callable[..., Any]) -> None:
     run = bench(waves=1)
     run.halves(0, 3.0, -2.0), run.halves(1, 0.5, 4.0), run.floats(10, 100.0)

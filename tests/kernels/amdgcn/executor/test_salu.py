@@ -119,12 +119,12 @@ def test_carry_chain_adds_64_bits(bench: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(("text", "wanted"), [
     ("s_cmp_lt_i32 s4, s5", True), ("s_cmp_lt_u32 s4, s5", False), ("s_cmp_eq_u32 s4, s4", True), ("s_cmp_lg_u32 s4, s4", False),
     ("s_cmp_ge_i32 s5, 3", True), ("s_cmpk_lt_i32 s4, 0xffff", False), ("s_cmpk_eq_i32 s4, 0xffff", True),
-    ("s_cmpk_lt_u32 s5, 0x8000", True), ("s_cmpk_gt_u32 s4, 0x8000", True), ("s_bitcmp1_b32 s5, 1", True), ("s_bitcmp0_b32 s5, 2", True),
+    ("s_cmpk_lt_u32 s5, 0x8000", True), ("s_cmpk_gt_u32 s4, 0x8000", True), ("s_cmpk_lt_u32 s6, 0x8000", False), ("s_bitcmp1_b32 s5, 1", True), ("s_bitcmp0_b32 s5, 2", True),
     ("s_bitcmp1_b32 s5, 33", True),
 ])  # fmt: skip
 def test_comparisons(text: str, wanted: bool, bench: Callable[..., Any]) -> None:
     run = bench()
-    run.scalar(4, -1), run.scalar(5, 3)
+    run.scalar(4, -1), run.scalar(5, 3), run.scalar(6, 0x10000)
     run.batch.scc[:] = not wanted
     assert bool(run.run(text).batch.scc[0]) is wanted
 

@@ -88,6 +88,19 @@ def test_out_of_bounds_is_caught_inside_the_range(bench: Callable[..., Any]) -> 
         run.run("buffer_load_dword v10, v0, s[8:11], 0 idxen")
 
 
+def test_lanes_may_go_to_several_buffers_but_no_access_to_two(bench: Callable[..., Any]) -> None:
+    run = bench(waves=1)
+    other = run.random.integers(0, 256, 1024, dtype=np.uint8)
+    run.memory.register(BASE + run.data.size, other, "other")
+    both, places = np.concatenate((run.data, other)), run.data.size - 256 + 8 * np.arange(64)
+    run.addresses(2, places)
+    run.run("global_load_dwordx2 v[10:11], v[2:3], off")
+    assert run.wide(10) == both[places[0] : places[0] + 512].view("<u8").tolist()
+    run.addresses(2, places + 4)
+    with pytest.raises(OutOfBounds, match=f"8 bytes at {BASE + run.data.size - 4:#x}"):
+        run.run("global_load_dwordx2 v[10:11], v[2:3], off")
+
+
 def test_scalar_load(bench: Callable[..., Any]) -> None:
     run = bench()
     run.pair(4, BASE + 32)
