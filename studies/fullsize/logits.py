@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 PROMPTS, LENGTH, STEPS, TOPK = 3, 96, 16, 4
+OVERRIDES = {"shipped": "random_mxfp4", "ours": "random_mxfp4,moe_a16w4", "step": "random_mxfp4,moe_a16w4,decode_step"}
 MARGIN = 1.1  # how much further from the reference ours may lie than vLLM's own, as a ratio
 BF16 = 0.03  # relative norm between two bf16 implementations of four layers, above which something is wrong
 
@@ -31,7 +32,7 @@ BF16 = 0.03  # relative norm between two bf16 implementations of four layers, ab
 def collect(model: Path, moe: str, graphs: bool) -> dict[str, Any]:
     """logits: [steps, PROMPTS, vocabulary] float32, the prefill's last position, then each decode step. chosen: [steps, layers, PROMPTS, TOPK]."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ["TUNEFORK_OVERRIDES"] = "random_mxfp4" + {"ours": ",moe_a16w4", "step": ",moe_a16w4,decode_step", "reference": ",moe_a16w4", "shipped": ""}[moe]
+    os.environ["TUNEFORK_OVERRIDES"] = OVERRIDES["ours" if moe == "reference" else moe]
     import torch
     from vllm import LLM, SamplingParams
 
@@ -93,7 +94,7 @@ def listen(routed: list[Any]) -> None:
         return whole(x, residual, norm, eps, router, bias, *rest)
 
     noted.__annotations__ = whole.__annotations__
-    operator.add_norm_moe_op = noted
+    setattr(operator, whole.__name__, noted)  # before the blocks register it
 
 
 def in_float32() -> None:
@@ -156,7 +157,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--moe", choices=["shipped", "ours", "step", "reference"])
+    parser.add_argument("--moe", choices=[*OVERRIDES, "reference"])
     parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--compare", type=Path, nargs=3, metavar=("REFERENCE", "SHIPPED", "OURS"))

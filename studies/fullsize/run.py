@@ -3,7 +3,8 @@
     python -m studies.fullsize.run --model l36 --sequence A,B,B,A --gpu 0 --out rows.jsonl --load 4:40,16:64,4:8:8192 --repeats 2
 
 A server start is what is compared: on a GPU A B B A gives two pairs, one in either order. The first repeat of a start holds what is compiled at first
-use: tables drop it. The GPU is this run's alone until its last server has ended, and no `bench` measures the whole machine meanwhile.
+use: it is one wave of requests, and tables drop it. The GPU is this run's alone until its last server has ended, and no `bench` measures the whole
+machine meanwhile.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def serve(name: str, words: argparse.Namespace, place: int, sink: Any, began: fl
              argv=server.command.argv[1:], env={key: value for key, value in server.command.env.items() if key != "PYTHONPATH"})  # fmt: skip
         one = target(server, words.model)
         for repeat in range(words.repeats):
-            for conc, prompts, isl in words.load:
+            for conc, whole, isl in words.load:
+                prompts = whole if repeat or words.repeats == 1 else min(conc, whole)
                 if time.monotonic() - began > words.seconds:
                     raise ServeError(f"no time for repeat {repeat}, conc {conc} of arm {name}", "--seconds")
                 note(sink, kind="load", arm=name, gpu=words.gpu, place=place, repeat=repeat, conc=conc, prompts=prompts, isl=isl,
@@ -91,6 +93,7 @@ def main() -> None:
     parser.add_argument("--model", type=lambda text: Path(text).resolve(), required=True)
     parser.add_argument("--sequence", required=True, help=f"arms in the order of their starts, of {', '.join(arms.ARMS)}")
     parser.add_argument("--gpu", type=int, default=0)
+    parser.add_argument("--place", type=int, default=0, help="number of the first start, where a session goes on")
     parser.add_argument("--out", type=lambda text: Path(text).resolve(), required=True)
     parser.add_argument("--load", type=loads, default="4:16,16:32,32:64", help="concurrency:prompts[:tokens in], comma-separated")
     parser.add_argument("--repeats", type=int, default=3)
@@ -109,7 +112,7 @@ def run(words: argparse.Namespace) -> None:
     with words.out.open("a") as sink:
         note(sink, kind="host", at=utc_now().isoformat(), host=host().model_dump(), gpu=words.gpu, commit=os.environ.get("TUNEFORK_COMMIT", ""),
              versions={name: metadata.version(name) for name in ("vllm", "torch", "triton", "transformers")})  # fmt: skip
-        for place, name in enumerate(words.sequence.split(",")):
+        for place, name in enumerate(words.sequence.split(","), words.place):
             try:
                 serve(name, words, place, sink, began)
             except TuneforkError as error:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from studies.fullsize import arms, run, table, warps
+from studies.fullsize import arms, launches, run, table, warps
 from studies.fullsize.model import VOCABULARY, config
 from studies.fullsize.startup import phases
 from studies.fullsize.table import disturbed, judged, pairs, read, starts, tables
@@ -163,6 +163,17 @@ def test_prompts_of_another_length_are_a_table_of_their_own() -> None:
         rows += [{**load("AB"[place], 0, place, 1, tpot * isl / 1024), "median_ttft_ms": 1.0, **more} for isl, more in ((1024, {}), (8192, {"isl": 8192}))]
     short, long = tables(rows).split("8192 tokens in")
     assert "1024 tokens in" in short and "| 4 | B: B | 8.000 |" in short and "| 4 | B: B | 64.000 |" in long
+
+
+def test_launches_of_a_layer_are_counted_without_the_prefill_and_without_what_a_step_launches_once() -> None:
+    """Two layers, 32 steps: `two` comes twice in a layer, `first` in the first layer only, `head` once a step, `prefill` twice in all."""
+    step = [("two", 1.0), ("first", 4.0), ("two", 1.0), ("two", 1.0), ("rest", 4.0), ("two", 3.0), ("head", 9.0)]
+    kernels, now = [("prefill", -9.0, -8.0), ("Memcpy HtoD", -7.0, -6.0), ("prefill", -5.0, -4.0)], 0.0
+    for name, us in step * launches.STEPS:
+        kernels, now = [*kernels, (name, now, now + us)], now + us
+    row = {"moe": "ours", "tokens": 4, "layers": 3, "kernels": launches.decode(kernels)}
+    assert launches.per_layer(row) == [("two", pytest.approx(4 / 3), 1.0)]
+    assert "| ours | 4 | **all** | **1.33** | 1.3 a layer |" in launches.table([row])
 
 
 def test_a_start_beside_another_process_does_not_count() -> None:

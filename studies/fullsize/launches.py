@@ -1,0 +1,90 @@
+"""Which kernels a decode step of vLLM launches, how long each takes and where nothing runs: counted by torch's profiler in CUDA graphs.
+
+    python -m studies.fullsize.launches --model l4 --moe shipped --out rows.jsonl     one row; also ours, step
+    python -m studies.fullsize.launches --table rows.jsonl                            launches of a layer, as Markdown
+
+Four layers suffice: what a step launches once (sampling, the head) has another count than what each layer launches. The server's process is this one,
+so the profiler sees it; a kernel's time includes what it waits for where launches overlap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from studies.fullsize.logits import OVERRIDES
+
+STEPS = 32
+
+
+def collect(model: Path, moe: str, tokens: int) -> dict[str, Any]:
+    """Kernels of ``STEPS`` decode steps of ``tokens`` rows: (name, begin, end) in microseconds, in their order; and the model's layers."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ["TUNEFORK_OVERRIDES"] = OVERRIDES[moe]
+    import torch
+    from torch.autograd import DeviceType
+    from vllm import LLM, SamplingParams
+
+    llm = LLM(str(model), load_format="random_mxfp4", max_model_len=2048, max_num_seqs=tokens, attention_config={"backend": "TRITON_ATTN"},
+              cudagraph_capture_sizes=[tokens], kv_cache_memory_bytes=1 << 30, gpu_memory_utilization=0.1, enable_prefix_caching=False,
+              disable_log_stats=True)  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    prompts = [{"prompt_token_ids": torch.randint(256, 190_000, (1024,), generator=generator).tolist()} for _ in range(tokens)]
+    greedy = SamplingParams(temperature=0, max_tokens=STEPS + 1, ignore_eos=True)
+    llm.generate(prompts, greedy, use_tqdm=False)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        llm.generate(prompts, greedy, use_tqdm=False)
+    found = sorted((one.time_range.start, one.time_range.end, one.name) for one in profile.events() if one.device_type == DeviceType.CUDA)
+    layers = json.loads((model / "config.json").read_text())["num_hidden_layers"]
+    return {"moe": moe, "tokens": tokens, "layers": layers, "versions": {"torch": torch.__version__}, "kernels": decode([(n, b, e) for b, e, n in found])}
+
+
+def decode(kernels: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """Without copies, and without what a prefill launches: a decode step's kernels come at least once a step."""
+    counts = Counter(name for name, _, _ in kernels)
+    return [(name, begin, end) for name, begin, end in kernels if counts[name] >= STEPS and not name.startswith(("Memcpy", "Memset"))]
+
+
+def per_layer(row: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """(kernel, launches of it in a layer, median microseconds of one), largest share first. What comes less than once a layer is left out."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for name, begin, end in row["kernels"]:
+        times[name].append(end - begin)
+    share = [(name, len(own) / STEPS / row["layers"], sorted(own)[len(own) // 2]) for name, own in times.items()]
+    return sorted((one for one in share if one[1] > 1 / row["layers"]), key=lambda one: -one[1] * one[2])
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: per row its launches a layer, and each kernel's part."""
+    lines = ["| arm | tokens | kernel | launches a layer | median us of one |", "|---|---|---|---|---|"]
+    for row in rows:
+        own = per_layer(row)
+        count, time = sum(count for _, count, _ in own), sum(count * us for _, count, us in own)
+        lines.append(f"| {row['moe']} | {row['tokens']} | **all** | **{count:.2f}** | {time:.1f} a layer |")
+        lines += [f"| | | `{name[:60]}` | {count:.2f} | {us:.1f} |" for name, count, us in own]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--moe", choices=sorted(OVERRIDES))
+    parser.add_argument("--tokens", type=int, default=4)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path)
+    words = parser.parse_args()
+    if words.table:
+        print(table([json.loads(line) for line in words.table.read_text().splitlines()]))
+        return
+    with words.out.open("a") as sink:
+        sink.write(json.dumps(collect(words.model, words.moe, words.tokens)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
