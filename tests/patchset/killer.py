@@ -1,4 +1,4 @@
-"""Run one manager call in this process and kill it (SIGKILL) at the N-th step: a git command, a rename, a link or a deletion.
+"""Run one manager call in this process and kill it (SIGKILL) at the N-th step (steps.py); N = -1: in the middle of a `read-tree -u`.
 
 usage: killer.py N ROOT CACHE CALL     where CALL is Python, evaluated with `layout`, `apply`, `export` in reach. Exit 0: the call ended first.
 """
@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+from steps import counting
 
 from tunefork.base.layout import Layout
 from tunefork.patchset.checkout import apply as applying
@@ -17,21 +20,6 @@ from tunefork.patchset.checkout import export as exporting
 from tunefork.patchset.checkout import park
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import rebase
-
-left = int(sys.argv[1])
-
-
-def counted(function: Any) -> Any:
-    """The function, killed before its call when the count is up."""
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        global left  # noqa: PLW0603 - the one counter of this program
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-
-    return wrapper
 
 
 def torn_read_tree(function: Any) -> Any:
@@ -53,15 +41,11 @@ def torn_read_tree(function: Any) -> Any:
     return wrapper
 
 
-if left >= 0:
-    Git.run = counted(Git.run)  # type: ignore[method-assign]
-    os.replace = counted(os.replace)
-    os.link = counted(os.link)
-    os.unlink = counted(os.unlink)
-else:
+step = int(sys.argv[1])
+if step < 0:
     Git.run = torn_read_tree(Git.run)  # type: ignore[method-assign]
-eval(sys.argv[4], {
-    "layout": Layout(Path(sys.argv[2]), Path(sys.argv[3])), "apply": applying.apply, "export": exporting.export, "lock_or_park": park.lock_or_park,
-    "go_on": park.go_on,
-    "rebase": rebase,
-})  # fmt: skip
+with counting(step) if step >= 0 else nullcontext():
+    eval(sys.argv[4], {
+        "layout": Layout(Path(sys.argv[2]), Path(sys.argv[3])), "apply": applying.apply, "export": exporting.export,
+        "lock_or_park": park.lock_or_park, "go_on": park.go_on, "rebase": rebase,
+    })  # fmt: skip

@@ -1,4 +1,4 @@
-"""The steps of a call of the manager, and a kill at one of them."""
+"""The steps of a call of the manager, and a kill at one of them: for every kill test, in this process or in killer.py's."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from tunefork.patchset.git import Git
+
+STEPS = ((Git, "run"), (os, "replace"), (os, "rename"), (os, "unlink"), (os, "link"))
+"""What is a step: a git command, a rename, a deletion, a link."""
 
 
 @contextmanager
 def counting(last: int) -> Iterator[list[int]]:
-    """Count the steps of what is done inside: git commands, renames, links, deletions; SIGKILL before the one after ``last``."""
+    """Count the steps of what is done inside; SIGKILL before the one after ``last``."""
     count = [0]
 
     def counted(function: Callable[..., object]) -> Callable[..., object]:
@@ -26,8 +27,11 @@ def counting(last: int) -> Iterator[list[int]]:
 
         return wrapper
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Git, "run", counted(Git.run))
-        for name in ("replace", "rename", "unlink", "link"):
-            patch.setattr(os, name, counted(getattr(os, name)))
+    plain = [getattr(owner, name) for owner, name in STEPS]
+    try:
+        for (owner, name), function in zip(STEPS, plain, strict=True):
+            setattr(owner, name, counted(function))
         yield count
+    finally:
+        for (owner, name), function in zip(STEPS, plain, strict=True):
+            setattr(owner, name, function)

@@ -251,10 +251,22 @@ def submission_gone_on(world: World) -> None:
     assert git(world.checkout, "show", "upstream/one:a.py") + "\n" == lines(l5="both").decode()
 
 
-def submission_aborted(world: World) -> None:
+def given_up_submission(world: World) -> None:
     if submitting(world):
         submission.abort(world.layout, "one")
+
+
+def submission_aborted(world: World) -> None:
+    given_up_submission(world)
     assert git(world.checkout, "branch", "--list", "upstream/*") == ""
+
+
+def nothing_lost(world: World) -> None:
+    """Given up or done: what was resolved is under a ref of the checkout, or in the series."""
+    settled(world)
+    refs = git(world.checkout, "for-each-ref", "--format=%(refname)", "refs/tunefork/backup", "refs/heads").split()
+    held = {git(world.checkout, "show", f"{ref}:a.py", check=False) + "\n" for ref in refs}
+    assert lines(l5="both").decode() in held | {(world.checkout / "a.py").read_text()}
 
 
 def bisected(world: World) -> object:
@@ -297,9 +309,11 @@ COMMANDS = {
     "patch import": Command(to_import, imported, until(["one", "two", "three", "four"], imported)),
     "rebase, a conflict": Command(upstream_that_conflicts, lambda world: rebase.start(world.layout, "up", "v2"), rebase_given_up, not_rebased),
     "rebase --continue": Command(rebase_resolved, lambda world: rebase.go_on(world.layout, "up"), rebase_gone_on, rebased),
+    "rebase --continue, given up": Command(rebase_resolved, lambda world: rebase.go_on(world.layout, "up"), rebase_aborted, nothing_lost),
     "rebase --abort": Command(rebase_resolved, lambda world: rebase.abort(world.layout, "up"), rebase_aborted, not_rebased, 5),
     "upstream, a conflict": Command(upstream_that_conflicts, lambda world: submission.submit(world.layout, "one", "v2", verify=0), submission_begun_again, settled),
     "upstream --continue": Command(submission_resolved, lambda world: submission.go_on(world.layout, "one", verify=0), submission_gone_on),
+    "upstream --continue, given up": Command(submission_resolved, lambda world: submission.go_on(world.layout, "one", verify=0), given_up_submission, nothing_lost),
     "upstream --abort": Command(submission_resolved, lambda world: submission.abort(world.layout, "one"), submission_aborted, settled, 4),
     "bisect": Command(three, bisected, reset),
     "apply --abort": Command(parked, lambda world: park.abort(world.layout, "up"), unparked, lambda world: None, 5, applies=False),

@@ -84,7 +84,10 @@ def submit(layout: Layout, name: str, onto: str, *, verify: float = DEADLINE_S, 
     upstream = owner(layout, name)
     if patch_name(name) in Series.load(upstream, layout.series_dir(upstream)).picks:
         raise BadInput(f"{name} picks a commit of {upstream}'s own: there is nothing to hand on", "name a patch of ours: python3 build.py upstream status")
-    if waiting(layout, upstream, patch_name(name)).under_way:
+    this = waiting(layout, upstream, patch_name(name))
+    if this.under_way and (saved := this.read(known, f"python3 build.py upstream {name} --abort, then begin again")) and saved["left"] is None:
+        abort(layout, name, say=say)  # killed while it was being put there: nobody was told of it
+    if this.under_way:
         raise PatchConflict(f"{name} waits to be resolved in {place_of(layout, upstream, patch_name(name))}",
                             f"python3 build.py upstream {name} --continue; or --abort")  # fmt: skip
     with called_onto():
@@ -108,6 +111,8 @@ def go_on(layout: Layout, name: str, *, verify: float = DEADLINE_S, say: Say = q
     saved = waiting(layout, upstream, patch_name(name)).read(known, f"`python3 build.py upstream {name} --abort` keeps what you resolved under a backup ref")
     if saved is None:
         raise BadInput(f"no conflict of {name} waits", f"python3 build.py upstream {name} --onto main")
+    if saved["left"] is None:
+        raise BadInput(f"{name} was being put into its worktree when that was stopped", f"python3 build.py upstream {name} --onto {saved['onto']}")
     if saved["series"] != rebase.digest(upto(Series.load(upstream, layout.series_dir(upstream)), patch_name(name))):
         raise BadInput(f"the series of {upstream} changed since {name} came to wait",
                        f"python3 build.py upstream {name} --abort, which keeps what you resolved under a backup ref; then begin again")
@@ -121,7 +126,7 @@ def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
     try:
         saved = this.read(known, "")
     except Damaged:  # how the worktree was left is not known: all that it holds is kept
-        saved = {"tip": "", "left": ""}
+        saved = {"tip": "", "left": "", "rows": []}
     if saved is None:
         raise BadInput(f"no conflict of {name} waits, nothing to abort", "python3 build.py upstream status")
     git, here, ref = checkouts.primary(layout, upstream).git, worktree(layout, upstream, patch_name(name)), ""
@@ -130,8 +135,12 @@ def abort(layout: Layout, name: str, *, say: Say = quiet) -> str:
         if not waits.usable(here):
             waits.set_aside(here, say)
         waits.say_ignored(here, say)
-        if here.exists() and (here.head()[1], waits.snapshot(here)) != (saved["tip"], saved["left"]):
+        by_hand = any(resolved_by_hand(rebase.revived_row(row)) for row in saved["rows"])
+        if here.exists() and (by_hand or (here.head()[1], waits.snapshot(here)) != (saved["tip"], saved["left"])):
             ref = work.backup(here)
+        elif by_hand:
+            ref = work.keep(git, saved["tip"])
+        if ref:
             say(f"{upstream}: what the worktree held: {ref} (python3 build.py backup {work.name_of(ref)})")
         park.remove_worktree(git, here.path)
         for each in refs(patch_name(name)):
@@ -175,10 +184,11 @@ def leave(layout: Layout, name: str, attempt: Attempt, onto: str) -> NoReturn:
     upstream, row = attempt.series.upstream, attempt.rows[-1]
     tip = clean(attempt.git, attempt)
     path = put(layout, upstream, name, attempt.git, tip)
-    fill(path, attempt, attempt.series.patches[row.name])
     saved = {"onto": onto, "series": rebase.digest(attempt.series), "base": asdict(attempt.base), "rows": [asdict(each) for each in attempt.rows],
-             "tip": tip, "left": waits.snapshot(worktree(layout, upstream, name))}  # fmt: skip
-    waiting(layout, upstream, name).step(saved)
+             "tip": tip, "left": None}  # fmt: skip
+    waiting(layout, upstream, name).step(saved)  # from here on what lies there is known not to be the user's
+    fill(path, attempt, attempt.series.patches[row.name])
+    waiting(layout, upstream, name).step({**saved, "left": waits.snapshot(worktree(layout, upstream, name))})
     raise PatchConflict(f"{row.name} does not go onto {attempt.base.label}: {row.why}; it waits in {path}",
                         f"resolve the markers there, then python3 build.py upstream {name} --continue; --abort forgets it")  # fmt: skip
 
@@ -191,7 +201,23 @@ def revived(git: Git, layout: Layout, pin: Pin, series: Series, saved: dict[str,
 
 
 def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any]) -> None:
-    """Take up where ``leave`` left: the rows, and the worktree's tree as the patch that conflicted."""
+    """Take up where ``leave`` left: the rows, and the worktree's tree as the patch that conflicted. Noted, so that a kill after this loses nothing."""
+    *rows, last = map(rebase.revived_row, saved["rows"])
+    if last.outcome == CONFLICT and last.commit is None:
+        last = taken(layout, name, attempt, saved, last)
+        saved = {**saved, "rows": [asdict(each) for each in (*rows, last)], "tip": last.commit or saved["tip"]}
+        waiting(layout, attempt.series.upstream, name).step(saved)
+    attempt.rows = [*rows, last]
+    attempt.tip = saved["tip"]
+    attempt.tree = Tree.read(attempt.git, attempt.tip)
+
+
+def resolved_by_hand(row: PatchOutcome) -> bool:
+    return row.outcome == CONFLICT and row.commit is not None
+
+
+def taken(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any], last: PatchOutcome) -> PatchOutcome:
+    """The worktree's tree as a commit of the branch, and the row that says so."""
     path = place_of(layout, attempt.series.upstream, name)
     checkouts.mend_links(checkouts.primary(layout, attempt.series.upstream), path)
     if not waits.usable(worktree(layout, attempt.series.upstream, name)):
@@ -200,18 +226,14 @@ def resolved(layout: Layout, name: str, attempt: Attempt, saved: dict[str, Any])
     git = Git(path)
     waits.refuse_untracked(worktree(layout, attempt.series.upstream, name), saved["left"])
     tree = resolved_tree(path)
-    *rows, last = map(rebase.revived_row, saved["rows"])
     if tree == git.text("rev-parse", f"{saved['tip']}^{{tree}}"):
-        attempt.rows = [*rows, replace(last, outcome=UPSTREAM, why=f"you left nothing of it; {last.why}")]
-    else:
-        patch = attempt.series.patches[last.name]
-        commit = commit_as(git, tree, saved["tip"], patch, patch.message)
-        git("update-ref", refs(name)[0], commit)
-        git("update-ref", refs(name)[1], commit)
-        git("reset", "--quiet", "--hard", commit)
-        attempt.rows = [*rows, replace(last, why=f"resolved by you; {last.why}", commit=commit)]
-    attempt.tip = git.text("rev-parse", "HEAD")
-    attempt.tree = Tree.read(attempt.git, attempt.tip)
+        return replace(last, outcome=UPSTREAM, why=f"you left nothing of it; {last.why}")
+    patch = attempt.series.patches[last.name]
+    commit = commit_as(git, tree, saved["tip"], patch, patch.message)
+    git("update-ref", refs(name)[0], commit)
+    git("update-ref", refs(name)[1], commit)
+    git("reset", "--quiet", "--hard", commit)
+    return replace(last, why=f"resolved by you; {last.why}", commit=commit)
 
 
 def waiting(layout: Layout, upstream: str, name: str) -> Transaction:
@@ -292,8 +314,8 @@ def put(layout: Layout, upstream: str, name: str, scratch: Git, tip: str) -> Pat
                          f"push or move them (`git -C {path} branch -m my-branch`), then git worktree remove {path}, then again")  # fmt: skip
     scratch("update-ref", "refs/heads/submission", tip)
     park.remove_worktree(first.git, path)
-    first.git("fetch", "--quiet", "--no-tags", "--update-shallow", "--force", str(scratch.directory), f"+refs/heads/submission:{branch}")
-    first.git("update-ref", mark, tip)
+    both = [f"+refs/heads/submission:{ref}" for ref in (branch, mark)]  # never one without the other: what differs is the user's
+    first.git("fetch", "--quiet", "--no-tags", "--update-shallow", "--force", "--atomic", str(scratch.directory), *both)
     first.git("worktree", "add", "--quiet", "--force", str(path), branch_of(name))
     return path
 
