@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tunefork.bench.ab.outcome import as_json, outcomes, ratio
-from tunefork.bench.ab.pairs import chip, collect
+from tunefork.bench.ab.pairs import collect
+from tunefork.bench.records.measured import chip
 from tunefork.bench.records.schema import Record, Telemetry
 
 

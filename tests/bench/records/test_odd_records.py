@@ -15,6 +15,7 @@ from typing import Any
 import budgets
 import pytest
 
+from tunefork.bench.records import brief
 from tunefork.bench.records.query import query
 from tunefork.bench.records.schema import Problem, Record
 from tunefork.bench.records.store import CLIENT, Store
@@ -67,7 +68,8 @@ def check(records: list[Record]) -> None:
     assert len(answer.rows) == len(records) and len({name.lower() for name in answer.columns}) == len(answer.columns)
     ids = answer.columns.index("id")
     assert [row[ids] for row in answer.rows] == [one.id for one in records]
-    html = page.page(records, ["<!--<script> damaged"], [], list(points.panels(records)), [], "now")
+    shown = [brief.of(one) for one in records]
+    html = page.page(shown, ["<!--<script> damaged"], [], list(points.panels(shown)), [], "now")
     blocks = BLOCK.findall(html)
     assert len(blocks) == 1 and len(json.loads(zlib.decompress(base64.b64decode(blocks[0]), -15))["rows"]) == len(records)
     before = html.partition('id="data"')[0]
@@ -110,7 +112,7 @@ def test_samples_that_are_none_name_the_record(store: Store, samples: ModuleType
 
 
 def test_a_chart_shows_names_as_they_are(samples: ModuleType) -> None:
-    found = list(points.panels([samples.passed(trees=(samples.TREE.model_copy(update={"variant": "<b>x</b>%{y}"}),))]))
+    found = list(points.panels([brief.of(samples.passed(trees=(samples.TREE.model_copy(update={"variant": "<b>x</b>%{y}"}),)))]))
     from tunefork.bench.report import charts
 
     told = json.dumps([charts.scatter(panel, x) for panel in found for x in charts.AXES])

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from tunefork.base.errors import BadInput
 
@@ -31,12 +30,14 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool], alpha: float = 0.05) -> Accura
 
     The interval is Agresti and Min's (2005): Wald after adding half a question to each of the four cells.
     """
+    from scipy import special, stats
+
     n = same_length(a, b)
     gained = sum(not x and y for x, y in zip(a, b, strict=True))
     lost = sum(x and not y for x, y in zip(a, b, strict=True))
     p = float(stats.binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
     c, d, m = gained + 0.5, lost + 0.5, n + 2
-    half = float(stats.norm.isf(alpha / 2)) * math.sqrt((c + d) - (c - d) ** 2 / m) / m
+    half = -float(special.ndtri(alpha / 2)) * math.sqrt((c + d) - (c - d) ** 2 / m) / m
     centre = (c - d) / m
     share_a, share_b = sum(a) / n, sum(b) / n
     return AccuracyDifference("share correct", share_a, share_b, share_b - share_a, centre - half, centre + half, p, n)
@@ -47,6 +48,8 @@ def bits_per_byte(a: Sequence[float], b: Sequence[float], size: Sequence[int], a
 
     A ratio of sums, so the interval is the delta method's over documents (Cochran 1977, ch. 6), with Student's t.
     """
+    from scipy import special
+
     n = same_length(a, b)
     if n < 2 or len(size) != n:
         raise BadInput(f"bits per byte over {n} documents and {len(size)} sizes: expected two documents or more, each with its size",
@@ -56,8 +59,8 @@ def bits_per_byte(a: Sequence[float], b: Sequence[float], size: Sequence[int], a
     difference = float((bits_b - bits_a).sum() / total)
     residual = (bits_b - bits_a) - difference * bytes_
     error = math.sqrt(n / (n - 1) * float((residual**2).sum())) / float(total)
-    half = float(stats.t.isf(alpha / 2, n - 1)) * error
-    p = 2 * float(stats.t.sf(abs(difference) / error, n - 1)) if error else float(difference == 0)
+    half = -float(special.stdtrit(n - 1, alpha / 2)) * error
+    p = 2 * float(special.stdtr(n - 1, -abs(difference) / error)) if error else float(difference == 0)
     return AccuracyDifference("bits per byte", float(bits_a.sum() / total), float(bits_b.sum() / total), difference, difference - half,
                               difference + half, p, n)
 

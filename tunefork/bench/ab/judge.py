@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from tunefork.base.upstream_facts.vllm import PERCENTILES, RATES
 from tunefork.bench.ab import power
@@ -65,12 +64,14 @@ class Judgement:
 
 def summary(logs: Floats, alpha: float = ALPHA) -> tuple[Floats, Floats, Floats]:
     """(mean, half width of the 1 - alpha interval, two-sided p) of log-ratios (..., n), n >= 2, along the last axis."""
+    from scipy import special
+
     n = logs.shape[-1]
     mean = logs.mean(axis=-1)
     error = logs.std(axis=-1, ddof=1) / math.sqrt(n)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(error > 0, np.abs(mean) / error, np.where(mean == 0, 0.0, np.inf))
-    return mean, float(stats.t.isf(alpha / 2, n - 1)) * error, 2 * stats.t.sf(statistic, n - 1)
+    return mean, -float(special.stdtrit(n - 1, alpha / 2)) * error, 2 * special.stdtr(n - 1, -statistic)
 
 
 def spent(pairs: int, look: int = 1) -> float:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from tunefork.bench.ab import judge
 from tunefork.bench.ab.judge import Judgement, Verdict
-from tunefork.bench.ab.pairs import Pairs, Rejected, chip, collect
+from tunefork.bench.ab.pairs import Pairs, Rejected, collect
+from tunefork.bench.records.measured import chip
 from tunefork.bench.records.schema import Record
 
 DECIDES = "total_token_throughput"

@@ -11,13 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from tunefork.bench.records.measured import chip
 from tunefork.bench.records.schema import Record
 
 CLOCK_SLACK = 0.05
 UNEVEN = 0.05
-LOCAL = ("127.0.0.1", "localhost", "::1")
 Scenario = tuple[int, int, int]
 """(ISL, OSL, CONC)"""
 
@@ -56,17 +55,6 @@ class Pairs:
 def key(record: Record) -> Scenario:
     """The scenario of a record."""
     return record.scenario.isl, record.scenario.osl, record.scenario.conc
-
-
-def chip(record: Record) -> str:
-    """The chip that was measured, by name; where only the machine is known, or not even that, it says so."""
-    place = urlsplit(record.server.base_url).hostname or record.server.base_url
-    if not record.server.own and place not in LOCAL:
-        return f"unknown chip of {place}"
-    if record.server.target == "cpu" or not record.host.gpus:
-        return f"CPU {record.host.cpu}"
-    kinds = " or ".join(dict.fromkeys(record.host.gpus))
-    return kinds if record.server.target != "unknown" else f"{kinds} (of the machine; the server's target is unknown)"
 
 
 Arms = dict[str, Record]

@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scipy import optimize, stats
-
 POWER, ALPHA = 0.8, 0.05
 MOST_PAIRS = 10_000
 
 
 def power(pairs: int, effect: float, alpha: float = ALPHA) -> float:
     """Chance that ``pairs`` (>= 2) pairs show an effect of ``effect`` SDs, two-sided at ``alpha``."""
+    from scipy import special, stats
+
     shift = abs(effect) * math.sqrt(pairs)
     # Beyond this the power is 1 to double precision, and scipy's noncentral t underflows.
     if shift > 36:
         return 1.0
-    critical = float(stats.t.isf(alpha / 2, pairs - 1))
+    critical = -float(special.stdtrit(pairs - 1, alpha / 2))
     # The far tail is nothing for large shifts, where scipy may answer NaN.
     far = float(stats.nct.cdf(-critical, pairs - 1, shift)) if shift < 5 else 0.0
     return float(stats.nct.sf(critical, pairs - 1, shift)) + far
@@ -28,6 +28,8 @@ def power(pairs: int, effect: float, alpha: float = ALPHA) -> float:
 
 def detectable(pairs: int, wanted: float = POWER, alpha: float = ALPHA) -> float:
     """The least effect, in SDs of a pair, that ``pairs`` pairs show with power ``wanted``."""
+    from scipy import optimize
+
     high = 1.0
     while power(pairs, high, alpha) < wanted:
         high *= 2
@@ -43,7 +45,9 @@ def pairs_for(effect: float, sd: float, wanted: float = POWER, alpha: float = AL
 
 def pairs_for_width(half_width: float, sd: float, alpha: float = ALPHA) -> int | None:
     """The least number of pairs whose t interval is expected to reach no further than ``half_width`` to each side."""
-    return least(lambda pairs: float(stats.t.isf(alpha / 2, pairs - 1)) * sd / math.sqrt(pairs) <= half_width)
+    from scipy import special
+
+    return least(lambda pairs: -float(special.stdtrit(pairs - 1, alpha / 2)) * sd / math.sqrt(pairs) <= half_width)
 
 
 def least(enough: Callable[[int], bool]) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tunefork.bench.ab.judge import DIRECTION, HIGHER
 from tunefork.bench.ab.outcome import Outcome
-from tunefork.bench.records.schema import Record
+from tunefork.bench.records.brief import Brief
 
 FACTOR = 2.0
 """From here on a factor is plainer than percents."""
@@ -77,11 +77,11 @@ def change(value: float) -> str:
     return f"{size(value)} {'faster' if value >= 1 else 'slower'}"
 
 
-def patches(found: Outcome, records: Iterable[Record]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def patches(found: Outcome, records: Iterable[Brief]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(patches that only A has, patches that only B has), as the records of the experiment name them."""
     arms: dict[str, dict[str, None]] = {"A": {}, "B": {}}
     for one in records:
-        if one.labels.get("experiment") == found.experiment and one.labels.get("comparison", "") == found.comparison and one.vllm:
-            arms[one.labels["arm"]].update(dict.fromkeys(one.vllm.patches))
+        if (one.experiment, one.comparison) == (found.experiment, found.comparison) and one.arm in arms:
+            arms[one.arm].update(dict.fromkeys(one.patches))
     a, b = arms["A"], arms["B"]
     return tuple(name for name in a if name not in b), tuple(name for name in b if name not in a)

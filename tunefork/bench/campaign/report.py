@@ -8,6 +8,7 @@ from tunefork.bench.ab.outcome import Outcome
 from tunefork.bench.campaign.page import interval, percent, proposal
 from tunefork.bench.campaign.planned import Planned
 from tunefork.bench.campaign.result import Line, Result
+from tunefork.bench.records import brief
 from tunefork.bench.records.schema import Record
 from tunefork.bench.report import markdown
 
@@ -29,7 +30,7 @@ def document(planned: Planned, found: Result, outcome: Outcome | None, records: 
         lines += ["## Not tried", "", *(f"- {markdown.cell(one.name)}: {markdown.cell(one.reason)}" for one in planned.rejected),
                   *(f"- {markdown.cell(name)}: does not fit into {planned.hours:g} hours" for name in planned.left_out), ""]
     if outcome:
-        lines += ["## Confirmation, for a pull request", "", *markdown.experiment(outcome, records)]
+        lines += ["## Confirmation, for a pull request", "", *markdown.experiment(outcome, [brief.of(one) for one in records])]
     return "\n".join(lines).rstrip() + "\n"
 
 

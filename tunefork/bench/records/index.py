@@ -14,7 +14,7 @@ from tunefork.bench.records import tables
 from tunefork.bench.records.store import CLIENT, MANIFEST, RECORD, Store
 
 FILE = ".index.sqlite"
-VERSION = 1
+VERSION = 2
 WAIT_S = 600.0
 """For another query that brings the index up to date."""
 STEP = 2000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sqlite3
 import zlib
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Any
 
 from tunefork.base.visible import visible
 from tunefork.bench.errors import RecordError
+from tunefork.bench.records import measured
 from tunefork.bench.records.ranking import weighted
 from tunefork.bench.records.schema import Record, Submission
 from tunefork.bench.records.store import CLIENT, Store
@@ -124,25 +126,33 @@ def rest(row: Row, columns: Mapping[str, str]) -> str | None:
 MOST_COLUMNS = 1000
 """sqlite's limit is 2000, and 2000 values in a row of an INSERT are slow."""
 REST = "rest"
-FIELDS = ("id", "created", "trial", "batch", "profile", "status", "scenario_isl", "scenario_osl", "scenario_conc", "variant", "commit",
-          "score_tput_per_gpu", "score_median_e2el_ms", "score_interactivity", "score_weighted", "problem")
+FIELDS = ("id", "created", "trial", "batch", "profile", "status", "scenario_isl", "scenario_osl", "scenario_conc", "variant", "commit", "chip", "measured",
+          "score_tput_per_gpu", "score_median_e2el_ms", "score_interactivity", "score_weighted", "score_divisor_kind", "score_baseline",
+          "score_tput_ratio", "score_e2e_ratio", "score_interactivity_ratio", "metrics_median_ttft_ms", "metrics_median_tpot_ms", "problem",
+          "labels_experiment", "labels_comparison", "labels_arm", "host_name", "host_system", "host_cores", "host_memory_gib",
+          "server_gpus", "server_version", "server_target", "trees", "project", "versions")
 
 
 def flat(record: Record) -> Row:
-    """A record as one row; lists become JSON, the vLLM tree and the first problem get columns of their own."""
+    """A record as one row; lists become JSON. What it takes a second look to see has columns of its own.
+
+    variant, commit: of the vLLM tree.  measured: the variant, or whose server.  versions: as JSON.  problem: the first.
+    """
     row: dict[str, Any] = {}
 
-    def put(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                put(f"{prefix}_{key}" if prefix else str(key), inner)
-        else:
-            row[prefix] = told(value)
+    def put(prefix: str, values: dict[str, Any]) -> None:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                put(f"{prefix}{key}_", value)
+            else:
+                row[prefix + key] = value if value is None or isinstance(value, (str, float)) else told(value)
 
     put("", record.model_dump(mode="json"))
     tree = record.vllm
     row["variant"] = tree.variant if tree else None
     row["commit"] = tree.commit if tree else None
+    row["chip"], row["measured"] = measured.chip(record), measured.variant(record)
+    row["versions"] = json.dumps(record.versions, sort_keys=True)
     row["score_weighted"] = weighted(record.score) if record.score else None
     row["problem"] = record.problems[0].message if record.problems else None
     return row
@@ -179,7 +189,12 @@ def sample_rows(record_id: str, raw: dict[str, Any]) -> Iterable[tuple[Any, ...]
 def submission_rows(store: Store, record: Record) -> list[tuple[Any, ...]]:
     """The attempts to submit a record."""
     found: list[tuple[Any, ...]] = []
-    for path in sorted(store.path(record.id).glob("submission-*.json")):
+    folder = store.folder / record.id
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - for tens of thousands of records: a glob takes five times as long
+    except FileNotFoundError:  # deleted since it was read
+        names = []
+    for path in (folder / name for name in names if name.startswith("submission-") and name.endswith(".json")):
         try:
             one = Submission.model_validate_json(path.read_bytes())
         except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from tunefork.bench.ab.answers import differences
 from tunefork.bench.ab.experiment import FILE, read
 from tunefork.bench.ab.outcome import DECIDES, Outcome, outcomes
 from tunefork.bench.errors import RecordError
+from tunefork.bench.records import brief, index
+from tunefork.bench.records.brief import Brief
 from tunefork.bench.records.schema import Record, utc_now
 from tunefork.bench.records.store import Store
 from tunefork.bench.report import charts, markdown, page, png
@@ -26,61 +29,61 @@ class Data:
     accuracy: (experiment, comparison, B against A).
     """
 
-    records: tuple[Record, ...]
+    records: tuple[Brief, ...]
     damaged: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
     panels: tuple[Panel, ...]
     accuracy: tuple[tuple[str, str, AccuracyDifference], ...]
 
 
-def gather(store: Store, *, experiments: Sequence[str] = (), profile: str | None = None, plans: Path | None = None) -> Data:
-    """Read and check the records. experiments: only theirs, where given; BadInput for one that has none.
+def gather(store: Store, *, experiments: Sequence[str] = (), profile: str | None = None, plans: Path | None = None, fresh: bool = False) -> Data:
+    """Look through the index beside the records, and read those of experiments, whose judge needs all of them.
 
-    plans: the folder of experiments' plans, which say what decides in each.
+    experiments: only theirs, where given; BadInput for one that has none.  plans: the folder of experiments' plans, which say what decides in
+    each.  fresh: read and check every record again, whatever the index says.
     """
-    records: list[Record] = []
-    damaged: list[str] = []
-    for found in store.records():
-        if records and isinstance(found, Record):
-            share(found, records[-1])
-        if isinstance(found, RecordError):
-            damaged.append(found.message)
-        elif (profile in (None, found.profile)) and (not experiments or found.labels.get("experiment") in experiments):
-            records.append(found)
-    missing = [name for name in experiments if not any(one.labels.get("experiment") == name for one in records)]
+    with contextlib.closing(index.database(store, samples=False, fresh=fresh)) as database:
+        found = brief.read(database)
+        damaged = [message for message, in database.execute("SELECT message FROM damaged ORDER BY record")]
+    records = [one for one in found if profile in (None, one.profile) and (not experiments or one.experiment in experiments)]
+    missing = [name for name in experiments if not any(one.experiment == name for one in records)]
     if missing:
-        known = sorted({name for one in store.records() if isinstance(one, Record) and (name := one.labels.get("experiment"))})
+        known = sorted({one.experiment for one in found if one.experiment})
         raise BadInput(f"no records of experiment {missing[0]}", f"one of {', '.join(known)}" if known else "bench ab makes experiments")
-    return Data(tuple(records), tuple(damaged), tuple(judged(records, plans)), tuple(panels(records)), tuple(compared(records, plans)))
+    judged = [each for own in of_experiments(records) for each in outcomes_of(store, own, plans, damaged)]
+    return Data(tuple(records), tuple(damaged), tuple(judged), tuple(panels(records)), tuple(compared(records, plans)))
 
 
-def share(record: Record, before: Record) -> None:
-    """Let a record refer to the parts of the one before it that are equal: most of a store is the same few machines and trees."""
-    for name in ("host", "server", "trees", "versions", "client", "scenario", "project", "profile", "batch"):
-        if (part := getattr(before, name)) == getattr(record, name):
-            record.__dict__[name] = part  # equal and frozen: nobody can tell
+def of_experiments(records: Sequence[Brief]) -> list[list[Brief]]:
+    """The records of each experiment, in the order of their first."""
+    groups: dict[str, list[Brief]] = {}
+    for one in records:
+        if one.experiment is not None:
+            groups.setdefault(one.experiment, []).append(one)
+    return list(groups.values())
 
 
-def compared(records: Sequence[Record], plans: Path | None) -> list[tuple[str, str, AccuracyDifference]]:
+def outcomes_of(store: Store, own: Sequence[Brief], plans: Path | None, damaged: list[str]) -> list[Outcome]:
+    """An experiment, by the metric and the threshold that it was planned with. damaged: gets what is wrong with those that are so by now."""
+    records: list[Record] = []
+    for one in own:
+        try:
+            records.append(store.read(one.id))
+        except RecordError as error:
+            damaged.append(error.message)
+    path = plans / (own[0].experiment or "") / FILE if plans else None
+    if path and path.is_file():
+        plan = read(path)
+        return outcomes(records, decides=plan.decides, threshold=plan.threshold)
+    return outcomes(records)
+
+
+def compared(records: Sequence[Brief], plans: Path | None) -> list[tuple[str, str, AccuracyDifference]]:
     """The accuracy of every experiment that asked for it."""
-    names = dict.fromkeys(one.labels["experiment"] for one in records if "experiment" in one.labels)
+    names = dict.fromkeys(one.experiment for one in records if one.experiment is not None)
     known = [(name, plans / name) for name in names if plans and (plans / name / FILE).is_file()]
     return [(name, comparison, found) for name, where in known
             for comparison, found in differences(where, read(where / FILE).comparisons).items()]
-
-
-def judged(records: Sequence[Record], plans: Path | None) -> list[Outcome]:
-    """Every experiment, by the metric and the threshold that it was planned with."""
-    found: list[Outcome] = []
-    for name in dict.fromkeys(one.labels["experiment"] for one in records if "experiment" in one.labels):
-        own = [one for one in records if one.labels.get("experiment") == name]
-        path = plans / name / FILE if plans else None
-        if path and path.is_file():
-            plan = read(path)
-            found += outcomes(own, decides=plan.decides, threshold=plan.threshold)
-        else:
-            found += outcomes(own)
-    return found
 
 
 def write(data: Data, *, out: Path, png_folder: Path | None = None, markdown_file: Path | None = None) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tunefork.bench.ab.outcome import Outcome, rows
-from tunefork.bench.records.schema import Record
+from tunefork.bench.records.brief import Brief
 
 
 def cell(text: str) -> str:
@@ -17,15 +17,14 @@ def line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell(one) for one in cells) + " |"
 
 
-def document(outcomes: Sequence[Outcome], records: Sequence[Record]) -> str:
+def document(outcomes: Sequence[Outcome], records: Sequence[Brief]) -> str:
     """Every experiment; where there is none, the scores."""
     return "\n".join(part for found in outcomes for part in experiment(found, records)) if outcomes else "\n".join(scores(records))
 
 
-def experiment(found: Outcome, records: Sequence[Record]) -> list[str]:
+def experiment(found: Outcome, records: Sequence[Brief]) -> list[str]:
     """One comparison: title, table, footnotes."""
-    own = [one for one in records if one.labels.get("experiment") == found.experiment
-           and one.labels.get("comparison", "") == found.comparison]
+    own = [one for one in records if (one.experiment, one.comparison) == (found.experiment, found.comparison)]
     lines = [f"**{cell(found.b)}** against **{cell(found.a)}**{f' ({cell(found.comparison)})' if found.comparison else ''}, profile "
              f"{found.profile}, on {cell(', '.join(found.chips))}: **{found.verdict}**", "",
              line(("scenario", "metric", "B/A", "95 %", "p (Holm)", "pairs", "verdict")), "|---|---|---|---|---|---|---|"]
@@ -34,23 +33,17 @@ def experiment(found: Outcome, records: Sequence[Record]) -> list[str]:
               if found.restarts else "\\* decides. The servers were not restarted between trials: what differs between starts is not in "
                                      "the intervals."]
     lines += [f"- {one.name}: pair {bad.pair + 1} left out: {cell(bad.reason)}" for one in found.scenarios for bad in one.rejected]
-    commits = {one.labels["arm"]: one.vllm.commit[:12] for one in own if one.vllm}
+    commits = {one.arm: one.commit[:12] for one in own if one.commit}
     if commits:
         lines.append(f"- vLLM: A {commits.get('A', '-')}, B {commits.get('B', '-')}; experiment {found.experiment}")
     return [*lines, ""]
 
 
-def scores(records: Sequence[Record]) -> list[str]:
+def scores(records: Sequence[Brief]) -> list[str]:
     """The last score of every chip, profile, scenario and variant."""
-    from tunefork.bench.ab.pairs import chip
-    from tunefork.bench.report.points import variant
-
-    last = {(chip(one), one.profile, variant(one), one.scenario.isl, one.scenario.osl, one.scenario.conc): one
-            for one in records if one.score}
+    last = {(one.chip, one.profile, one.variant, one.isl, one.osl, one.conc): one for one in records if one.tput is not None}
     head = ("chip", "profile", "variant", "ISL/OSL", "CONC", "tok/s/GPU", "E2E ms", "tok/s/user")
     lines = [line(head), "|---" * len(head) + "|"]
     for (on, profile, arm, isl, osl, conc), one in sorted(last.items()):
-        assert one.score is not None
-        lines.append(line((on, profile, arm, f"{isl}/{osl}", str(conc), f"{one.score.tput_per_gpu:.1f}", f"{one.score.median_e2el_ms:.0f}",
-                           f"{one.score.interactivity:.1f}")))
+        lines.append(line((on, profile, arm, f"{isl}/{osl}", str(conc), f"{one.tput:.1f}", f"{one.e2e_ms:.0f}", f"{one.interactivity:.1f}")))
     return lines

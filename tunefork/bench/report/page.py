@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -14,12 +15,10 @@ from typing import Any
 from tunefork.bench.ab import power
 from tunefork.bench.ab.accuracy import AccuracyDifference
 from tunefork.bench.ab.outcome import DECIDES, Outcome, interval, ratio, rows
-from tunefork.bench.ab.pairs import chip
 from tunefork.bench.ab.words import headline, patches, said
-from tunefork.bench.records.ranking import weighted
-from tunefork.bench.records.schema import Record
+from tunefork.bench.records.brief import Brief
 from tunefork.bench.report import charts, forest
-from tunefork.bench.report.points import Panel, variant
+from tunefork.bench.report.points import Panel
 
 HERE = Path(__file__).parent
 UNFOLDED = 6  # more experiments than this are shown as one line each
@@ -27,7 +26,7 @@ COLUMNS = ("record", "created", "status", "chip", "GPUs", "profile", "variant", 
            "TTFT ms", "TPOT ms", "vs baseline: tput", "E2E", "intvty", "commit", "experiment", "arm", "why not")
 
 
-def page(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[Outcome], panels: Sequence[Panel],
+def page(records: Sequence[Brief], damaged: Sequence[str], outcomes: Sequence[Outcome], panels: Sequence[Panel],
          accuracy: Sequence[tuple[str, str, AccuracyDifference]], made: str) -> str:
     """The whole file. made: when, in words."""
     from plotly.offline import get_plotlyjs
@@ -78,16 +77,16 @@ def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
             f"<tbody>{lines}</tbody></table></div>")
 
 
-def summary(records: Sequence[Record], damaged: Sequence[str], outcomes: Sequence[Outcome]) -> str:
+def summary(records: Sequence[Brief], damaged: Sequence[str], outcomes: Sequence[Outcome]) -> str:
     """What a reader with twenty seconds must know."""
     parts = [verdict(one, records, folded=len(outcomes) > UNFOLDED) for one in ranked(outcomes)]
     if not outcomes:
         parts.append("<p>No experiment among these records: nothing here says which variant is better. <code>bench ab</code> does.</p>")
     passed = sum(one.status == "passed" for one in records)
     parts.append(f'<p class="soft">{len(records)} records, {passed} passed, {len(damaged)} damaged and left out. '
-                 + ("Different chips are never in one chart.</p>" if len({chip(one) for one in records}) > 1 else "</p>"))
+                 + ("Different chips are never in one chart.</p>" if len({one.chip for one in records}) > 1 else "</p>"))
     parts += [f'<p class="soft">damaged: {escape(one)}</p>' for one in damaged[:20]]
-    if any(chip(one).startswith("CPU") for one in records):
+    if any(one.chip.startswith("CPU") for one in records):
         parts.append("<p><b>Numbers of a CPU are no GPU's numbers.</b></p>")
     return "".join(parts)
 
@@ -102,7 +101,7 @@ def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return sorted(outcomes, key=lambda one: (one.calibrates, one.verdict not in order[:2], -effect(one), order.index(one.verdict)))
 
 
-def verdict(found: Outcome, records: Sequence[Record], *, folded: bool) -> str:
+def verdict(found: Outcome, records: Sequence[Brief], *, folded: bool) -> str:
     """One experiment in a sentence and a line per scenario, which can be folded away."""
     lines = []
     for one in found.scenarios:
@@ -123,7 +122,7 @@ def verdict(found: Outcome, records: Sequence[Record], *, folded: bool) -> str:
     return f'<div class="verdict {kind}">{inner}</div>'
 
 
-def best_table(panels: Sequence[Panel], records: Sequence[Record]) -> str:
+def best_table(panels: Sequence[Panel], records: Sequence[Brief]) -> str:
     """The best of each load, and how its last column is made."""
     best = [line for panel in panels for line in best_of(panel, records)]
     if not best:
@@ -134,25 +133,25 @@ def best_table(panels: Sequence[Panel], records: Sequence[Record]) -> str:
         ("chip", "profile", "ISL/OSL", "CONC", "variant", "tok/s/GPU", "tok/s/user", "E2E s", "against", "tput x", "weighted*"), best) + note
 
 
-def when(found: Outcome, records: Sequence[Record]) -> str:
+def when(found: Outcome, records: Sequence[Brief]) -> str:
     """The day or days of an experiment."""
-    days = sorted({one.created.strftime("%Y-%m-%d") for one in records if one.labels.get("experiment") == found.experiment})
+    days = sorted({one.created.strftime("%Y-%m-%d") for one in records if one.experiment == found.experiment})
     return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else "no date"
 
 
-def named(found: Outcome, records: Sequence[Record]) -> str:
+def named(found: Outcome, records: Sequence[Brief]) -> str:
     """The patches in which the arms differ."""
     only_a, only_b = patches(found, records)
     told = [f" Only in {arm}: {', '.join(names)}." for arm, names in (("B", only_b), ("A", only_a)) if names]
     return "".join(told)
 
 
-def failures(records: Sequence[Record]) -> str:
+def failures(records: Sequence[Brief]) -> str:
     """What did not pass, folded, by reason."""
-    reasons: dict[str, list[Record]] = {}
+    reasons: dict[str, list[Brief]] = {}
     for one in records:
         if one.status != "passed":
-            reasons.setdefault(one.problems[0].message if one.problems else one.status, []).append(one)
+            reasons.setdefault(one.problem or one.status, []).append(one)
     if not reasons:
         return ""
     count = sum(map(len, reasons.values()))
@@ -161,27 +160,19 @@ def failures(records: Sequence[Record]) -> str:
             f"</summary>{table(('records', 'reason', 'the last of them'), lines)}</details>")
 
 
-def best_of(panel: Panel, records: Sequence[Record]) -> list[tuple[str, ...]]:
+def best_of(panel: Panel, records: Sequence[Brief]) -> list[tuple[str, ...]]:
     """The record with most throughput per GPU at each CONC of a panel."""
     known = {one.record for one in panel.points}
-    best: dict[int, Record] = {}
-    for record in records:
-        if record.id in known and record.score:
-            held = best.get(record.scenario.conc)
-            if held is None or held.score is None or record.score.tput_per_gpu > held.score.tput_per_gpu:
-                best[record.scenario.conc] = record
-    lines: list[tuple[str, ...]] = []
-    for conc, record in sorted(best.items()):
-        score = record.score
-        assert score is not None
-        rank = weighted(score)
-        lines.append((panel.chip, panel.profile, f"{panel.isl}/{panel.osl}", str(conc), variant(record), f"{score.tput_per_gpu:.1f}",
-                      f"{score.interactivity:.1f}", f"{score.median_e2el_ms / 1000:.3f}", score.baseline or "-",
-                      "-" if score.tput_ratio is None else f"{score.tput_ratio:.3f}", "-" if rank is None else f"{rank:.3f}"))
-    return lines
+    best: dict[int, tuple[float, Brief]] = {}
+    for one in records:
+        if one.id in known and one.tput is not None and (one.conc not in best or one.tput > best[one.conc][0]):
+            best[one.conc] = one.tput, one
+    return [(panel.chip, panel.profile, f"{panel.isl}/{panel.osl}", str(conc), one.variant, f"{tput:.1f}", f"{one.interactivity:.1f}",
+             f"{(one.e2e_ms or 0) / 1000:.3f}", one.baseline or "-", *("-" if value is None else f"{value:.3f}" for value in (one.tput_ratio, one.weighted)))
+            for conc, (tput, one) in sorted(best.items())]
 
 
-def effects(outcomes: Sequence[Outcome], records: Sequence[Record]) -> str:
+def effects(outcomes: Sequence[Outcome], records: Sequence[Brief]) -> str:
     """A forest plot per experiment, and below it, folded, every metric."""
     parts = []
     for name in dict.fromkeys(one.experiment for one in ranked(outcomes)):
@@ -242,17 +233,15 @@ def place(figure: charts.Figure, figures: list[charts.Figure]) -> str:
             f'aria-label="{label}: {axis}; the numbers are in the tables"></div></figure>')
 
 
-def environment(records: Sequence[Record]) -> str:
+def environment(records: Sequence[Brief]) -> str:
     """Every distinct machine and software that was measured."""
-    seen: dict[tuple[str, ...], int] = {}
-    for one in records:
-        tree = one.vllm
-        what = (chip(one), str(one.server.gpus), one.host.name, one.host.system, f"{one.host.cores} cores, {one.host.memory_gib:.0f} GiB",
-                f"{one.server.version} ({one.server.target})", f"{tree.variant} {tree.commit[:12]}" if tree else "not known",
-                one.project[:13], ", ".join(f"{key} {value}" for key, value in sorted(one.versions.items())))
-        seen[what] = seen.get(what, 0) + 1
-    return table(("chip", "GPUs used", "host", "system", "machine", "vLLM", "variant", "Tunefork", "versions", "records"),
-                 [(*what, str(count)) for what, count in seen.items()])
+    seen = Counter(one.machine for one in records)
+    lines = []
+    for (chip, gpus, host, system, cores, memory, version, target, variant, commit, project, versions), count in seen.items():
+        lines.append((chip, str(gpus), host, system, f"{cores} cores, {memory:.0f} GiB", f"{version} ({target})",
+                      f"{variant} {commit[:12]}" if commit is not None else "not known", project[:13],
+                      ", ".join(f"{key} {value}" for key, value in json.loads(versions).items()), str(count)))
+    return table(("chip", "GPUs used", "host", "system", "machine", "vLLM", "variant", "Tunefork", "versions", "records"), lines)
 
 
 def table_of_records() -> str:
@@ -264,13 +253,8 @@ def table_of_records() -> str:
             '<tbody></tbody></table></div><p><button id="more" class="plain" type="button" hidden>show all</button></p>')
 
 
-def row(one: Record) -> list[Any]:
+def row(one: Brief) -> list[Any]:
     """A record under COLUMNS."""
-    score, numbers = one.score, one.metrics or {}
-    return [one.id, one.created.strftime("%Y-%m-%d %H:%M:%S"), one.status, chip(one), one.server.gpus, one.profile, variant(one),
-            one.scenario.isl, one.scenario.osl, one.scenario.conc, *(
-                (score.tput_per_gpu, score.interactivity, score.median_e2el_ms) if score else (None, None, None)),
-            numbers.get("median_ttft_ms"), numbers.get("median_tpot_ms"), *(
-                (score.tput_ratio, score.e2e_ratio, score.interactivity_ratio) if score else (None, None, None)),
-            one.vllm.commit[:12] if one.vllm else "", one.labels.get("experiment", ""), one.labels.get("arm", ""),
-            one.problems[0].message if one.problems else ""]
+    return [one.id, one.created.strftime("%Y-%m-%d %H:%M:%S"), one.status, one.chip, one.gpus, one.profile, one.variant, one.isl, one.osl, one.conc,
+            one.tput, one.interactivity, one.e2e_ms, one.ttft_ms, one.tpot_ms, one.tput_ratio, one.e2e_ratio, one.interactivity_ratio,
+            one.commit[:12], one.experiment or "", one.arm, one.problem]

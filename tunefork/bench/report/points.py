@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tunefork.base.errors import TuneforkError
-from tunefork.bench.ab.pairs import chip
 from tunefork.bench.profiles import profile as profiles
 from tunefork.bench.profiles import rules
 from tunefork.bench.profiles.rules import Baseline
-from tunefork.bench.records.schema import Record, Score
+from tunefork.bench.records.brief import Brief
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Point:
     """One scored record. e2e_s: seconds; interactivity: tokens/s/user; tput: tokens/s/GPU."""
 
@@ -51,28 +50,16 @@ class Panel:
                 for one in self.baseline.configurations if (one.isl, one.osl) == (self.isl, self.osl)]
 
 
-def variant(record: Record) -> str:
-    """What a record measured, in a word."""
-    if record.vllm:
-        return record.vllm.variant + ("+edits" if record.vllm.modified else "")
-    arm = record.labels.get("arm")
-    return record.labels.get(arm.lower(), arm) if arm else record.server.base_url
-
-
-def panels(records: Iterable[Record]) -> list[Panel]:
+def panels(records: Iterable[Brief]) -> list[Panel]:
     """Group scored records; the most records first."""
     groups: dict[tuple[str, str, int, int, str], list[Point]] = {}
-    for record in records:
-        if record.score is not None:
-            where = chip(record), record.profile, record.scenario.isl, record.scenario.osl, record.score.divisor_kind
-            groups.setdefault(where, []).append(point(record, record.score))
+    for one in records:
+        if one.tput is not None and one.interactivity is not None and one.e2e_ms is not None:
+            where = one.chip, one.profile, one.isl, one.osl, one.divisor_kind or ""
+            point = Point(one.id, one.variant, one.conc, one.gpus, one.interactivity, one.e2e_ms / 1000, one.tput)
+            groups.setdefault(where, []).append(point)
     made = [Panel(*where, tuple(points), baseline_of(where[1])) for where, points in groups.items()]
     return sorted(made, key=lambda panel: (-len(panel.points), panel.title))
-
-
-def point(record: Record, score: Score) -> Point:
-    return Point(record.id, variant(record), record.scenario.conc, record.server.gpus, score.interactivity, score.median_e2el_ms / 1000,
-                 score.tput_per_gpu)
 
 
 def baseline_of(profile: str) -> Baseline | None:

@@ -16,10 +16,11 @@ from tunefork.cli.output import echo, print_json, say, table
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The HTML file.  [default: work/report.html]")
 @click.option("--experiment", "names", multiple=True, help="Only these experiments and what they measured; default: all records.")
 @click.option("--profile", metavar="P", help="Only records of this profile.")
+@click.option("--fresh", is_flag=True, help="Read and check every record again, whatever the index beside them says.")
 @click.option("--png", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Also write the charts as PNG.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the pull request's table.")
 @options.as_json("Print what was written as JSON.")
-def report(out: Path | None, names: tuple[str, ...], profile: str | None, png: Path | None, markdown: Path | None, as_json: bool) -> int:
+def report(out: Path | None, names: tuple[str, ...], profile: str | None, fresh: bool, png: Path | None, markdown: Path | None, as_json: bool) -> int:
     """One self-contained HTML file of the records: summary, charts, effects, noise, environment, every record.
 
     It opens without a network. Charts never mix chips: each has its chip in its title.
@@ -30,7 +31,7 @@ def report(out: Path | None, names: tuple[str, ...], profile: str | None, png: P
     from tunefork.bench.report import build
 
     layout = Layout.here()
-    data = build.gather(default_store(layout), experiments=names, profile=profile, plans=layout.work / "experiments")
+    data = build.gather(default_store(layout), experiments=names, profile=profile, plans=layout.work / "experiments", fresh=fresh)
     written = build.write(data, out=out or layout.work / "report.html", png_folder=png, markdown_file=markdown)
     if as_json:
         print_json({"records": len(data.records), "damaged": len(data.damaged), "written": written})
