@@ -80,6 +80,7 @@ TABLE = tuple(CommandRow(*row) for row in (
     ("kernels", "gate", "kernels.gate:gate_kernels", "compile for gfx950, check the budgets, execute on the CPU"),
     ("kernels", "compare", "kernels.compare:compare", "modelled cycles, ours beside AITER's Triton kernel"),
     ("kernels", "ratchet", "kernels.ratchet:ratchet", "what a Triton version makes of our kernels, counted, beside the other versions"),
+    ("kernels", "opcodes", "kernels.opcodes:opcodes", "every instruction on an MI355X and in the executor, compared"),
     ("kernels", "tune", "kernels.tune:tune", "choose configurations: measured on the GPUs at hand, or modelled for gfx950"),
 ))  # fmt: skip
 

@@ -28,6 +28,7 @@ from tunefork.kernels.amdgcn.assembly import parse_instruction
 from tunefork.kernels.amdgcn.errors import UnknownInstruction
 from tunefork.kernels.amdgcn.executor.decode import decode_instruction
 from tunefork.kernels.amdgcn.executor.machine.operands import EXEC, VCC
+from tunefork.kernels.amdgcn.opcodes.form import forms
 
 
 def helper(name: str, path: Path) -> Any:
@@ -135,9 +136,11 @@ def vector_operation(name: str, encoding: str, text: str) -> Iterator[Operation]
     mnemonic, sources = name, types_of(text) if name != "v_pk_mov_b32" else ["u/64", "u/64"]
     if encoding == "VOP3" and not mnemonic.endswith("_e64") and f"{mnemonic}_e64" in BY_NAME:
         mnemonic += "_e64"
-    if not sources and (found := re.match(r"v_cmpx?_\w+_(.)(16|32|64)", name)):  # v_cmp_f, v_cmp_t: the text names no source
+    if not sources and (found := re.match(r"v_cmpx?_\w+?_([uif])(16|32|64)", name)):  # v_cmp_f, v_cmp_t: the text names no source
         sources = [f"{'f' + found[2] if found[1] == 'f' else 'u'}/{max(int(found[2]), 32)}"] * 2
     width, kind = result_of(text)
+    if name.startswith("v_mad_") and "64_" in name:  # the text writes the 65 bits in one go
+        width = 64
     places = [registers(2 * at, bits_of(source)) for at, source in enumerate(sources)]
     mask = "D0.u64[laneId]" in text
     carry = "VCC.u64[laneId] =" in text or "VCC = 0x" in text or re.search(r"\bD1\.", text) is not None
@@ -586,6 +589,7 @@ KNOWN = [operation for operation in ALL if known(operation)]
 def test_all_that_the_executor_knows_is_compared() -> None:
     """Nothing falls out of the comparison unseen: forms, operations, and what was left out with its reason."""
     assert len(KNOWN) >= 1150 and len({operation.name for operation in KNOWN}) >= 850
+    assert {operation.line for operation in KNOWN} <= {form.line for form in forms()}, "`kernels opcodes` has other forms (opcodes/forms.txt)"
     for pattern, reason in LEFT_OUT.items():
         assert reason and any(re.search(pattern, name) for name in BY_NAME), f"{pattern} leaves out nothing"
     for item in ACCEPTED:
