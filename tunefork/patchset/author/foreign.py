@@ -97,7 +97,7 @@ def quilted(entry: Entry, data: bytes) -> Foreign:
     if words.line:  # the diff as it is in the file: patch looks at the CRs of each header
         lines = data.split(b"\n")
         text = b"\n".join(lines[words.line - 1 :])
-        if text.replace(b"\r\n", b"\n") != words.diff.replace(b"\r\n", b"\n"):
+        if text not in (words.diff, words.diff + b"\r") and text.replace(b"\r\n", b"\n") != words.diff:
             raise ledger.Unaccounted(f"{entry.file}:{words.line}: its diff does not begin at this line", section.AGAIN)
         section.refuse_lost(entry.file, b"\n".join(lines[: words.line - 1]))
     found = section.read(entry.file, text, entry.strip, quilt=True, first=words.line or 1, reverse=entry.reverse)

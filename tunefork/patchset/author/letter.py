@@ -18,6 +18,9 @@ from tunefork.patchset.series import mail
 from tunefork.patchset.series.diff import shown
 
 HEADER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)$")
+FIELD = re.compile(rb"[!-9;-~]+:")  # a line of a mail's header, to git am
+USUAL_PREFIX = re.compile(r"((Re|RE|re):\s*)*(\[[^\]]*(?<![\w-])PATCH(?![\w-])[^\]]*\])?")  # what nobody misses in a subject
+USUAL_DATE = re.compile(rb"[A-Z][a-z]{2}, [ \d]?\d [A-Z][a-z]{2} (19[7-9]|20)\d\d [0-2]\d:[0-5]\d:[0-5]\d [-+][01]\d[0-5]\d")
 DIFF_BEGINS = re.compile(rb"^(diff --git |diff -|Index: |--- [^\n]*\n\+\+\+ |\*\*\* [^\n]*\n--- [^\n]*\n\*{15}|@@ -\d|(Binary f|F)iles .* differ$)",
                          re.MULTILINE)  # fmt: skip
 NESTED = re.compile(rb"^From [0-9a-f]{40} Mon Sep 17 00:00:00 2001\n(?=(?:From|Subject|Date): )", re.MULTILINE)
@@ -54,6 +57,8 @@ def read(name: str, file: str, data: bytes, *, several: bool = False) -> Letter:
     returns = data.count(b"\r\n") if data.partition(b"\n")[0].endswith(b"\r") else 0
     letter = read_lines(name, file, data.replace(b"\r\n", b"\n") if returns else data, several)
     letter.parts["carriage returns"] += returns
+    if letter.date == people.UNKNOWN and not several and not any("date" in each for each in letter.notes):
+        letter.notes.append("it has no date: 2000-01-01 stands for it")
     ledger.balance(file, len(data) - (0 if letter.coded else len(letter.diff)), letter.parts)
     return letter
 
@@ -62,22 +67,30 @@ def read_lines(name: str, file: str, data: bytes, several: bool) -> Letter:
     """The same of a file whose lines end in LF."""
     if data.startswith(b"# HG changeset patch\n"):
         return read_hg(name, data)
-    if is_mail(data):
+    if is_mail(data, quilt=several):
         mails = sum(mail.begins_mail(line) for line in data.split(b"\n")[1:]) + 1
         if mails > 1 and data.startswith(b"From ") and not several:
             raise BadInput(f"{file} holds {mails} mails, and a patch is one", f"`git mailsplit -oDIR {file}` makes a file of each in DIR; import that")
         return read_mail(name, file, data)
-    return read_plain(name, file, data)
+    return read_plain(name, file, data, quilt=several)
 
 
-def is_mail(data: bytes) -> bool:
-    """Whether a file begins as mail does, and not with the fields of DEP-3 that look like it."""
-    if data.startswith(b"From "):
+def is_mail(data: bytes, *, quilt: bool) -> bool:
+    """Whether a file begins as mail does, by the rule of git am, and not with the fields of DEP-3, which have no date.
+
+    quilt: it is an entry of a quilt series, which seldom is mail; then two of a mail's own fields must be there.
+    """
+    begin = data if quilt else data.lstrip()
+    if begin.startswith(b"From "):
         return True
-    head = [line for line in data.partition(b"\n\n")[0].split(b"\n") if line[:1] not in (b" ", b"\t")]
-    keys = {match[1].lower() if match else b"" for match in map(HEADER.match, head)}
+    head = [line for line in begin.partition(b"\n\n")[0].split(b"\n") if line[:1] not in (b" ", b"\t")] or [b""]
+    keys = {line.partition(b":")[0].lower() for line in head}
     named = keys & {b"from", b"date", b"subject", b"mime-version", b"message-id"}
-    return b"" not in keys and len(named) > 1 and not keys & (DEP3 - {b"from", b"subject"})
+    if keys & (DEP3 - {b"from", b"subject"}) and b"date" not in keys:
+        return False
+    if quilt:
+        return all(map(FIELD.match, head)) and (len(named) > 1 or head[0].startswith(b"From:"))
+    return begin.startswith(b"From: ") or (bool(named) and (all(map(FIELD.match, head)) or data[:1] == b"\n"))
 
 
 # -- mail -------------------------------------------------------------------------------------------------------
@@ -90,26 +103,27 @@ def read_mail(name: str, file: str, data: bytes) -> Letter:
         fields = {key: header(head, key) for key in (b"from", b"date", b"subject")}
         text, rest = ended(body)
         lines = text.split(b"\n")
-        line = data.count(b"\n") - rest.count(b"\n") + 1
-        letter = Letter(diff=rest, line=line, parts=Counter({"mail header": len(head + blank), "message": len(text)}))
+        letter = Letter(diff=rest, line=first_line(data, rest), parts=Counter({"mail header": len(head + blank), "message": len(text)}))
         subject = fields[b"subject"]
         addresses = fields[b"from"]
     else:
-        letter, subject, addresses, lines = by_mailinfo(file, data, head)
-        fields = {b"date": header(head, b"date")}
-        if letter.date != people.UNKNOWN:
-            fields[b"date"] = letter.date
+        letter, subject, addresses, sent, lines = by_mailinfo(file, data, head)
+        fields = {b"date": sent}
     letter.author = author(letter, text_of(addresses, letter.notes))
     letter.date = date(letter, text_of(fields[b"date"], letter.notes))
     letter.message = worded(letter, name, text_of(subject, letter.notes), lines)
-    if letter.message.split(b"\n")[0] == name.encode() and not mail.without_patch(text_of(subject, [])):
-        letter.notes.append("it has no subject, and a patch needs one: its name stands for it")
     return letter
 
 
 def simple(head: bytes, body: bytes) -> bool:
     """Whether a mail is as git format-patch writes it, without anything that is encoded or that mailinfo looks into."""
     if CODED.search(head) or b"=?" in head or not PLAIN_FROM.fullmatch(header(head, b"from")) or not header(head, b"subject"):
+        return False
+    lines = head.split(b"\n")[head.startswith(b"From ") :]
+    keys = [line.partition(b":")[0].lower() for line in lines if FIELD.match(line)]
+    if not USUAL_DATE.fullmatch(header(head, b"date")) or any(keys.count(key) != 1 for key in (b"from", b"date", b"subject")):
+        return False
+    if len(keys) + sum(line[:1] in (b" ", b"\t") for line in lines) != len(lines):
         return False
     text, _ = ended(body)
     try:
@@ -126,8 +140,8 @@ def header(head: bytes, key: bytes) -> bytes:
     return re.sub(rb"\s+", b" ", found[1]).strip() if found else b""
 
 
-def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, bytes, list[bytes]]:
-    """(letter without author and message, subject, authors, message lines) as ``git mailinfo`` finds them: MIME, charsets, in-body headers."""
+def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, bytes, bytes, list[bytes]]:
+    """(letter without author and message, subject, authors, date, message lines) as ``git mailinfo`` finds them: MIME, charsets, in-body headers."""
     with tempfile.TemporaryDirectory(prefix="tunefork-mail-") as folder:
         place = Path(folder)
         run = Git(place)
@@ -140,22 +154,31 @@ def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, byt
     at = data.find(diff) if diff else -1
     letter = Letter(diff=diff, line=data.count(b"\n", 0, at) + 1 if at >= 0 else 0, parts=Counter({"mail that mailinfo takes apart": len(data)}), coded=True)
     mime.refuse_left_out(file, data, words, diff)
-    if when := people.when(fields.get(b"Date", b"").decode("utf-8", "replace")):
-        letter.date = when
+    inside = mail.IN_BODY.match(mime.first_line(data)) is not None
     raw = text_of(header(head, b"from"), [])
     called, address = fields.get(b"Author", b"").strip(), fields.get(b"Email", b"").strip()
     several = sum(bool(address) for _, address in people.split(mail.decoded(raw.encode()))) > 1
-    if several or not called:  # mailinfo gives up on the name of several, and on one without an address
+    if inside and called and address:
+        addresses = b'"' + re.sub(rb'(["\\])', rb"\\\1", called) + b'" <' + address + b">"
+    elif several or not called or not closed(raw):  # mailinfo gives up on the name of several, and on one without an address
         addresses = mail.decoded(raw.encode()).encode("utf-8", "surrogateescape")
     else:
         addresses = b'"' + re.sub(rb'(["\\])', rb"\\\1", called) + b'" <' + address + b">"
         before = people.split(mail.decoded(raw.encode()))
         if len(before) == 1 and before[0][0] != called.decode("utf-8", "replace") and called == address and before[0][0]:
             letter.notes.append(f"git am does not take the author's name {before[0][0]!r}: the address stands for it")
+    if not closed(raw):
+        letter.notes.append(f"a bracket or a quote of the author's header does not end, which programs read in different ways: {raw[:60]!r}")
     subject, whole = fields.get(b"Subject", b""), text_of(header(head, b"subject"), [])
-    if mail.without_patch(whole) == subject.decode("utf-8", "replace"):  # mailinfo took brackets off, and worded says which
+    if not inside and mail.without_patch(whole) == subject.decode("utf-8", "replace"):  # mailinfo took brackets off, and worded says which
         subject = whole.encode()
-    return letter, subject, addresses, words.split(b"\n")
+    return letter, subject, addresses, fields.get(b"Date", b""), words.split(b"\n")
+
+
+def closed(text: str) -> bool:
+    """Whether every bracket and quote of a header ends; mailinfo reads on behind one that does not."""
+    bare = re.sub(r'\\.|"(?:[^"\\]|\\.)*"', "", text)
+    return '"' not in bare and bare.count("(") == bare.count(")")
 
 
 def read_hg(name: str, data: bytes) -> Letter:
@@ -171,7 +194,9 @@ def read_hg(name: str, data: bytes) -> Letter:
             letter.date = people.moment(int(match[1]), -int(match[2])) or letter.date
     body = b"\n".join(lines)
     text, remarks, letter.diff = divided(body)
-    letter.line = data.count(b"\n") - letter.diff.count(b"\n") + 1
+    letter.line = first_line(data, letter.diff)
+    if mail.IN_BODY.match(text.lstrip(b"\n")):
+        letter.notes.append("git am takes the beginning of its message for a mail's header")
     letter.parts.update({"message": len(text), "remarks before the diff": len(remarks)})
     subject, _, rest = text.strip(b"\n").partition(b"\n")
     letter.message = worded(letter, name, text_of(subject, letter.notes), rest.split(b"\n"), brackets=False)
@@ -181,11 +206,11 @@ def read_hg(name: str, data: bytes) -> Letter:
 # -- descriptions -----------------------------------------------------------------------------------------------
 
 
-def read_plain(name: str, file: str, data: bytes) -> Letter:
+def read_plain(name: str, file: str, data: bytes, *, quilt: bool) -> Letter:
     """A quilt patch: its description is free text, the fields of Debian's DEP-3, or either above a mail; or StGit's export."""
     text, remarks, rest = divided(data)
     parts = Counter({"message": len(text), "remarks before the diff": len(remarks)})
-    line = data.count(b"\n") - rest.count(b"\n") + 1
+    line = first_line(data, rest)
     if nested := NESTED.search(data[: len(data) - len(rest)]):
         inner = read(name, file, data[nested.start() :])
         inner.line += data.count(b"\n", 0, nested.start()) if inner.line else 0
@@ -198,16 +223,41 @@ def read_plain(name: str, file: str, data: bytes) -> Letter:
             lines = [*body.rstrip(b"\n").split(b"\n"), b"", *above] if body else above
             inner.message = worded(inner, name, subject.rstrip().decode("utf-8", "replace"), lines, brackets=False)
         return inner
+    if not quilt and (written := stgit_mail(data)):
+        inner = read_mail(name, file, written)
+        inner.coded = inner.coded or not data.endswith(inner.diff)
+        inner.line = 0 if inner.coded else first_line(data, inner.diff)
+        inner.parts = Counter({"mail header": len(data) - (0 if inner.coded else len(inner.diff))})
+        return inner
     if stgit := re.match(rb"\A\n*([^\n]+)\n\n((?:(?:From|Author|Date):[^\n]*\n)+)\n?", text):
         head = dict((key.lower(), value) for key, value in (match.groups() for match in map(HEADER.match, stgit[2].strip().split(b"\n")) if match))
         who = head.get(b"from", head.get(b"author", b""))
-        if b"@" in who and len(head) == stgit[2].count(b"\n") and not {b"from", b"author"} <= head.keys():
+        if (b"@" in who or not quilt) and len(head) == stgit[2].count(b"\n") and not {b"from", b"author"} <= head.keys():
             letter = Letter(diff=rest, line=line, parts=parts)
             letter.author = author(letter, text_of(who, letter.notes))
             letter.date = date(letter, text_of(head.get(b"date", b""), letter.notes))
-            letter.message = worded(letter, name, text_of(stgit[1], letter.notes), text[stgit.end() :].split(b"\n"))
+            letter.message = worded(letter, name, text_of(stgit[1].removeprefix(b"Subject: "), letter.notes), text[stgit.end() :].split(b"\n"))
             return letter
-    return described(name, text, Letter(diff=rest, line=line, parts=parts))
+    letter = described(name, text, Letter(diff=rest, line=line, parts=parts))
+    if not quilt and FIELD.match(text):
+        letter.notes.append("the fields above its diff are read as Debian's (DEP-3), and kept in the message; git am reads them as mail, if at all")
+    return letter
+
+
+def stgit_mail(data: bytes) -> bytes:
+    """StGit's export as the mail that git am makes of it; empty for what it does not take for one: a line, an empty one, and one of the fields."""
+    lines = data.split(b"\n")
+    if not (lines[0].strip() and lines[1:2] == [b""] and lines[2:3] and lines[2].startswith((b"From:", b"Author:", b"Date:"))):
+        return b""
+    head, subject, at = [], b"", 0
+    for at, line in enumerate(lines):  # noqa: B007 - where it ended is wanted
+        if line.startswith((b"From", b"Date", b"Author:")):
+            head.append(re.sub(rb"^Author:", b"From:", line))
+        elif line.strip() and subject:
+            break
+        elif line.strip():
+            subject = line
+    return b"\n".join([*head, b"Subject: " + subject, b"", *lines[at:]])
 
 
 def described(name: str, text: bytes, letter: Letter) -> Letter:
@@ -254,6 +304,12 @@ def ended(body: bytes) -> tuple[bytes, bytes]:
     return (body[: ends.start()], body[ends.start() :]) if ends else (body, b"")
 
 
+def first_line(data: bytes, rest: bytes) -> int:
+    """The number of the line at which the last bytes of a file begin; of the one after its last where there are none."""
+    at = len(data) - len(rest)
+    return data.count(b"\n", 0, at) + 1 + (at > 0 and data[at - 1 : at] != b"\n")
+
+
 def divided(body: bytes) -> tuple[bytes, bytes, bytes]:
     """(message, what stands between, diff): the message ends at ``---`` or where the diff begins."""
     begins = DIFF_BEGINS.search(body)
@@ -283,6 +339,8 @@ def author(letter: Letter, text: str) -> bytes:
             letter.notes.append(f"author {text.strip()[:60]!r} names nobody")
         return f"{NAME} <{EMAIL}>".encode()
     (name, address), *others = named
+    if re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text):
+        letter.notes.append("a control character is taken off the author's name")
     if not address:
         letter.notes.append(f"author {name!r} has no address")
     for other in others:
@@ -305,20 +363,23 @@ def date(letter: Letter, text: str) -> bytes:
 def worded(letter: Letter, name: str, subject: str, lines: list[bytes], *, brackets: bool = True) -> bytes:
     """A message in canonical form, in UTF-8; a line that git am would take for a header or an end is indented, and that is noted."""
     title = re.sub(r"\s+", " ", subject).strip()
-    plain = mail.without_patch(title) if brackets else title
+    plain, words = mail.taken_off(title)
+    plain = plain if brackets else title
     if not plain and not title:
         lines = [line.rstrip() for line in lines]
         while lines and not lines[0]:
             lines.pop(0)
         plain = utf8(lines.pop(0), letter.notes).decode().strip() if lines and not mail.IN_BODY.match(lines[0]) else ""
-    if plain != (kept := re.sub(r"^\s*((Re|RE|re):\s*)*(\[[^\]]*(?<![\w-])PATCH(?![\w-])[^\]]*\]\s*)?", "", title)) and brackets:
-        letter.notes.append(f"git am takes {kept[: len(kept) - len(plain)].strip()!r} off the subject")
+    if brackets and words and not USUAL_PREFIX.fullmatch(words):
+        letter.notes.append(f"git am takes {words!r} off the subject")
     if not brackets and mail.without_patch(title) != title:
-        letter.notes.append(f"git am would take {title[: len(title) - len(mail.without_patch(title))].strip()!r} off the subject")
+        letter.notes.append(f"git am would take {words!r} off the subject")
         plain = mail.without_patch(title)
     body = text_body(letter, name, utf8(b"\n".join(lines), letter.notes))
     if "\0" in plain:
         raise BadInput(f"{name}: its subject holds a NUL byte, which no commit can", "delete that byte")
+    if not plain:
+        letter.notes.append("it has no subject, and a patch needs one: its name stands for it")
     return (plain or name).encode("utf-8", "replace") + (b"\n\n" + body if body else b"") + b"\n"
 
 

@@ -26,6 +26,12 @@ def refuse_left_out(file: str, data: bytes, words: bytes, diff: bytes) -> None:
                 raise left_out(file, "a diff outside of its MIME parts")
 
 
+def first_line(data: bytes) -> bytes:
+    """The first line of a mail's text that is not empty."""
+    first = next((part for part in message_from_bytes(data).walk() if not part.is_multipart()), None)
+    return next((line for line in payload(first).split(b"\n") if line.strip()), b"") if first is not None else b""
+
+
 def payload(part: Message) -> bytes:
     found = part.get_payload(decode=True)
     return found if isinstance(found, bytes) else b""

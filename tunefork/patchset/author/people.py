@@ -12,6 +12,9 @@ ADDRESS = r"[^\s<>()\",;:@]+@[^\s<>()\",;:@]+"
 HIDDEN = re.compile(r"\s*[\[({]?\s*\b(at|AT)\b\s*[\])}]?\s*")
 LAST = 253402300799  # seconds of the end of the year 9999
 LONGEST_NAME = 60  # git am takes the address in place of a longer name
+# RFC 5322 and ctime, whole: what is left of such a date when it is damaged, each program reads in its own way.
+MAILED = re.compile(r"([A-Za-z]{3,9},? +)?(\d{1,2} [A-Za-z]{3} \d{4}|[A-Za-z]{3} +\d{1,2}) +\d\d:\d\d(:\d\d)?( \d{4})?"
+                    r"( ([-+]\d\d[0-5]\d|UTC?|GMT|Z|[ECMP][SD]T))?( *\([^()]*\))?")  # fmt: skip
 ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\s*(Z|UTC|GMT|[-+]\d\d:?\d\d)?")
 
 
@@ -82,7 +85,7 @@ def when(text: str) -> bytes | None:
         except ValueError:
             return None
     try:
-        parsed = parsedate_tz(text)
+        parsed = parsedate_tz(text) if MAILED.fullmatch(text) else None
         if parsed is None:
             return None
         offset = parsed[9] or 0

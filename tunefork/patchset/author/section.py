@@ -21,7 +21,7 @@ TYPE, FILE_TYPES = 0o170000, (0o100000, 0o120000, 0o160000)
 SIDES = 2  # lines that name a file: old and new
 HUNK, FRAGMENT = b"@@ -", re.compile(rb"@@ -\d")
 PADDED = re.compile(rb"@@ -(0\d|\d+,0\d|\d+(,\d+)? \+(0\d|\d+,0\d))")
-MODE = re.compile(rb"^(old mode|new mode|new file mode|deleted file mode) ?(.*)$")
+MODE = re.compile(rb"^(old mode|new mode|new file mode|deleted file mode)(.*)$")
 DATE = re.compile(rb"[ \t](\d{4}-(?:0[1-9]|1[012])-(?:[012]\d|3[01])) ((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.\d+)? ([-+][01]\d):?([0-5]\d)\s*$")
 MOMENT = re.compile(rb":00(\.0+)? [-+]")
 CTIME = re.compile(rb"\t(?:Thu Jan +0?1 00:00:00|[MTWFS][a-z]{2} (?!Dec 3|Jan +0?[12])[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (\d{4})(?: [-+]\d{4})?\s*$")
@@ -167,6 +167,9 @@ class Reader:
         """What a line between changes is: refused where it is part of one, noted where it is not what tools write there."""
         if what := lost(line, quilt=self.quilt):
             raise self.bad(what)
+        last = self.found.changes[-1] if self.found.changes else None
+        if self.quilt and last and not last.hunks and line.startswith((b"--- ", b"+++ ")):
+            raise self.bad("a line that names a file, without its other one, behind a header without a change")
         if match := BINARY.match(line.rstrip()):
             path = shown(self.path(match[2]) or self.path(match[1]) or match[2])
             raise self.bad(f"{path} is binary and its content is not in the diff", remedy=f"only git can write it: `git diff --binary` of {path}")
@@ -210,6 +213,10 @@ class Reader:
 
     def header_name(self, line: bytes) -> bytes:
         """The one name of ``diff --git a/x b/x``, whatever its prefixes; empty where its two names differ."""
+        return next((old for old, new in self.header_names(line) if old and old == new), b"")
+
+    def header_names(self, line: bytes) -> Iterator[tuple[bytes | None, bytes | None]]:
+        """The pairs of names that ``diff --git a/x b/y`` may mean: names may hold blanks."""
         rest = line[len(b"diff --git ") :].rstrip(b"\r\n")
         if b'"' in rest:
             match = re.fullmatch(rb'("(?:[^"\\]|\\.)*"|[^" ]\S*|.*?) ("(?:[^"\\]|\\.)*"|.*)', rest)
@@ -217,10 +224,7 @@ class Reader:
         else:
             pairs = ((rest[: each.start()], rest[each.end() :]) for each in re.finditer(rb"[ \t]", rest))
         for first, second in pairs:
-            old, new = self.path(first), self.path(second)
-            if old and old == new:
-                return old
-        return b""
+            yield self.path(first), self.path(second)
 
     # -- git's form ---------------------------------------------------------------------------------------------
 
@@ -266,6 +270,8 @@ class Reader:
             raise self.bad("binary data without an `index` line, which git passes over", begin)
         if not self.quilt:
             return change
+        if change.moved and (change.old_path, change.new_path) not in self.header_names(head[0]):
+            raise self.bad("this line and the lines of a rename or a copy name other files", begin)
         if len(change.moved) == 1:
             raise self.bad("a `rename` or a `copy` line of this file is missing or damaged", begin)
         if change.kind not in ("rename", "copy") and name and name != change.new_path:
@@ -282,7 +288,7 @@ class Reader:
         if line.startswith((b"diff --git ", HUNK, b"GIT binary patch")):
             return False
         if match := MODE.match(line):
-            self.mode(change, match[1], match[2])
+            self.mode(change, match[1], match[2].removeprefix(b" ") if match[2][:1] == b" " else b"")
         elif match := diff.INDEX.match(line):
             change.old_blob, change.new_blob = match[1].decode(), match[2].decode()
             if self.quilt and match[3] and (change.old_mode or change.new_mode):
@@ -306,6 +312,8 @@ class Reader:
 
     def mode(self, change: Section, what: bytes, value: bytes) -> None:
         """A line about modes, which git makes one of the few that a tree holds."""
+        if self.quilt and (change.sides or change.old_blob is not None):
+            raise self.bad("a line about a mode behind this file's `index`, `---` or `+++`, where patch reads it in another manner")
         if not re.fullmatch(rb"[0-7]{5,7}", value):
             raise self.bad("a mode is six octal digits, such as 100644")
         if int(value, 8) & TYPE not in FILE_TYPES:

@@ -273,6 +273,8 @@ def parse_binary(name: str, change: FileChange, lines: list[bytes], at: int, *, 
         form, _, size = lines[at].rstrip().partition(b" ")
         if form not in (b"literal", b"delta"):
             break
+        if not size.isdigit():
+            raise BadInput(f"{name}.patch: its binary data cannot be unpacked: its size is {size[:20]!r}", AGAIN)
         at += 1
         begin = at
         while at < len(lines) and lines[at].strip():

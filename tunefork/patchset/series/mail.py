@@ -134,20 +134,29 @@ def begins_mail(line: bytes) -> bool:
 
 def without_patch(subject: str) -> str:
     """A subject without what ``git am --keep-non-patch`` takes off its beginning: "Re:" and brackets that say PATCH."""
-    kept, rest = "", subject.lstrip()
+    return taken_off(subject)[0]
+
+
+def taken_off(subject: str) -> tuple[str, str]:
+    """(a subject as git am keeps it, the words that it takes off)."""
+    kept, rest, words = "", subject.lstrip(), []
     while rest:
         if re.match(r"[Rr][Ee]:", rest):
+            words.append(rest[:3])
             rest = rest[3:].lstrip()
         elif rest[0] in " \t:":
+            words += [":"] * (rest[0] == ":")
             rest = rest[1:]
         elif rest[0] == "[" and "]" in rest:
             end = rest.index("]") + 1
             if "PATCH" not in rest[:end]:
                 kept += rest[:end] + (" " if rest[end : end + 1].isspace() else "")
+            else:
+                words.append(rest[:end])
             rest = rest[end:].lstrip() if rest[end : end + 1].isspace() or "PATCH" in rest[:end] else rest[end:]
         else:
             break
-    return (kept + rest).strip()
+    return (kept + rest).strip(), " ".join(words)
 
 
 def survives(name: str, address: str) -> bool:
