@@ -248,7 +248,7 @@ def test_a_binary_patch_is_not_taken_back(tmp_path: Path) -> None:
         read_folder(tmp_path)
 
 
-@pytest.mark.parametrize("path", ["../evil", "pkg/../../evil", ".git/hooks/x", "sub/.GIT/config", "./dot", "x//y", "git~1/x"])
+@pytest.mark.parametrize("path", ["../evil", "pkg/../../evil", ".git/hooks/x", "sub/.GIT/config", "x//y", "git~1/x"])
 def test_a_path_that_git_does_not_hold_changes_nothing(world: World, tmp_path: Path, path: str) -> None:
     applied(world)
     text = f"Subject\n\ndiff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+evil\n"

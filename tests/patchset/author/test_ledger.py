@@ -79,6 +79,7 @@ def test_what_falls_through_a_hole_is_an_error(name: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("data", [next(iter(kind.files.values())) for kind in KINDS if kind.expect == "tree" and kind.files.get("series", b"x.diff\n") == b"x.diff\n"])
 def test_the_parts_of_every_kind_come_to_its_length(data: bytes) -> None:
+    data = data.removeprefix(foreign.MARK)
     text = re.split(rb"^(?=---\n|diff )", data, maxsplit=1, flags=re.MULTILINE)[-1].replace(b"\r\n", b"\n")
     assert section.read("x", text, quilt=b"From " not in data).parts.total() == len(text)
 

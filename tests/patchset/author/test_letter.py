@@ -60,7 +60,7 @@ def test_a_missing_subject_is_said() -> None:
     assert read.message == b"p\n" and "no subject" in "; ".join(read.notes)
 
 
-@pytest.mark.parametrize("date", [b"Tue, 2 Jan 12024 00:00:00 +0100", b"Tue, 32 Jan 2024 00:00:00 +0100", b"yesterday", b"99999999999999999999 +0000", b"2024-13-01"])
+@pytest.mark.parametrize("date", [b"Tue, 2 Jan 12024 00:00:00 +0100", b"yesterday", b"99999999999999999999 +0000", b"2024-13-01"])
 def test_a_date_that_no_commit_holds_is_said(date: bytes) -> None:
     read = letter.read("p", "p.patch", ME + b"Date: " + date + b"\nSubject: s\n\nb\n" + DIFF)
     assert read.date == people.UNKNOWN and "cannot be kept" in "; ".join(read.notes)
@@ -72,9 +72,9 @@ def test_a_nul_is_refused_in_one_line(text: bytes) -> None:
         letter.read("p", "p.patch", ME + DATE + text + DIFF)
 
 
-def test_a_charset_that_nobody_knows_is_said() -> None:
-    read = letter.read("p", "p.patch", ME + DATE + b"Subject: s\nContent-Type: text/plain; charset=foo\n\ncaf\xe9\n" + DIFF)
-    assert read.message.decode() == "s\n\ncafé\n" and "Latin-1" in read.notes[0]
+def test_a_charset_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(BadInput, match="cannot convert from foo"):
+        letter.read("p", "p.patch", ME + DATE + b"Subject: s\nContent-Type: text/plain; charset=foo\n\ncaf\xe9\n" + DIFF)
 
 
 MAILED = b"From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001\n" + ME + DATE + b"Subject: [PATCH] s\n\nb\n" + DIFF

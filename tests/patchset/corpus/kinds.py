@@ -153,6 +153,26 @@ KINDS = [
     mail("a context diff in mail", b"*** a/g\n--- b/g\n***************\n*** 1 ****\n! only\n--- 1 ----\n! more\n", "stop", "context diff"),
     quilted("a hunk header whose number begins with 0", b"--- a/g\t2020-01-01 00:00:00.000000000 +0000\n+++ b/g\t1970-01-01 01:00:00.000000000 +0100\n@@ -1 +00,0 @@\n-only\n", "stop", "begins with 0"),
     quilted("a carriage return at the beginning of a name", b"--- a/\rn\n+++ b/longer\n@@ -0,0 +1 @@\n+n\n", "stop", "control character"),
+    # found by the readings of the same day, and by a million mutations
+    Kind("the file ends in the middle of a line", {"0001-x.patch": (MAIL % (b"x", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n" + G)).partition(b"re\n-- ")[0]}, "stop", (GIT,), "middle of a line"),
+    quilted("the file ends in the middle of a line, quilt", b"--- a/g\n+++ b/g\n@@ -1 +1 @@\n-only\n+mo", "stop", "middle of a line"),
+    quilted("a context diff that ends in the middle of a line", b"*** a/g\n--- b/g\n***************\n*** 1 ****\n! only\n--- 1 ----\n! mo", "stop", "middle of a line"),
+    quilted("the folder's own name in a path", b"--- ./g.orig\n+++ ./g\n" + G, option="-p0"),
+    quilted("the folder's own name within a path", b"--- a/./g\n+++ b/./g\n" + G),
+    quilted("lines at the top, without any around them", b"--- a/f\n+++ b/f\n@@ -0,0 +1 @@\n+zero\n"),
+    quilted("lines at the top, without any around them, git header", b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -0,0 +1 @@\n+zero\n"),
+    Kind("a patch that is named twice", {"x.diff": b"--- a/g\n+++ b/g\n" + G, "series": b"x.diff\nx.diff\n"}, "stop", (QUILT,), "already"),
+    Kind("a series with a line feed of another kind in a comment", {"x.diff": b"--- a/g\n+++ b/g\n" + G, "series": b"# a\x0cb \xc2\x85 c\nx.diff # \xe2\x80\xa8 d\n"}, "tree", (QUILT,)),
+    quilted("a byte order mark", b"\xef\xbb\xbf--- a/g\n+++ b/g\n" + G),
+    Kind("an editor's backup, and a patch that is switched off", {name: MAIL % (b"x", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n" + G) for name in ("0001-x.patch", "0001-x.patch~", "0002-x.patch.orig", "0003-x.patch.disabled")}),
+    Kind("b4's mailbox", {"v2_x.mbx": MAIL % (b"x", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n" + G)}),
+    Kind("a browser's name, in capitals", {"A.PATCH": MAIL % (b"x", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n" + G), "b.txt": MAIL % (b"x", b"diff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-more\n+most\n")}),
+    quilted("a line about a mode behind the names", b"diff --git a/g b/g\n--- a/g\n+++ b/g\nnew mode 100755\n" + G, "stop", "about a mode"),
+    quilted("a line about a mode behind the index line", b"diff --git a/g b/g\nindex 1111111..2222222 100755\nnew mode 100755\n--- a/g\n+++ b/g\n" + G, "stop", "about a mode"),
+    quilted("a mode without a blank before it", b"diff --git a/n b/n\nnew file mode100755\n--- /dev/null\n+++ b/n\n@@ -0,0 +1 @@\n+n\n", "stop", "octal"),
+    quilted("a rename whose header names another file", b"diff --git a/g b/f\nsimilarity index 100%\nrename from g\nrename to -f\n", "stop", "name other files"),
+    quilted("half of a file's names behind a copy", b"diff --git a/g b/gg\nsimilarity index 50%\ncopy from g\ncopy to gg\n7\n--- a/g\n-only\n", "stop", "without its other one"),
+    mail("binary data of a size that is no number", b"diff --git a/blob b/blob\ndeleted file mode 100644\nindex c86626638e0bc8cf47ca49bb1525b40e9737ee64.." + b"0" * 40 + b"\nGIT binary patch\n" + packed(b"").replace(b"literal 0", b"literal \t0") + packed(bytes(range(256))), "stop", "cannot be unpacked"),
 ]
 
 # What quilt made of them (test_kinds.py makes them again where it is installed).
@@ -182,5 +202,11 @@ TREES = {
     "git header with dates": "1cea62ec838cbf291a65c80326fc4a822842bdc5",
     "diff -N deletion, a zone that patch does not know": "1cea62ec838cbf291a65c80326fc4a822842bdc5",
     "CRs and no end of line": "a14f844e1bf5b75059c5260fceceaa2f8d93507a",
+    "the folder's own name in a path": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "the folder's own name within a path": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "lines at the top, without any around them": "ce994afa953acf5c9f8a062bcc47e9a901a26bd6",
+    "lines at the top, without any around them, git header": "ce994afa953acf5c9f8a062bcc47e9a901a26bd6",
+    "a series with a line feed of another kind in a comment": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
+    "a byte order mark": "d0776e5be9fecb1eff5d5de30a04d902c8d13ae8",
     "two names of a new file": "ac13080883dd0dacf64fba6e25f2f4b87b1aa516",
 }

@@ -133,7 +133,7 @@ def noted(notes: list[str], mine: Commit, theirs: Commit) -> bool:
     """Whether something is said of each field that differs."""
     kinds = {which(note) for note in notes}
     return ((mine.author == theirs.author or bool(kinds & {"author", "any"})) and (mine.date == theirs.date or "date" in kinds)
-            and (mine.message.split() == theirs.message.split() or bool(kinds & {"message", "any"})))  # fmt: skip
+            and (mine.message.split() == theirs.message.split() or not theirs.message.strip() or bool(kinds & {"message", "any"})))  # fmt: skip
 
 
 def which(note: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,19 +109,36 @@ def quilt(repository: Path, base: str, patches: Path) -> Outcome:
 
 
 def dpkg_source(repository: Path, base: str, patches: Path) -> Outcome:
-    """``dpkg-source --before-build``, which applies debian/patches of a 3.0 (quilt) package."""
-    with checked_out(repository, base) as place:
-        debian = place / "debian"
-        (debian / "source").mkdir(parents=True)
-        shutil.copytree(patches, debian / "patches")
+    """``dpkg-source -x`` of a 3.0 (quilt) package made of the base and the patches; ``--before-build`` would pass over a first patch that does not fit."""
+    with checked_out(repository, base) as place, tempfile.TemporaryDirectory(prefix="corpus-dsc-") as scratch:
+        made = Path(scratch)
+        (made / "debian" / "source").mkdir(parents=True)
+        shutil.copytree(patches, made / "debian" / "patches")
         for name, text in (("source/format", "3.0 (quilt)\n"), ("changelog", CHANGELOG), ("control", CONTROL)):
-            (debian / name).write_text(text)
-        code, said = call(["dpkg-source", "--before-build", "."], place)
+            (made / "debian" / name).write_text(text)
+        archives = {"corpus_1.orig.tar.gz": ["-C", str(place.parent), "--exclude=.git", "--transform=s,^tree,corpus-1,", place.name],
+                    "corpus_1-1.debian.tar.gz": ["-C", scratch, "debian"]}  # fmt: skip
+        files = ""
+        for name, words in archives.items():
+            must(["tar", "-czf", str(made / name), *words], made)
+            data = (made / name).read_bytes()
+            files += f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}\n"
+        (made / "corpus_1-1.dsc").write_text(
+            f"Format: 3.0 (quilt)\nSource: corpus\nBinary: corpus\nArchitecture: all\nVersion: 1-1\nMaintainer: A <a@b>\nChecksums-Sha256:\n{files}"
+            f"Files:\n{files_md5(made, archives)}")  # fmt: skip
+        code, said = call(["dpkg-source", "--no-check", "-x", "corpus_1-1.dsc", "out"], made)
         if code:
             return Outcome(None, said)
-        shutil.rmtree(debian)
-        shutil.rmtree(place / ".pc", ignore_errors=True)
-        return Outcome(work_tree(place))
+        for name in ("debian", ".pc"):
+            shutil.rmtree(made / "out" / name, ignore_errors=True)
+        must(["git", f"--work-tree={made / 'out'}", "add", "--all", "--force"], place)
+        return Outcome(must(["git", "write-tree"], place))
+
+
+def files_md5(folder: Path, names: Iterable[str]) -> str:
+    """The lines of a .dsc's field Files."""
+    whole = [(name, (folder / name).read_bytes()) for name in names]
+    return "".join(f" {hashlib.md5(data, usedforsecurity=False).hexdigest()} {len(data)} {name}\n" for name, data in whole)
 
 
 def work_tree(place: Path) -> str:

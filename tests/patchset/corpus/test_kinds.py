@@ -41,3 +41,21 @@ def test_quilt_makes_the_same_trees(base: tuple[Path, str], tmp_path: Path) -> N
     kinds = [kind for kind in KINDS if QUILT in kind.tools and kind.expect == "tree"]
     made = {kind.name: oracles.quilt(*base, written(kind, tmp_path / str(number))).tree for number, kind in enumerate(kinds)}
     assert made == TREES
+
+
+# dpkg-source runs patch with -E, which deletes what is left empty: the note says so. It knows no context diff, no -R and no -pN.
+BY_DPKG = ["diff -N deletion", "orig", "two names of a new file", "the folder's own name within a path", "lines at the top, without any around them"]
+
+
+@pytest.mark.parametrize("name", [*BY_DPKG, "emptied, not deleted", "context diff", "the file ends in the middle of a line, quilt", "-p0"])
+def test_dpkg_source_makes_the_same_tree(name: str, base: tuple[Path, str], tmp_path: Path) -> None:
+    if shutil.which("dpkg-source") is None:
+        pytest.skip("dpkg-source is not installed: its trees were NOT made here (apt install dpkg-dev)")
+    kind = next(each for each in KINDS if each.name == name)
+    mine, theirs = (tool(*base, written(kind, tmp_path)) for tool in (oracles.ours, oracles.dpkg_source))
+    if name in BY_DPKG:
+        assert mine.tree is not None and mine.tree == theirs.tree, theirs.said
+    else:
+        assert (theirs.tree is None) == (name != "emptied, not deleted"), theirs.said
+        assert mine.tree != theirs.tree or mine.tree is None
+        assert name != "emptied, not deleted" or "dpkg-source would delete it" in mine.said

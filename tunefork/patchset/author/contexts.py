@@ -38,6 +38,8 @@ def half(lines: list[bytes], at: int, form: re.Pattern[bytes], marks: bytes) -> 
     while at < len(lines) and len(found) < count and (lines[at][:1] in (b" ", *(marks[n : n + 1] for n in range(len(marks))))) and not NEW.match(lines[at]):
         if lines[at][1:2] not in (b" ", b"\t", b"\n", b"\r"):
             raise ValueError(f"line {at + 1} has no mark")
+        if lines[at][-1:] != b"\n":
+            raise ValueError("it ends in the middle of a line")
         found.append((lines[at][:1], lines[at][2:] if lines[at][1:2] == b" " else lines[at][1:]))
         size += len(lines[at])
         at += 1

@@ -21,7 +21,10 @@ from tunefork.patchset.series.mail import begins_mail
 from tunefork.patchset.series.series import NAME as PATCH_NAME
 
 BUNDLE = re.compile(rb"# v\d git bundle\n")
-ENDINGS = (".patch", ".diff", ".eml", ".mbox")
+ENDINGS = (".patch", ".diff", ".eml", ".mbox", ".mbx")
+ALSO_MAIL = (".txt", ".mail", ".msg")  # where what is in it begins as mail does
+KNOWN = "it ends in .patch, .diff, .eml, .mbox or .mbx, also with .gz, .bz2 or .xz behind it, or is a number"
+MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors put before UTF-8
 UNPACKED = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress, ".lzma": lzma.decompress}
 PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\3\4", "zip"), (b"LZIP", "lzip"),
           (b"\x1f\x9d", "compress"))  # fmt: skip
@@ -61,13 +64,13 @@ class Entry:
 def read_folder(folder: Path) -> tuple[list[Foreign], list[str]]:
     """(the patches of a folder, in order; files that were passed over and why). The order is that of ``series``, else of the names."""
     if not folder.is_dir():
-        raise BadInput(f"{folder} is no folder", "name the folder that holds the patches, or the one with their `series` file")
+        alone = f"put it in a folder of its own: `mkdir DIR && cp {folder} DIR`, and import DIR; else "
+        raise BadInput(f"{folder} is no folder", f"{alone * folder.is_file()}name the folder that holds the patches, or the one with their `series` file")
     quilt = (folder / "series").is_file()
-    entries = quilt_order(folder) if quilt else mail_order(folder)
+    entries, passed = (quilt_order(folder), beside(folder)) if quilt else mail_order(folder)
     if not entries:
-        raise BadInput(f"{folder} holds no patch", "it should hold *.patch or *.diff files, as `git format-patch -o` writes them, or a quilt `series`")
+        raise BadInput(f"{folder} holds no patch" + (f": {passed[0]}" if passed else ": its `series` names none" if quilt else ""), elsewhere(folder))
     found: list[Foreign] = []
-    passed: list[str] = []
     taken: set[str] = set()
     for entry in entries:
         path = folder / entry.file
@@ -89,6 +92,21 @@ def read_folder(folder: Path) -> tuple[list[Foreign], list[str]]:
     return found, passed
 
 
+def beside(folder: Path) -> list[str]:
+    """Series files of dpkg-source's vendors, which are not read."""
+    return [f"{path.name}: another vendor's series, which dpkg-source reads there in place of `series`" for path in sorted(folder.glob("*.series"))]
+
+
+def elsewhere(folder: Path) -> str:
+    """What to do about a folder without patches."""
+    for inner in ("debian/patches", "patches"):
+        if (folder / inner / "series").is_file():
+            return f"name {folder / inner}, which holds a quilt series"
+    if vendor := next(iter(sorted(folder.glob("*.series"))), None):
+        return f"`cp {vendor} {folder / 'series'}`, where that is the series that you want"
+    return f"`git format-patch -o` writes files that are taken (by name: {KNOWN}); or the folder holds a quilt `series`"
+
+
 def quilted(entry: Entry, data: bytes) -> Foreign:
     """An entry of a quilt series, which is one patch whatever it holds."""
     name = fresh_name(entry.file, set())
@@ -106,8 +124,8 @@ def quilted(entry: Entry, data: bytes) -> Foreign:
 
 def mails(file: str, data: bytes) -> list[Foreign]:
     """The patches of a file: one, or those of a mailbox, named after their subjects and split where git mailsplit splits."""
-    lines = data.split(b"\n")
-    begins = [0, *(at for at, line in enumerate(lines) if at and begins_mail(line))] if data.startswith(b"From ") else [0]
+    lines, lead = data.split(b"\n"), len(data) - len(data.lstrip())
+    begins = [0, *(at for at, line in enumerate(lines) if at > data.count(b"\n", 0, lead) and begins_mail(line))] if data.startswith(b"From ", lead) else [0]
     if len(begins) == 1:
         return [read(fresh_name(file, set()), file, data)]
     found = []
@@ -122,22 +140,38 @@ def mails(file: str, data: bytes) -> list[Foreign]:
 
 
 def is_patch(path: Path) -> bool:
-    return path.is_file() and (path.suffix in ENDINGS or re.fullmatch(r"\d{1,5}(-.*)?", path.name) is not None)
+    """Whether a file's name is one that git, b4, browsers or mail programs give a patch; an editor's backup and ``x.patch.disabled`` are not."""
+    name = path.name
+    for ending in UNPACKED:
+        name = name.removesuffix(ending)
+    ending = Path(name).suffix.lower()
+    if not path.is_file() or name.startswith("."):
+        return False
+    if ending in ENDINGS or re.fullmatch(r"\d{1,5}(-[^.]*)?", name):
+        return True
+    return ending in ALSO_MAIL and path.read_bytes()[:5] in (b"From ", b"From:")
 
 
-def mail_order(folder: Path) -> list[Entry]:
-    """The patch files of a folder by name; names that are numbers alone by number, as `git format-patch --numbered-files` counts."""
-    paths = sorted((path for path in folder.iterdir() if is_patch(path)), key=lambda path: (int(path.name) if path.name.isdecimal() else -1, path.name))
-    return [Entry(path.name) for path in paths]
+def mail_order(folder: Path) -> tuple[list[Entry], list[str]]:
+    """(the patch files of a folder by name, files that are none by their names).
+
+    Names that are numbers alone go by number, as `git format-patch --numbered-files` counts.
+    """
+    files = sorted((path for path in folder.iterdir() if path.is_file()), key=lambda path: (int(path.name) if path.name.isdecimal() else -1, path.name))
+    return [Entry(path.name) for path in files if is_patch(path)], [f"{path.name}: its name is no patch's ({KNOWN})" for path in files if not is_patch(path)]
 
 
 def quilt_order(folder: Path) -> list[Entry]:
     """The lines of a quilt series."""
-    found = []
-    for number, line in enumerate((folder / "series").read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
-        words = re.sub(r"(^|\s)#.*", "", line).split()
+    found: list[Entry] = []
+    lines: dict[str, int] = {}
+    for number, line in enumerate((folder / "series").read_bytes().decode("utf-8", "surrogateescape").split("\n"), 1):
+        words = [word for word in re.split(r"[ \t\r]+", re.sub(r"(^|[ \t])#.*", "", line, flags=re.DOTALL)) if word]
         if not words:
             continue
+        if lines.setdefault(words[0], number) != number:
+            raise BadInput(f"{folder / 'series'}:{number}: {words[0]} stands at line {lines[words[0]]} already",
+                           "delete one of the two lines; quilt applies no patch twice")
         options = OPTIONS.fullmatch(" ".join([*words[1:], ""]))
         if options is None:
             raise BadInput(f"{folder / 'series'}:{number}: cannot take {' '.join(words)}", "only -pN and -R may follow a file's name")
@@ -160,7 +194,7 @@ def fresh_name(file: str, taken: set[str]) -> str:
 
 def content(path: Path) -> bytes:
     """A patch file's bytes, unpacked as quilt unpacks them."""
-    data = path.read_bytes()
+    data = path.read_bytes().removeprefix(MARK)
     if path.suffix not in UNPACKED:
         if packer := next((each for begin, each in PACKED if data.startswith(begin)), ""):
             raise BadInput(f"{path} is packed by {packer}", "unpack it; a file that ends in .gz, .bz2, .xz or .lzma is unpacked here")
@@ -169,7 +203,7 @@ def content(path: Path) -> bytes:
                            f"`git fetch {path} REF` in a clone of its base, then `git format-patch -o DIR BASE..FETCH_HEAD`")
         return data
     try:
-        return UNPACKED[path.suffix](data)
+        return UNPACKED[path.suffix](data).removeprefix(MARK)
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise BadInput(f"{path} cannot be unpacked: {error}", f"`file {path}` says what it is; unpack it by hand and name that in the series") from None
 

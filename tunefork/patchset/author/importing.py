@@ -126,7 +126,7 @@ def new_pin(upstream: str, repository: str, base: str) -> Pin:
         commit = Git(local).answer("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
         if commit is None:
             raise BadInput(f"{local} has no {base}", f"`git -C {local} tag` and `git -C {local} branch -a` list what it has")
-        url = f"file://{local.resolve()}"
+        url = local.resolve().as_uri()
     elif "/" in repository and not re_url(repository):
         raise BadInput(f"--repo {repository}: there is no git repository", "name a folder that holds one, or a URL")
     else:
@@ -162,17 +162,18 @@ def commits(stack: Stack, patches: Sequence[Foreign], names: Sequence[str]) -> l
     except Unfit as unfit:
         where = f"{stack.pin.tag if len(stack.pin.tag) < 40 else stack.pin.commit[:12]}"
         before = f" and the {unfit.place} before it" if unfit.place else ""
+        again = ("`quilt push --fuzz=2 && quilt refresh` in a tree of it, patch by patch, writes ones that fit" if unfit.quilt else
+                 f"`git format-patch {where}..<their tip>` in their repository writes ones that fit")  # fmt: skip
         raise PatchConflict(f"{unfit.file} does not apply to {stack.upstream} {where}{before}: {unfit}",
-                            f"nothing was imported; is --base the commit that the patches were made on? "
-                            f"`git format-patch {where}..<their tip>` in their repository writes ones that fit") from None
+                            f"nothing was imported; is --base the commit that the patches were made on? {again}") from None
 
 
 class Unfit(Exception):
     """A patch that does not apply. file: its name.  place: how many before it do."""
 
-    def __init__(self, file: str, place: int, why: str) -> None:
+    def __init__(self, file: str, place: int, why: str, *, quilt: bool) -> None:
         super().__init__(why)
-        self.file, self.place = file, place
+        self.file, self.place, self.quilt = file, place, quilt
 
 
 def onto(git: Git, tip: str, patches: Sequence[Foreign], names: Sequence[str]) -> list[Made]:
@@ -189,7 +190,7 @@ def onto(git: Git, tip: str, patches: Sequence[Foreign], names: Sequence[str]) -
             if not touches:
                 raise HunkMismatch("it changes nothing there")
         except HunkMismatch as mismatch:
-            raise Unfit(each.file, len(done), str(mismatch)) from None
+            raise Unfit(each.file, len(done), str(mismatch), quilt=each.quilt) from None
         stream += commit_command(tree, head, touches, len(done) + 1, f":{len(done)}" if done else tip)
         done.append((head, touches))
     return write(git, bytes(stream), done)

@@ -86,7 +86,7 @@ def is_mail(data: bytes, *, quilt: bool) -> bool:
     head = [line for line in begin.partition(b"\n\n")[0].split(b"\n") if line[:1] not in (b" ", b"\t")] or [b""]
     keys = {line.partition(b":")[0].lower() for line in head}
     named = keys & {b"from", b"date", b"subject", b"mime-version", b"message-id"}
-    if keys & (DEP3 - {b"from", b"subject"}) and b"date" not in keys:
+    if (keys & (DEP3 - {b"from", b"subject"}) or any(key.startswith(b"bug-") for key in keys)) and b"date" not in keys:
         return False
     if quilt:
         return all(map(FIELD.match, head)) and (len(named) > 1 or head[0].startswith(b"From:"))
@@ -100,18 +100,21 @@ def read_mail(name: str, file: str, data: bytes) -> Letter:
     """A mail, as git am reads it."""
     head, blank, body = data.partition(b"\n\n")
     if simple(head, body):
-        fields = {key: header(head, key) for key in (b"from", b"date", b"subject")}
+        fields = {key: text_of(header(head, key), []) for key in (b"from", b"date", b"subject")}
         text, rest = ended(body)
         lines = text.split(b"\n")
         letter = Letter(diff=rest, line=first_line(data, rest), parts=Counter({"mail header": len(head + blank), "message": len(text)}))
         subject = fields[b"subject"]
         addresses = fields[b"from"]
     else:
-        letter, subject, addresses, sent, lines = by_mailinfo(file, data, head)
+        letter, *decoded, lines = by_mailinfo(file, data, head)
+        subject, addresses, sent = (raw_text(each, letter.notes) for each in decoded)
         fields = {b"date": sent}
-    letter.author = author(letter, text_of(addresses, letter.notes))
-    letter.date = date(letter, text_of(fields[b"date"], letter.notes))
-    letter.message = worded(letter, name, text_of(subject, letter.notes), lines)
+    letter.author = author(letter, addresses)
+    letter.date = date(letter, fields[b"date"])
+    letter.message = worded(letter, name, subject, lines)
+    if letter.message.split(b"\n")[0] == name.encode() and not mail.without_patch(subject):
+        letter.notes.append("it has no subject, and a patch needs one: its name stands for it")
     return letter
 
 
@@ -145,7 +148,7 @@ def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, byt
     with tempfile.TemporaryDirectory(prefix="tunefork-mail-") as folder:
         place = Path(folder)
         run = Git(place)
-        done = run.run("mailinfo", "-b", "--encoding=UTF-8", "--no-scissors", "--quoted-cr=nowarn", "msg", "patch", stdin=data)
+        done = run.run("mailinfo", "-b", "-u", "--no-scissors", "--quoted-cr=nowarn", "msg", "patch", stdin=data)
         if done.code:
             raise BadInput(f"{file}: git mailinfo cannot read this mail: {done.err.strip().removeprefix('error: ')}",
                            "have the patch written again: `git format-patch` writes what can be read")  # fmt: skip
@@ -158,6 +161,8 @@ def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, byt
     raw = text_of(header(head, b"from"), [])
     called, address = fields.get(b"Author", b"").strip(), fields.get(b"Email", b"").strip()
     several = sum(bool(address) for _, address in people.split(mail.decoded(raw.encode()))) > 1
+    if inside and not (called and address):
+        letter.notes.append("a header in its body names no author that git am takes: the mail's own stands for it")
     if inside and called and address:
         addresses = b'"' + re.sub(rb'(["\\])', rb"\\\1", called) + b'" <' + address + b">"
     elif several or not called or not closed(raw):  # mailinfo gives up on the name of several, and on one without an address
@@ -267,14 +272,17 @@ def described(name: str, text: bytes, letter: Letter) -> Letter:
     people_named: list[bytes] = []
     top = True  # fields stand in the first paragraph, and only where it begins with one
     last = b""
+    paragraph = [each for each in text.strip(b"\n").partition(b"\n\n")[0].split(b"\n") if each[:1] not in (b" ", b"\t")]
+    keys = {match[1].lower() if match else b"" for match in map(HEADER.match, paragraph)}
+    fielded = b"" not in keys and bool(keys & {b"description", b"subject"})  # fields have no order, and vendors have their own
     for each in text.strip(b"\n").split(b"\n"):
         match = HEADER.match(each) if top else None
         key = match[1].lower() if match else b""
-        if match and key in DEP3:
+        if match and (key in DEP3 or fielded):
             last = key
             if key in (b"author", b"from"):
                 people_named.append(match[2])
-            elif key not in (b"description", b"subject") or key in fields:
+            elif key not in (b"description", b"subject", b"date") or key in fields:
                 lines.append(each)
             fields.setdefault(key, match[2])
             continue
@@ -289,8 +297,8 @@ def described(name: str, text: bytes, letter: Letter) -> Letter:
     if fields.get(b"subject") and (longer := fields.get(b"description")):
         lines.insert(0, longer)
     letter.author = author(letter, ", ".join(text_of(each, letter.notes).strip(" ,") for each in people_named))
-    if b"last-update" in fields:
-        letter.date = date(letter, text_of(fields[b"last-update"], letter.notes))
+    if sent := fields.get(b"date") or fields.get(b"last-update"):
+        letter.date = date(letter, text_of(sent, letter.notes).strip(" <>"))
     letter.message = worded(letter, name, text_of(subject, letter.notes), lines)
     return letter
 
@@ -323,12 +331,16 @@ def divided(body: bytes) -> tuple[bytes, bytes, bytes]:
 
 def text_of(value: bytes, notes: list[str]) -> str:
     """Bytes as text, encoded words decoded: UTF-8, or Latin-1 where they are not that."""
+    return mail.decoded(raw_text(value, notes).encode("utf-8", "replace")).encode("utf-8", "replace").decode()
+
+
+def raw_text(value: bytes, notes: list[str]) -> str:
+    """The same without decoding: of what mailinfo has decoded."""
     try:
-        value.decode()
+        return value.decode()
     except UnicodeDecodeError:
-        value = value.decode("latin-1").encode()
         notes.append("a header that is not UTF-8 is read as Latin-1")
-    return mail.decoded(value).encode("utf-8", "replace").decode()
+        return value.decode("latin-1")
 
 
 def author(letter: Letter, text: str) -> bytes:
@@ -354,32 +366,38 @@ def author(letter: Letter, text: str) -> bytes:
 
 def date(letter: Letter, text: str) -> bytes:
     """A date as a commit holds it; a fixed one where there is none that it could."""
-    found = people.when(text)
+    found = people.when(text) or (by_git(text.strip()) if text.strip() else None)
     if found is None and text.strip():
         letter.notes.append(f"date {text.strip()[:40]!r} cannot be kept: 2000-01-01 stands for it")
     return found or people.UNKNOWN
 
 
+def by_git(text: str) -> bytes | None:
+    """A date as git am reads it, in seconds and zone; None where git refuses it, or no commit of ours can hold it."""
+    if "\0" in text:
+        return None
+    done = Git(Path("/")).run("var", "GIT_AUTHOR_IDENT", env={"GIT_AUTHOR_DATE": text})
+    return people.when(" ".join(done.out.decode("utf-8", "replace").split()[-2:])) if not done.code else None
+
+
 def worded(letter: Letter, name: str, subject: str, lines: list[bytes], *, brackets: bool = True) -> bytes:
     """A message in canonical form, in UTF-8; a line that git am would take for a header or an end is indented, and that is noted."""
-    title = re.sub(r"\s+", " ", subject).strip()
+    title = re.sub(r"\s+", " ", subject, flags=re.ASCII).strip(mail.BLANKS)
     plain, words = mail.taken_off(title)
     plain = plain if brackets else title
-    if not plain and not title:
+    if not plain:
         lines = [line.rstrip() for line in lines]
         while lines and not lines[0]:
             lines.pop(0)
         plain = utf8(lines.pop(0), letter.notes).decode().strip() if lines and not mail.IN_BODY.match(lines[0]) else ""
-    if brackets and words and not USUAL_PREFIX.fullmatch(words):
-        letter.notes.append(f"git am takes {words!r} off the subject")
+    if brackets and (unusual := USUAL_PREFIX.sub("", words, count=1).strip()):
+        letter.notes.append(f"git am takes {unusual!r} off the subject")
     if not brackets and mail.without_patch(title) != title:
         letter.notes.append(f"git am would take {words!r} off the subject")
         plain = mail.without_patch(title)
     body = text_body(letter, name, utf8(b"\n".join(lines), letter.notes))
     if "\0" in plain:
         raise BadInput(f"{name}: its subject holds a NUL byte, which no commit can", "delete that byte")
-    if not plain:
-        letter.notes.append("it has no subject, and a patch needs one: its name stands for it")
     return (plain or name).encode("utf-8", "replace") + (b"\n\n" + body if body else b"") + b"\n"
 
 
@@ -401,7 +419,7 @@ def text_body(letter: Letter, name: str, body: bytes) -> bytes:
             text.pop(0)
     for at, line in enumerate(text):
         if mail.ENDS_MESSAGE.match(line) or (not at and mail.IN_BODY.match(line)) or mail.begins_mail(line):
-            letter.notes.append(f"a line of its message is indented, git am would not read it as text: {shown(line)[:50]!r}")
+            letter.notes.append(f"a line of its message is indented: in a patch file git am would not read it as text: {shown(line)[:50]!r}")
             text[at] = b" " + line
     tidied = mail.tidy(b"\n".join(text))
     if ledger.squeezed(tidied) != wanted:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_tz
 
 from tunefork.patchset.git import EPOCH
+from tunefork.patchset.series.mail import BLANKS
 
 ADDRESS = r"[^\s<>()\",;:@]+@[^\s<>()\",;:@]+"
 HIDDEN = re.compile(r"\s*[\[({]?\s*\b(at|AT)\b\s*[\])}]?\s*")
@@ -14,7 +15,7 @@ LAST = 253402300799  # seconds of the end of the year 9999
 LONGEST_NAME = 60  # git am takes the address in place of a longer name
 # RFC 5322 and ctime, whole: what is left of such a date when it is damaged, each program reads in its own way.
 MAILED = re.compile(r"([A-Za-z]{3,9},? +)?(\d{1,2} [A-Za-z]{3} \d{4}|[A-Za-z]{3} +\d{1,2}) +\d\d:\d\d(:\d\d)?( \d{4})?"
-                    r"( ([-+]\d\d[0-5]\d|UTC?|GMT|Z|[ECMP][SD]T))?( *\([^()]*\))?")  # fmt: skip
+                    r" ([-+]\d\d[0-5]\d|UTC|GMT)( *\([^()]*\))?")  # fmt: skip
 ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\s*(Z|UTC|GMT|[-+]\d\d:?\d\d)?")
 
 
@@ -49,7 +50,9 @@ def parts(text: str) -> list[str]:
 
 def one(text: str) -> tuple[str, str]:
     """(name, address) of one person."""
-    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"\s+", " ", text, flags=re.ASCII).strip(BLANKS)
+    if match := re.fullmatch(r"([^\s@<>()]+) at ([^\s@<>()]+\.[^\s@<>()]+) \((.*)\)", text):  # as Pipermail's archives hide addresses
+        text = f"{match[3]} <{match[1]}@{match[2]}>"
     if match := re.search(r"<([^<>]*)>", text):
         name, address = (text[: match.start()] + " " + text[match.end() :]).strip(), match[1].strip()
         if "@" not in address:
@@ -69,13 +72,13 @@ def one(text: str) -> tuple[str, str]:
 
 def tidy(text: str) -> str:
     """What git leaves of a name in a commit: no sign that ends a field, no control characters, no stops around it."""
-    return re.sub(r"\s+", " ", re.sub(r"[<>\x00-\x1f\x7f]", " ", text)).strip(" ,;.:\"'\\")
+    return re.sub(r"\s+", " ", re.sub(r"[<>\x00-\x1f\x7f]", " ", text), flags=re.ASCII).strip(" ,;.:\"'\\")
 
 
 def when(text: str) -> bytes | None:
     """``<seconds> <+hhmm>`` of a date as RFC 2822 or ISO 8601 writes it, or in seconds; None where it is none or no commit can hold it."""
     text = text.strip()
-    if match := re.fullmatch(r"@?(\d{5,})(?:\.\d+)?(?: ([-+]\d{4}))?", text):
+    if match := re.fullmatch(r"@?(\d{9,}|\d+(?= [-+]))(?: ([-+]\d{4}))?", text):
         return moment(int(match[1]), zone(match[2]))
     if match := ISO.fullmatch(text):
         year, month, day, hour, minute, second = (int(each or 0) for each in match.groups()[:6])

@@ -67,13 +67,15 @@ def place(tree: Tree, file: str, change: Section, notes: list[str], *, quilt: bo
     if have == ABSENT and change.other in tree.entries:
         have = tree.entries[change.other]
         change = replace(change, old_path=change.other, new_path=change.other)
-    if change.kind == "add" and have != ABSENT and change.new_mode is None and not tree.content(have[1]):
+    if change.kind == "add" and have != ABSENT and change.new_mode is None and (change.perhaps or not tree.content(have[1])):
         change = replace(change, kind="modify")  # a plain diff cannot tell a new file from an empty one
     if change.unseen:
         change = seen(tree, file, change)
     if GITLINK in (have[0], change.new_mode, change.old_mode):
         return submodule(change, have)
     if change.kind == "add":
+        if quilt and not change.hunks and change.binary is None:
+            notes.append(f"{shown(change.new_path)} is a new empty file, which dpkg-source does not keep (it runs patch -E)")
         return without_crs(change) if change.crs else change
     return change if have == ABSENT else changed(tree, change, have, notes, quilt=quilt)
 
@@ -170,6 +172,8 @@ def fitted(change: Section, data: bytes, have: tuple[str, str], notes: list[str]
     found = replace(change, hunks=hunks, old_blob=None, new_blob=None, old_mode=None)
     if change.kind == "delete" and found.apply(data):
         raise HunkMismatch(f"{shown(change.old_path)}: {MORE}")
+    if quilt and change.kind == "modify" and sum(len(each.old) for each in hunks) == len(lines) and not any(each.new for each in hunks):
+        notes.append(f"{shown(change.new_path)} is left empty, and dpkg-source would delete it (it runs patch -E)")
     notes += said
     return found
 

@@ -45,6 +45,7 @@ LOST = (
     (re.compile(rb"^Submodule .* [0-9a-f]{7,}\.{2,3}[0-9a-f]{7,}"), "a submodule told in words (`--submodule=log`)"),
 )
 LOST_TO_PATCH = (*LOST, (re.compile(rb"^[ \tX]+(diff --git |@@ -\d|\*{15})"), "an indented diff, which patch applies"))
+AS_TEXT = "where it is text, put a sign before it that is no blank, such as `|`"
 
 
 def lost(line: bytes, *, quilt: bool) -> str:
@@ -57,6 +58,7 @@ class Section(FileChange):
     """A file change of a foreign diff. line: where it begins, from 1.
 
     other: the second name that a plain diff has for the file.  unseen: binary, and the diff only says that it differs.
+    perhaps: it adds the file, or lines at its top where there is one.
     crs: its header lines end in CR LF, so that its content may have been given CRs with them.
     moved: what lines of a rename or a copy it has: True for where it is from, False for where it goes.
     sides: what stands behind `---` and `+++` in a git header; hunks must follow them.
@@ -66,6 +68,7 @@ class Section(FileChange):
     other: bytes = b""
     unseen: bool = False
     crs: bool = False
+    perhaps: bool = False
     sides: tuple[bytes, ...] = ()
     moved: set[bool] = field(default_factory=set)
 
@@ -96,7 +99,8 @@ def read(file: str, text: bytes, strip: int = 1, *, quilt: bool = False, first: 
         raise
     except BadInput as error:  # of diff.py, which speaks of our own patch files
         name = file.removesuffix(".patch")
-        raise BadInput(file + error.message.removeprefix(f"{name}.patch").removeprefix(file), error.remedy if error.remedy != diff.AGAIN else AGAIN) from None
+        remedy = AGAIN if error.remedy == diff.AGAIN else error.remedy.replace(f"{name}.patch", file)
+        raise BadInput(file + error.message.removeprefix(f"{name}.patch").removeprefix(file), remedy) from None
 
 
 class Reader:
@@ -203,12 +207,13 @@ class Reader:
         name = diff.unquote(name.rstrip(b"\r\n"))
         if name == b"/dev/null":
             return None
-        return b"/".join(name.split(b"/")[self.strip if strip is None else strip :])
+        parts = name.split(b"/")[self.strip if strip is None else strip :]
+        return b"/".join(part for part in parts if part != b"." or not self.quilt)
 
     def prefixes(self) -> str:
         """What to do about paths that have too few parts."""
         if self.quilt:
-            return "give its line in the quilt series another -pN"
+            return f"give its line in the quilt series another -pN; {AS_TEXT}"
         return f"`echo '{self.file} -p0' > series` in its folder, with a line for each patch there; or have it written with a/ and b/"
 
     def header_name(self, line: bytes) -> bytes:
@@ -432,7 +437,7 @@ class Reader:
         if (gone[0] and not old and begins[0]) or (gone[1] and not new and begins[1]):
             raise self.bad("there is no file on one side, and the hunk has a line number there", self.at - 1)
         if not old and (gone[0] or (len(change.hunks) == 1 and change.hunks[0].start == 0)):
-            return replace(change, kind="add")
+            return replace(change, kind="add", perhaps=self.quilt and not gone[0])
         if gone[1] and not new:
             return replace(change, kind="delete")
         if null[0] or null[1]:
@@ -470,7 +475,7 @@ def refuse_lost(file: str, text: bytes) -> None:
     """BadInput for a line before the first diff that patch would take for a part of one."""
     for number, line in enumerate(text.split(b"\n"), 1):
         if what := lost(line, quilt=True):
-            raise BadInput(f"{file}:{number}: {what}: {shown(line.rstrip())[:80]!r}", f"where it is text, begin the line with a blank; else {AGAIN}")
+            raise BadInput(f"{file}:{number}: {what}: {shown(line.rstrip())[:80]!r}", f"{AS_TEXT}; else {AGAIN}")
 
 
 def canonical_mode(mode: int) -> str:

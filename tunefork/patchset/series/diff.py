@@ -237,6 +237,8 @@ def parse_hunk(name: str, lines: list[bytes], at: int) -> tuple[Hunk, int]:
     while len(old) < want_old or len(new) < want_new or (at < len(lines) and lines[at].startswith(b"\\")):
         line = lines[at] if at < len(lines) else b""
         tag, text = line[:1], line[1:]
+        if text[-1:] != b"\n" and tag in (b" ", b"+", b"-"):
+            raise BadInput(f"{name}.patch: it ends in the middle of a line, {line[:40]!r}: it was cut short", AGAIN)
         if tag == b" ":
             old.append(text)
             new.append(text)
@@ -252,8 +254,9 @@ def parse_hunk(name: str, lines: list[bytes], at: int) -> tuple[Hunk, int]:
                 if side and lines[at - 1][:1] in ((b" ", b"-") if side is old else (b" ", b"+")):
                     side[-1] = side[-1].removesuffix(b"\n")
         else:
-            raise BadInput(f"{name}.patch: hunk {match[0].decode()} is cut short or holds {line[:40]!r}",
-                           AGAIN)
+            lacking = max(want_old - len(old), want_new - len(new))
+            what = f"is cut short or holds {line[:40]!r}" if line else f"is cut short by {lacking} lines (where they are empty, an editor took them off)"
+            raise BadInput(f"{name}.patch: hunk {match[0].decode()} {what}", AGAIN)
         size += len(line)
         at += 1
     if len(old) != want_old or len(new) != want_new:

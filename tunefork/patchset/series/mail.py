@@ -19,6 +19,7 @@ _Moment = tuple[int, int, int, int, int, int, int, int, int, int | None]
 ENDS_MESSAGE = re.compile(rb"^(---\s*|--- \S.*|diff -.*|Index: .*)$")
 # A first line of a body that mailinfo takes for a header, or drops.
 IN_BODY = re.compile(rb"(?i:From|Date|Subject):\s|\[PATCH\](?:\s|$)|>From\s+[0-9a-f]{40}\s|(?i:From|Date|Subject):$")
+BLANKS = " \t\n\r\f\v"  # git's; those of other scripts are letters of a name or a subject
 LONGEST_NAME = 60  # bytes of an author's name; mailinfo takes the address in place of a longer one
 
 
@@ -139,24 +140,24 @@ def without_patch(subject: str) -> str:
 
 def taken_off(subject: str) -> tuple[str, str]:
     """(a subject as git am keeps it, the words that it takes off)."""
-    kept, rest, words = "", subject.lstrip(), []
+    kept, rest, words = "", subject.lstrip(BLANKS), []
     while rest:
         if re.match(r"[Rr][Ee]:", rest):
             words.append(rest[:3])
-            rest = rest[3:].lstrip()
+            rest = rest[3:].lstrip(BLANKS)
         elif rest[0] in " \t:":
             words += [":"] * (rest[0] == ":")
             rest = rest[1:]
         elif rest[0] == "[" and "]" in rest:
             end = rest.index("]") + 1
             if "PATCH" not in rest[:end]:
-                kept += rest[:end] + (" " if rest[end : end + 1].isspace() else "")
+                kept += rest[:end] + (" " if rest[end : end + 1] in tuple(BLANKS) else "")
             else:
                 words.append(rest[:end])
-            rest = rest[end:].lstrip() if rest[end : end + 1].isspace() or "PATCH" in rest[:end] else rest[end:]
+            rest = rest[end:].lstrip(BLANKS) if rest[end : end + 1] in tuple(BLANKS) or "PATCH" in rest[:end] else rest[end:]
         else:
             break
-    return (kept + rest).strip(), " ".join(words)
+    return (kept + rest).strip(BLANKS), " ".join(words)
 
 
 def survives(name: str, address: str) -> bool:
