@@ -175,7 +175,7 @@ def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, byt
     if not closed(raw):
         letter.notes.append(f"a bracket or a quote of the author's header does not end, which programs read in different ways: {raw[:60]!r}")
     subject, whole = fields.get(b"Subject", b""), text_of(header(head, b"subject"), [])
-    if not inside and mail.without_patch(whole) == subject.decode("utf-8", "replace"):  # mailinfo took brackets off, and worded says which
+    if not inside and mail.without_patch(whole) == subject.decode("utf-8", "surrogateescape"):  # mailinfo took brackets off, and worded says which
         subject = whole.encode()
     return letter, subject, addresses, fields.get(b"Date", b""), words.split(b"\n")
 

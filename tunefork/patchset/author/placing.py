@@ -76,7 +76,7 @@ def place(tree: Tree, file: str, change: Section, notes: list[str], *, quilt: bo
     if change.kind == "add":
         if quilt and not change.hunks and change.binary is None:
             notes.append(f"{shown(change.new_path)} is a new empty file, which dpkg-source does not keep (it runs patch -E)")
-        return without_crs(change) if change.crs else change
+        return without_crs(change) if change.crs and quilt else change
     return change if have == ABSENT else changed(tree, change, have, notes, quilt=quilt)
 
 
@@ -92,12 +92,13 @@ def changed(tree: Tree, change: Section, have: tuple[str, str], notes: list[str]
     data = tree.content(have[1])
     if data is None:
         raise HunkMismatch(f"{shown(change.old_path)}: blob {have[1][:12]} is missing from the repository")
-    try:
-        return fitted(without_crs(change) if change.crs else change, data, have, notes, quilt=quilt)
-    except HunkMismatch:
-        if not change.crs:
-            raise
+    if not change.crs:
         return fitted(change, data, have, notes, quilt=quilt)
+    either = (without_crs(change), change) if quilt else (change, without_crs(change))  # git am keeps the CRs of a file's lines
+    try:
+        return fitted(either[0], data, have, notes, quilt=quilt)
+    except HunkMismatch:
+        return fitted(either[1], data, have, notes, quilt=quilt)
 
 
 def check_type(change: Section, have: tuple[str, str]) -> None:

@@ -30,6 +30,7 @@ DATED = re.compile(rb"[ \t]+(\d{4}-\d\d-\d\d[ T]\d\d:\d\d|(Mon|Tue|Wed|Thu|Fri|S
 BINARY = re.compile(rb"^(?:Binary f|F)iles (.+) and (.+) differ\s*$")
 # What a line of a header, or of binary data, is counted by: another rule than the one it is read by.
 HEADER_LINE = re.compile(rb"diff --git |index [0-9a-f]|(old|new|new file|deleted file) mode|(rename|copy) (from|to|old|new) |--- |\+\+\+ |(dis)?similarity ")
+MOVES = re.compile(rb"(old|new|new file|deleted file) mode |(rename|copy) (from|to) ")
 DATA_LINE = re.compile(rb"GIT binary patch\s*$|(literal|delta) \d+\s*$|[A-Za-z][!-~]{5,}\s*$|\s*$")
 ENDS_SECTION = (b"diff --git ", b"diff -", b"Index: ", b"--- ", b"+++ ", b"*** ")
 # Lines that tools write around their diffs, which change nothing.
@@ -174,6 +175,8 @@ class Reader:
         last = self.found.changes[-1] if self.found.changes else None
         if self.quilt and last and not last.hunks and line.startswith((b"--- ", b"+++ ")):
             raise self.bad("a line that names a file, without its other one, behind a header without a change")
+        if self.quilt and last and MOVES.match(line):
+            raise self.bad("a line of a header behind text, where patch reads it")
         if match := BINARY.match(line.rstrip()):
             path = shown(self.path(match[2]) or self.path(match[1]) or match[2])
             raise self.bad(f"{path} is binary and its content is not in the diff", remedy=f"only git can write it: `git diff --binary` of {path}")
@@ -248,6 +251,8 @@ class Reader:
             self.take("binary without its data", self.lines[self.at : self.at + 1])
             self.at += 1
         elif self.starts(0, b"GIT binary patch"):
+            if self.lines[self.at].rstrip(b"\r\n") != b"GIT binary patch":
+                raise self.bad("this line is no `GIT binary patch`")
             data = self.at
             self.at = diff.parse_binary(self.file.removesuffix(".patch"), change, self.lines, data + 1, both=True)
             self.take("binary data", self.lines[data : self.at], DATA_LINE)
@@ -367,6 +372,8 @@ class Reader:
                 hunk, self.at = diff.parse_hunk(self.file.removesuffix(".patch"), self.lines, self.at)
             except ValueError:  # a number of thousands of digits
                 raise self.bad("cannot read this hunk header") from None
+            if self.quilt and ((hunk.old and not hunk.start) or (hunk.new and not hunk.new_start)):
+                raise self.bad("the hunk before this line has lines on a side that it numbers 0")
             change.hunks.append(hunk)
             self.found.parts["hunks"] += hunk.size
 
@@ -404,6 +411,8 @@ class Reader:
         """A change of the file that a plain diff's two lines name."""
         if self.quilt and any(re.search(rb"[\x00-\x1f\x7f]", self.undated(each)) for each in sides):
             raise self.bad("a control character in this file's name, which diff would have quoted")
+        if self.quilt and any(each.startswith(b'"') and not re.match(rb'"(?:[^"\\]|\\.)*"', each) for each in sides):
+            raise self.bad("a quote in this file's name does not end")
         names = [self.path(re.sub(rb"/+", b"/", self.undated(each))) for each in sides]
         old, new = names[0] or names[1], names[1] or names[0]
         if not old or not new or any(name == b"" and is_epoch(side, quilt=self.quilt) for name, side in zip(names, sides, strict=True)):
