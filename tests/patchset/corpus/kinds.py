@@ -161,6 +161,7 @@ KINDS = [
     quilted("the folder's own name within a path", b"--- a/./g\n+++ b/./g\n" + G),
     quilted("lines at the top, without any around them", b"--- a/f\n+++ b/f\n@@ -0,0 +1 @@\n+zero\n"),
     quilted("lines at the top, without any around them, git header", b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -0,0 +1 @@\n+zero\n"),
+    quilted("a line without an end in the middle of a file", b"--- a/f\n+++ b/f\n@@ -0,0 +1 @@\n+zero\n\\ No newline at end of file\n", "stop", "goes on behind it"),
     Kind("a patch that is named twice", {"x.diff": b"--- a/g\n+++ b/g\n" + G, "series": b"x.diff\nx.diff\n"}, "stop", (QUILT,), "already"),
     Kind("a series with a line feed of another kind in a comment", {"x.diff": b"--- a/g\n+++ b/g\n" + G, "series": b"# a\x0cb \xc2\x85 c\nx.diff # \xe2\x80\xa8 d\n"}, "tree", (QUILT,)),
     quilted("a byte order mark", b"\xef\xbb\xbf--- a/g\n+++ b/g\n" + G),

@@ -20,6 +20,7 @@ MAILS = {
     "encoded words": b"From: =?iso-8859-1?q?Caf=E9?= <a@x.y>\n" + DATE + b"Subject: =?utf-8?b?R3LDtsOfZQ==?= =?utf-8?q?_x?=\n\nb\n",
     "a comma within an encoded name": b"From: =?UTF-8?q?J=2E=20=22Q=22=20=C3=9C=2C=20Jr=2E?= <a@x.y>\n" + DATE + b"Subject: s\n\nb\n",
     "in-body headers": ME + DATE + b"Subject: list\n\nFrom: C D <c@d.e>\nSubject: real\n\nb\n",
+    "in-body headers without a blank": ME + DATE + b"Subject: list\n\nFrom:C D <c@d.e>\nSubject:real\n\nb\n",
     "in-body [PATCH]": ME + DATE + b"Subject: x\n\n[PATCH] other\n\nb\n",
     "subject of many brackets": ME + DATE + b"Subject: Re: [ROCm] [PATCH v2] [X] Re: y\n\nb\n",
     "no subject": ME + DATE + b"\nfirst line\nsecond\n",

@@ -51,6 +51,7 @@ REFUSED = {
     "subject Re:": "Re: Subject\n\nWhy.\n",
     "body [PATCH]": "Subject\n\n[PATCH] other\n",
     "body [PATCH] alone": "Subject\n\n[PATCH]\n",
+    "body From: without a blank": "Subject\n\nFrom:X <x@y>\n",
     "body From:": "Subject\n\nFrom: X <x@y>\n",
     "body >From": f"Subject\n\n>{FIRST}\n\nx\n",
     "subject =?": "Take =?q? for text\n\nWhy.\n",

@@ -244,7 +244,7 @@ def read_plain(name: str, file: str, data: bytes, *, quilt: bool) -> Letter:
             letter.message = worded(letter, name, text_of(stgit[1].removeprefix(b"Subject: "), letter.notes), text[stgit.end() :].split(b"\n"))
             return letter
     letter = described(name, text, Letter(diff=rest, line=line, parts=parts))
-    if not quilt and FIELD.match(text):
+    if not quilt and FIELD.match(text.lstrip()):
         letter.notes.append("the fields above its diff are read as Debian's (DEP-3), and kept in the message; git am reads them as mail, if at all")
     return letter
 

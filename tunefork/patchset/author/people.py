@@ -78,7 +78,7 @@ def tidy(text: str) -> str:
 def when(text: str) -> bytes | None:
     """``<seconds> <+hhmm>`` of a date as RFC 2822 or ISO 8601 writes it, or in seconds; None where it is none or no commit can hold it."""
     text = text.strip()
-    if match := re.fullmatch(r"@?(\d{9,}|\d+(?= [-+]))(?: ([-+]\d{4}))?", text):
+    if match := re.fullmatch(r"@?(\d{9,}|\d+(?= [-+]))(?: ([-+]\d\d[0-5]\d))?", text):
         return moment(int(match[1]), zone(match[2]))
     if match := ISO.fullmatch(text):
         year, month, day, hour, minute, second = (int(each or 0) for each in match.groups()[:6])

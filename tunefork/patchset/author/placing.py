@@ -164,6 +164,8 @@ def fitted(change: Section, data: bytes, have: tuple[str, str], notes: list[str]
         grown += len(hunk.new) - len(hunk.old)
         if isinstance(begin, str):
             raise HunkMismatch(f"{shown(change.old_path)}: hunk {number} (at line {hunk.start}) {begin}")
+        if hunk.new and not hunk.new[-1].endswith(b"\n") and begin + len(hunk.old) < len(lines):
+            raise HunkMismatch(f"{shown(change.old_path)}: hunk {number} makes a line without an end, and the file goes on behind it")
         stated = hunk.start - 1 if hunk.old else hunk.start
         shift = begin - stated
         if shift:

@@ -18,7 +18,7 @@ _Moment = tuple[int, int, int, int, int, int, int, int, int, int | None]
 # A body line at which mailinfo ends the message, whatever follows.
 ENDS_MESSAGE = re.compile(rb"^(---\s*|--- \S.*|diff -.*|Index: .*)$")
 # A first line of a body that mailinfo takes for a header, or drops.
-IN_BODY = re.compile(rb"(?i:From|Date|Subject):\s|\[PATCH\](?:\s|$)|>From\s+[0-9a-f]{40}\s|(?i:From|Date|Subject):$")
+IN_BODY = re.compile(rb"(?i:From|Date|Subject):|\[PATCH\](?:\s|$)|>From\s+[0-9a-f]{40}\s")
 BLANKS = " \t\n\r\f\v"  # git's; those of other scripts are letters of a name or a subject
 LONGEST_NAME = 60  # bytes of an author's name; mailinfo takes the address in place of a longer one
 
