@@ -17,7 +17,7 @@ from tunefork.patchset.author import ledger, section
 from tunefork.patchset.author import letter as letters
 from tunefork.patchset.author.section import Section
 from tunefork.patchset.checkout import export as exporting
-from tunefork.patchset.series.mail import begins_mail
+from tunefork.patchset.series.mail import begins as begins_of_mails
 from tunefork.patchset.series.series import NAME as PATCH_NAME
 
 BUNDLE = re.compile(rb"# v\d git bundle\n")
@@ -124,11 +124,12 @@ def quilted(entry: Entry, data: bytes) -> Foreign:
 
 def mails(file: str, data: bytes) -> list[Foreign]:
     """The patches of a file: one, or those of a mailbox, named after their subjects and split where git mailsplit splits."""
-    lines, lead = data.split(b"\n"), len(data) - len(data.lstrip())
-    begins = [0, *(at for at, line in enumerate(lines) if at > data.count(b"\n", 0, lead) and begins_mail(line))] if data.startswith(b"From ", lead) else [0]
+    lead = len(data) - len(data.lstrip())
+    first = data.count(b"\n", 0, lead)
+    begins = [0, *(at for at in begins_of_mails(data) if at > first)] if data.startswith(b"From ", lead) else [0]
     if len(begins) == 1:
         return [read(fresh_name(file, set()), file, data)]
-    found = []
+    found, lines = [], data.split(b"\n")
     ledger.balance(file, len(data) + 1, Counter({"mails": sum(len(line) + 1 for begin, end in pairwise([*begins, len(lines)]) for line in lines[begin:end])}))
     for number, (begin, end) in enumerate(pairwise([*begins, len(lines)]), 1):
         patch = read("patch", f"{file}, mail {number}", b"\n".join(lines[begin:end]) + b"\n")

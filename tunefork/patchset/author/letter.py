@@ -27,9 +27,9 @@ NESTED = re.compile(rb"^From [0-9a-f]{40} Mon Sep 17 00:00:00 2001\n(?=(?:From|S
 ENDS = re.compile(rb"^---[ \t]*$", re.MULTILINE)
 DEP3 = {b"description", b"subject", b"author", b"from", b"origin", b"bug", b"forwarded", b"last-update", b"reviewed-by", b"acked-by",
         b"applied-upstream"}  # fmt: skip
-CODED = re.compile(rb"(?im)^Content-(Transfer-Encoding:[ \t]*(?!7bit|8bit|binary)|"
+CODED = re.compile(rb"(?im)^Content-(Transfer-Encoding:(?![ \t]*(7bit|8bit|binary)[ \t]*$)|"
                    rb"Type:(?![ \t]*text/plain[ \t]*(;[ \t]*charset=\"?(us-ascii|utf-8)\"?[ \t]*)?$))")
-PLAIN_FROM = re.compile(rb"[A-Za-z0-9][\w .'\x80-\xff-]{0,50} <[^\s<>()\",;:@]+@[^\s<>()\",;:@]+>")
+PLAIN_FROM = re.compile(rb"(\"[A-Za-z0-9][\w -]{0,50}[.]?[\w -]{0,20}\"|[A-Za-z0-9][\w .'\x80-\xff-]{0,50}) <[^\s<>()\",;:@]+@[^\s<>()\",;:@]+>")
 
 
 @dataclass
@@ -67,8 +67,14 @@ def read_lines(name: str, file: str, data: bytes, several: bool) -> Letter:
     """The same of a file whose lines end in LF."""
     if data.startswith(b"# HG changeset patch\n"):
         return read_hg(name, data)
+    if not several and (written := stgit_mail(data)):
+        letter = read_mail(name, file, written)
+        letter.coded = letter.coded or not data.endswith(letter.diff)
+        letter.line = 0 if letter.coded else first_line(data, letter.diff)
+        letter.parts = Counter({"mail header": len(data) - (0 if letter.coded else len(letter.diff))})
+        return letter
     if is_mail(data, quilt=several):
-        mails = sum(mail.begins_mail(line) for line in data.split(b"\n")[1:]) + 1
+        mails = len(mail.begins(data))
         if mails > 1 and data.startswith(b"From ") and not several:
             raise BadInput(f"{file} holds {mails} mails, and a patch is one", f"`git mailsplit -oDIR {file}` makes a file of each in DIR; import that")
         return read_mail(name, file, data)
@@ -172,7 +178,7 @@ def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, byt
         before = people.split(mail.decoded(raw.encode()))
         if len(before) == 1 and before[0][0] != called.decode("utf-8", "replace") and called == address and before[0][0]:
             letter.notes.append(f"git am does not take the author's name {before[0][0]!r}: the address stands for it")
-    if not closed(raw):
+    if not closed(raw) or not closed(called.decode("utf-8", "replace")):
         letter.notes.append(f"a bracket or a quote of the author's header does not end, which programs read in different ways: {raw[:60]!r}")
     subject, whole = fields.get(b"Subject", b""), text_of(header(head, b"subject"), [])
     if not inside and mail.without_patch(whole) == subject.decode("utf-8", "surrogateescape"):  # mailinfo took brackets off, and worded says which
@@ -194,6 +200,8 @@ def read_hg(name: str, data: bytes) -> Letter:
         line = lines.pop(0)
         letter.parts["mail header"] += len(line) + bool(lines)
         if line.startswith(b"# User "):
+            if not closed(text_of(line, [])):
+                letter.notes.append("a bracket or a quote of the author does not end, which programs read in different ways")
             letter.author = author(letter, text_of(line[7:], letter.notes))
         elif match := re.fullmatch(rb"# Date (\d+) ([-+]?\d+)", line.rstrip()):
             letter.date = people.moment(int(match[1]), -int(match[2])) or letter.date
@@ -204,7 +212,7 @@ def read_hg(name: str, data: bytes) -> Letter:
         letter.notes.append("git am takes the beginning of its message for a mail's header")
     letter.parts.update({"message": len(text), "remarks before the diff": len(remarks)})
     subject, _, rest = text.strip(b"\n").partition(b"\n")
-    letter.message = worded(letter, name, text_of(subject, letter.notes), rest.split(b"\n"), brackets=False)
+    letter.message = worded(letter, name, raw_text(subject, letter.notes), rest.split(b"\n"), brackets=False)
     return letter
 
 
@@ -228,12 +236,6 @@ def read_plain(name: str, file: str, data: bytes, *, quilt: bool) -> Letter:
             lines = [*body.rstrip(b"\n").split(b"\n"), b"", *above] if body else above
             inner.message = worded(inner, name, subject.rstrip().decode("utf-8", "replace"), lines, brackets=False)
         return inner
-    if not quilt and (written := stgit_mail(data)):
-        inner = read_mail(name, file, written)
-        inner.coded = inner.coded or not data.endswith(inner.diff)
-        inner.line = 0 if inner.coded else first_line(data, inner.diff)
-        inner.parts = Counter({"mail header": len(data) - (0 if inner.coded else len(inner.diff))})
-        return inner
     if stgit := re.match(rb"\A\n*([^\n]+)\n\n((?:(?:From|Author|Date):[^\n]*\n)+)\n?", text):
         head = dict((key.lower(), value) for key, value in (match.groups() for match in map(HEADER.match, stgit[2].strip().split(b"\n")) if match))
         who = head.get(b"from", head.get(b"author", b""))
@@ -251,8 +253,9 @@ def read_plain(name: str, file: str, data: bytes, *, quilt: bool) -> Letter:
 
 def stgit_mail(data: bytes) -> bytes:
     """StGit's export as the mail that git am makes of it; empty for what it does not take for one: a line, an empty one, and one of the fields."""
-    lines = data.split(b"\n")
-    if not (lines[0].strip() and lines[1:2] == [b""] and lines[2:3] and lines[2].startswith((b"From:", b"Author:", b"Date:"))):
+    lines = data.lstrip(b"\n").split(b"\n")
+    fielded = lines[1:2] == [b""] and lines[2:3] != [] and lines[2].startswith((b"From:", b"Author:", b"Date:"))
+    if not lines[0] or not fielded or lines[0].startswith((b"From ", b"From: ")):
         return b""
     head, subject, at = [], b"", 0
     for at, line in enumerate(lines):  # noqa: B007 - where it ended is wanted

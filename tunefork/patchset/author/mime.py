@@ -8,6 +8,8 @@ from email.message import Message
 from tunefork.base.errors import BadInput
 from tunefork.patchset.author.ledger import squeezed
 
+OTHERS = bytes(code for code in range(256) if not 33 <= code <= 126)
+
 
 def refuse_left_out(file: str, data: bytes, words: bytes, diff: bytes) -> None:
     """BadInput where mailinfo's message and diff are not all that the mail's parts hold."""
@@ -17,8 +19,8 @@ def refuse_left_out(file: str, data: bytes, words: bytes, diff: bytes) -> None:
     ending, tail = squeezed(b"".join(held)), squeezed(diff)
     if not ending.endswith(tail):
         raise left_out(file, "lines of its diff")
-    front = plain("".join(text(part) for part in leaves))
-    if not front.removesuffix(plain(tail.decode("latin-1"))).endswith(plain(words.decode("utf-8", "replace"))):
+    front = plain(b"".join(text(part) for part in leaves))
+    if not front.removesuffix(plain(tail)).endswith(plain(words)):
         raise left_out(file, "lines of its message")
     for part in whole.walk():
         for outside in (part.preamble, part.epilogue):
@@ -37,17 +39,18 @@ def payload(part: Message) -> bytes:
     return found if isinstance(found, bytes) else b""
 
 
-def text(part: Message) -> str:
-    data = payload(part)
+def text(part: Message) -> bytes:
+    """A part's text in UTF-8."""
+    data, charset = payload(part), part.get_content_charset() or "utf-8"
     try:
-        return data.decode(part.get_content_charset() or "utf-8")
-    except (LookupError, UnicodeDecodeError):
-        return data.decode("latin-1")
+        return data if charset in ("utf-8", "us-ascii") else data.decode(charset).encode()
+    except (LookupError, UnicodeError):
+        return data.decode("latin-1").encode()
 
 
-def plain(of: str) -> str:
+def plain(of: bytes) -> bytes:
     """The letters that every charset has, without blanks."""
-    return "".join(sign for sign in of if "!" <= sign <= "~")
+    return of.translate(None, OTHERS)
 
 
 def left_out(file: str, what: str) -> BadInput:

@@ -152,7 +152,7 @@ def checked_binary(tree: Tree, change: Section, have: tuple[str, str]) -> FileCh
 
 def fitted(change: Section, data: bytes, have: tuple[str, str], notes: list[str], *, quilt: bool) -> FileChange:
     """The change of a text with every hunk where its lines are."""
-    lines = diff.split_lines(data)
+    lines = diff.lines_of(data)
     exact = names(change.old_blob, have[1])
     if exact and not all(hunk.old for hunk in change.hunks) and proved(change, data):  # git am would add the lines at the file's end
         return replace(change, old_blob=None, new_blob=None, old_mode=None)

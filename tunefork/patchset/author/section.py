@@ -415,7 +415,7 @@ class Reader:
             raise self.bad("a quote in this file's name does not end")
         names = [self.path(re.sub(rb"/+", b"/", self.undated(each))) for each in sides]
         old, new = names[0] or names[1], names[1] or names[0]
-        if not old or not new or any(name == b"" and is_epoch(side, quilt=self.quilt) for name, side in zip(names, sides, strict=True)):
+        if not old or not new or (self.quilt and b"" in names):
             raise self.bad(f"no path is left of this name without its first {self.strip} parts", remedy=self.prefixes())
         if self.quilt:  # as patch chooses: the fewest parts, the shortest last part, the shortest; and the other, where only that is there
             kept, other = sorted((old, new), key=lambda each: (each.count(b"/"), len(each.rpartition(b"/")[2]), len(each)))

@@ -12,6 +12,7 @@ import hashlib
 import re
 import zlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tunefork.base.errors import BadInput
 
@@ -72,7 +73,7 @@ class FileChange:
                 return apply_delta(old, data)
             except IndexError:
                 raise HunkMismatch("the binary change is cut short") from None
-        lines = split_lines(old)
+        lines = lines_of(old)
         out: list[bytes] = []
         at = 0
         for number, hunk in enumerate(self.hunks, 1):
@@ -96,6 +97,12 @@ def split_lines(data: bytes) -> list[bytes]:
     lines = data.split(b"\n")
     last = lines.pop()
     return [line + b"\n" for line in lines] + ([last] if last else [])
+
+
+@lru_cache(maxsize=2)
+def lines_of(data: bytes) -> list[bytes]:
+    """The same of a file whose hunks are first found and then applied; not to be changed."""
+    return split_lines(data)
 
 
 def parse(name: str, diff: bytes) -> list[FileChange]:

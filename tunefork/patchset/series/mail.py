@@ -133,6 +133,17 @@ def begins_mail(line: bytes) -> bool:
     return year is not None and int(year[0]) > 90
 
 
+def begins(data: bytes) -> list[int]:
+    """Where git mailsplit begins the mails of a file, as numbers of lines from 0; the first line is one."""
+    found, at, line = [0], 0, 0
+    for match in re.finditer(rb"\nFrom [^\n]*", data):
+        line += data.count(b"\n", at, match.start() + 1)
+        at = match.start() + 1
+        if begins_mail(match[0][1:]):
+            found.append(line)
+    return found
+
+
 def without_patch(subject: str) -> str:
     """A subject without what ``git am --keep-non-patch`` takes off its beginning: "Re:" and brackets that say PATCH."""
     return taken_off(subject)[0]

@@ -180,7 +180,7 @@ def check_free(tree: Tree, path: bytes) -> None:
     if not diff.holdable(path):  # a merge or a rename upstream can make one that no patch names
         raise HunkMismatch(f"it adds {shown(path)}, a path that git does not check out")
     taken = [b"/".join(parts[:end]) for end in range(1, len(parts) + 1) if b"/".join(parts[:end]) in tree.entries]
-    if not taken and any(entry.startswith(path + b"/") for entry in tree.entries):
+    if not taken and b"\0" + path + b"/" in b"\0" + b"\0".join(tree.entries):
         taken = [path]
     if taken:
         raise HunkMismatch(f"it adds {shown(path)}, but {shown(taken[0])} is already there")
