@@ -5,6 +5,7 @@ One-file patches on the real vLLM tree, each case timed in turn and several time
     apply     from the unpatched pin to the whole series    git am, stg import, quilt push -a
     nothing   the command once more                         (git am has no such thing: it is compared with its full run)
     edit      the patch in the middle changed, series again stg: pop, refresh, push; quilt: pop, refresh, push; git am: all of it again
+    refresh, edit --continue   the middle one's line changed in the checkout, or in its edit; rebase --check onto one new commit of upstream
     export    commits back to files, none changed           git format-patch, stg export
     lint      every rule and every dependency by trial      -
 
@@ -26,10 +27,13 @@ from pathlib import Path
 
 from studies.series.speed import UPSTREAM, clock, generate, no_op, publish, start
 from tunefork.base.layout import Layout
+from tunefork.patchset.author import edit as editing
+from tunefork.patchset.author import refresh as refreshing
 from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.export import export, lock_series
 from tunefork.patchset.git import Git
 from tunefork.patchset.inspect.lint import lint
+from tunefork.patchset.rebase import rebase as rebasing
 from tunefork.patchset.series.series import Series
 
 PATCHES, ROUNDS = 300, 3
@@ -137,7 +141,35 @@ def with_ours(home: Layout, author: Layout, root: Path, middle: str) -> dict[str
         apply(home, UPSTREAM)
 
     found["edit"] = clock(edit)
+    changed(home.checkout(UPSTREAM), middle, b"again", b"in the checkout")
+    found["refresh"] = clock(lambda: refreshing.refresh(home, UPSTREAM, middle))
+    editing.start(home, UPSTREAM, middle)
+    changed(home.checkout(UPSTREAM, "edit"), middle, b"in the checkout", b"edited")
+    found["edit --continue"] = clock(lambda: editing.go_on(home, UPSTREAM))
+    found["rebase --check"] = clock(lambda: rebasing.check(home, UPSTREAM, str(newer(home))))
     return found
+
+
+def changed(tree: Path, middle: str, before: bytes, after: bytes) -> None:
+    """Change the line that the middle patch inserts, in a tree that holds it."""
+    mark = b"# measured change %d " % int(middle[1:])
+    path = next(tree / name for name in Git(tree).text("grep", "-l", "-F", mark.decode().strip() + " ", "--", "vllm/").split("\n"))
+    text = path.read_bytes()
+    assert mark + before in text, path
+    path.write_bytes(text.replace(mark + before, mark + after))
+
+
+def newer(home: Layout) -> Path:
+    """A repository whose tip is one commit of upstream's after the pin: a line at the end of a file that no patch changes."""
+    tree = home.root / "newer"
+    if not tree.exists():
+        git = Git(home.checkout(UPSTREAM))
+        sh(home.root, "git", "clone", "--quiet", "--no-checkout", "--shared", str(home.checkout(UPSTREAM)), str(tree))
+        sh(tree, "git", "checkout", "--quiet", "-B", "main", git.text("rev-parse", "tunefork/base"))
+        with (tree / "README.md").open("a") as file:
+            file.write("One line.\n")
+        sh(tree, "git", "commit", "--quiet", "-a", "-m", "One line")
+    return tree
 
 
 TOOLS: dict[str, Callable[[Path, Layout, list[str], str], dict[str, float]]] = {"git": with_git, "stg": with_stg, "quilt": with_quilt}

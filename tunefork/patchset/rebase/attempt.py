@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tunefork.base.process import Say
 from tunefork.patchset.git import Git
@@ -15,7 +15,7 @@ from tunefork.patchset.series import replay
 from tunefork.patchset.series.lock import Touch
 from tunefork.patchset.series.mail import PatchFile
 from tunefork.patchset.series.materialise import ABSENT, Made, Tree, commit_command, materialise, merge_file, write
-from tunefork.patchset.series.replay import CLEAN, CONFLICT, EMPTY, PARTLY, UPSTREAM, Replay
+from tunefork.patchset.series.replay import CLEAN, CONFLICT, EMPTY, EXACT, PARTLY, UPSTREAM, Replay
 from tunefork.patchset.series.series import SUFFIX, Series
 
 
@@ -39,7 +39,8 @@ class PatchOutcome:
 class Attempt:
     """A series on its way. made: its commits on the old pin.  taken: patches that the new base has.  tree, tip: how far it is.
 
-    arrived: content that came with the new base -> a path where the old base had not got it.
+    arrived: content that came with the new base -> a path where the old base had not got it.  changes: what each commit of ``made`` does.
+    waiting: patches that were taken and have no commit yet, with what they touch, and fast-import's commands for them.
     """
 
     git: Git
@@ -54,12 +55,16 @@ class Attempt:
     rows: list[PatchOutcome]
     same: dict[str, UpstreamCommit]
     arrived: dict[replay.Entry, bytes]
+    changes: dict[str, list[replay.Change]]
+    waiting: list[tuple[PatchFile, tuple[Touch, ...]]] = field(default_factory=list)
+    stream: bytearray = field(default_factory=bytearray)
 
 
 def attempt_on(git: Git, series: Series, base: NewBase, old: str, say: Say) -> Attempt:
     """The series on the old base, and what is known of the new one before the first patch is tried."""
     made = materialise(git, old, list(series.patches.values()))
-    changes = [(each.name, replay.changes_of(git, each.commit)) for each in made]
+    known = replay.changes_of_all(git, [each.commit for each in made])
+    changes = [(each.name, known[each.commit]) for each in made]
     pristine = Tree.read(git, base.commit)
     paths = [change.old for _, each in changes for change in each]
     before = Tree.read(git, old).entries
@@ -71,14 +76,14 @@ def attempt_on(git: Git, series: Series, base: NewBase, old: str, say: Say) -> A
         say(f"{series.upstream}: looking through the commits between the pins")
         same = history.same_patches(git, base.since, [each.commit for each in made], [*paths, *moved.values()])
     tree = Tree(git, dict(pristine.entries), pristine.contents)
-    return Attempt(git, series, base, made, moved, pristine, taken, tree, base.commit, [], same, arrived)
+    return Attempt(git, series, base, made, moved, pristine, taken, tree, base.commit, [], same, arrived, known)
 
 
-def step(attempt: Attempt, at: int, say: Say) -> PatchOutcome:
-    """Try one patch and take it where it fits; its outcome is the last of the rows."""
+def step(attempt: Attempt, at: int, say: Say, *, later: bool = False) -> PatchOutcome:
+    """Try one patch and take it where it fits; its outcome is the last of the rows. later: what fits exactly may get its commit by ``settle``."""
     name = attempt.series.names[at]
     patch, old = attempt.series.patches[name], attempt.made[at].commit
-    changes = replay.changes_of(attempt.git, old)
+    changes = attempt.changes[old]
     found = judge(attempt, patch, changes)
     why = [found.why, *remarks(attempt, name, old, found)]
     since, entries = attempt.base.since, attempt.pristine.entries
@@ -87,8 +92,11 @@ def step(attempt: Attempt, at: int, say: Say) -> PatchOutcome:
         commits = [known, *(each for each in commits if each.commit != known.commit)]
     row = PatchOutcome(name, found.outcome, "; ".join(why), tuple(commits))
     if found.outcome in (CLEAN, PARTLY):
-        commit = take(attempt, patch, found)
-        row = replace(row, commit=commit, range_diff=range_diff(attempt.git, old, commit))
+        same = found.why == EXACT and message(attempt, patch) == patch.message
+        take(attempt, patch, found)
+        if not (later and same):
+            settle(attempt)
+        row = replace(row, commit=attempt.tip, range_diff="" if same else range_diff(attempt.git, old, attempt.tip))
     attempt.rows.append(row)
     say(f"{attempt.series.upstream}: {name}: {row.outcome} ({row.why})")
     return row
@@ -122,16 +130,24 @@ def remarks(attempt: Attempt, name: str, old: str, found: Replay) -> list[str]:
     return said
 
 
-def take(attempt: Attempt, patch: PatchFile, found: Replay) -> str:
-    """Commit a replayed patch on the tip."""
+def take(attempt: Attempt, patch: PatchFile, found: Replay) -> None:
+    """Put a replayed patch on the tip; ``settle`` makes its commit."""
     before = {path: attempt.tree.entries.get(path, ABSENT) for path in found.puts}
     replay.apply_to(attempt.tree, found.puts)
     touches = tuple(Touch(before[path][0], entry[0], before[path][1], entry[1], path)
                     for path, entry in sorted(found.puts.items()) if before[path] != entry)  # fmt: skip
     patch = replace(patch, message=message(attempt, patch))
-    stream = commit_command(attempt.tree, patch, touches, 1, attempt.tip)
-    attempt.tip = write(attempt.git, stream, [(patch, touches)])[0].commit
-    return attempt.tip
+    parent = f":{len(attempt.waiting)}" if attempt.waiting else attempt.tip
+    attempt.waiting.append((patch, touches))
+    attempt.stream += commit_command(attempt.tree, patch, touches, len(attempt.waiting), parent)
+
+
+def settle(attempt: Attempt) -> None:
+    """Make the commits of the patches that wait for theirs, by one git, and put them into the rows."""
+    made = {each.name: each.commit for each in write(attempt.git, bytes(attempt.stream), attempt.waiting)}
+    attempt.tip = list(made.values())[-1] if made else attempt.tip
+    attempt.rows = [replace(row, commit=made.get(row.name, row.commit)) for row in attempt.rows]
+    attempt.waiting, attempt.stream = [], bytearray()
 
 
 def message(attempt: Attempt, patch: PatchFile) -> bytes:

@@ -30,6 +30,7 @@ from tunefork.patchset.checkout.workspace import checked_lock
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import newbase, newpin
 from tunefork.patchset.rebase.attempt import Attempt, PatchOutcome, attempt_on, step
+from tunefork.patchset.rebase.attempt import settle as settle_attempt
 from tunefork.patchset.rebase.history import UpstreamCommit
 from tunefork.patchset.rebase.newbase import NewBase
 from tunefork.patchset.rebase.resolve import SLUG, park, take_resolved
@@ -101,7 +102,8 @@ def check(layout: Layout, upstream: str, to: str, *, say: Say = quiet) -> Rebase
         git = newbase.scratch(Path(directory) / "repo.git")
         attempt = prepare(git, layout, pin, series, to, say)
         for at in range(len(series.names)):
-            step(attempt, at, say)
+            step(attempt, at, say, later=True)
+        settle_attempt(attempt)
         return report(attempt, pin, begin, checked=True)
 
 

@@ -17,6 +17,7 @@ from tunefork.patchset.series.materialise import ABSENT, GITLINK, Merge, Tree, c
 Entry = tuple[str, str]  # (mode, blob)
 Entries = dict[bytes, Entry]
 CLEAN, UPSTREAM, PARTLY, EMPTY, CONFLICT = "clean", "upstream", "partly upstream", "empty", "conflict"
+EXACT = "exact"  # why a patch is clean that needs no merge
 LINK = "120000"
 
 
@@ -53,17 +54,28 @@ class Replay:
 
 def changes_of(git: Git, commit: str) -> list[Change]:
     """The files that a commit of the old series changes, renames recognised."""
-    out = git("diff-tree", "-r", "-z", "--raw", "--full-index", "--no-commit-id", "-M", f"{commit}^", commit).split(b"\0")[:-1]
-    found = []
+    return changes_of_all(git, [commit])[commit]
+
+
+def changes_of_all(git: Git, commits: Sequence[str]) -> dict[str, list[Change]]:
+    """The same of many commits, by one git."""
+    asked = "".join(f"{commit}\n" for commit in commits).encode()
+    out = git("diff-tree", "--stdin", "-r", "-z", "--raw", "--full-index", "-M", stdin=asked).split(b"\0")[:-1] if commits else []
+    every: dict[str, list[Change]] = {commit: [] for commit in commits}
+    found: list[Change] = []
     at = 0
     while at < len(out):
+        if not out[at].startswith(b":"):
+            found = every[out[at].decode()]
+            at += 1
+            continue
         old_mode, new_mode, old_blob, new_blob, status = out[at][1:].decode().split(" ")
         renamed = status[0] == "R"
         old, new = out[at + 1], out[at + 1 + renamed]
         kind = {"R": "rename", "A": "add", "D": "delete"}.get(status[0], "modify")
         found.append(Change(kind, old, new, (old_mode, old_blob), (new_mode, new_blob)))
         at += 2 + renamed
-    return found
+    return every
 
 
 def moves(git: Git, old: str, new: str, wanted: Iterable[bytes], there: Entries) -> dict[bytes, bytes]:
@@ -200,7 +212,7 @@ def replay(
         notes += [f"{', '.join(already)} has it already"] if already else []
         return Replay(PARTLY, "; ".join([*notes, "the rest merges"]), puts, paths)
     merged = [shown(file.path) for file in files if file.state == "merged"]
-    return Replay(CLEAN, "; ".join([f"merged: {', '.join(merged)}" if merged else "exact", *notes]), puts, paths)
+    return Replay(CLEAN, "; ".join([f"merged: {', '.join(merged)}" if merged else EXACT, *notes]), puts, paths)
 
 
 def in_the_way(tree: Tree, puts: Entries) -> str | None:
