@@ -5,10 +5,14 @@ A row for each situation that the manager refuses and for which it prints a comm
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from test_author import three
@@ -20,6 +24,7 @@ from tunefork.cli.main import main
 from tunefork.patchset.checkout import repin
 from tunefork.patchset.upstream import submission
 
+ROOT = Path(__file__).resolve().parents[2]
 PRINTED = re.compile(r"python3 build\.py ((?:[^\s`;,()]|,(?=\S))+(?: (?:[^\s`;,()]|,(?=\S))+)*)")
 
 
@@ -47,6 +52,11 @@ def edited_by_hand(world: World) -> None:
 def editing(world: World) -> None:
     three(world)
     assert main(["patch", "edit", "one"]) == 0
+
+
+def gone(world: World) -> None:
+    three(world)
+    shutil.rmtree(world.layout.checkout("up"))
 
 
 def variant(world: World) -> None:
@@ -114,6 +124,16 @@ REFUSALS = {
     "an upstream branch waits": Refusal(submitting, "upstream one --onto v2 --yes", "waits", "upstream one --continue"),
     "a damaged upstream branch": Refusal(damaged(submitting, lambda world: submission.waiting(world.layout, "up", "one")), "upstream one --continue", "is damaged", "upstream one --abort"),
     "a variant, and nothing changed": Refusal(variant, "patch refresh", r"not the whole series as it is now\n  try: python3 build.py apply up\n", "apply up"),
+    "no such patch": Refusal(three, "patch show nothere", "no series has", "status"),
+    "no such patch to drop": Refusal(three, "patch drop nothere", "no series has", "status"),
+    "no such backup": Refusal(three, "backup nothere", "no backup", "backup"),
+    "no rebase to abort": Refusal(three, "rebase up --abort", "no rebase waits", "status up"),
+    "no parked patch": Refusal(three, "apply up --continue", "no patch is parked", "status"),
+    "no edit to abort": Refusal(three, "patch edit --abort", "no edit waits", "patch edit"),
+    "a checkout that is gone": Refusal(gone, "patch refresh", "not the whole series", "apply up"),
+    "a new patch in a checkout that is gone": Refusal(gone, "patch new x -m a -m b", "has no checkout|not the whole series", "apply up"),
+    "no such record": Refusal(three, "bench submit nothing --dry-run", "no record", "bench query"),
+    "a record to report that is not there": Refusal(three, "bench report nothing", "no record|expected|no such", "bench"),
     "a bisection waits": Refusal(bisecting, "bisect up --run true", "waits", "bisect up --continue"),
 }
 
@@ -134,3 +154,55 @@ def test_the_remedy_changes_the_situation(name: str, world: World, monkeypatch: 
     answer = capsys.readouterr()
     again = main(shlex.split(refusal.command))
     assert (again, capsys.readouterr().err) != (code, said) or (typed == 0 and answer.out.strip()), (printed[1], answer)
+
+
+def test_a_repository_that_moved_is_found_by_the_remedy(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))
+    monkeypatch.setenv("TUNEFORK_CACHE", str(world.layout.cache))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    world.upstream.rename(world.upstream.with_name("moved"))
+    assert main(["apply", "up"]) == 4
+    printed = re.search(r"`(git config .*)`", capsys.readouterr().err)
+    assert printed is not None
+    words = shlex.split(printed[1].replace("<where it is now>", f"file://{world.upstream.with_name('moved')}"))
+    subprocess.run(words, check=True)
+    assert main(["apply", "up"]) == 0
+
+
+# Where each class of error is met, and what its remedy says is done: a row above, or a test elsewhere that does by hand what no command of ours can.
+SITUATIONS = {
+    "BadInput": "no such patch", "WorkAtRisk": "unexported commits", "LockMismatch": "a patch edited by hand", "PatchConflict": "a parked patch",
+    "Mismatch": "a parked patch", "Damaged": "a damaged edit", "RecordError": "no such record", "GitError": "a checkout that is gone",
+    "SourceError": "tests/patchset/test_remedies.py::test_a_repository_that_moved_is_found_by_the_remedy",
+    "UnsafeArchive": "tests/patchset/sources/test_archive.py",
+    "MissingTool": "tests/cli/test_main.py", "BuildError": "tests/develop/test_store.py",
+    "DamagedArtefact": "tests/develop/test_store.py::test_a_damaged_artefact_is_never_placed_and_is_dropped",
+    "ServeError": "tests/bench/server/test_server.py", "AccuracyUnknown": "tests/bench/gate/test_accuracy.py", "NothingMeasured": "tests/bench/campaign/test_run.py",
+    "SubmitRefused": "tests/bench/submit/test_submit.py", "SubmitFailed": "tests/bench/submit/test_submit.py",
+    "SubmitUnknown": "tests/bench/submit/test_submit.py::test_again_sends_once_more_only_where_the_end_is_not_known",
+    "AccuracyMissed": "tests/bench/run/test_run.py", "ConfigurationsFailed": "tests/bench/run/test_run.py",
+    "Unaccounted": "tests/patchset/author/test_ledger.py::test_what_falls_through_a_hole_is_an_error",
+}  # fmt: skip
+
+
+def classes() -> set[str]:
+    """Every error of ours, from the package's text: a class that nobody imports here counts as well."""
+    bases: dict[str, set[str]] = {}
+    for path in (ROOT / "tunefork").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bases.setdefault(node.name, set()).update(ast.unparse(base).rpartition(".")[2] for base in node.bases)
+    found = {"TuneforkError"}
+    while more := {name for name, over in bases.items() if over & found} - found:
+        found |= more
+    return found - {"TuneforkError"}
+
+
+def test_every_class_of_error_has_a_situation() -> None:
+    assert classes() == SITUATIONS.keys()
+    for name, where in SITUATIONS.items():
+        path, _, test = where.partition("::")
+        if path.startswith("tests/"):
+            assert f"def {test}(" in (ROOT / path).read_text() if test else (ROOT / path).is_file(), name
+        else:
+            assert where in REFUSALS, name

@@ -132,7 +132,7 @@ def compared(mine: Entries, theirs: Entries | None) -> tuple[str, str]:
 def noted(notes: list[str], mine: Commit, theirs: Commit) -> bool:
     """Whether something is said of each field that differs."""
     kinds = {which(note) for note in notes}
-    return ((mine.author == theirs.author or bool(kinds & {"author", "any"})) and (mine.date == theirs.date or "date" in kinds)
+    return ((mine.author == theirs.author or bool(kinds & {"author", "any"})) and (mine.date == theirs.date or bool(kinds & {"date", "any"}))
             and (mine.message.split() == theirs.message.split() or not theirs.message.strip() or bool(kinds & {"message", "any"})))  # fmt: skip
 
 

@@ -178,7 +178,8 @@ def by_mailinfo(file: str, data: bytes, head: bytes) -> tuple[Letter, bytes, byt
         before = people.split(mail.decoded(raw.encode()))
         if len(before) == 1 and before[0][0] != called.decode("utf-8", "replace") and called == address and before[0][0]:
             letter.notes.append(f"git am does not take the author's name {before[0][0]!r}: the address stands for it")
-    if not closed(raw) or not closed(called.decode("utf-8", "replace")):
+    named = [raw, called.decode("utf-8", "replace"), *(text_of(each, []) for each in re.findall(rb"(?im)^From:(.*)$", head))]
+    if not all(map(closed, named)):
         letter.notes.append(f"a bracket or a quote of the author's header does not end, which programs read in different ways: {raw[:60]!r}")
     subject, whole = fields.get(b"Subject", b""), text_of(header(head, b"subject"), [])
     if not inside and mail.without_patch(whole) == subject.decode("utf-8", "surrogateescape"):  # mailinfo took brackets off, and worded says which
@@ -196,7 +197,7 @@ def read_hg(name: str, data: bytes) -> Letter:
     """What ``hg export`` writes: `# User`, `# Date <seconds> <seconds west>`, the message, the diff."""
     letter = Letter()
     lines = data.split(b"\n")
-    while lines and lines[0].startswith(b"#"):
+    while lines and lines[0].startswith(b"# "):
         line = lines.pop(0)
         letter.parts["mail header"] += len(line) + bool(lines)
         if line.startswith(b"# User "):

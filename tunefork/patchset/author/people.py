@@ -16,7 +16,7 @@ LONGEST_NAME = 60  # git am takes the address in place of a longer name
 # RFC 5322 and ctime, whole: what is left of such a date when it is damaged, each program reads in its own way.
 MAILED = re.compile(r"([A-Za-z]{3,9},? +)?(\d{1,2} [A-Za-z]{3} \d{4}|[A-Za-z]{3} +\d{1,2}) +\d\d:\d\d(:\d\d)?( \d{4})?"
                     r" ([-+]\d\d[0-5]\d|UTC|GMT)( *\([^()]*\))?")  # fmt: skip
-ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\s*(Z|UTC|GMT|[-+]\d\d:?\d\d)?")
+ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\s*(Z|UTC|GMT|[-+]\d\d:?[0-5]\d)?")
 
 
 def split(text: str) -> list[tuple[str, str]]:
@@ -54,15 +54,15 @@ def one(text: str) -> tuple[str, str]:
     if match := re.fullmatch(r"([^\s@<>()]+) at ([^\s@<>()]+\.[^\s@<>()]+) \((.*)\)", text):  # as Pipermail's archives hide addresses
         text = f"{match[3]} <{match[1]}@{match[2]}>"
     if match := re.search(r"<([^<>]*)>", text):
-        name, address = (text[: match.start()] + " " + text[match.end() :]).strip(), match[1].strip()
+        name, address = (text[: match.start()] + " " + text[match.end() :]).strip(BLANKS), match[1].strip()
         if "@" not in address:
             address = HIDDEN.sub("@", address, count=1).replace(" dot ", ".")
         address = re.sub(r"\s+", "", address.removeprefix("mailto:"))
     elif match := re.search(ADDRESS, text):
-        name, address = (text[: match.start()] + " " + text[match.end() :]).strip(), match[0]
+        name, address = (text[: match.start()] + " " + text[match.end() :]).strip(BLANKS), match[0]
     else:
         name, address = text, ""
-    name = name.strip()
+    name = name.strip(BLANKS)
     if len(name) > 1 and name[0] == '"' and name[-1] == '"':
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     elif len(name) > 1 and name[0] == "(" and name[-1] == ")":

@@ -117,6 +117,8 @@ def _obtain(pin: Pin, layout: Layout, git_dir: Path, say: Say, kind: Kind | None
     mirror.prepare(git_dir, tuple(_refs(pin).values()))
     reasons: list[str] = []
     remedy = "`git config --global url.<mirror>.insteadOf https://github.com/` names a mirror for git, http.proxy a proxy"
+    if pin.url.startswith("file://"):
+        remedy = f"bring that repository back; or `git config --global url.<where it is now>.insteadOf {pin.url}`"
     if kind in (None, "git"):
         try:
             return _from_git(pin, git_dir, say)
