@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,37 @@ def test_a_log_is_cleaned_only_where_it_must_be(tmp_path: Path) -> None:
     redact.clean_file(log, {SECRET})
     assert log.read_bytes() == f"a {REDACTED} b\nlast".encode() and log.stat().st_mode & 0o077 == 0
     redact.clean_file(tmp_path / "gone", {SECRET})
+
+
+@pytest.mark.parametrize("text", [
+    "TOKEN={}", "password: {}", '{{"token": "{}"}}', '{{"apiKey":"{}"}}', "?token={}", "https://host/v1?key={}", "https://host/v1?a=1&api_key={}&b=2",
+    "Authorization: token {}", "--api-key  {}", "--api-key\t{}", "--api-key\n{}", "https://{}@github.com/x", "https://u:p/{}@host/x", 'api_key="{}',
+    "HF_TOKEN=hf,{}", "https://user:p@{}@host", "api_key=['sk,]{}']", "DB_PASS={}", "GITHUB_PAT={}", "x=1,HF_TOKEN={},y=2",
+])  # fmt: skip
+def test_every_form_in_which_a_secret_stands_in_a_text(text: str) -> None:
+    shown = redact.text(text.format(SECRET))
+    assert SECRET not in shown and REDACTED in shown
+
+
+@pytest.mark.parametrize("text", ["KeyError: 'data'", "primary key: id", "max_tokens=5", "token: 5", "ssh://git@host/x", "http://127.0.0.1:8000/up@edit", "work/up@edit",
+                                  "https://github.com/x/y.git", "compass: north", "expected a key, got nothing"])  # fmt: skip
+def test_what_is_none_stays(text: str) -> None:
+    assert redact.text(text) == text
+
+
+def test_secrets_in_a_words_json_and_in_a_variables_text() -> None:
+    assert redact.words(("--hf-overrides", f'{{"token": "{SECRET}"}}')) == ("--hf-overrides", f'{{"token": "{REDACTED}"}}')
+    assert redact.environment({"EXTRA_ARGS": f"--header X token={SECRET}"}) == {"EXTRA_ARGS": f"--header X token={REDACTED}"}
+
+
+@pytest.mark.parametrize("piece", ["a", "a.", "a-", "http://", "://a:", '"', "'a", "[a", "x=[", "x=['", "--a ", "a,", "?a=", "bearer ", "a:", "a=", "a_key=", "k='\\"])
+def test_a_long_line_takes_time_by_its_length(piece: str) -> None:
+    """Processor time of four times the text is about four times as long; a quadratic pattern would take sixteen."""
+    def took(count: int) -> float:
+        text = piece * (count // len(piece))
+        redact.text.cache_clear()
+        begin = time.process_time()
+        redact.text(text)
+        return time.process_time() - begin
+
+    assert took(200_000) < 12 * max(took(50_000), 0.02)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -104,3 +106,16 @@ def test_concurrencies_are_a_list_or_said_one_by_one(words: tuple[str, ...]) -> 
     assert seen == [(4, 8)]
     with pytest.raises(click.BadParameter, match="'4;8' is no list of whole numbers: --conc 4,8"):
         command.main(["--conc", "4;8"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(("number", "says"), [(errno.ENOSPC, "free space there"), (errno.EROFS, "read-only"), (errno.EACCES, "readable and writable")])
+def test_what_the_machine_lacks_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, says: str) -> None:
+    def lacking(**_kw: object) -> None:
+        raise OSError(number, os.strerror(number), "/x/y")
+
+    monkeypatch.setattr(module.tunefork, "main", lacking)
+    assert main(["status"]) == 1
+    said = capsys.readouterr().err
+    assert f"{os.strerror(number)}: /x/y" in said and says in said
+    with pytest.raises(OSError, match="/x/y"):
+        main(["-v", "status"])

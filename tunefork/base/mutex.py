@@ -9,8 +9,17 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tunefork.base.process import Say
+
+
+def opened(path: Path) -> IO[str]:
+    """The file, made where it is not there; another user's, who may be the first on a shared machine, is locked without writing."""
+    try:
+        return path.open("a")
+    except PermissionError:
+        return path.open("r")
 
 
 @contextmanager
@@ -21,7 +30,7 @@ def locked(path: Path, say: Say, waiting: str, *, shared: bool = False) -> Itera
     """
     how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with opened(path) as file:
         try:
             fcntl.flock(file, how | fcntl.LOCK_NB)
         except BlockingIOError:

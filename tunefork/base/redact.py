@@ -16,14 +16,20 @@ REDACTED = "<redacted>"
 SHORT_NUMBER = 10  # digits: no secret is as short, and every length is shorter
 LEAST = 6  # characters of a value that is looked for by itself: "1" and "auto" stand everywhere
 PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+")
-SECRET_PART = re.compile(r"\w*(KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?)")
-NAME = r"(?:--?)?[A-Za-z][A-Za-z0-9]*(?:[_.-][A-Za-z0-9]+)+"
+SECRET_PART = re.compile(r"\w*(KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?)|PASS|PAT|COOKIE|AUTHORIZATION")
+ALONE = re.compile(r"(?i)-{0,2}(token|secret|password|passwd|passphrase|authorization|cookie|\w+(key|token|secret|password))")
+"""A name of one word that is a secret's: `KeyError: ...` and `key: ...` are prose."""
+BEFORE = r"(?<![A-Za-z0-9_.-])"  # a name begins where a word does: tried at every letter, a long word would take quadratic time
+NAME = rf"{BEFORE}(?:--?)?[A-Za-z][A-Za-z0-9]*+(?:[_.-]++[A-Za-z0-9]++)*+"
 NAMED = re.compile(r"(--?)?[A-Za-z_][\w.-]*")
-VALUE = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\[[^\]\n]*\]|[^\s,;\"'{}\[\]]+"
+BARE = r"[^\s,;\"'{}\[\]]+(?:,(?![\w.-]+[=:])[^\s,;\"'{}\[\]]+)*"
+VALUE = rf"\"(?:[^\"\\]|\\.)*+(?:\"|$)|'(?:[^'\\]|\\.)*+(?:'|$)|\[(?:\"[^\"\n]{{0,500}}\"|'[^'\n]{{0,500}}'|[^\[\]\n\"'])*+\]|{BARE}"
 GIVEN = re.compile(rf"(?P<head>(?P<quote>[\"']?)(?P<name>{NAME})(?P=quote)\s*[:=]\s*)(?P<value>{VALUE})")
-AFTER_OPTION = re.compile(rf"(?P<head>(?<![\w-])(?P<name>--?[A-Za-z][A-Za-z0-9]*(?:[_.-][A-Za-z0-9]+)*)[ ])(?P<value>(?!-)(?:{VALUE}))")
-IN_URL = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^\s/@:'\"]*:)(?P<value>[^\s/@'\"]+)(?=@)")
-BEARER = re.compile(r"(?i)(?P<head>\b(?:bearer|basic)\s+)(?P<value>[A-Za-z0-9._~+/=-]{8,})")
+IN_QUERY = re.compile(r"(?P<head>[?&](?P<name>[A-Za-z0-9_.-]++)=)(?P<value>[^\s&#\"']++)")
+AFTER_OPTION = re.compile(rf"(?P<head>(?P<name>{BEFORE}--?[A-Za-z][A-Za-z0-9]*+(?:[_.-]++[A-Za-z0-9]++)*+)\s+)(?P<value>(?!-)(?:{VALUE}))")
+IN_URL = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]{0,20}://(?:[^\s/@:'\"]{0,500}:(?!\d+/)(?=[^\s'\"]{0,500}@)|(?=[^\s/@:'\"]{8,500}@)))(?P<value>[^\s'\"]{1,500})(?=@)")
+"""A password, which may hold / and @; and a user that is as long as a token, as code hosts take it."""
+BEARER = re.compile(r"(?i)(?P<head>\b(?:bearer|basic|authorization[\"']?\s*[:=]\s*[\"']?(?:token|apikey))\s+)(?P<value>[A-Za-z0-9._~+/=-]{8,})")
 
 
 def is_secret(name: str, value: str = "x") -> bool:
@@ -66,17 +72,25 @@ def _words(argv: tuple[str, ...]) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)
 def text(said: str) -> str:
     """Free text with what reads as a secret's name and value, a bearer's token or a URL's password replaced."""
-    for pattern in (GIVEN, AFTER_OPTION):
-        said = pattern.sub(lambda match: match["head"] + kept(match["name"], match["value"]), said)
     for pattern in (IN_URL, BEARER):
         said = pattern.sub(lambda match: match["head"] + REDACTED, said)
+    said = IN_QUERY.sub(lambda match: match["head"] + (REDACTED if is_secret(match["name"], match["value"]) else match["value"]), said)
+    for pattern in (GIVEN, AFTER_OPTION):
+        said = pattern.sub(lambda match: match["head"] + kept(match["name"], match["value"]), said)
     return said
 
 
 def kept(name: str, value: str) -> str:
     """A value as it may be kept beside its name."""
+    if not told_by(name) or not is_secret(name, value.strip("\"'")):
+        return value
     mark = value[0] if value[:1] in ("'", '"') else ""
-    return f"{mark}{REDACTED}{mark}" if is_secret(name, value.strip("\"'")) else value
+    return f"{mark}{REDACTED}{mark}"
+
+
+def told_by(name: str) -> bool:
+    """Whether a name in free text says enough: one of several parts, or one word that only a secret has."""
+    return re.search(r"[A-Za-z0-9][_.-]", name) is not None or ALONE.fullmatch(name) is not None
 
 
 def values(argv: Sequence[str], variables: Mapping[str, str]) -> frozenset[str]:
@@ -88,7 +102,7 @@ def values(argv: Sequence[str], variables: Mapping[str, str]) -> frozenset[str]:
     for word in (*argv, *variables.values()):
         given |= {match["value"] for match in IN_URL.finditer(word)}
         given |= {value for pattern in (GIVEN, AFTER_OPTION) for match in pattern.finditer(word)
-                  if is_secret(match["name"], value := match["value"].strip("\"'"))}  # fmt: skip
+                  if told_by(match["name"]) and is_secret(match["name"], value := match["value"].strip("\"'"))}  # fmt: skip
     return frozenset(value for value in given if len(value) >= LEAST)
 
 

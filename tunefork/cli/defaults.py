@@ -28,11 +28,11 @@ def read(root: Path) -> dict[str, str]:
     path = root / FILE
     if not path.is_file():
         return {}
-    import tomllib  # most calls read no such file
+    from tunefork.base import toml  # most calls read no such file
 
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        found = toml.loads(path.read_text(encoding="utf-8"))
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None
     for key, value in found.items():
         if key not in (*OPTIONS, CACHE):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -55,15 +57,30 @@ def as_typed(remedy: str) -> str:
     return remedy.replace("python3 build.py", "tunefork") if program() == "tunefork" else remedy
 
 
+FULL = "free space there (TMPDIR is where temporary files go), then run this again: what was begun is finished or taken back"
+MACHINE = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: FULL, errno.EROFS: "it is read-only: make it writable, then run this again",
+           errno.EACCES: "make it readable and writable, then run this again", errno.EPERM: "make it readable and writable, then run this again",
+           errno.EIO: "the disk does not answer: see `dmesg`", errno.EMFILE: "raise `ulimit -n`, then run this again"}  # fmt: skip
+"""What the machine lacks and not the program, and what to do; any other OSError is a bug and shows a traceback."""
+
+
+def lacking(error: OSError) -> TuneforkError | None:
+    """An error of the machine's, as one of ours."""
+    if (remedy := MACHINE.get(error.errno or 0)) is None:
+        return None
+    return TuneforkError(f"{error.strerror}: {error.filename or tempfile.gettempdir()}", remedy)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = plain_first(sys.argv[1:] if argv is None else argv)
     try:
         result = tunefork.main(args=args, prog_name=program(), standalone_mode=False)
-    except TuneforkError as error:
-        if "-v" in args[:1] or "--verbose" in args[:1]:
+    except (TuneforkError, OSError) as error:
+        told = error if isinstance(error, TuneforkError) else lacking(error)
+        if told is None or "-v" in args[:1] or "--verbose" in args[:1]:
             raise
-        return report(error, as_json="--json" in args)
+        return report(told, as_json="--json" in args)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 2

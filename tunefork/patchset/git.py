@@ -99,6 +99,10 @@ HERMETIC_OPTIONS = {
 }
 
 
+OWN_REPOSITORY = {"safe.bareRepository": "all"}
+"""Beside the user's configuration, which may forbid bare repositories: those that we run git in are our own."""
+
+
 class GitError(TuneforkError):
     """git ended with an exit code that the caller did not expect."""
 
@@ -126,7 +130,11 @@ class Git:
     @cached_property
     def _git(self) -> GitPython:
         """Imported by the first command: GitPython takes longer to load than an `apply` with nothing to do takes."""
-        from git.cmd import Git as GitPython
+        try:
+            from git.cmd import Git as GitPython
+        except ImportError as error:  # it runs `git version` as it is imported, under the user's own configuration
+            why = str(error).strip().splitlines()[-1].strip() if str(error).strip() else "no reason given"
+            raise MissingTool(f"git does not start: {why}", "`git version` shows what is wrong; a line of ~/.gitconfig may be") from None
 
         return GitPython(str(self.directory))
 
@@ -135,8 +143,24 @@ class Git:
         unwanted = REPOSITORY_VARIABLES + (() if self.user_config else CONFIGURATION_VARIABLES)
         present = [name for name in unwanted if name in os.environ and name not in self.environment]
         unset = ["env", *(word for name in present for word in ("-u", name))] if present else []
-        options = {} if self.user_config else HERMETIC_OPTIONS
+        options = OWN_REPOSITORY if self.user_config else HERMETIC_OPTIONS | self._no_filters
         return [*unset, "git", *(word for key, value in options.items() for word in ("-c", f"{key}={value}")), *args]
+
+    @cached_property
+    def _no_filters(self) -> dict[str, str]:
+        """Options that switch off the filters of the repository's own configuration: a patch's .gitattributes would say which files they get."""
+        import subprocess
+
+        try:
+            text = (repository(self.directory) / "config").read_bytes().lower()
+        except OSError:
+            return {}
+        if b"filter" not in text and b"include" not in text and b"worktreeconfig" not in text:  # of nearly every repository: no process is started
+            return {}
+        words = ["git", "config", "-z", "--name-only", "--get-regexp", r"^filter\."]
+        done = subprocess.run(words, cwd=self.directory, env={**os.environ, **HERMETIC_ENVIRONMENT}, capture_output=True, check=False)
+        names = {name.rpartition(".")[0] for name in done.stdout.decode("utf-8", "surrogateescape").split("\0") if name}
+        return {f"{name}.{key}": value for name in sorted(names) for key, value in (("clean", ""), ("smudge", ""), ("process", ""), ("required", "false"))}
 
     def check_directory(self) -> None:
         """GitPython runs in the caller's folder where ours is missing: in whatever repository that happens to be."""
@@ -147,15 +171,16 @@ class Git:
         """Run a command to its end, whatever its exit code."""
         import tempfile
 
+        self.check_directory()
+        git = self._git
         from git.exc import GitCommandNotFound
 
-        self.check_directory()
         environment = {**self.environment, **(env or {})}
         with tempfile.TemporaryFile() as source:
             source.write(stdin or b"")
             source.seek(0)
             try:
-                code, out, err = self._git.execute(
+                code, out, err = git.execute(
                     self.command(args),
                     istream=source,
                     env=environment,
@@ -211,6 +236,16 @@ class Git:
                 except BrokenPipeError:
                     continue
             child.wait()
+
+
+def repository(directory: Path) -> Path:
+    """The git directory that a work tree's configuration is in; a bare repository is its own."""
+    own = directory / ".git"
+    if not own.is_file():
+        return own if own.is_dir() else directory
+    linked = directory / own.read_text(encoding="utf-8", errors="surrogateescape").removeprefix("gitdir:").strip()
+    common = linked / "commondir"
+    return linked / common.read_text(encoding="utf-8", errors="surrogateescape").strip() if common.is_file() else linked
 
 
 def advice(directory: Path) -> str:

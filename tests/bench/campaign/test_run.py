@@ -307,3 +307,9 @@ def test_quiet_neighbours_race_side_by_side(desk: Any) -> None:
     found = go(desk, made, runner)
     assert set(found.arm) >= {"good", "fine"} and found.verdict == "better"
     assert max(one.lane for one in runner.made if one.block > 1) == 3 and len(runner.compared) >= 4 and used(desk) <= made.minutes
+
+
+@pytest.mark.parametrize("row", [{"minutes": 1}, {}, {"block": "x", "slot": 0, "arm": [], "value": 1.0, "lane": 0, "minutes": 1}, {"arm": None}])
+def test_a_row_that_this_version_does_not_write_is_one_line(desk: Any, row: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="does not write"):
+        book.day(desk.plan_of(), {"start:0-0": row})

@@ -81,3 +81,25 @@ def test_kill_9_loses_at_most_the_row_under_way(tmp_path: Path) -> None:
         rows.pop(HEADER)
         assert len(rows) >= seen + 15 and list(rows) == [f"row {number}" for number in range(len(rows))]
         seen = len(rows)
+
+
+@pytest.mark.parametrize("text", ["my only line, precious\n", "a", '{"key": "(journal)"', "{}\n"])
+def test_what_is_no_journal_stays_as_it_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "j.jsonl"
+    path.write_text(text)
+    if text == '{"key": "(journal)"':  # what a kill leaves of the first line
+        Journal.open(path, ABOUT).file.close()
+        return
+    with pytest.raises(BadInput, match="does not begin as a journal"):
+        Journal.open(path, ABOUT)
+    assert path.read_text() == text
+
+
+def test_nothing_is_written_through_a_link_or_into_a_pipe(tmp_path: Path) -> None:
+    outside, link, pipe = tmp_path / "outside.txt", tmp_path / "j.jsonl", tmp_path / "p.jsonl"
+    link.symlink_to(outside)
+    os.mkfifo(pipe)
+    for path, what in ((link, "a link"), (pipe, "no file")):
+        with pytest.raises(BadInput, match=what):
+            Journal.open(path, ABOUT)
+    assert not outside.exists()

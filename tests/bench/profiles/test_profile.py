@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tunefork.base import toml
 from tunefork.base.errors import BadInput
 from tunefork.bench.profiles import profile, rules
 from tunefork.bench.profiles.profile import ScenarioSet
@@ -231,3 +232,13 @@ def test_a_base_is_not_derived_itself(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is derived itself") as caught:
         profile.load(write(tmp_path, DERIVED.format(base="inferencex-8k1k-tp1", more="")))
     assert "'inferencex'" in caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "{x=" * 5000])
+def test_toml_that_is_nested_too_deeply_is_one_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "deep.toml"
+    file.write_text(text)
+    with pytest.raises(BadInput, match=r"deep\.toml"):
+        profile.load(str(file))
+    with pytest.raises(toml.TOMLDecodeError, match="too deeply"):
+        toml.loads(text)

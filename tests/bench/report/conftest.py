@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,7 +71,7 @@ def browse(tmp_path: Path) -> Callable[[Path, str, int], tuple[Any, list[str]]]:
         done = subprocess.run([found, *CHROMIUM, f"--user-data-dir={tmp_path / 'browser'}", f"--window-size={width},2000", "--dump-dom",
                                f"file://{page}"], capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
-        text = done.stdout.rpartition('<pre id="probe">')[2].partition("</pre>")[0].replace("&amp;", "&").replace("&lt;", "<")
-        return json.loads(text), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        text = done.stdout.rpartition('<pre id="probe">')[2].partition("</pre>")[0]
+        return json.loads(unescape(text)), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
     return run

@@ -209,3 +209,40 @@ def test_pareto_by_hand() -> None:
     found = [(1.0, 10.0), (2.0, 9.0), (2.0, 8.0), (3.0, 9.5), (4.0, 1.0)]
     assert points.pareto(found, more_x=True) == [(1.0, 10.0), (3.0, 9.5), (4.0, 1.0)]
     assert points.pareto(found, more_x=False) == [(1.0, 10.0)]
+
+
+def test_the_markdown_is_no_markup_of_its_data(samples: ModuleType, store_of: StoreOf, tmp_path: Path) -> None:
+    nasty = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    data = build.gather(store_of(samples.experiment("<i>x</i>", "base", f"only:{nasty}", 1.05)))
+    build.write(data, out=tmp_path / "r.html", markdown_file=tmp_path / "r.md")
+    text = (tmp_path / "r.md").read_text()
+    assert "&lt;script&gt;" in text and not re.search(r"<(script|img|i)\b", text)
+
+
+ODD_PROBE = """
+document.getElementById("more").click();
+const cells = [...document.querySelectorAll("#records tbody tr")].map((row) => [...row.children].map((cell) => [cell.textContent, cell.children.length]));
+const search = document.getElementById("search");
+search.value = "<!-" + "-<scr" + "ipt>"; search.dispatchEvent(new Event("input"));
+return { rows: cells.length, ids: cells.map((row) => row[0][0]), last: cells.map((row) => row.at(-1)[0]), inner: cells.flat().filter((cell) => cell[1]).length,
+  hit: globalThis.hit ?? null, found: document.querySelectorAll("#records tbody tr").length, scripts: document.querySelectorAll("script").length };
+"""
+
+
+@pytest.mark.slow
+def test_odd_fields_in_a_browser(samples: ModuleType, store_of: StoreOf, browse: Browse, tmp_path: Path) -> None:
+    """What a record holds is text in every cell, and none of it runs."""
+    nasty = ["<!--<script>", "</script><script>hit=1</script>", "<img src=x onerror=hit=2>", "]]>", "--><", "\x1b[2J\x07", "\u2028\u202e", "[red]x[/]", "%{x}", "javascript:hit=3",
+             "\0a", "&lt;b&gt;", "{{7*7}}", "' onmouseover='hit=4", "x" * 3000]
+    records = [samples.failed(number, text, profile=text, labels={"experiment": text, "arm": text}, project=text,
+                              host=samples.HOST.model_copy(update={"name": text, "gpus": (text,)}), versions={text: text})
+               for number, text in enumerate(nasty)]  # fmt: skip
+    records += [samples.record(100 + number, profile=text if number < 2 else "stage2", trees=(samples.tree("base").model_copy(update={"variant": text}),))
+                for number, text in enumerate(nasty)]  # fmt: skip
+    build.write(build.gather(store_of(records)), out=tmp_path / "r.html")
+    found, console = browse(tmp_path / "r.html", ODD_PROBE, 1280)
+    assert console == [] and found["hit"] is None and found["inner"] == 0
+    assert found["rows"] == len(records) and sorted(found["ids"]) == sorted(one.id for one in records)
+    assert [text for text in found["last"] if text] == nasty
+    assert found["found"] == 2 and found["scripts"] == 6
+

@@ -109,3 +109,11 @@ def test_whether_prefixes_are_cached(text: str, found: bool | None) -> None:
         assert client.prefix_cache() is found
         client._http = httpx.Client(base_url="http://h", transport=httpx.MockTransport(lambda _request: httpx.Response(404)))
         assert client.prefix_cache() is None
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"data":[{}]}', b'{"data":null}', b'"x"', b"[" * 200_000])
+def test_no_list_of_models_is_an_error(script: tuple[type[Script], Client], body: bytes) -> None:
+    page, client = script
+    page.body = body
+    with pytest.raises(ServeError, match="/v1/models"):
+        client.models()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from tunefork.base.errors import TuneforkError
@@ -15,6 +16,7 @@ from tunefork.bench.errors import SubmitFailed, SubmitRefused, SubmitUnknown
 from tunefork.bench.profiles.rules import Rules
 from tunefork.bench.records.schema import Accuracy, Limit, Problem, Record, Submission, utc_now
 from tunefork.bench.records.store import Store
+from tunefork.bench.submit import gradio
 from tunefork.bench.submit.gradio import Patience, end
 from tunefork.bench.submit.submit import Attempts, Prepared, prepare, submit
 
@@ -214,3 +216,25 @@ def test_only_the_leaderboards_own_yes_is_a_success(data: str, state: str) -> No
     ended = end("complete", data, "e1")
     assert ended is not None and ended.state == state
 
+
+@pytest.mark.parametrize("event", ["e", "../../../x?y=", "a/b", ""])
+def test_a_record_does_not_say_whom_to_ask(store: Store, seed: Rules, measured: Measured, leaderboard: Board, event: str) -> None:
+    """A submission file beside a record from somewhere else: its address is not asked, and its answer is none."""
+    board, elsewhere, record = leaderboard(), leaderboard(), measured()
+    entry = Submission(state="accepted", url=elsewhere.url, team="us", data=("us",), started=utc_now(), event_id=event)
+    (store.path(record.id) / "submission-1.json").write_text(entry.model_dump_json())
+    assert attempt(store, ready(record, seed, board.url)) == "SubmitUnknown"
+    assert elsewhere.posts == board.posts == elsewhere.gets == board.gets == 0 and not elsewhere.rows
+
+
+def test_an_event_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunefork.bench.submit.gradio.follow", lambda *_args: pytest.fail("it was asked"))
+    assert gradio.resume("http://127.0.0.1:9", "f", "../../../x?y=").state == "unknown"
+    assert isinstance(gradio.event_id(httpx.Response(200, json={"event_id": "a/../b"})), gradio.Reply)
+
+
+def test_other_files_beside_a_record_are_no_submissions(store: Store, measured: Measured) -> None:
+    record = measured()
+    for name in ("submission-x.json", "submission-1.json.tmp", "submission-.json"):
+        (store.path(record.id) / name).write_text("{}")
+    assert journal(store, record) == []

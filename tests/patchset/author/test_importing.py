@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import quopri
 from pathlib import Path
@@ -14,6 +17,7 @@ from world import FILES, World, applied, git, make
 from tunefork.base.errors import BadInput, PatchConflict
 from tunefork.base.layout import Layout
 from tunefork.cli.main import main
+from tunefork.patchset.author import foreign
 from tunefork.patchset.author.foreign import fresh_name, read, read_folder
 from tunefork.patchset.author.importing import Unfit, import_folder, onto
 from tunefork.patchset.checkout.apply import apply
@@ -269,3 +273,29 @@ def test_an_import_that_fails_or_is_a_trial_leaves_no_checkout(world: World, tmp
     assert not world.layout.checkout("new").exists()
     done = import_folder(world.layout, tmp_path / "in", "new", base="main^", repository=str(world.upstream))
     consistent(world.layout, "new", done.tree)
+
+
+def test_a_series_reads_nothing_outside_its_folder(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.diff"
+    outside.write_bytes(b"@@ -1 password=topsecret\n")
+    for line in ("../outside.diff", str(outside), "link.diff"):
+        folder = tmp_path / "q"
+        folder.mkdir(exist_ok=True)
+        (folder / "link.diff").unlink(missing_ok=True)
+        (folder / "link.diff").symlink_to(outside)
+        (folder / "series").write_text(f"{line}\n")
+        with pytest.raises(BadInput, match="lies outside") as caught:
+            read_folder(folder)
+        assert "topsecret" not in f"{caught.value} {caught.value.remedy}"
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".lzma"])
+def test_a_patch_that_unpacks_to_more_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    monkeypatch.setattr(foreign, "MOST_BYTES", 1 << 20)
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE)}[ending]
+    path = tmp_path / f"b.diff{ending}"
+    path.write_bytes(pack(b"x" * (2 << 20)))
+    with pytest.raises(BadInput, match="more than 1 MiB"):
+        foreign.content(path)
+    path.write_bytes(pack(b"x" * 100))
+    assert foreign.content(path) == b"x" * 100

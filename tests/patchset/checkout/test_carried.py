@@ -6,10 +6,11 @@ import json
 
 import pytest
 from test_apply import three_patches
-from world import World
+from world import World, git
 
 from tunefork.bench.machine import host
 from tunefork.cli.main import main
+from tunefork.patchset.author import edit, reshape
 from tunefork.patchset.checkout import running
 from tunefork.patchset.checkout.applied import applied_tree
 from tunefork.patchset.checkout.apply import apply
@@ -59,3 +60,19 @@ def test_an_apply_under_a_running_server_warns(world: World) -> None:
     said.clear()
     apply(world.layout, "up", say=said.append)
     assert not any("a server runs" in line for line in said)
+
+
+@pytest.mark.parametrize("command", ["drop", "edit"])
+def test_whatever_moves_files_under_a_running_server_warns(world: World, command: str) -> None:
+    three_patches(world)
+    name = world.names()[-1]
+    said: list[str] = []
+    with running.running_from(world.layout, world.checkout):
+        if command == "drop":
+            reshape.drop(world.layout, "up", [name], say=said.append)
+        else:
+            here = edit.start(world.layout, "up", name).path
+            changed = git(here, "diff", "--name-only", "HEAD~1").splitlines()[0]
+            (here / changed).write_bytes(b"another\n")
+            edit.go_on(world.layout, "up", say=said.append)
+    assert any("a server runs from work/up" in line for line in said)

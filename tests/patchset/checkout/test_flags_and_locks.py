@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +16,7 @@ import pytest
 from test_apply import three_patches
 from world import World, git
 
-from tunefork.base import files
+from tunefork.base import files, mutex
 from tunefork.base.errors import WorkAtRisk
 from tunefork.patchset.author import refresh, reshape
 from tunefork.patchset.checkout import checkout as checkouts
@@ -152,3 +157,68 @@ def test_a_copy_of_the_cache_that_breaks_leaves_no_half_pack(world: World, monke
     for pack in (into / "objects" / "pack").glob("*.idx"):
         git(world.upstream, "verify-pack", str(pack))
     assert apply(world.layout, "up").tree == done.tree
+
+
+@pytest.mark.parametrize("how", ["own", "included"])
+def test_a_filter_of_the_checkouts_configuration_does_not_run(world: World, tmp_path: Path, how: str) -> None:
+    """A patch's .gitattributes says which files would get it."""
+    three_patches(world)
+    ran = tmp_path / "ran"
+    for key in ("clean", "smudge"):
+        git(world.checkout, "config", f"filter.a b.x.{key}", f"touch {ran}; cat")
+    git(world.checkout, "config", "filter.a b.x.required", "true")
+    if how == "included":
+        (world.checkout / ".git" / "config").rename(tmp_path / "all")
+        (world.checkout / ".git" / "config").write_text(f"[include]\n\tpath = {tmp_path / 'all'}\n")
+    (world.checkout / ".gitattributes").write_bytes(b'* filter="a b.x"\n')
+    git(world.checkout, "-c", "filter.a b.x.clean=", "-c", "filter.a b.x.required=false", "add", ".gitattributes")
+    git(world.checkout, "-c", "filter.a b.x.clean=", "-c", "filter.a b.x.required=false", "commit", "--quiet", "-m", "[Up] Filter\n\nWhy.")
+    ran.unlink(missing_ok=True)
+    export(world.layout, "up")
+    apply(world.layout, "up", "base")
+    apply(world.layout, "up")
+    assert not ran.exists()
+    with git_with_the_filter(world.checkout):
+        git(world.checkout, "add", "--renormalize", ".")
+    assert ran.exists(), "it is one that would run"
+
+
+@contextmanager
+def git_with_the_filter(checkout: Path) -> Iterator[None]:
+    (checkout / ".gitattributes").write_bytes(b"* filter=y\n")
+    git(checkout, "config", "filter.y.clean", git(checkout, "config", "filter.a b.x.clean"))
+    yield
+
+
+def test_a_git_that_does_not_start_is_one_line(world: World, tmp_path: Path) -> None:
+    three_patches(world)
+    (tmp_path / ".gitconfig").write_text("[user\n")
+    script = f"from pathlib import Path; from tunefork.patchset.git import Git; Git(Path({str(world.checkout)!r})).text('rev-parse', 'HEAD')"
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    environment.pop("GIT_CONFIG_GLOBAL", None)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert "MissingTool: git does not start" in done.stderr and "ImportError" not in done.stderr
+
+
+def test_a_user_who_forbids_bare_repositories_can_fetch(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    three_patches(world)
+    (tmp_path / "config").write_text("[safe]\n\tbareRepository = explicit\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    shutil.rmtree(world.layout.work)
+    shutil.rmtree(world.layout.cache)
+    assert apply(world.layout, "up", "base").changed == 0
+
+
+def test_a_lock_file_of_another_user_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root here, permissions stop nobody: the refusal is what open says elsewhere."""
+    path, plain = tmp_path / "lock", Path.open
+    path.touch()
+
+    def refused(self: Path, mode: str = "r", *args: object, **more: object) -> object:
+        if self == path and mode != "r":
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(self, mode, *args, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refused)
+    with mutex.locked(path, lambda _text: None, ""), plain(path) as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

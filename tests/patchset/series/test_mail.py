@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import os
 import re
 import subprocess
@@ -146,3 +148,24 @@ def test_the_canonical_file_of_what_was_read_is_the_same_file(repository: Path, 
     assert canonical.files(git, base, made.commit)[0][1] == once
     assert git.text("log", "-1", "--format=%an|%ae|%at", made.commit) == git.text("log", "-1", "--format=%an|%ae|%at", done.stdout.decode().strip())
     assert git("log", "-1", "--format=%B", made.commit).split() == git("log", "-1", "--format=%B", done.stdout.decode().strip()).split()
+
+
+INJECTED = "N <a@b> 0 +0000\ncommitter N <a@b> 0 +0000\ndata 3\nhi\nM 100644 inline hidden.py\ndata 4\nbad\n\ncommit refs/tunefork/import\nauthor N"
+
+
+@pytest.mark.parametrize("name", [f'"{INJECTED}"', "A\nB", "A\0B", "A\x1b[2JB", '"A <b"', '"A > b"'])
+def test_an_author_is_one_line(name: str) -> None:
+    """A commit is made by a stream of lines: a name that held one would be a command in it."""
+    encoded = b"=?utf-8?b?" + base64.b64encode(name.encode()) + b"?= <u@example.org>"
+    with pytest.raises(BadInput, match=r"`From:`"):
+        mail.read("p", patch(From=encoded))
+
+
+@pytest.mark.parametrize(("author", "date"), [(INJECTED.encode(), b"0 +0000"), (b"N <a@b>", b"0 +0000\nreset refs/heads/x"), (b"N", b"0 +0000"), (b"N <a@b> <c>", b"0 +0000")])
+def test_no_commit_is_made_by_an_author_that_is_none(repository: Path, author: bytes, date: bytes) -> None:
+    """Whoever read the patch: foreign ones are read by another reader."""
+    git = Git(repository)
+    base = git.text("commit-tree", git.text("hash-object", "-w", "-t", "tree", "/dev/null"), "-m", "base")
+    read = dataclasses.replace(mail.read("p", patch()), author=author, date=date)
+    with pytest.raises(BadInput, match="no author and date"):
+        materialise(git, base, [read], trust_index=False)

@@ -65,3 +65,18 @@ def test_dependencies(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"c\.patch depends on b, which the series does not have") as caught:
         Series.load("up", where).depends_on("c")
     assert "Depends-On" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["", "series", "series.lock"])
+def test_a_series_that_is_a_link_is_not_written_through(tmp_path: Path, name: str) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "patches" / "up"
+    folder.parent.mkdir()
+    if name:
+        folder.mkdir()
+        (folder / "series").write_text("") if name != "series" else None
+        (folder / name).symlink_to(outside)
+    else:
+        outside.mkdir()
+        folder.symlink_to(outside)
+    with pytest.raises(BadInput, match="is a link"):
+        Series.load("up", folder)

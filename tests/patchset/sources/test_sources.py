@@ -27,7 +27,7 @@ from tunefork.base.errors import SourceError, WorkAtRisk
 from tunefork.base.layout import Layout
 from tunefork.base.mutex import locked
 from tunefork.patchset.git import Git
-from tunefork.patchset.sources import mirror, pins, sdist, sources
+from tunefork.patchset.sources import mirror, pins, sdist, sources, transfer
 from tunefork.patchset.sources.archive import UnsafeArchive
 from tunefork.patchset.sources.pins import Pin, Sdist
 
@@ -629,3 +629,9 @@ def test_the_real_aiter_is_its_commit(tmp_path: Path) -> None:
         pytest.skip(f"AITER is out of reach: {why}")
     source = sources.obtain(pin, layout, print)
     assert git(source.git_dir, "rev-parse", f"{source.commit}^{{commit}}") == pin.commit
+
+
+@pytest.mark.parametrize(("said", "shown"), [(b"Receiving: 50%\rReceiving: 100%\n", b"Receiving: 50%\rReceiving: 100%\n"), (b"remote: \x1b]2;title\x07\x1b[31mred", b"remote: \\x1b]2;title\\x07\\x1b[31mred"),
+                                           ("é\x9b2J".encode(), "é\\x9b2J".encode()), (b"\xff\x9b", b"\\xff\\x9b")])  # fmt: skip
+def test_a_remote_does_not_steer_the_terminal(said: bytes, shown: bytes) -> None:
+    assert transfer.shown(said) == shown

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.errors import BadInput
 from tunefork.bench.campaign.cost import LEAST
 from tunefork.bench.campaign.day import Block, Confirm, Day, Rules
 from tunefork.bench.campaign.planned import Planned, named
@@ -41,7 +42,15 @@ def rows(where: Path) -> Rows:
 
 
 def day(planned: Planned, book: Rows) -> Day:
-    """The day so far."""
+    """The day so far. BadInput where the book says what is none."""
+    try:
+        return told(planned, book)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(f"the journal of campaign {planned.name} holds a row that this version does not write ({type(error).__name__}: {error})",
+                       "plan the campaign again, under another name") from None
+
+
+def told(planned: Planned, book: Rows) -> Day:
     made = Day(rules(planned.rules, book))
     for key, row in book.items():
         kind, _, rest = key.partition(":")

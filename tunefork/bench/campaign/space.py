@@ -16,12 +16,12 @@ A constraint speaks only where each key that it names has a value: what vLLM cho
 from __future__ import annotations
 
 import operator
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tunefork.base import toml
 from tunefork.base.errors import BadInput
 from tunefork.bench.profiles.profile import Profile
 
@@ -104,10 +104,10 @@ def load(*names_or_paths: str) -> Space:
 def read(path: Path) -> Space:
     """One file."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = toml.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise BadInput(f"no space {str(path)!r}: expected one of {', '.join(names())}, or a TOML file", f"--space {names()[0]}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None
     if unknown := sorted(set(data) - {"description", "knobs", "constraints"}):
         wrong(path, unknown[0], "no such key; known: constraints, description, knobs")
@@ -171,6 +171,6 @@ def is_literal(word: str) -> bool:
 def literal(word: str) -> Any:
     """A number, true, false, or the word itself."""
     try:
-        return tomllib.loads(f"value = {word}")["value"]
-    except tomllib.TOMLDecodeError:
+        return toml.loads(f"value = {word}")["value"]
+    except toml.TOMLDecodeError:
         return word

@@ -27,6 +27,11 @@ def checksum(key: str, row: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([key, row], sort_keys=True).encode()).hexdigest()[:16]
 
 
+def line_of(key: str, row: Mapping[str, Any]) -> bytes:
+    """A row as it stands in the file."""
+    return json.dumps({"key": key, "row": row, "sum": checksum(key, row)}).encode() + b"\n"
+
+
 def read(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """-> the rows by key (the header under HEADER), and the length of the part that is whole. Errors: BadInput for damage before the last line."""
     rows: dict[str, dict[str, Any]] = {}
@@ -37,7 +42,7 @@ def read(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
             entry = json.loads(line)
             key, row = entry["key"], entry["row"]
             whole = line.endswith(b"\n") and entry["sum"] == checksum(key, row)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             whole = False
         if not whole:
             if number == len(lines) - 1:
@@ -57,7 +62,13 @@ class Journal:
     @classmethod
     def open(cls, path: Path, about: Mapping[str, Any]) -> Journal:
         """Open or begin the journal of ``about``. Errors: BadInput where it is another's, or damaged."""
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            what = "a link" if path.is_symlink() else "no file"
+            raise BadInput(f"{path} is {what}: a journal is written to a file of its own", "give another place, or remove it")
         rows, good = read(path)
+        head = line_of(HEADER, dict(about))
+        if not good and path.is_file() and not head.startswith(path.read_bytes()):  # else: a kill cut off the first line
+            raise BadInput(f"{path} does not begin as a journal does", "give another --out, or remove the file")
         known = rows.pop(HEADER, None)
         if rows and known is None:
             raise BadInput(f"{path} does not begin as a journal does", "give another --out, or remove the file")
@@ -66,7 +77,7 @@ class Journal:
             told = ", ".join(f"{name} {known.get(name)} there, {about.get(name)} here" for name in sorted(changed))
             raise BadInput(f"{path} holds results of something else: {told}", "give another --out, or remove the file to begin again")
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
+        file = open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "ab")  # noqa: PTH123, SIM115 - kept open, and through no link
         file.truncate(good)
         journal = cls(path, file, rows)
         if known is None:
@@ -79,7 +90,7 @@ class Journal:
         self.rows[key] = dict(row)
 
     def _write(self, key: str, row: dict[str, Any]) -> None:
-        self.file.write(json.dumps({"key": key, "row": row, "sum": checksum(key, row)}).encode() + b"\n")
+        self.file.write(line_of(key, row))
         self.file.flush()
         os.fsync(self.file.fileno())
 

@@ -6,12 +6,13 @@ misspelt one is an error and not a default (profiles/schema.py). It may be deriv
 
 from __future__ import annotations
 
+import os
 import re
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import toml
 from tunefork.base.errors import BadInput
 from tunefork.bench.profiles.derived import Difference, derive
 
@@ -87,15 +88,20 @@ def load(name_or_path: str) -> Profile:
 def read(name_or_path: str, beside: Path) -> tuple[dict[str, Any], Path]:
     """A profile's file as data, and its path. beside: the file that names it, whose folder relative paths start from."""
     path = PROFILES / f"{name_or_path}.toml"
-    if not NAME.fullmatch(name_or_path) or not path.is_file():
+    if not NAME.fullmatch(name_or_path) or not is_file(path):
         path = beside.parent / name_or_path
-        if not path.is_file():
+        if not is_file(path):
             raise BadInput(f"no profile {name_or_path!r}: expected one of {', '.join(names())}, or a TOML file",
                            f"--profile {names()[0]}")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")), path
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return toml.loads(path.read_text(encoding="utf-8")), path
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None
+
+
+def is_file(path: Path) -> bool:
+    """Also of a text that is no path (a record's profile may be anything), which pathlib takes amiss."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def parse(data: dict[str, Any], path: Path) -> Profile:

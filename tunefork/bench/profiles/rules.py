@@ -7,12 +7,12 @@ it has no gate, no baseline and no leaderboard, and every summary says so.
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from tunefork.base import toml
 from tunefork.base.checked import from_json
 from tunefork.base.errors import BadInput
 from tunefork.bench.profiles.profile import PROFILES, Profile
@@ -152,7 +152,7 @@ def read(path: Path) -> Rules:
     """One rules file."""
     try:
         # Through JSON, whose arrays may become tuples; TOML's own lists may not, under strict checking.
-        text = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = json.dumps(toml.loads(path.read_text(encoding="utf-8")))
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None
     return from_json(Rules, text, str(path), f"see {GATES / 'seed.toml'}")

@@ -25,7 +25,7 @@ MANY = 500
 
 def database(store: Store, *, samples: bool, fresh: bool = False) -> sqlite3.Connection:
     """The tables of a store as it is now. samples: with those of every request.  fresh: whatever the index says."""
-    if store.folder.is_dir():
+    if store.folder.is_dir() and not (store.folder / FILE).is_symlink():  # nothing is written through somebody's link
         for again in (fresh, True):
             try:
                 return current(store, samples, again=again)

@@ -12,6 +12,7 @@ numbers and host names say nothing where two containers share a disk.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -19,6 +20,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +35,8 @@ from tunefork.bench.records.schema import Record, utc_now
 RECORD, MANIFEST, CLIENT = "record.json", "manifest.json", "client.json.gz"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 LOCK = ".lock"
+MOST_BYTES = 1 << 30
+"""Of one file of a record."""
 STALE_S = 86400.0
 """Age from which what was begun without a lock, by an earlier version, is taken for abandoned."""
 
@@ -49,8 +53,14 @@ def default_store(layout: Layout) -> Store:
 
 
 def contents(path: str) -> bytes:
-    """A file's bytes. Of a Path, opening costs twice what the file does, for tens of thousands of records."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+    """A plain file's bytes. OSError where it is none (a pipe would never end), or larger than any of ours.
+
+    Of a Path, opening costs twice what the file does, for tens of thousands of records.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:  # noqa: PTH123
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
+            raise OSError(errno.EINVAL, "no plain file of a record's size")
         return file.read()
 
 
@@ -162,7 +172,7 @@ class Store:
         try:
             listed = json.loads(contents(f"{folder}/{MANIFEST}"))["files"]
             return {str(name): str(digest) for name, digest in listed.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RecordError(f"record {record_id} is damaged: {MANIFEST}: {type(error).__name__}",
                               self._remedy(record_id)) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import sqlite3
@@ -16,7 +17,7 @@ from tunefork.bench.errors import RecordError
 from tunefork.bench.records import measured
 from tunefork.bench.records.ranking import weighted
 from tunefork.bench.records.schema import Record, Submission
-from tunefork.bench.records.store import CLIENT, Store
+from tunefork.bench.records.store import CLIENT, MOST_BYTES, Store
 
 Row = dict[str, Any]
 SCALAR = (str, int, float, bool, type(None))
@@ -171,10 +172,19 @@ def request_rows(store: Store, record: Record) -> Iterable[tuple[Any, ...]]:
         return []
     data = store.raw(record.id, CLIENT)
     try:
-        return list(sample_rows(record.id, json.loads(gzip.decompress(data))))
-    except (ValueError, TypeError, AttributeError, OSError, EOFError, zlib.error, OverflowError) as error:
+        return list(sample_rows(record.id, json.loads(unpacked(data))))
+    except (ValueError, TypeError, AttributeError, OSError, EOFError, zlib.error, OverflowError, RecursionError) as error:
         raise RecordError(f"record {record.id} is damaged: {CLIENT} holds no samples ({type(error).__name__}: {error})",
                           f"move {store.path(record.id)} away and measure again") from error
+
+
+def unpacked(data: bytes) -> bytes:
+    """What a gzip file holds; ValueError beyond what any client's answer is: a small file may unpack to more than there is memory."""
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        found = file.read(MOST_BYTES + 1)
+    if len(found) > MOST_BYTES:
+        raise ValueError(f"more than {MOST_BYTES >> 20} MiB")
+    return found
 
 
 def sample_rows(record_id: str, raw: dict[str, Any]) -> Iterable[tuple[Any, ...]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 from tunefork.bench.ab.outcome import Outcome, rows
 from tunefork.bench.records.brief import Brief
 
 
 def cell(text: str) -> str:
-    """Text that stays in its cell."""
-    return " ".join(text.replace("|", "\\|").split())
+    """Text that stays in its cell, and is no markup of a viewer's."""
+    return " ".join(escape(text, quote=False).replace("|", "\\|").split())
 
 
 def line(cells: Sequence[str]) -> str:
@@ -26,7 +27,7 @@ def experiment(found: Outcome, records: Sequence[Brief]) -> list[str]:
     """One comparison: title, table, footnotes."""
     own = [one for one in records if (one.experiment, one.comparison) == (found.experiment, found.comparison)]
     lines = [f"**{cell(found.b)}** against **{cell(found.a)}**{f' ({cell(found.comparison)})' if found.comparison else ''}, profile "
-             f"{found.profile}, on {cell(', '.join(found.chips))}: **{found.verdict}**", "",
+             f"{cell(found.profile)}, on {cell(', '.join(found.chips))}: **{found.verdict}**", "",
              line(("scenario", "metric", "B/A", "95 %", "p (Holm)", "pairs", "verdict")), "|---|---|---|---|---|---|---|"]
     lines += [line(row) for row in rows(found)]
     lines += ["", "\\* decides. Paired log-ratios over server starts, Student's t, Holm across scenarios (docs/statistics.md)."
@@ -35,7 +36,7 @@ def experiment(found: Outcome, records: Sequence[Brief]) -> list[str]:
     lines += [f"- {one.name}: pair {bad.pair + 1} left out: {cell(bad.reason)}" for one in found.scenarios for bad in one.rejected]
     commits = {one.arm: one.commit[:12] for one in own if one.commit}
     if commits:
-        lines.append(f"- vLLM: A {commits.get('A', '-')}, B {commits.get('B', '-')}; experiment {found.experiment}")
+        lines.append(f"- vLLM: A {commits.get('A', '-')}, B {commits.get('B', '-')}; experiment {cell(found.experiment)}")
     return [*lines, ""]
 
 

@@ -50,7 +50,11 @@ class Client:
 
     def models(self) -> list[str]:
         """Names of the served models."""
-        return [str(entry["id"]) for entry in self._json("GET", MODELS)["data"]]
+        answer = self._json("GET", MODELS)
+        try:
+            return [str(entry["id"]) for entry in answer["data"]]
+        except (KeyError, TypeError) as error:
+            raise ServeError(f"{self.base_url}{MODELS}: no list of models ({error!r}): {str(answer)[:200]}", "is it a vLLM server?") from None
 
     def prefix_cache(self) -> bool | None:
         """Whether the server says in its metrics that it caches prefixes of prompts; None where it says nothing of it."""
@@ -99,6 +103,6 @@ class Client:
         except httpx.HTTPStatusError as error:
             raise ServeError(f"{self.base_url}{path} answered {error.response.status_code}: "
                              f"{error.response.text[:300]}", "look at the server's log") from None
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, ValueError, RecursionError) as error:
             raise ServeError(f"{self.base_url}{path}: {type(error).__name__}: {error}",
                              "is the server still up? look at its log") from None

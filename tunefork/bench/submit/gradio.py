@@ -25,6 +25,7 @@ NOT_TAKEN = (429, 503)
 YES = re.compile(r"✅|\b(success\w*|submitted|accepted|recorded|received|taken|saved|added|thanks?)\b")
 NO = re.compile(r"❌|\b(error|failed|failure|fails|invalid|rejected|refused|denied|not|cannot|could ?n.t|unable|unsuccess\w*|missing|wrong|unknown|"
                 r"exceed\w*|limit|already|duplicate)\b")
+EVENT = re.compile(r"[A-Za-z0-9_-]{1,200}")  # it becomes a part of an address
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 
 
@@ -61,6 +62,8 @@ def call(url: str, name: str, data: Sequence[object], *, accepted: Callable[[str
 def resume(url: str, name: str, event_id: str, patience: Patience | None = None) -> Reply:
     """Ask again how a call ended."""
     limits = patience or Patience()
+    if not EVENT.fullmatch(event_id):
+        return Reply("unknown", f"{event_id!r} is no name of an event")
     with httpx.Client(timeout=limits.post_s, follow_redirects=True) as http:
         return follow(http, f"{url}/gradio_api/call/{name}/{event_id}", event_id, limits)
 
@@ -95,7 +98,7 @@ def event_id(answer: httpx.Response) -> str | Reply:
         found = answer.json()["event_id"]
     except (ValueError, KeyError, TypeError):
         found = None
-    if not isinstance(found, str) or not found:
+    if not isinstance(found, str) or not EVENT.fullmatch(found):
         return Reply("unknown", f"the answer names no event: {words(answer)}")
     return found
 

@@ -5,6 +5,7 @@ The journal entry is on the disk before the request goes out. A record whose sub
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +26,7 @@ FRESH = timedelta(hours=24)
 CLOCK_SLACK = timedelta(minutes=5)
 FIELDS = ("team", "conc", "e2e_ms", "tput_per_gpu", "baseline_e2e_ms", "baseline_tput_per_gpu", "e2e_ratio", "tput_ratio",
           "interactivity", "baseline_interactivity", "interactivity_ratio")
+ATTEMPT = re.compile(r"submission-(\d{1,9})\.json", re.ASCII)
 Value = str | int | float | None
 
 
@@ -142,7 +144,8 @@ class Attempts:
         self.folder = folder
 
     def paths(self) -> list[Path]:
-        return sorted(self.folder.glob("submission-*.json"), key=lambda path: int(path.stem.partition("-")[2]))
+        found = {path: int(match[1]) for path in self.folder.iterdir() if (match := ATTEMPT.fullmatch(path.name))}
+        return sorted(found, key=found.__getitem__)
 
     def last(self) -> tuple[Path, Submission] | None:
         """The newest entry; SubmitUnknown where it cannot be read, since it may tell of a submission."""
@@ -206,7 +209,10 @@ def settle(journal: Attempts, prepared: Prepared, *, again: bool, patience: Pati
     if earlier.state == "complete":
         raise SubmitRefused(f"record {prepared.record.id} was submitted {earlier.started.isoformat(timespec='seconds')} as "
                             f"{earlier.team!r}: {earlier.answer}", "a new measurement makes a new record")
-    if earlier.event_id:
+    if earlier.url != prepared.url and not again:  # a record that came from somewhere else does not say whom to ask
+        raise SubmitUnknown(f"an earlier submission of record {prepared.record.id} went to {earlier.url}, not to {prepared.url}, and its end is not known",
+                            f"look at {earlier.url}; if it is not there, --again")
+    if earlier.event_id and earlier.url == prepared.url:
         outcome = gradio.resume(earlier.url, FUNCTION, earlier.event_id, patience)
         if outcome.state != "unknown" or not again:
             return conclude(path, earlier, outcome)

@@ -200,7 +200,8 @@ def check_movable(stack: Stack, tip: str | None) -> None:
         return
     paths = switch.difference(stack.git, stack.checkout.head()[1], tip)
     with switch.on_index_copy(stack.checkout) as git:
-        modified_here = switch.hidden(git, paths) or [each for each in switch.modified_of(git, paths) if each in paths]
+        switch.refuse_hidden(stack.checkout, "then commit, stash or refresh it", switch.hidden(git, paths))
+        modified_here = [each for each in switch.modified_of(git, paths) if each in paths]
     if modified_here:
         raise work.refuse(stack.checkout, "uncommitted changes", [each.decode("utf-8", "surrogateescape") for each in modified_here], advice)
     if blocked := switch.collisions(stack.checkout, paths):

@@ -115,6 +115,7 @@ def check_worktree(stack: Stack, git: Git, progress: Progress) -> None:
     here = stop.worktree(stack.layout, stack.upstream)
     if operation := work.operation(here):
         raise WorkAtRisk(f"{here.path.name}: a {operation} is in progress", f"finish or abort it in {here.path}, then --continue again")
+    switch.refuse_hidden(here, "then --continue again")
     if untracked := work.changed_paths(here)[1]:
         raise work.refuse(here, "untracked files", untracked, f"in {here.path}: `git add` what belongs to the patch, remove the rest; then --continue")
     if git.run("merge-base", "--is-ancestor", progress.below, "HEAD").code:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 from tunefork.base.errors import BadInput
 from tunefork.patchset.author import ledger, section
@@ -25,7 +28,10 @@ ENDINGS = (".patch", ".diff", ".eml", ".mbox", ".mbx")
 ALSO_MAIL = (".txt", ".mail", ".msg")  # where what is in it begins as mail does
 KNOWN = "it ends in .patch, .diff, .eml, .mbox or .mbx, also with .gz, .bz2 or .xz behind it, or is a number"
 MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors put before UTF-8
-UNPACKED = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress, ".lzma": lzma.decompress}
+UNPACKED: dict[str, Callable[[IO[bytes]], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file), ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile, ".lzma": lzma.LZMAFile}  # fmt: skip
+MOST_BYTES = 256 << 20
+"""Of an unpacked patch: a small file may unpack to more than there is memory."""
 PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\3\4", "zip"), (b"LZIP", "lzip"),
           (b"\x1f\x9d", "compress"))  # fmt: skip
 # A line that a description does not hold: of a diff in another form, or of something encoded.
@@ -76,6 +82,8 @@ def read_folder(folder: Path) -> tuple[list[Foreign], list[str]]:
         path = folder / entry.file
         if not path.is_file():
             raise BadInput(f"{folder / 'series'} names {entry.file}, and there is no such file", "delete its line, or bring the file back")
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BadInput(f"{entry.file} lies outside {folder}", "copy the patch into the folder, and name that copy")
         data = content(path)
         for patch in [quilted(entry, data)] if quilt else mails(entry.file, data):
             if patch.changes:
@@ -204,9 +212,13 @@ def content(path: Path) -> bytes:
                            f"`git fetch {path} REF` in a clone of its base, then `git format-patch -o DIR BASE..FETCH_HEAD`")
         return data
     try:
-        return UNPACKED[path.suffix](data).removeprefix(MARK)
+        with UNPACKED[path.suffix](io.BytesIO(data)) as file:
+            found = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise BadInput(f"{path} cannot be unpacked: {error}", f"`file {path}` says what it is; unpack it by hand and name that in the series") from None
+    if len(found) > MOST_BYTES:
+        raise BadInput(f"{path} unpacks to more than {MOST_BYTES >> 20} MiB", "look at what it holds; no patch is as large")
+    return found.removeprefix(MARK)
 
 
 def is_description(data: bytes) -> bool:

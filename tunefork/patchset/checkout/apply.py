@@ -148,10 +148,9 @@ class Apply:
 
     def move(self, *, discard: bool) -> None:
         """The checkout to the last of these commits; what only the checkout holds is refused, or under ``discard`` kept by a ref."""
-        from tunefork.patchset.checkout import running, work
+        from tunefork.patchset.checkout import work
         from tunefork.patchset.checkout.bring import bring
 
-        running.warn(self.layout, self.target.path, self.say)
         self.after, self.changed = bring(self.space, self.chosen, self.patches, self.target, discard=discard, say=self.say)
         self.carried = work.changed_paths(self.target)[0]
 

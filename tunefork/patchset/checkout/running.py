@@ -1,4 +1,4 @@
-"""Which checkout a server runs from: a lock that is held while it runs, so that an apply under it can say so."""
+"""Which checkout a server runs from: a lock that is held while it runs, so that whatever moves its files can say so."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tunefork.base.mutex import locked
 from tunefork.base.process import Say, quiet
 
 
-def lock_file(layout: Layout, checkout: Path) -> Path:
-    return layout.work / ".locks" / f"{checkout.name}.runs"
+def lock_file(checkout: Path) -> Path:
+    return checkout.parent / ".locks" / f"{checkout.name}.runs"
 
 
 @contextmanager
@@ -22,16 +22,16 @@ def running_from(layout: Layout, checkout: Path) -> Iterator[None]:
     if checkout.parent != layout.work:
         yield
         return
-    with locked(lock_file(layout, checkout), quiet, "", shared=True):
+    with locked(lock_file(checkout), quiet, "", shared=True):
         yield
 
 
-def warn(layout: Layout, checkout: Path, say: Say) -> None:
+def warn(checkout: Path, say: Say) -> None:
     """Say so where a server runs from a checkout whose files are about to change."""
     try:
-        with lock_file(layout, checkout).open("rb") as file:
+        with lock_file(checkout).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        say(f"warning: a server runs from work/{checkout.name}; it keeps what it has loaded, and what it imports later is the new variant's: restart it")
+        say(f"warning: a server runs from work/{checkout.name}; it keeps what it has loaded, and what it imports later is new: restart it")
     except OSError:  # none ever ran from it
         return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tunefork.base.errors import WorkAtRisk
 from tunefork.base.files import copy_whole, write_atomically
 from tunefork.base.process import Say
 from tunefork.base.transaction import Damaged
-from tunefork.patchset.checkout import work
+from tunefork.patchset.checkout import running, work
 from tunefork.patchset.checkout.checkout import MARK, Checkout, applied_ref, cannot_write
 from tunefork.patchset.git import Git
 from tunefork.patchset.series.diff import blob_id, shown
@@ -46,6 +46,8 @@ def move(checkout: Checkout, commit: str, branch: str, say: Say) -> int:
     """
     _, old = checkout.head()
     paths = difference(checkout.git, old, commit)
+    if paths:
+        running.warn(checkout.path, say)
     index, hold = index_files(checkout)
     fresh = checkout.notes / f"{checkout.key}.index"
     staging = Git(checkout.path, index=fresh)
@@ -85,11 +87,7 @@ def check_paths(checkout: Checkout, staging: Git, paths: dict[bytes, tuple[Entry
 
     staging: git on a copy of the index.
     """
-    if unseen := hidden(staging, paths):
-        named = [path.decode("utf-8", "surrogateescape") for path in unseen]
-        raise work.refuse(checkout, "changes that git was told not to look at (assume-unchanged or skip-worktree)", named,
-                          f"git -C {checkout.path} update-index --no-assume-unchanged --no-skip-worktree {shown(unseen[0])}, then commit and export it; "
-                          "or add --discard, which keeps a backup ref")
+    refuse_hidden(checkout, "then commit and export it; or add --discard, which keeps a backup ref", hidden(staging, paths))
     modified = modified_of(staging, paths)
     ways_out = (
         f"commit and export it (`git commit`, then `python3 build.py patch export {checkout.upstream}`), stash it (`git stash` in "
@@ -115,6 +113,21 @@ def hidden(git: Git, paths: Iterable[bytes] | None = None) -> list[bytes]:
     listed = git("--literal-pathspecs", "ls-files", "--stage", "-z", "--", *map(os.fsdecode, flagged)).split(b"\0")[:-1]
     entries = {line.partition(b"\t")[2]: line.split(b" ", 2)[:2] for line in listed}
     return [path for path in flagged if differs(git, path, *(each.decode() for each in entries[path]))]
+
+
+def refuse_hidden(checkout: Checkout, then: str, unseen: Sequence[bytes] | None = None) -> None:
+    """WorkAtRisk for files that were changed and that git was told not to look at. unseen: which, where that is known.  then: what to do once git looks."""
+    if found := hidden(checkout.git) if unseen is None else unseen:
+        named = [path.decode("utf-8", "surrogateescape") for path in found]
+        raise work.refuse(checkout, "changes that git was told not to look at (assume-unchanged or skip-worktree)", named,
+                          f"git -C {checkout.path} update-index --no-assume-unchanged --no-skip-worktree {shown(found[0])}, {then}")
+
+
+def look_again(git: Git, paths: Sequence[bytes]) -> None:
+    """Take both flags off these files."""
+    if paths:
+        for flag in ("--no-assume-unchanged", "--no-skip-worktree"):
+            git("update-index", "-z", flag, "--stdin", stdin=b"".join(each + b"\0" for each in paths))
 
 
 def differs(git: Git, path: bytes, mode: str, blob: str) -> bool:
@@ -304,9 +317,7 @@ def discard(checkout: Checkout, commit: str, say: Say) -> str:
     for path in in_the_way:
         check_no_repository(checkout.path / path)
     ref = work.backup(checkout, in_the_way)
-    if unseen := hidden(git):
-        git("update-index", "-z", "--no-assume-unchanged", "--stdin", stdin=b"".join(each + b"\0" for each in unseen))
-        git("update-index", "-z", "--no-skip-worktree", "--stdin", stdin=b"".join(each + b"\0" for each in unseen))
+    look_again(git, hidden(git))
     for command in ("rebase", "am", "merge", "cherry-pick", "revert"):
         git.run(command, "--quit")
     for path in in_the_way:

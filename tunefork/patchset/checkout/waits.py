@@ -24,8 +24,10 @@ def on_index_copy(here: Checkout) -> Iterator[Git]:
 
 
 def snapshot(here: Checkout) -> str:
-    """The tree of everything that a worktree holds and git does not ignore. Its index stays as it is."""
+    """The tree of everything that a worktree holds and git does not ignore, files that it was told not to look at included. Its index stays as it is."""
+    work.refuse_repositories(here)
     with on_index_copy(here) as staging:
+        switch.look_again(staging, switch.hidden(staging))
         staging("add", "--all", ".")
         return staging.text("write-tree")
 
@@ -33,8 +35,10 @@ def snapshot(here: Checkout) -> str:
 def refuse_untracked(here: Checkout, left: str) -> None:
     """WorkAtRisk where a worktree in which a patch waits holds files that git does not know and that were not left there.
 
-    left: a snapshot; "" in notes of an earlier version, where nothing is known to have been left.
+    Also where git was told not to look at a file that was changed. left: a snapshot; "" in notes of an earlier version, where nothing is known to
+    have been left.
     """
+    switch.refuse_hidden(here, "then --continue again")
     listed = here.git("ls-files", "-z", "--others", "--exclude-standard", "--full-name").split(b"\0")[:-1]
     there = set(here.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", left).split(b"\0")) if left else set()
     if strange := set(listed) - there:

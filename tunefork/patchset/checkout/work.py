@@ -108,6 +108,7 @@ def backup(checkout: Checkout, extra: Iterable[str] = ()) -> str:
     extra: ignored paths that are to be kept too.
     """
     git = checkout.git
+    refuse_repositories(checkout)
     head = git.text("rev-parse", "HEAD")
     with tempfile.TemporaryDirectory(prefix="tunefork-index-") as folder:
         staging = Git(checkout.path, index=Path(folder) / "index")
@@ -120,6 +121,14 @@ def backup(checkout: Checkout, extra: Iterable[str] = ()) -> str:
     if tree != git.text("rev-parse", f"{head}^{{tree}}"):
         commit = git.text("commit-tree", tree, "-p", head, "-m", f"What {checkout.path.name} held")
     return keep(git, commit)
+
+
+def refuse_repositories(checkout: Checkout) -> None:
+    """WorkAtRisk where a repository of the user's stands in a checkout: a backup ref would keep its name alone."""
+    listed = checkout.git("ls-files", "-z", "--others", "--exclude-standard", "--full-name").split(b"\0")
+    if inner := [each.decode("utf-8", "surrogateescape") for each in listed if each.endswith(b"/")]:
+        raise refuse(checkout, "a repository of its own in it, which no backup keeps,", inner,
+                     f"move it away: mv {checkout.path / inner[0]} elsewhere; then again")
 
 
 def stamp() -> str:

@@ -13,6 +13,7 @@ from tunefork.base.errors import BadInput
 
 # `Name <mail>` with the name bare or in quotes, as format-patch writes it.
 PERSON = re.compile(r'^(?:"((?:[^"\\]|\\.)*)"|([^"<>]*?))\s*<([^<>\s]*)>$')
+STEERS = re.compile(r"[\x00-\x1f\x7f<>]")
 TRAILER = re.compile(rb"^([A-Za-z][A-Za-z0-9-]*): +(\S.*)$")
 _Moment = tuple[int, int, int, int, int, int, int, int, int, int | None]
 # A body line at which mailinfo ends the message, whatever follows.
@@ -76,6 +77,8 @@ def read(name: str, data: bytes) -> PatchFile:
     subject = re.sub(rb"\s+", b" ", decoded(headers[b"subject"]).encode("utf-8", "surrogateescape"))  # folding keeps no runs of blanks
     message = subject + (b"\n\n" + text if (text := tidy(body)) else b"") + b"\n"
     called = re.sub(r"\\(.)", r"\1", person[1]) if person[1] is not None else person[2].strip()
+    if STEERS.search(called + person[3]):  # a line of its own in a commit, and a command in what makes one
+        raise BadInput(f"{name}.patch: the name in `From:` holds control characters or one of < and >, which no commit's author has", export_remedy(name))
     author = f"{called or person[3]} <{person[3]}>".encode("utf-8", "surrogateescape")
     return PatchFile(name, data, author, date, message, diff)
 

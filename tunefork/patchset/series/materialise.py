@@ -6,12 +6,13 @@ the exact content the patch names. One ``git fast-import`` writes all of them.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tunefork.base.errors import PatchConflict, TuneforkError
+from tunefork.base.errors import BadInput, PatchConflict, TuneforkError
 from tunefork.patchset.git import EMAIL, NAME, Git
 from tunefork.patchset.series import diff
 from tunefork.patchset.series.diff import FileChange, HunkMismatch, blob_id, quote, shown
@@ -21,6 +22,8 @@ from tunefork.patchset.series.mail import PatchFile
 IMPORT_REF = "refs/tunefork/import"
 ABSENT = ("000000", diff.NO_BLOB)
 GITLINK = "160000"
+PERSON = re.compile(rb"[^\x00-\x1f\x7f<>]*<[^\x00-\x1f\x7f<>]*>")
+MOMENT = re.compile(rb"-?\d+ [-+]\d{4}")
 Merge = Callable[[bytes, bytes, bytes], bytes | None]
 """Three-way merge of one file: (base, ours, theirs) -> merged, or None on conflict."""
 
@@ -263,7 +266,10 @@ def store(tree: Tree, data: bytes) -> str:
 
 
 def commit_command(tree: Tree, patch: PatchFile, touches: Sequence[Touch], mark: int, parent: str) -> bytes:
-    """One commit in fast-import's language."""
+    """One commit in fast-import's language. Lines of the stream are made of nothing that could end one."""
+    if not PERSON.fullmatch(patch.author) or not MOMENT.fullmatch(patch.date):
+        raise BadInput(f"{patch.name}.patch: {patch.author!r}, {patch.date!r} are no author and date of a commit",
+                       "make it again: `git format-patch -k -1 --stdout COMMIT`")
     committer = f"{NAME} <{EMAIL}> ".encode() + patch.date
     out = bytearray(b"commit %s\nmark :%d\n" % (IMPORT_REF.encode(), mark))
     out += b"author %s %s\ncommitter %s\n" % (patch.author, patch.date, committer)

@@ -33,6 +33,8 @@ class Series:
     def load(cls, upstream: str, directory: Path) -> Series:
         """Read ``series`` and every patch it names. A folder without a series file is an empty series."""
         order = directory / "series"
+        if linked := next((path for path in (directory, order, directory / "series.lock") if path.is_symlink()), None):
+            raise BadInput(f"{linked} is a link, and what is written there would be written elsewhere", f"put a folder with its files there: rm {linked}")
         text = order.read_text(encoding="utf-8", errors="replace") if order.is_file() else ""
         files: dict[str, bytes] = {}
         for number, line in enumerate(text.splitlines(), 1):

@@ -25,6 +25,7 @@ from tunefork.base.errors import MissingTool, SourceError
 from tunefork.base.files import replace_content
 from tunefork.base.mutex import locked
 from tunefork.base.process import Say, ask, bound, no_survivor
+from tunefork.base.visible import visible
 
 Kind = Literal["wheel", "sdist"]
 
@@ -242,7 +243,7 @@ def _tee(source: IO[str], lines: list[str], terminal: IO[str] | None) -> None:
         for line in source:
             lines.append(line.rstrip())
             if terminal is not None and line.startswith("WARNING"):
-                terminal.write(line)
+                terminal.write(visible(line))
                 terminal.flush()
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import toml
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 
@@ -130,10 +130,10 @@ def cpu_operators(layout: Layout) -> PinnedWheel:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = toml.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist", "run inside a Tunefork checkout, or set TUNEFORK_ROOT to one") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not TOML: {error}", f"`git checkout -- {path}` takes the last edit back") from error
     for name in document:
         if name not in ("upstreams", "cpu-operators"):

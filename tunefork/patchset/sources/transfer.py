@@ -18,6 +18,7 @@ from typing import IO
 
 from tunefork.base.errors import MissingTool
 from tunefork.base.process import bound, end_session, no_survivor
+from tunefork.base.visible import visible
 from tunefork.patchset.git import Git, Outcome
 
 TAIL_BYTES = 16_384
@@ -82,7 +83,12 @@ def _collect(source: IO[bytes], tail: bytearray, echo: bool) -> None:
             tail += chunk
             del tail[:-TAIL_BYTES]
             if echo:
-                os.write(2, chunk)
+                os.write(2, shown(chunk))
+
+
+def shown(chunk: bytes) -> bytes:
+    """What a remote says, for the terminal: of its controls only the return to the line's begin, with which git draws its progress."""
+    return "\r".join(visible(part) for part in chunk.decode("utf-8", "backslashreplace").split("\r")).encode()
 
 
 def reason(outcome: Outcome, timeout: float | None = None) -> str:
