@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tunefork.base.upstream_facts.vllm import RELEASE
+from vllm_overrides.compile_cache import tell
 from vllm_overrides.errors import OverrideError
 
 OVERRIDES = {
@@ -85,6 +86,7 @@ def apply_named(asked: str, environ: Mapping[str, str]) -> None:
     for override in overrides:
         for change in override.apply():
             log.info("%s: %s: %s -> %s", override.name, change.target, change.old, change.new)
+    tell([override.name for override in overrides])
 
 
 def collect(asked: str, environ: Mapping[str, str]) -> list[Override]:
