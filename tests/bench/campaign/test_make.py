@@ -49,6 +49,8 @@ def test_left_out_of_the_series(layout: Layout) -> None:
 def test_parallelism_is_a_campaign_of_its_own(layout: Layout) -> None:
     made = make(layout, **{**DEFAULTS, "spaces": ("parallelism",), "only": ("parallel",)})
     assert made.rules.lanes == 1 and made.served(("tensor-parallel-size=8",)).gpus == 8
+    assert {"tensor-parallel-size=2", "data-parallel-size=2"} <= made.rules.resized, "pairs compare equal hardware"
+    assert not make(layout, **DEFAULTS).rules.resized
 
 
 def test_it_is_read_back_as_it_was_written(layout: Layout) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from tunefork.bench.campaign import cost, day, picture, plan
 from tunefork.bench.campaign.cost import DEFAULTS, of_machine
-from tunefork.bench.campaign.day import Block, Day, Finish, Rules, Warm, decide
+from tunefork.bench.campaign.day import Block, Confirm, Day, Finish, Rules, Warm, decide, finalist
+from tunefork.bench.campaign.racing import Start
 
 
 def rules(count: int, **changes: Any) -> Rules:
@@ -89,3 +90,14 @@ def test_the_pictures_have_every_step() -> None:
     assert len(lines) == len(found.steps) and all(len(line.split("|")[1]) == picture.WIDTH for line in lines)
     drawn = picture.svg([("race", 0, 30), ("warm <b>", 30, 60)], 60, 45)
     assert drawn.count("<rect") == 3 and "<b>" not in drawn and math.isfinite(len(drawn))
+
+
+def test_a_finalist_on_other_gpus_than_the_reference_is_not_paired_with_it() -> None:
+    """`bench ab` would reject each pair; the day ends with what the race knows, and says why."""
+    starts = [Start(block, slot, arm, value) for block in range(6)
+              for slot, (arm, value) in enumerate(((("tp2",), 1.3 + block / 1e4), ((), 1.0), (("tp2",), 1.3), ((), 1.0 - block / 1e4)))]
+    blocks = [Block(number, "combine", (("tp2",), (), ("tp2",), ())) for number in range(6)]
+    alone = Rules(("tp2",), {}, 1.0, {}, 1.0, 1)
+    assert isinstance(finalist(Day(alone, blocks=blocks, starts=starts), 100.0), Confirm)
+    ended = finalist(Day(replace(alone, resized=frozenset({"tp2"})), blocks=blocks, starts=starts), 100.0)
+    assert isinstance(ended, Finish) and "another number of GPUs" in ended.why

@@ -37,7 +37,7 @@ class Rules:
     lanes: server starts beside each other.  least: the least gain that matters, as ln ratio.  warm: minutes of an arm's first start beyond
     ``start``, by candidate; a combination takes its dearest member's.  reserve: minutes kept for gate, scenarios and report.
     noise: (SD of a start, degrees of freedom) from records of this machine.  aa: starts of the reference before the race.  confirm: whether a
-    confirmation fits.
+    confirmation fits.  resized: candidates whose server takes another number of GPUs than the reference's: pairs compare equal hardware alone.
     """
 
     candidates: tuple[str, ...]
@@ -52,6 +52,7 @@ class Rules:
     confirm: bool = True
     noise: tuple[float, float] = (0.0, 0.0)
     warm_reference: float = 0.0
+    resized: frozenset[str] = frozenset()
 
     def warming(self, arm: Arm) -> float:
         """Minutes that an arm's first start takes beyond another; 0: it need not be warmed."""
@@ -315,6 +316,8 @@ def finalist(day: Day, free: float) -> Confirm | Finish:
         return Finish("the time was too short to compare anything with the reference")
     if arm == REFERENCE:
         return Finish("nothing looks better than the reference")
+    if set(arm) & rules.resized:
+        return Finish("its server takes another number of GPUs than the reference's, and pairs compare equal hardware: the race is all there is")
     if not rules.confirm:
         return Finish("no confirmation was planned: it does not fit into the hours")
     pairs = next((pairs for pairs in range(MOST_PAIRS, LEAST_PAIRS - 1, -1) if confirming(rules, pairs) * SLACK <= free), 0)

@@ -104,9 +104,10 @@ def everyone(layout: Layout, served: Profile, knobs: space.Space, against: str, 
 def ruled(good: Sequence[Candidate], served: Profile, knobs: space.Space, costs: Costs, gpus: int, threshold: float, seed: int | None,
           aa: int | None) -> Rules:
     """The rules of the day, before it is known how many fit."""
-    per_lane = max([served.gpus, *(candidate.served(served, [one]).gpus for one in good)])
-    lanes = max(1, gpus // per_lane)
+    taken = {one.name: candidate.served(served, [one]).gpus for one in good}
+    lanes = max(1, gpus // max([served.gpus, *taken.values()]))
     warm = {one.name: costs.warm * (A_LITTLE if one.kind == "flag" else 1.0) for one in good}
     return Rules(tuple(one.name for one in good), planned.rivals(good, served, knobs, gpus), costs.start, warm, costs.gate + costs.scenarios + costs.report,
                  secrets.randbelow(2**31) if seed is None else seed, math.log1p(threshold), lanes,
-                 aa if aa is not None else (0 if not gpus else 2 if lanes > 1 else 3), warm_reference=costs.warm)
+                 aa if aa is not None else (0 if not gpus else 2 if lanes > 1 else 3), warm_reference=costs.warm,
+                 resized=frozenset(name for name, count in taken.items() if count != served.gpus))
