@@ -41,7 +41,7 @@ def collect(model: Path, moe: str, tokens: int) -> dict[str, Any]:
         llm.generate(prompts, greedy, use_tqdm=False)
     found = sorted((one.time_range.start, one.time_range.end, one.name) for one in profile.events() if one.device_type == DeviceType.CUDA)
     layers = json.loads((model / "config.json").read_text())["num_hidden_layers"]
-    return {"moe": moe, "tokens": tokens, "layers": layers, "versions": {"torch": torch.__version__}, "kernels": decode([(n, b, e) for b, e, n in found])}
+    return {"moe": moe, "tokens": tokens, "layers": layers, "versions": {"torch": torch.__version__}, **packed(decode([(n, b, e) for b, e, n in found]))}
 
 
 def decode(kernels: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
@@ -50,13 +50,23 @@ def decode(kernels: Sequence[tuple[str, float, float]]) -> list[tuple[str, float
     return [(name, begin, end) for name, begin, end in kernels if counts[name] >= STEPS and not name.startswith(("Memcpy", "Memset"))]
 
 
+def packed(kernels: Sequence[tuple[str, float, float]]) -> dict[str, Any]:
+    """names, and kernels as [index of the name, begin after the first, end] in microseconds."""
+    names = list(dict.fromkeys(name for name, _, _ in kernels))
+    first = kernels[0][1] if kernels else 0.0
+    return {"names": names, "kernels": [[names.index(name), round(begin - first, 1), round(end - first, 1)] for name, begin, end in kernels]}
+
+
 def per_layer(row: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """(kernel, launches of it in a layer, median microseconds of one), largest share first. What comes less than once a layer is left out."""
+    """(kernel, launches of it in a layer, median microseconds of one), largest share first.
+
+    What comes in fewer than all layers but one is a step's own; the first layer's norm and rotary embedding have kernels of their own.
+    """
     times: dict[str, list[float]] = defaultdict(list)
-    for name, begin, end in row["kernels"]:
-        times[name].append(end - begin)
+    for index, begin, end in row["kernels"]:
+        times[row["names"][index]].append(end - begin)
     share = [(name, len(own) / STEPS / row["layers"], sorted(own)[len(own) // 2]) for name, own in times.items()]
-    return sorted((one for one in share if one[1] > 1 / row["layers"]), key=lambda one: -one[1] * one[2])
+    return sorted((one for one in share if one[1] >= (row["layers"] - 1) / row["layers"]), key=lambda one: -one[1] * one[2])
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -82,8 +92,9 @@ def main() -> None:
     if words.table:
         print(table([json.loads(line) for line in words.table.read_text().splitlines()]))
         return
+    found = collect(words.model, words.moe, words.tokens)
     with words.out.open("a") as sink:
-        sink.write(json.dumps(collect(words.model, words.moe, words.tokens)) + "\n")
+        sink.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -171,9 +171,10 @@ def test_launches_of_a_layer_are_counted_without_the_prefill_and_without_what_a_
     kernels, now = [("prefill", -9.0, -8.0), ("Memcpy HtoD", -7.0, -6.0), ("prefill", -5.0, -4.0)], 0.0
     for name, us in step * launches.STEPS:
         kernels, now = [*kernels, (name, now, now + us)], now + us
-    row = {"moe": "ours", "tokens": 4, "layers": 3, "kernels": launches.decode(kernels)}
-    assert launches.per_layer(row) == [("two", pytest.approx(4 / 3), 1.0)]
-    assert "| ours | 4 | **all** | **1.33** | 1.3 a layer |" in launches.table([row])
+    row = {"moe": "ours", "tokens": 4, "layers": 2, **launches.packed(launches.decode(kernels))}
+    assert row["names"] == ["two", "first", "rest", "head"] and row["kernels"][:2] == [[0, 0.0, 1.0], [1, 1.0, 5.0]]
+    assert launches.per_layer({**row, "layers": 3}) == [("two", pytest.approx(4 / 3), 1.0)]
+    assert "| ours | 4 | **all** | **1.33** | 1.3 a layer |" in launches.table([{**row, "layers": 3}])
 
 
 def test_a_start_beside_another_process_does_not_count() -> None:

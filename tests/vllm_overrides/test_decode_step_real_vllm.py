@@ -127,6 +127,9 @@ with set_current_vllm_config(config):
     torch.ops.tunefork.skinny_linear(x, weight)
     torch.ops.tunefork.skinny_linear(torch.randn(17, 128).bfloat16(), weight)
     found["linear"] = len(ran)
+    own, operator.target = operator.target, lambda: type("Target", (), {"arch": "sm90"})
+    found["ever"] = [operator.ever_wins(torch.empty(rows, cols, device="meta")) for rows, cols in ((5120, 2880), (2880, 4096), (640, 2880))]
+    operator.target = own
     method = SkinnyLinearMethod()
     shell = torch.nn.Module()
     shell.weight = torch.nn.Parameter(weight)
@@ -177,3 +180,4 @@ def test_what_it_does_not_cover_is_vllms_and_said(found: dict[str, Any]) -> None
 
 def test_the_projections_take_ours_for_few_tokens_only(found: dict[str, Any]) -> None:
     assert found["linear"] == 1 and found["method"] == [4, 64, 2]
+    assert found["ever"] == [False, True, True], "qkv at TP1 stays vLLM's own layer, which Inductor fuses around"

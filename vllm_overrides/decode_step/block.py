@@ -42,7 +42,8 @@ class DecodeBlock(TransformerBlock):  # type: ignore[misc]
         operator.register(current_platform.dispatch_key)
         if current_platform.is_cuda() and vllm_config.kernel_config.linear_backend == "auto":
             for layer in (self.attn.qkv_proj, self.attn.o_proj):
-                if type(layer.quant_method) is UnquantizedLinearMethod:
+                # A box that would always be torch's costs a launch: Inductor cannot fuse the rotary embedding of q and k behind it.
+                if type(layer.quant_method) is UnquantizedLinearMethod and operator.ever_wins(layer.weight):
                     layer.quant_method = SkinnyLinearMethod()
 
     def forward(self, hidden_states: torch.Tensor, positions: torch.Tensor, residual: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

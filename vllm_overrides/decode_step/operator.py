@@ -73,6 +73,11 @@ def skinny_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
     return torch.nn.functional.linear(x, weight, bias)
 
 
+def ever_wins(weight: torch.Tensor) -> bool:
+    """Whether ``skinny_linear`` would take any step's product with (N, K) from torch."""
+    return any(wins(target().arch, weight.shape[0], weight.shape[1], tokens) for tokens in range(1, MOST_TOKENS + 1))
+
+
 def skinny_linear_fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """The shape of the result."""
     return x.new_empty((*x.shape[:-1], weight.shape[0]))
