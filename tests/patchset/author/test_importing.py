@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import quopri
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,26 @@ def quilt(folder: Path, **patches: bytes) -> Path:
         (folder / f"{name}.diff").write_bytes(data)
     (folder / "series").write_text("# order\n" + "".join(f"{name}.diff\n" for name in patches))
     return folder
+
+
+@pytest.mark.parametrize("name", ["my repos", "per%20cent", "größe #1"])
+def test_a_repository_of_any_path(name: str, world: World, tmp_path: Path) -> None:
+    folder, tree = history(world)
+    shutil.copytree(world.upstream, tmp_path / name)
+    layout = Layout(tmp_path / "other", tmp_path / "cache")
+    layout.root.mkdir()
+    assert import_folder(layout, folder, "mine", base="v1", repository=str(tmp_path / name)).tree == tree
+    shutil.rmtree(layout.checkout("mine"))
+    consistent(layout, "mine", tree)  # pins.toml is read again, and the repository found
+
+
+def test_a_url_that_pins_cannot_hold_is_refused_before_anything_is_written(world: World, tmp_path: Path) -> None:
+    folder, _ = history(world)
+    layout = Layout(tmp_path / "other", tmp_path / "cache")
+    layout.root.mkdir()
+    with pytest.raises(BadInput, match="no URL that pins.toml can hold"):
+        import_folder(layout, folder, "mine", base="v1", repository="https://example.org/my repos/x.git")
+    assert list(layout.root.iterdir()) == []
 
 
 def test_a_history_onto_a_new_upstream_in_an_empty_root(world: World, tmp_path: Path) -> None:

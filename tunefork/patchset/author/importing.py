@@ -122,6 +122,8 @@ def known_names(layout: Layout) -> list[str]:
 def new_pin(upstream: str, repository: str, base: str) -> Pin:
     """The pin of an upstream that nobody knows yet: a repository on this machine or elsewhere, at a tag, branch or commit."""
     local = Path(repository).expanduser()
+    if not local.exists() and not pins.URL[0](repository):
+        raise BadInput(f"--repo {repository!r} is no URL that pins.toml can hold", "write a blank in it as %20")
     if newbase.is_repository(local):
         commit = Git(local).answer("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
         if commit is None:
