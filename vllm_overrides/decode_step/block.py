@@ -42,7 +42,7 @@ class DecodeBlock(TransformerBlock):  # type: ignore[misc]
         operator.register(current_platform.dispatch_key)
         if current_platform.is_cuda() and vllm_config.kernel_config.linear_backend == "auto":
             for layer in (self.attn.qkv_proj, self.attn.o_proj):
-                # A box that would always be torch's costs a launch: Inductor cannot fuse the rotary embedding of q and k behind it.
+                # A box that would always be torch's gains nothing, and Inductor launches once more behind it (docs/serving-h200.md).
                 if type(layer.quant_method) is UnquantizedLinearMethod and operator.ever_wins(layer.weight):
                     layer.quant_method = SkinnyLinearMethod()
 
