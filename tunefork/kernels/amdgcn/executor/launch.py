@@ -207,7 +207,7 @@ def launch(
     memory.register(KERNARG_ADDRESS, np.frombuffer(segment, np.uint8), "kernel arguments", writable=False).no_values = forbidden
     for item in sorted(ranges, key=lambda item: -item.data.size):
         memory.register(item.address, item.data, item.name, writable=item.writable)
-    words, executed, audit = user_registers(program, segment, forbidden), Counter[int](), MatrixAudit()
+    words, executed, audit = user_registers(program, segment, forbidden), np.zeros(len(program.instructions), np.int64), MatrixAudit()
     private = program.metadata.get("private_segment_fixed_size", 0)
     with np.errstate(all="ignore"):
         for number, groups in enumerate(plan.residencies()):
@@ -223,8 +223,8 @@ def launch(
             else:
                 scheduler.running = [batch.select(np.array([at])) for at in range(batch.waves)]
             scheduler.run()
-            executed.update(scheduler.executed)
+            executed += scheduler.executed
     names = Counter[str]()
-    for index, count in executed.items():
-        names[program.instructions[index].mnemonic] += count
+    for index in np.flatnonzero(executed):
+        names[program.instructions[index].mnemonic] += int(executed[index])
     return Launch(names, tuple(memory.buffers), audit)

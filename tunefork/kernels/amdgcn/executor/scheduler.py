@@ -7,7 +7,6 @@ polls memory cannot keep the others from writing it.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,9 +35,12 @@ class Scheduler:
     join: bool = True
     most_steps: int = 5_000_000
     steps: int = 0
-    executed: Counter[int] = field(default_factory=Counter)
+    executed: list[int] = field(default_factory=list)
     running: list[Batch] = field(default_factory=list)
     waiting: list[Batch] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.executed = [0] * len(self.decoded)
 
     def run(self) -> None:
         """Run until every wave has ended. Errors: ExecutionError and its kinds."""
@@ -57,21 +59,22 @@ class Scheduler:
         if not self.join or self.random.randrange(RANDOM_PICK_EVERY) == 0:
             return self.running.pop(self.random.randrange(len(self.running)))
         self.running.sort(key=lambda batch: batch.pc)
-        first = self.running.pop(0)
-        while self.running and first.matches(self.running[0]):
-            first = first.joined(self.running.pop(0))
-        return first
+        first, alike = self.running[0], 1
+        while alike < len(self.running) and first.matches(self.running[alike]):
+            alike += 1
+        together, self.running = self.running[:alike], self.running[alike:]
+        return together[0].joined(together[1:]) if alike > 1 else first
 
     def advance(self, batch: Batch) -> None:
         """Run one batch until it ends, waits, splits, or reaches a place where others could join it."""
-        decoded, alone, start = self.decoded, not self.running, batch.pc
-        executed = self.executed
+        decoded, alone, start, leaders = self.decoded, not self.running, batch.pc, self.leaders
+        executed, waves, counters = self.executed, batch.waves, batch.counters
         while True:
-            current = decoded[batch.pc]
-            executed[batch.pc] += batch.waves
+            at = batch.pc
+            current = decoded[at]
+            executed[at] += waves
             self.steps += 1
             if current.role == "step":
-                counters = batch.counters
                 if (counters.vector or counters.lgkm) and (
                     not counters.guarded_vector.isdisjoint(current.vector_guard)
                     or not counters.guarded_lgkm.isdisjoint(current.lgkm_guard)
@@ -83,7 +86,7 @@ class Scheduler:
                     if error.where:
                         raise
                     raise type(error)(error.message, current.instruction.where) from None
-                batch.pc += 1
+                batch.pc = at + 1
             elif current.role == "branch":
                 if not self.branch(batch, current):
                     return
@@ -91,7 +94,7 @@ class Scheduler:
                 batch.pc += 1
                 self.stop(batch, current)
                 return
-            if not alone and batch.pc in self.leaders and batch.pc != start:
+            if not alone and batch.pc in leaders and batch.pc != start:
                 self.running.append(batch)
                 return
             if self.steps > self.most_steps:

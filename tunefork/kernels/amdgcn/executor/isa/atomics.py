@@ -156,7 +156,7 @@ def on_global(instruction: Instruction, operands: Sequence[Operand], found: re.M
         old = np.empty(len(address), atomic.kind)
         for part, which, offset in batch.machine.memory.parts(address, size):
             part.stored += offset.size * size
-            old[which] = perform(part.items(size), offset, atomic, given[which], None if wanted is None else wanted[which])
+            old[which] = perform(part.items(size).anywhere, offset, atomic, given[which], None if wanted is None else wanted[which])
         if returns:
             if where.inside is not None:
                 write_old(batch, target, np.zeros(int(batch.active.sum()), atomic.kind), batch.active)
@@ -181,7 +181,7 @@ def on_lds(instruction: Instruction, operands: Sequence[Operand], found: re.Matc
         place = access(batch, address, offset, size)
         flat = lds.flat(place)
         given = [given_values(batch, source, atomic.kind)[place.active] for source in sources]
-        old = perform(lds.items[size], flat, atomic, given[-1], given[0] if swaps else None)
+        old = perform(lds.items[size].anywhere, flat, atomic, given[-1], given[0] if swaps else None)
         lds.mark_write(place)
         if returns:
             write_old(batch, target, old, place.active)

@@ -50,8 +50,15 @@ def from_narrow_scaled(instruction: Instruction, operands: Sequence[Operand], fo
     def step(batch: Batch) -> None:
         word = source(batch) >> shift
         factor = narrow.scale_factor(scale(batch))  # a product with a power of two rounds like a shift of the exponent
-        pair = [values[word & mask] * factor, values[(word >> np.uint32(bits)) & mask] * factor]
-        write_two(batch, kind, index, *pair)
+        if fmt == "fp4":
+            byte = word & np.uint32(0xFF)
+            first, second = narrow.FP4_LOW.take(byte) * factor, narrow.FP4_HIGH.take(byte) * factor
+        else:
+            first, second = values[word & mask] * factor, values[(word >> np.uint32(bits)) & mask] * factor
+        if fmt == "fp4" and kind == "bf16":  # three bits times a power of two: nothing to round, and no NaN but the scale's, which is quiet
+            batch.write("v", index, first.view(np.uint32) >> np.uint32(16) | second.view(np.uint32))
+        else:
+            write_two(batch, kind, index, first, second)
 
     return step
 

@@ -20,7 +20,7 @@ from tunefork.kernels.amdgcn.executor.isa import narrow
 from tunefork.kernels.amdgcn.executor.isa.valu import bit_list
 from tunefork.kernels.amdgcn.executor.machine.operands import Operand
 from tunefork.kernels.amdgcn.executor.machine.sources import constant, vector_source
-from tunefork.kernels.amdgcn.executor.machine.state import LANE, LANES, Batch
+from tunefork.kernels.amdgcn.executor.machine.state import LANES, Batch
 
 Array = npt.NDArray[Any]
 Step = Callable[[Batch], None]
@@ -87,8 +87,6 @@ def shape_of(instruction: Instruction) -> Shape:
 def elements(words: Array, fmt: str) -> Array:
     """Registers (n, waves, 64) as element values (waves, 64, elements) in f64."""
     packed = np.ascontiguousarray(words.transpose(1, 2, 0))
-    if fmt == "bf16":
-        return (packed.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
     plain: dict[str, Any] = {"f16": np.float16, "f32": np.float32, "f64": np.float64, "i8": np.int8}
     if fmt in plain:
         typed: Array = packed.view(plain[fmt]).astype(np.float64)
@@ -99,8 +97,21 @@ def elements(words: Array, fmt: str) -> Array:
     return narrow.VALUES[fmt][octets].astype(np.float64)
 
 
-def matrix(values: Array, size: int, shape: Shape, fmt: str) -> Array:
-    """Lane values (waves, 64, per lane) as (waves, blocks, size, K)."""
+def by_depth(words: Array, size: int, shape: Shape) -> Array:
+    """Registers (n, waves, 64) of bf16 as (waves, blocks, K, size) in f64: the way of ``matrix`` that copies least."""
+    count, waves, _ = words.shape
+    made = np.empty((waves, shape.blocks, shape.groups, count, 2, size))
+    for half, bits in enumerate((words << np.uint32(16), words & np.uint32(0xFFFF0000))):
+        lanes = bits.view(np.float32).reshape(count, waves, shape.groups, shape.blocks, size)
+        made[:, :, :, :, half] = lanes.transpose(1, 3, 2, 0, 4)
+    return made.reshape(waves, shape.blocks, shape.depth, size)
+
+
+def matrix(words: Array, size: int, shape: Shape, fmt: str) -> Array:
+    """Registers (n, waves, 64) as (waves, blocks, size, K) in f64."""
+    if fmt == "bf16":
+        return by_depth(words, size, shape).transpose(0, 1, 3, 2)
+    values = elements(words, fmt)
     waves = len(values)
     grouped = values.reshape(waves, shape.groups, shape.blocks, size, shape.per_lane)
     if shape.mixed and ELEMENT_BITS[fmt] == 8:
@@ -111,21 +122,19 @@ def matrix(values: Array, size: int, shape: Shape, fmt: str) -> Array:
     return ordered.reshape(waves, shape.blocks, size, shape.depth)
 
 
-def result_places(shape: Shape) -> tuple[Array, Array, Array]:
-    """Block, row and column of each result register and lane, (registers, 64)."""
+def laid_out(product: Array, shape: Shape) -> Array:
+    """A product, (waves, blocks, rows, columns), as (registers, waves, 64).
+
+    32x32: row 8 (register // 4) + 4 (lane // 32) + register % 4.  16x16: row 4 (lane // 16) + register, f64 4 register + lane // 16.
+    4x4: block lane // 4, row the register. The column is the lane, modulo columns.
+    """
+    waves = len(product)
     if shape.blocks > 1:
-        register = np.arange(shape.rows)[:, None]
-        return np.broadcast_to(LANE // 4, (4, LANES)), np.broadcast_to(register, (4, LANES)), np.broadcast_to(LANE % 4, (4, LANES))
-    count = shape.rows * shape.columns // LANES
-    register = np.arange(count)[:, None]
+        return product.transpose(2, 0, 1, 3).reshape(shape.rows, waves, LANES)
     if shape.rows == 32:
-        row = 8 * (register // 4) + 4 * (LANE // 32) + register % 4
-    elif shape.result == "f64":
-        row = 4 * register + LANE // 16
-    else:
-        row = 4 * (LANE // 16) + register
-    column = np.broadcast_to(LANE % shape.columns, row.shape)
-    return np.zeros_like(row), row, column
+        return product.reshape(waves, 4, 2, 4, 32).transpose(1, 3, 0, 2, 4).reshape(16, waves, LANES)
+    order = (1, 0, 2, 3) if shape.result == "f64" else (2, 0, 1, 3)
+    return product.reshape(waves, 4, 4, 16).transpose(order).reshape(4, waves, LANES)
 
 
 def scales(operand: Operand, byte: int, shape: Shape, size: int) -> Callable[[Batch], Array]:
@@ -183,8 +192,8 @@ def build(instruction: Instruction, operands: Sequence[Operand]) -> Step:
         registers(operand, shape.per_lane * ELEMENT_BITS[fmt] // 32)
         for operand, fmt in zip(operands[1:3], (shape.left, shape.right), strict=True)
     )
-    addend, places = accumulate(operands[3], shape, count), result_places(shape)
-    blocks = broadcast_blocks(instruction, shape)
+    addend, blocks = accumulate(operands[3], shape, count), broadcast_blocks(instruction, shape)
+    own_block = bool((blocks == np.arange(shape.blocks)).all())
     left_scale = right_scale = None
     if shape.scaled:
         low, high = bit_list(instruction, "op_sel", 0, 3), bit_list(instruction, "op_sel_hi", 0, 3)
@@ -195,13 +204,12 @@ def build(instruction: Instruction, operands: Sequence[Operand]) -> Step:
         left_words, right_words = left_of(batch), right_of(batch)
         if batch.machine.audit is not None:
             batch.machine.audit.note(batch.group, left_words, right_words)
-        left = matrix(elements(left_words, shape.left), shape.rows, shape, shape.left)
-        right = matrix(elements(right_words, shape.right), shape.columns, shape, shape.right)
+        left = matrix(left_words, shape.rows, shape, shape.left)
+        right = matrix(right_words, shape.columns, shape, shape.right)
         if left_scale and right_scale:
             left, right = left * left_scale(batch), right * right_scale(batch)
-        product = left[:, blocks] @ right.transpose(0, 1, 3, 2)
-        total = product[:, places[0], places[1], places[2]].transpose(1, 0, 2) + addend(batch)
-        write(batch, target, total, shape)
+        product = np.ascontiguousarray(left if own_block else left[:, blocks]) @ right.transpose(0, 1, 3, 2)
+        write(batch, target, laid_out(product, shape) + addend(batch), shape)
 
     return step
 

@@ -39,6 +39,8 @@ VALUES = {
     "bf8": _values(5, 2, 15, "ieee"),
 }
 BITS = {"fp4": 4, "fp8": 8, "bf8": 8}
+FP4_LOW, FP4_HIGH = VALUES["fp4"][np.arange(256) & 15], VALUES["fp4"][np.arange(256) >> 4]
+"""Each byte's two values, the first one in the low half."""
 OVERFLOW = {"fp4": 7, "fp8": 0x7F, "bf8": 0x7C}
 """Pattern of a value that is too large, when conversions do not saturate; fp4 has nothing but its largest number."""
 NOT_A_NUMBER = {"fp4": 7, "fp8": 0x7F, "bf8": 0x7F}
@@ -85,9 +87,16 @@ def scale_exponent(word: Array) -> tuple[Array, Array]:
     return biased - 127, biased == NAN_EXPONENT
 
 
+def special(exponents: Array) -> bool:
+    """Whether some f32 exponent fields are all zeros or all ones."""
+    return bool(exponents.min() == 0 or exponents.max() == 0x7F800000)
+
+
 def scale_factor(word: Array) -> Array:
     """The power of two that an f32 scale's exponent stands for, as f32: 2**-127 for 0, NaN for 255."""
     bits = np.asarray(word) & np.uint32(0x7F800000)
+    if not special(bits):
+        return bits.view(np.float32)
     factor = np.where(bits == 0, np.uint32(0x00400000), np.where(bits == 0x7F800000, np.uint32(0x7FC00000), bits))
     return factor.astype(np.uint32).view(np.float32)
 

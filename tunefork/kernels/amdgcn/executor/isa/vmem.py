@@ -69,14 +69,12 @@ def buffer_addresses(instruction: Instruction, operands: Sequence[Operand]) -> L
             raise UnknownInstruction("swizzled buffers have no meaning here yet", instruction.where)
         low = words[:, resource].astype(np.uint64)
         base = (low | (words[:, resource + 1].astype(np.uint64) << np.uint64(32))) & BASE_MASK
-        shape = (batch.waves, LANES)
-        offset = np.full(shape, immediate, np.int64)
-        if has_offset:
-            offset += batch.vector[vector.index]
-        scalar = np.broadcast_to(extra(batch), batch.waves).astype(np.int64)[:, None]
-        records = words[:, resource + 2].astype(np.int64)[:, None]
-        inside = offset + scalar + size <= records
-        return Addresses((offset + scalar).astype(np.uint64) + base[:, None], inside)
+        start = np.broadcast_to(extra(batch), batch.waves).astype(np.int64)[:, None] + immediate
+        last = words[:, resource + 2].astype(np.int64)[:, None] - size
+        offset = batch.vector[vector.index] + start if has_offset else np.broadcast_to(start, (batch.waves, LANES))
+        inside = offset <= last
+        address = offset.astype(np.uint64) + base[:, None]
+        return Addresses(address, None if inside.all() else inside)
 
     return locate
 
@@ -102,12 +100,14 @@ def locator(instruction: Instruction, operands: Sequence[Operand]) -> Locate:
 
 def fetch(batch: Batch, where: Addresses, size: int) -> Array:
     """Bytes for the active lanes, (n, size); lanes outside a buffer's range read zero."""
-    memory = batch.machine.memory
+    memory, address = batch.machine.memory, where.address.reshape(-1)
+    if not batch.full:
+        address = address[batch.lanes]
     if where.inside is None:
-        return memory.load(where.address[batch.active], size)
-    live = where.inside[batch.active]
-    data = np.zeros((len(live), size), np.uint8)
-    data[live] = memory.load(where.address[batch.active][live], size)
+        return memory.load(address, size)
+    live = np.flatnonzero(where.inside if batch.full else where.inside.reshape(-1)[batch.lanes])
+    data = np.zeros((len(address), size), np.uint8)
+    data[live] = memory.load(address[live], size)
     return data
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tunefork.kernels.amdgcn.errors import LdsRace, MissingWait, OutOfBounds
 from tunefork.kernels.amdgcn.executor.machine.counters import LdsAccess
-from tunefork.kernels.amdgcn.executor.machine.global_memory import overlapping
+from tunefork.kernels.amdgcn.executor.machine.global_memory import Items
 
 Array = npt.NDArray[Any]
 POISON_BYTE = 0xFF
@@ -40,7 +40,7 @@ class LocalMemory:
         self.size = size
         self.cell = cell
         self.data = np.full(groups * size + 16, POISON_BYTE, np.uint8)
-        self.items = {width: overlapping(self.data, width) for width in (1, 2, 4, 8, 12, 16)}
+        self.items = {width: Items(self.data, width) for width in (1, 2, 4, 8, 12, 16)}
         self.races = waves > 1
         cells = (groups * size + cell - 1) // cell + 16
         self.writer = np.zeros(cells, np.uint8)
@@ -53,17 +53,20 @@ class LocalMemory:
 
     def flat(self, access: LdsAccess) -> Array:
         """Byte offsets of the active lanes' accesses, (n,). Errors: OutOfBounds."""
-        offset = access.address + access.group[:, None] * self.size
-        mine = access.address[access.active]
+        lanes = None if access.active.all() else np.flatnonzero(access.active)
+        mine = access.address.reshape(-1) if lanes is None else access.address.reshape(-1)[lanes]
         if mine.size and (int(mine.max()) + access.size > self.size or int(mine.min()) < 0):
             raise OutOfBounds(f"LDS bytes {int(mine.min()):#x}..{int(mine.max()) + access.size:#x} of {self.size:#x}")
-        return np.asarray(offset[access.active])
+        offset = access.address + (access.group * self.size)[:, None]
+        return np.asarray(offset.reshape(-1) if lanes is None else offset.reshape(-1)[lanes])
 
     def cells(self, access: LdsAccess, flat: Array) -> Cells:
         """The shadow cells that an access touches."""
         count = max(access.size // self.cell, 1)
-        index = flat[:, None] // self.cell + np.arange(count)
-        code = np.broadcast_to((access.wave[:, None] + 1).astype(np.uint8), access.active.shape)[access.active]
+        index = flat[:, None] if self.cell == 1 else flat[:, None] // self.cell
+        if count > 1:
+            index = index + np.arange(count)
+        code = np.repeat((access.wave + 1).astype(np.uint8), np.count_nonzero(access.active, axis=1))
         return Cells(index, code[:, None])
 
     def read(self, access: LdsAccess) -> Array:
@@ -78,16 +81,15 @@ class LocalMemory:
                 if foreign.any():
                     self._race(access, cells, foreign, seen, "reads", "wrote")
             self._unmarked_reads.append((access, flat))
-        return self.items[access.size][flat].view(np.uint8).reshape(-1, access.size)
+        return self.items[access.size].get(flat)
 
     def write(self, access: LdsAccess, data: Array) -> None:
         """Write (n, size) uint8 of the active lanes. Errors: OutOfBounds, LdsRace, MissingWait."""
         flat = self.flat(access)
         self._check_flights(flat, access.size)
-        items = np.ascontiguousarray(data).view(f"V{access.size}")[:, 0]
         if self.races and flat.size:
             self._check_write(access, flat, data)
-        self.items[access.size][flat] = items
+        self.items[access.size].put(flat, data)
 
     def mark_write(self, access: LdsAccess) -> None:
         """Note a write whose bytes are already there: atomics, and writes still outstanding at a barrier."""
@@ -105,27 +107,34 @@ class LocalMemory:
         cells = self.cells(access, flat)
         self._mark_reads()
         width = min(access.size, self.cell)
-        old = self.items[access.size][flat].view(np.uint8).reshape(len(flat), -1, width)
-        changed = (old != data.reshape(len(flat), -1, width)).any(axis=2)
-        for plane, verb in ((self.writer, "wrote"), (self.reader, "read")):
-            seen = plane[cells.index]
-            foreign = (seen != 0) & (seen != cells.code) & changed
-            if foreign.any():
-                self._race(access, cells, foreign, seen, "writes", verb)
         before = self.writer[cells.index]
-        self.writer[cells.index] = np.where((before == 0) | (before == cells.code), cells.code, SEVERAL)
+        for seen, verb in ((before, "wrote"), (self.reader[cells.index] if self._has_reads else None, "read")):
+            if seen is None:
+                continue
+            foreign = (seen != 0) & (seen != cells.code)
+            if foreign.any():
+                old = self.items[access.size].get(flat).reshape(len(flat), -1, width)
+                foreign &= (old != data.reshape(len(flat), -1, width)).any(axis=2)
+                if foreign.any():
+                    self._race(access, cells, foreign, seen, "writes", verb)
+        mine = cells.code if not before.any() else np.where((before == 0) | (before == cells.code), cells.code, SEVERAL)
+        self.writer[cells.index] = mine
         self._has_writes = True
         self._check_lockstep(access, cells, flat, data)
 
     def _check_lockstep(self, access: LdsAccess, cells: Cells, flat: Array, data: Array) -> None:
         """Find waves that write different values to one place in the same lockstep instruction."""
-        lost = (self.writer[cells.index] != cells.code) & (self.writer[cells.index] != SEVERAL)
+        lost = self.writer[cells.index] != cells.code
         if not lost.any():
             return
-        kept = self.items[access.size][flat].copy()
-        self.items[access.size][flat] = np.ascontiguousarray(data).view(f"V{access.size}")[:, 0]
-        now = self.items[access.size][flat].view(np.uint8).reshape(data.shape)
-        self.items[access.size][flat] = kept
+        lost &= self.writer[cells.index] != SEVERAL
+        if not lost.any():
+            return
+        items = self.items[access.size]
+        kept = items.get(flat)
+        items.put(flat, data)
+        now = items.get(flat)
+        items.put(flat, kept)
         width = min(access.size, self.cell)
         differs = (now.reshape(len(flat), -1, width) != data.reshape(len(flat), -1, width)).any(axis=2)
         if (lost & differs).any():

@@ -91,22 +91,25 @@ def scatter(batch: Batch, target: Operand, data: Array, part: Part, active: Arra
             shape = (*active.shape, part.registers)
             bank[target.index : target.index + part.registers] = words.reshape(shape).transpose(2, 0, 1)
         else:
+            lanes = np.flatnonzero(active)
             for place in range(part.registers):
-                bank[target.index + place][active] = words[:, place]
+                bank[target.index + place].reshape(-1)[lanes] = words[:, place]
         return
     narrow: Any = {1: (np.uint8, np.int8), 2: (np.uint16, np.int16)}[part.size][part.signed]
     value = np.ascontiguousarray(data).view(narrow)[:, 0].astype(np.int32).view(np.uint32)
+    row, lanes = bank[target.index].reshape(-1), np.flatnonzero(active)
     if part.half == "low":
-        value = (bank[target.index][active] & np.uint32(0xFFFF0000)) | (value & np.uint32(0xFFFF))
+        value = (row[lanes] & np.uint32(0xFFFF0000)) | (value & np.uint32(0xFFFF))
     elif part.half == "high":
-        value = (bank[target.index][active] & np.uint32(0xFFFF)) | (value << np.uint32(16))
-    bank[target.index][active] = value
+        value = (row[lanes] & np.uint32(0xFFFF)) | (value << np.uint32(16))
+    row[lanes] = value
 
 
 def gather(batch: Batch, source: Operand, part: Part, active: Array) -> Array:
     """Bytes to store, (n, size) uint8 over the active lanes, from the source registers."""
     words = batch.bank(source.bank)[source.index : source.index + part.registers]
-    chosen = words.reshape(part.registers, -1).T if active.all() else words[:, active].T
+    every = words.reshape(part.registers, -1)
+    chosen = every.T if active.all() else every[:, np.flatnonzero(active)].T
     if part.half == "high":
         chosen = chosen >> np.uint32(16)
     return np.ascontiguousarray(chosen).view(np.uint8)[:, : part.size]

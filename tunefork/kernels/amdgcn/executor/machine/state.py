@@ -65,9 +65,11 @@ class Batch:
     saturate: bool = False
 
     def __post_init__(self) -> None:
+        self.waves = len(self.group)
         self.pairs = self.scalar.view(np.uint64)
         self.active: Mask = np.ones((self.waves, LANES), np.bool_)
         self.full = True
+        self._lanes: Array | None = None
         self.refresh_mask()
 
     @classmethod
@@ -86,10 +88,6 @@ class Batch:
             scc=np.zeros(waves, np.bool_),
             counters=Counters(),
         )
-
-    @property
-    def waves(self) -> int:
-        return len(self.group)
 
     def bank(self, name: str) -> npt.NDArray[np.uint32]:
         """The vector ("v") or accumulator ("a") registers."""
@@ -134,8 +132,16 @@ class Batch:
         if index >= EXEC:
             self.refresh_mask()
 
+    @property
+    def lanes(self) -> Array:
+        """(n,) numbers of the active lanes in (waves, 64), counted through."""
+        if self._lanes is None:
+            self._lanes = np.flatnonzero(self.active)
+        return self._lanes
+
     def refresh_mask(self) -> None:
         """Recompute the execution mask from exec."""
+        self._lanes = None
         self.full = bool((self.pairs[:, EXEC // 2] == np.uint64(0xFFFFFFFFFFFFFFFF)).all())
         if not self.full:
             self.active = self.lane_bits(EXEC)
@@ -172,17 +178,21 @@ class Batch:
         same_place = self.pc == other.pc and self.saturate == other.saturate
         return same_place and self.counters.matches(other.counters)
 
-    def joined(self, other: Batch) -> Batch:
-        """Both batches' waves as one batch."""
+    def joined(self, others: Sequence[Batch]) -> Batch:
+        """This batch's waves and the others' as one batch."""
+        every = [self, *others]
+        counters = self.counters
+        for other in others:
+            counters = counters.joined(other.counters)
         return Batch(
             machine=self.machine,
-            group=np.concatenate((self.group, other.group)),
-            wave=np.concatenate((self.wave, other.wave)),
-            vector=np.concatenate((self.vector, other.vector), axis=1),
-            accumulator=np.concatenate((self.accumulator, other.accumulator), axis=1),
-            scalar=np.concatenate((self.scalar, other.scalar)),
-            scc=np.concatenate((self.scc, other.scc)),
-            counters=self.counters.joined(other.counters),
+            group=np.concatenate([batch.group for batch in every]),
+            wave=np.concatenate([batch.wave for batch in every]),
+            vector=np.concatenate([batch.vector for batch in every], axis=1),
+            accumulator=np.concatenate([batch.accumulator for batch in every], axis=1),
+            scalar=np.concatenate([batch.scalar for batch in every]),
+            scc=np.concatenate([batch.scc for batch in every]),
+            counters=counters,
             pc=self.pc,
             saturate=self.saturate,
         )
