@@ -97,7 +97,7 @@ def test_accesses_at_any_byte(bench: Callable[..., Any]) -> None:
             span = "v10" if registers == 1 else f"v[10:{9 + registers}]"
             run.run(f"global_load_{name} {span}, v[2:3], off")
             wanted = np.stack([run.data[at : at + 4 * registers].view("<u4") for at in places])
-            assert (run.batch.vector[10 : 10 + registers, 0].T == wanted).all(), (start, step, name)
+            assert (wanted == run.batch.vector[10 : 10 + registers, 0].T).all(), (start, step, name)
         kept = run.data.copy()
         run.run("global_store_dwordx4 v[2:3], v[20:23], off", "global_store_short v[2:3], v24, off")
         for lane, at in enumerate(places):

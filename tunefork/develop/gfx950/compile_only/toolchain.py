@@ -149,9 +149,22 @@ def hipified_torch(layout: Layout, headers: Path, say: Say) -> Path:
     return place
 
 
+WITHOUT_TORCH = '''
+import runpy, sys, types
+folder, script, *words = sys.argv[1:]
+for name in ("", ".utils"):  # hipify is plain Python below these two packages, whose import takes three times as long as hipify
+    package = sys.modules["torch" + name] = types.ModuleType("torch" + name)
+    package.__path__ = [folder + name.replace(".", "/")]
+sys.argv = [script, *words]
+runpy.run_path(script, run_name="__main__")
+'''
+
+
 def hipify(words: Sequence[str], *, script: Path | None = None) -> None:
-    """Run code that calls torch's hipify, in a process of its own: it imports torch. Errors: BuildError."""
-    argv = [sys.executable, "-P", *([str(script)] if script else ["-c"]), *words]
-    done = ask(argv, env={**os.environ, "PYTHONPATH": ""})
+    """Run code that calls torch's hipify, in a process of its own. A script is tried without importing torch first. Errors: BuildError."""
+    python, environment = [sys.executable, "-P"], {**os.environ, "PYTHONPATH": ""}
+    if script is not None and not ask([*python, "-c", WITHOUT_TORCH, str(torch_folder()), str(script), *words], env=environment).returncode:
+        return
+    done = ask([*python, *([str(script)] if script else ["-c"]), *words], env=environment)
     if done.returncode:
         raise BuildError(f"torch's hipify failed: {done.stderr.strip()[-600:]}", "run it with the torch that the sources ask for (python3 build.py doctor)")
