@@ -39,7 +39,7 @@ from tunefork.patchset.series.materialise import ABSENT, Tree  # noqa: E402
 
 BATCH = 1000
 KINDS_DRAWN = ("mail", "quilt", "words")
-SLOW = 5.0  # seconds that no patch of this size may take
+SLOW = 5.0  # seconds of our own processor time that no patch of this size may take
 REFUSED, ALONE, SAME, NOTED, FAULT = "refused", "taken by us alone", "the same", "other words, noted", "FAULT"
 # Where git mailinfo ends the message (builtin/mailinfo's rule for a patch's beginning).
 PATCH_BREAK = re.compile(rb"^(diff -|Index: |--- \S|---[ \t]*$)", re.MULTILINE)
@@ -116,12 +116,12 @@ class Trial:
         return NOTED if len(mine.commits) == len(theirs[1]) and all(map(partial(noted, mine.notes), mine.commits, theirs[1])) else FAULT, said
 
     def one(self, kind: str, data: bytes) -> tuple[str, str]:
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             verdict, what = getattr(self, kind)(data)
         except Exception:  # a traceback of any kind is what is looked for
             return FAULT, traceback.format_exc()
-        took = time.perf_counter() - begin
+        took = time.process_time() - begin
         return (FAULT, f"{took:.1f} s") if took > SLOW else (verdict, what)
 
 
