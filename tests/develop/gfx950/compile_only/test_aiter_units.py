@@ -1,6 +1,7 @@
 """AITER's list of native sources, out of its own configuration."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def test_aiters_own_list():
     assert not any(flag.startswith("-D__HIP_NO_HALF") for flag in norm.flags)
     blocked = [unit for unit in units.values() if unit.out_of_reach]
     assert all("3rdparty/composable_kernel, which is not checked out" in unit.out_of_reach for unit in blocked) and blocked
+
+
+def test_what_older_hip_headers_lack_is_given_beside_the_index_s_parts_alone(tmp_path):
+    (tmp_path / "aiter" / "jit").mkdir(parents=True)
+    entry = {"module_x": {"srcs": ["f'{AITER_CSRC_DIR}/x.cu'"], "flags_extra_hip": ["'-DX=1'"]}}
+    (tmp_path / aiter_units.MODULES).write_text(json.dumps(entry))
+    for stand_ins, given in ((tmp_path, True), (None, False)):
+        (unit,) = aiter_units.units(tmp_path, replace(TOOLS, stand_ins=stand_ins))
+        assert ("unordered_map" in unit.flags) is given and "-DX=1" in unit.flags
+        assert any("PciChipId" in flag for flag in unit.flags) is given
 
 
 def test_strings_of_the_configuration(tmp_path):

@@ -22,6 +22,8 @@ FLAGS = ("-O3", "-std=c++20", "-DLEGACY_HIPBLAS_DIRECT", "-DUSE_PROF_API=1", "-D
          "-mllvm", "-amdgpu-early-inline-all=true", "-mllvm", "-amdgpu-function-calls=false", "-D__Float4_e2m1fn_x2", "-DTORCH_Float4_e2m1fn_x2",
          "-DENABLE_ROPE_POSITIONS_INT32=0", "-DDLLVM_MAIN_REVISION=554785")  # fmt: skip
 OLDER_HIP = "-mllvm -amdgpu-coerce-illegal-types=1"  # its hip_flag_checker leaves it out where the compiler has no such option; upstream clang has none
+# aiter_hip_common.h asks for a device attribute, on the host alone, and uses a container that it does not include: newer HIP headers have both.
+NEWER_HIP = ("-DhipDeviceAttributePciChipId=hipDeviceAttributePciBusId", "-include", "unordered_map")
 WITHOUT_CK = ("-DAITER_CK_FREE=1", "-DENABLE_CK=0")
 HOST_ONLY = re.compile(r"pybind\.cu$|/pybind/|\.cpp$|/asm_[^/]*\.cu$")  # bindings, and launchers of code objects that AITER ships
 
@@ -31,7 +33,7 @@ def units(checkout: Path, toolchain: Toolchain) -> list[Unit]:
     GPU, are left out."""
     found: dict[str, Unit] = {}
     torch = [flag for flag in torch_flags() if not flag.startswith("-D__HIP_NO_HALF")]  # core.py takes those back
-    has_ck = (checkout / CK / "include").is_dir()
+    has_ck, newer = (checkout / CK / "include").is_dir(), NEWER_HIP if toolchain.stand_ins else ()
     for module, entry in json.loads((checkout / MODULES).read_text()).items():
         if module.endswith("_tune") or "gfx1250" in module:
             continue
@@ -48,7 +50,7 @@ def units(checkout: Path, toolchain: Toolchain) -> list[Unit]:
             name = Path(path).relative_to(checkout).as_posix()
             unreachable = f"{module} needs {CK}, which is not checked out" if needs_ck and not has_ck else ""
             ck = () if has_ck else WITHOUT_CK
-            unit = Unit(f"aiter/{name}", Path(path), (*FLAGS, *ck, *torch, *flags),
+            unit = Unit(f"aiter/{name}", Path(path), (*FLAGS, *newer, *ck, *torch, *flags),
                         (str(checkout / "csrc" / "include"), *includes, str(checkout / "csrc" / "include" / "torch")), module, unreachable)  # fmt: skip
             known = found.get(name)
             if known is None or (known.out_of_reach and not unreachable):
