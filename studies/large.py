@@ -173,7 +173,7 @@ def asked(side: Side, sql: str) -> Iterator[tuple[str, Cost]]:
 def reported(side: Side) -> Iterator[tuple[str, Cost]]:
     forget(side)
     for when in ("first", "again"):
-        yield when, side.run("bench", "report")
+        yield when, side.run("bench", "report", "--out", str(side.world.root / "report.html"))
 
 
 CASES: dict[str, Callable[[Side], Iterator[tuple[str, Cost]]]] = {
@@ -237,7 +237,7 @@ def main(argv: list[str]) -> int:
         sides = [Side(code, world(Path(scratch) / name, here.cache)) for name, code in (("here", here.root), ("there", Path(words[0]).resolve()))]
         prepared(sides, cases)
         found = measure(sides, cases, rounds)
-        files = [side.world.work / "report.html" for side in sides] if "report" in cases else []
+        files = [side.world.root / "report.html" for side in sides] if "report" in cases else []
         sizes = [path.stat().st_size for path in files]
     if "--json" in argv:
         print(json.dumps({case: {when: [[asdict(one) for one in side] for side in both] for when, both in times.items()} for case, times in found.items()}))
