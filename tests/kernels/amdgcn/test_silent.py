@@ -14,7 +14,7 @@ from tunefork.kernels import registry
 from tunefork.kernels.amdgcn.compile import Compiled, compile_all
 from tunefork.kernels.amdgcn.facts import facts_of
 from tunefork.kernels.amdgcn.gate import gate
-from tunefork.kernels.amdgcn.silent import code_faults, option_faults
+from tunefork.kernels.amdgcn.silent import code_faults, idle_options, option_faults
 from tunefork.kernels.shipped import Shipped
 
 
@@ -75,3 +75,15 @@ def test_more_lds_than_a_cu_has(tmp_path: Path) -> None:
 def test_the_gate_says_them(tmp_path: Path) -> None:
     rows = gate([entry(8), entry(16), entry(16, kpack=2), entry(16, waves=1)], execute=False, cache=tmp_path, workers=1)
     assert [sum("no matrix" in line or "changes nothing" in line or "drops" in line for line in row.failures) for row in rows] == [1, 0, 1, 1]
+
+
+def test_an_option_that_leaves_the_code_as_it_is(tmp_path: Path) -> None:
+    """Counted, by compiling without it: 32 x 32 is a matrix instruction of its own, of 16 rows Triton makes 16 x 16 unasked."""
+    idle, used = entry(16, matrix_instr_nonkdim=16), entry(32, matrix_instr_nonkdim=16)
+    restated = entry(16, waves_per_eu=0, num_stages=1)
+    codes = compile_all([idle, used, restated], cache=tmp_path, workers=1)
+    assert idle_options([restated], codes[2:], cache=tmp_path, workers=1) == {}, "it asks for nothing"
+    assert idle_options([used], codes[1:2], cache=tmp_path, workers=1) == {}, "it changes the code"
+    assert idle_options([idle, used], codes[:2], cache=tmp_path, workers=1) == {}, "it changes a row of the kernel"
+    assert idle_options([idle], codes[:1], cache=tmp_path, workers=1) == {
+        ("product", "matrix_instr_nonkdim", 16): f"matrix_instr_nonkdim=16 changes nothing: Triton {triton.__version__} makes the same instructions without it"}
