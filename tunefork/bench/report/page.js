@@ -54,7 +54,11 @@
     document.getElementById("more").hidden = shown.length === found.length;
   }
   search.addEventListener("input", () => { limit = SHOWN; fill(); });
-  document.getElementById("more").addEventListener("click", () => { limit = Infinity; fill(); });
+  document.getElementById("more").addEventListener("click", () => {
+    limit = Infinity;
+    fill();
+    document.getElementById("region").focus();  // the button is gone, and with it the place of who pressed it
+  });
   document.querySelectorAll("#records th button").forEach((button, column) => button.addEventListener("click", () => {
     order = { column, up: order.column === column ? !order.up : true };
     document.querySelectorAll("#records th").forEach((th, i) => th.setAttribute("aria-sort", i === column ? (order.up ? "ascending" : "descending") : "none"));

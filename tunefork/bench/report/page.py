@@ -66,7 +66,7 @@ def asset(name: str) -> str:
 
 
 def section(name: str, title: str, content: str) -> str:
-    return f'<section id="{name}"><h2>{title}</h2>{content}</section>'
+    return f'<section id="{name}" tabindex="-1"><h2>{title}</h2>{content}</section>'
 
 
 def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
@@ -249,7 +249,7 @@ def table_of_records() -> str:
     head = "".join(f'<th scope="col" aria-sort="none"><button type="button">{escape(one)}</button></th>' for one in COLUMNS)
     return ('<p><label for="search">Search (press /): </label><br><input type="search" id="search" autocomplete="off" '
             'placeholder="words of any column"></p><p class="soft" id="count" aria-live="polite"></p>'
-            f'<div class="scroll" tabindex="0" role="region" aria-label="records"><table id="records"><thead><tr>{head}</tr></thead>'
+            f'<div class="scroll" id="region" tabindex="0" role="region" aria-label="records"><table id="records"><thead><tr>{head}</tr></thead>'
             '<tbody></tbody></table></div><p><button id="more" class="plain" type="button" hidden>show all</button></p>')
 
 
