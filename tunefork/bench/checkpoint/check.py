@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunefork.base.errors import BadInput
-from tunefork.bench.checkpoint.blocks import Bytes, column_sizes, pieces, scan
+from tunefork.bench.checkpoint.blocks import WRAPPED, Bytes, column_sizes, pieces, scan
 from tunefork.bench.checkpoint.order import Verdict, element_order, row_order
 from tunefork.bench.checkpoint.projections import GROUP, Projection, expected, projections, stored_shapes
 from tunefork.bench.checkpoint.tensors import Tensor, Unreadable, extent_faults, gguf_header, safetensors_header
@@ -201,12 +201,11 @@ def judge(one: Projection, seen: Bytes, quick: bool, report: Report) -> None:
     import numpy as np
 
     counts, where = seen.scales, one.label
-    used = np.nonzero(counts)[0]
-    wrapped = one.layout == "gguf" and bool(used.size) and int(used[-1]) >= 232
+    wrapped = one.layout == "gguf" and seen.wrapped > 0
     if wrapped:
-        report.add("wrapped scale bytes", where, f"{int(counts[232:].sum())} blocks have bytes 232 to 255: gguf's for weights below 2^-125")
-    elif counts[255]:
-        report.add("scale byte 255", where, f"{int(counts[255])} of {seen.blocks} blocks are NaN")
+        report.add("wrapped scale bytes", where, f"{seen.wrapped} blocks have bytes {WRAPPED} to 255: gguf's for weights below 2^-125")
+    elif seen.nan:
+        report.add("scale byte 255", where, f"{seen.nan} of {seen.blocks} blocks are NaN")
     if seen.used_at_zero:
         report.add("scale byte 0 in use", where, f"{seen.used_at_zero} blocks that are not empty have the scale 2^-127")
     if seen.empty == seen.blocks:
@@ -349,21 +348,16 @@ def check(path: Path, *, quick: bool = False, say: Callable[[str], None] = lambd
 
 def read_bytes(good: list[Projection], sizes: dict[str, int], quick: bool, report: Report, say: Callable[[str], Any]) -> None:
     """Scan the projections, or a sample of them."""
-    import numpy as np
-
     chosen = good[:: max(1, -(-len(good) // SAMPLED))] if quick else good
-    counts = np.zeros(256, np.int64)
     for at, one in enumerate(chosen):
         rows, columns = expected(one, sizes["hidden"], sizes["intermediate"])
         experts = sizes["experts"] if one.expert is None else 1
         seen = scan(one, experts, rows, columns, sample(one, rows, sizes["experts"]) if quick else None)
-        counts += seen.scales
+        report.scale_low = min(seen.low, 255 if report.scale_low is None else report.scale_low)
+        report.scale_high = max(seen.high, report.scale_high or 0)
         report.blocks += seen.blocks
         report.empty += seen.empty
         report.read_bytes += 17 * seen.blocks
         judge(one, seen, quick, report)
         if not quick:
             say(f"{at + 1} of {len(chosen)} projections, {report.read_bytes / 2**30:.2f} GiB: {one.label}")
-    used = np.nonzero(counts)[0]
-    if used.size:
-        report.scale_low, report.scale_high = int(used[0]), int(used[-1])
