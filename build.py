@@ -48,13 +48,21 @@ def text(file: str) -> str:
 
 
 def step(line: str, argv: "list[str]") -> None:
-    """Say a step in one line and run it; its output is shown only when it fails."""
+    """Say a step in one line and run it; its output is shown only when it fails, its last line also on a terminal."""
     import subprocess
+    import time
 
     print(line, file=sys.stderr, flush=True)
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    began, said = time.monotonic(), []
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as done:
+        for word in done.stdout:
+            said.append(word)
+            if sys.stderr.isatty():
+                print(f"\r\033[K  {time.monotonic() - began:.0f} s: {word.strip()[:68]}", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
     if done.returncode:
-        print(done.stdout[-4000:], file=sys.stderr)
+        print("".join(said)[-4000:], file=sys.stderr)
         sys.exit(f"error: `{' '.join(argv)}` ended with exit code {done.returncode}\n  try: fix what it says above, "
                  f"then run the same command again; `rm -rf {VENV}` starts over")
 
@@ -68,7 +76,7 @@ def bootstrap() -> None:
     step(f"making {VENV}" + (" over this interpreter's ROCm torch" if site else ""),
          [sys.executable, "-m", "venv", *site, VENV])
     step("installing Tunefork there, editable, with what its tests need",
-         [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", f"{ROOT}[test]"])
+         [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-e", f"{ROOT}[test]"])
     with open(mark, "w", encoding="utf-8") as done:
         done.write(ready_mark())
 

@@ -58,8 +58,8 @@ def osl(text: str, **own: Any) -> Decorator:
     return click.option("--osl", "-osl", type=int, help=text, **own)
 
 
-def server_log() -> Decorator:
-    return click.option("--server-log", metavar="FILE", help="The server's log; default: a new file in work/logs/serve.")
+def server_log(**more: Any) -> Decorator:
+    return click.option("--server-log", metavar="FILE", help="The server's log; default: a new file in work/logs/serve.", **more)
 
 
 def all_or_nothing(text: str) -> Decorator:

@@ -39,7 +39,7 @@ EXAMPLE_PROMPT = "This is a story of"
 @options.tp()
 @options.model("Serve these weights instead of the profile's.")
 @options.ready_timeout()
-@click.option("--server-log", "server_log", envvar="SERVER_LOG", show_envvar=True, metavar="FILE", help="Default: a new file in work/logs/serve.")
+@options.server_log(envvar="SERVER_LOG", show_envvar=True)
 @options.dry_run("Print the command and its environment; needs no vLLM and no GPU.")
 @options.as_json("Print what is served (or the dry run) as JSON.")
 @options.vllm_arguments()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import time
@@ -14,9 +13,11 @@ from typing import Any
 
 from tunefork.base.files import write_atomically
 from tunefork.base.process import Say, quiet, run
+from tunefork.base.waiting import counted, ticking, watched
 
 HEARTBEAT_SECONDS = 15.0
-COUNTED = re.compile(r"\[\s*\d+\s*/\s*\d+\]")  # ninja's and make's "[12/345]"
+SPOKEN = ("Collecting ", "Downloading ", "Building wheel", "Installing ")
+"""How pip's lines begin that say what it does."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def run_step(step: Step, *, log: Path, say: Say = quiet) -> None:
         environment = {**os.environ, **step.env}
         for name in [name for name, value in step.env.items() if not value]:
             environment.pop(name, None)
-        run(step.argv, log=log, cwd=step.cwd, env=environment, on_line=Heartbeat(say))
+        beat = Heartbeat(quiet if watched() else say)
+        with ticking(step.title, far=lambda: counted(beat.last), now=lambda: beat.last, log=log):
+            run(step.argv, log=log, cwd=step.cwd, env=environment, on_line=beat)
     if step.action is not None:
         step.action()
 
@@ -98,10 +101,13 @@ class Heartbeat:
         self.say = say
         self.every = every
         self.next = time.monotonic() + every
+        self.last = ""
 
     def __call__(self, line: str) -> None:
         now = time.monotonic()
-        if now < self.next or not (COUNTED.search(line) or line.startswith(("Collecting ", "Installing "))):
+        if not (counted(line) or line.startswith(SPOKEN)):
             return
-        self.next = now + self.every
-        self.say(f"    {line.strip().partition(' (from ')[0][:110]}")
+        self.last = line.strip().partition(" (from ")[0][:110]
+        if now >= self.next:
+            self.next = now + self.every
+            self.say(f"    {self.last}")

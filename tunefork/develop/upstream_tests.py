@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 from tunefork.base.errors import BadInput, BuildError, MissingTool
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, no_survivor, quiet, run
+from tunefork.base.waiting import ticking
 from tunefork.develop.variants import VariantEnvironment
 from tunefork.patchset.series import variant as variants
 from tunefork.patchset.series.series import Series
@@ -90,7 +91,9 @@ def extra_packages(layout: Layout, python: Path, tree: Path, say: Say) -> Path:
     if not (folder / ".complete").is_file():
         say(f"installing {' '.join(wanted)} in {folder}")
         pip: list[str | Path] = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--upgrade", "--target", folder]
-        run([*pip, *wanted], log=layout.logs / "upstream-tests" / "pip.log")
+        log = layout.logs / "upstream-tests" / "pip.log"
+        with ticking("installing", log=log):
+            run([*pip, *wanted], log=log)
         (folder / ".complete").touch()
     return folder
 

@@ -48,10 +48,12 @@ def test_a_run_for_another_target_makes_no_batch(world: Any) -> None:
     assert not (world.root / "work" / "bench").exists()
 
 
-def test_too_few_open_files_are_told_before_a_server_starts(cpu: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["run", "profile"])
+def test_too_few_open_files_are_told_before_a_server_starts(cpu: Path, command: str, monkeypatch: pytest.MonkeyPatch,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("tunefork.cli.bench.run.on_signal", lambda _handler: None)
     monkeypatch.setattr("tunefork.bench.load.limits.resource.getrlimit", lambda _which: (256, 256))
-    assert main(["bench", "run", "--profile", "smoke", "--conc", "512"]) == 6
+    assert main(["bench", command, "--profile", "smoke", "--conc", "512"]) == 6
     assert "CONC 512 needs 640 open files, this shell allows 256" in capsys.readouterr().err
     assert not (cpu / "work").exists()
 

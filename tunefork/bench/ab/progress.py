@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tunefork.base.waiting import duration
 from tunefork.bench.ab.experiment import Experiment
 from tunefork.bench.ab.outcome import interval, outcomes, ratio
 from tunefork.bench.records.schema import Record
@@ -24,10 +25,3 @@ def lines(records: Sequence[Record], planned: Experiment, pair: int, left: int, 
     if left:
         said.append(f"  {left} pair{'s' if left > 1 else ''} left, about {duration(left * seconds)}")
     return said
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: 40 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

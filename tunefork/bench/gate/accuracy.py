@@ -15,6 +15,7 @@ from typing import Any
 
 from tunefork.base.program import run_program
 from tunefork.base.upstream_facts.vllm import CHAT_COMPLETIONS, COMPLETIONS
+from tunefork.base.waiting import Waiting, counted
 from tunefork.bench.errors import AccuracyUnknown
 from tunefork.bench.profiles.rules import Bound, Gate
 from tunefork.bench.records.schema import Accuracy, Limit
@@ -85,8 +86,13 @@ def evaluate(target: Target, gate: Gate, folder: Path) -> Evaluation:
         more = {"HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "datasets")}
     log = folder / "lm_eval.log"
     started = time.monotonic()
-    done = run_program(arguments(target, gate, folder), env=target.environment(**more), cwd=folder / "cwd", log=log,
-                       deadline_s=gate.timeout_s, watch=target.check)
+    with Waiting(f"accuracy, {gate.task}", far=lambda: counted("".join(last_lines(log, 1))), log=log) as waiting:
+        def watch() -> None:
+            target.check()
+            waiting.look()
+
+        done = run_program(arguments(target, gate, folder), env=target.environment(**more), cwd=folder / "cwd", log=log,
+                           deadline_s=gate.timeout_s, watch=watch)
     if done.exit_code != 0:
         last = "; ".join(last_lines(log, 3)) or "it said nothing"
         raise AccuracyUnknown(f"lm_eval ({gate.task}) {done.how}: {last}", f"read {log}")

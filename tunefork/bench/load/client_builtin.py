@@ -23,6 +23,7 @@ import numpy as np
 
 from tunefork.base.program import Finished
 from tunefork.base.upstream_facts.vllm import COMPLETIONS
+from tunefork.base.waiting import Waiting
 from tunefork.bench.load import limits
 from tunefork.bench.load.connection import Connection
 from tunefork.bench.load.lag import Lag
@@ -68,7 +69,8 @@ def measure(target: Target, one: Scenario, folder: Path,
     limit = timeout_s or deadline_s(one)
     limits.files(one.conc)
     try:
-        requests, seconds, lag = asyncio.run(asyncio.wait_for(load(target, one), limit))
+        with Waiting(f"CONC {one.conc}") as waiting:
+            requests, seconds, lag = asyncio.run(asyncio.wait_for(load(target, one, waiting), limit))
     except TimeoutError:
         took = time.monotonic() - began
         return Finished(None, took), None, [Problem(kind="client-hangs", message=f"the builtin client did not end within {limit:.0f} s")]
@@ -76,13 +78,16 @@ def measure(target: Target, one: Scenario, folder: Path,
     return Finished(0, time.monotonic() - began), {**answer(requests, one, seconds), **lag.words()}, []
 
 
-async def load(target: Target, one: Scenario) -> tuple[list[Request], float, Lag]:
+async def load(target: Target, one: Scenario, waiting: Waiting | None = None) -> tuple[list[Request], float, Lag]:
     """Warm up, then all requests, CONC at a time: they, the seconds they took, and what the client itself took."""
-    watch = asyncio.create_task(watched(target))
+    waiting = waiting or Waiting(f"CONC {one.conc}")
+    watch = asyncio.create_task(watched(target, waiting))
     lines = Lines(urlsplit(target.server.base_url), one.conc)
     try:
-        await ending_with(watch, lines.drive(draw(one, one.warmups, one.seed + 1), target.server.served_name))
-        requests = draw(one, one.num_prompts, one.seed)
+        warmups, requests = draw(one, one.warmups, one.seed + 1), draw(one, one.num_prompts, one.seed)
+        waiting.now = lambda: "warming up" if not any(each.e2el_s or each.error for each in requests) else ""
+        waiting.far = lambda: (sum(bool(each.e2el_s or each.error) for each in requests), len(requests))
+        await ending_with(watch, lines.drive(warmups, target.server.served_name))
         async with Lag() as lag:
             began = time.perf_counter()
             await ending_with(watch, lines.drive(requests, target.server.served_name))
@@ -93,10 +98,12 @@ async def load(target: Target, one: Scenario) -> tuple[list[Request], float, Lag
         lines.close()
 
 
-async def watched(target: Target) -> None:
-    """Raise what the target's check raises, when its server has ended."""
+async def watched(target: Target, waiting: Waiting | None = None) -> None:
+    """Raise what the target's check raises, when its server has ended; meanwhile say how far the load is."""
     while True:
         target.check()
+        if waiting:
+            waiting.look()
         await asyncio.sleep(WATCH_S)
 
 

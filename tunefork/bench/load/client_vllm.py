@@ -13,6 +13,7 @@ from typing import Any
 
 from tunefork.base.program import Finished, run_program
 from tunefork.base.upstream_facts.vllm import COMPLETIONS, LATENCIES, MAIN
+from tunefork.base.waiting import Waiting, counted
 from tunefork.bench.load import limits
 from tunefork.bench.load.load import client_ratio, deadline_s, lengths
 from tunefork.bench.records.schema import Problem, Scenario
@@ -35,7 +36,7 @@ def arguments(target: Target, one: Scenario, folder: Path) -> list[str]:
         "--random-range-ratio", repr(client_ratio(one.isl, one.osl, one.range_ratio)),
         "--num-prompts", str(one.num_prompts), "--max-concurrency", str(one.conc),
         "--num-warmups", str(one.warmups), "--request-rate", "inf", "--ignore-eos", "--temperature", "0", "--seed", str(one.seed),
-        "--percentile-metrics", ",".join(LATENCIES), "--metric-percentiles", "99", "--disable-tqdm",
+        "--percentile-metrics", ",".join(LATENCIES), "--metric-percentiles", "99",
         "--save-result", "--save-detailed", "--result-dir", str(folder), "--result-filename", ANSWER,
     ]
 
@@ -46,8 +47,13 @@ def measure(
     """Run the client into an empty folder: how it ended, its answer, and why there is none. ServeError when the server dies."""
     limits.files(one.conc)
     log = folder / "client.log"
-    done = run_program(arguments(target, one, folder), env=target.environment(), cwd=folder / "cwd", log=log,
-                       deadline_s=timeout_s or deadline_s(one), watch=target.check)
+    with Waiting(f"CONC {one.conc}", far=lambda: far(log, one), now=lambda: "" if far(log, one) else "starting, warming up", log=log) as waiting:
+        def watch() -> None:
+            target.check()
+            waiting.look()
+
+        done = run_program(arguments(target, one, folder), env=target.environment(), cwd=folder / "cwd", log=log,
+                           deadline_s=timeout_s or deadline_s(one), watch=watch)
     if done.exit_code is None:
         return done, None, [Problem(kind="client-hangs" if done.late else "client-failed", message=f"the client {done.how}")]
     if done.exit_code:
@@ -60,6 +66,12 @@ def measure(
     if not isinstance(answer, dict):
         return done, None, [Problem(kind="client-failed", message="the client's answer is not an object")]
     return done, answer | cpu(done, answer.get("duration")), []
+
+
+def far(log: Path, one: Scenario) -> tuple[int, int] | None:
+    """How many requests are answered, by the bar that the client writes into its log; its warm-ups have one of another length, or a first one."""
+    last = counted("".join(last_lines(log, 1)))
+    return last if last and last[1] == one.num_prompts else None
 
 
 def cpu(done: Finished, duration: object) -> dict[str, float]:

@@ -17,12 +17,13 @@ project's environment at the same place. What a command leaves in files is its r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import queue
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from tunefork.base.errors import BadInput, MissingTool
 from tunefork.base.layout import user_cache
 from tunefork.base.process import Say, quiet
 from tunefork.base.program import Finished, run_program
+from tunefork.base.waiting import EVERY_S, Waiting
 from tunefork.bench.machine import devices
 
 LOST = "lost"
@@ -124,6 +126,7 @@ def _here(tasks: Sequence[Task], place: Local, say: Say) -> Iterator[Ended]:
             ended = Ended(task, platform.node(), gpus, Finished(None, 0.0), f"{type(error).__name__}: {error}")
         done.put(ended)
 
+    line = _line(tasks, lambda: len(waiting) + len(running), lambda: f"at {', '.join(running)}")
     try:
         while waiting or running:
             for task in tuple(waiting):
@@ -134,7 +137,7 @@ def _here(tasks: Sequence[Task], place: Local, say: Say) -> Iterator[Ended]:
                     say(f"{task.name}: {f'GPU {chr(44).join(gpus)}' if gpus else 'started'}")
                     running[task.name] = threading.Thread(target=work, args=(task, gpus), name=task.name)
                     running[task.name].start()
-            ended = done.get()
+            ended = _looking(done, line)
             running.pop(ended.task.name).join()
             free[:] = sorted([*free, *ended.gpus], key=place.gpus.index)
             slots += not ended.task.gpus
@@ -143,6 +146,20 @@ def _here(tasks: Sequence[Task], place: Local, say: Say) -> Iterator[Ended]:
         cancelled.set()
         for thread in running.values():
             thread.join()
+
+
+def _line(tasks: Sequence[Task], left: Callable[[], int], now: Callable[[], str]) -> Waiting:
+    """What whoever waits for the next end sees."""
+    return Waiting("tasks ended", far=lambda: (len(tasks) - left(), len(tasks)), now=now, log=tasks[0].log.parent if tasks else None)
+
+
+def _looking(done: queue.Queue[Ended], line: Waiting) -> Ended:
+    """The next that ended."""
+    with line:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return done.get(timeout=EVERY_S / 2)
+            line.look()
 
 
 def _by_ray(tasks: Sequence[Task], place: Ray, say: Say) -> Iterator[Ended]:
@@ -167,8 +184,13 @@ def _by_ray(tasks: Sequence[Task], place: Ray, say: Say) -> Iterator[Ended]:
         # Never again by itself: a trial that ran twice would stand in the records twice.
         remote = ray.remote(max_retries=0)(_on_a_host)
         pending = {remote.options(num_gpus=task.gpus, num_cpus=1, name=task.name).remote(task): task for task in tasks}
+        line = _line(tasks, lambda: len(pending), str)
         while pending:
-            (ready,), _ = ray.wait(list(pending), num_returns=1)
+            ready = None
+            with line:
+                while ready is None:
+                    ready = next(iter(ray.wait(list(pending), num_returns=1, timeout=EVERY_S)[0]), None)
+                    line.look()
             task = pending.pop(ready)
             try:
                 ended = ray.get(ready)

@@ -49,12 +49,12 @@ class Subject:
         return self.environment.version if self.environment else ""
 
 
-def check_first(profile: Profile, settings: Settings, *, client: str = "vllm", gate: bool, own: bool = True) -> None:
+def check_first(profile: Profile, settings: Settings, *, client: str = "vllm", gate: bool, own: bool = True, conc: int = 0) -> None:
     """What a measurement needs of this machine, asked before a checkout, a folder or a server is made: MissingTool says what to type.
 
-    gate: lm_eval will be asked.  own: the server will be the installed vLLM.
+    gate: lm_eval will be asked.  own: the server will be the installed vLLM.  conc: of a load that is not the profile's.
     """
-    limits.files(max(conc for one in profile.scenarios for conc in one.conc))
+    limits.files(max(conc, *(each for one in profile.scenarios for each in one.conc)))
     if client == "vllm":
         require_client()
     if gate:

@@ -21,6 +21,7 @@ from tunefork.base import ports, redact
 from tunefork.base.errors import ServeError
 from tunefork.base.guarded import Guarded, Stopped
 from tunefork.base.process import Say, quiet
+from tunefork.base.waiting import Waiting, watched
 from tunefork.bench.server.client import Client, Completion
 from tunefork.bench.server.command import ServeCommand
 from tunefork.bench.server.logtail import last_lines
@@ -104,8 +105,14 @@ class Server:
         self.seconds_to_ready = time.monotonic() - started
 
     def _wait_ready(self, started: float) -> None:
+        # What it loads, compiles (JIT) and captures is in its last words, with vLLM's own counters.
+        with Waiting(f"not ready yet, at most {self.ready_timeout_s:.0f} s", now=lambda: self._last_words()[:120], log=self.log) as waiting:
+            self._wait_answer(started, waiting)
+
+    def _wait_answer(self, started: float, waiting: Waiting) -> None:
         spoken = 0
         while True:
+            waiting.look()
             self._require_running("before it was ready")
             if self.client.healthy():
                 return self._check_ours()
@@ -114,7 +121,7 @@ class Server:
                 raise ServeError(f"the server (pid {self.pid}) did not answer within {self.ready_timeout_s:.0f} s"
                                  f"{self._tail()}", f"read {self.log}; to wait longer: --ready-timeout SECONDS")
             due = PROGRESS_S[spoken] if spoken < len(PROGRESS_S) else 60 * (spoken - len(PROGRESS_S) + 2)
-            if waited > due:
+            if waited > due and not watched():
                 self.say(f"  {waited:.0f} s, not ready yet: {self._last_words()[:120]}")
                 spoken += 1
             time.sleep(POLL_S)

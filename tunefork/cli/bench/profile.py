@@ -84,7 +84,7 @@ def live(layout: Layout, a: str | None, b: str | None, steps: int, out: Path | N
     longest = int(longest) if longest is not None else None
     check_length(one, steps, longest)
     out = (out or layout.work / "profiles" / time.strftime("%Y%m%d-%H%M%S")).resolve()
-    check_first(chosen, made, client="builtin", gate=False)
+    check_first(chosen, made, client="builtin", gate=False, conc=one.conc)
     subjects = {}
     for variant in dict.fromkeys([a, b] if b else [a]):
         under_test = subject(layout, made.model_copy(update={"variant": variant}), say)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import user_cache
 from tunefork.base.process import bound
+from tunefork.base.waiting import ticking
 from tunefork.kernels.ratchet.counts import Counts, counted, from_json
 from tunefork.kernels.ratchet.record import Record, source_hash
 
@@ -48,7 +49,8 @@ def folder(triton: str) -> Path:
     if not (place / "triton" / "__init__.py").is_file():
         argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--upgrade",
                 "--target", str(place), f"triton=={triton}"]  # fmt: skip
-        done = subprocess.run(bound(argv), capture_output=True, text=True, check=False)
+        with ticking(f"fetching triton {triton} into {place}"):
+            done = subprocess.run(bound(argv), capture_output=True, text=True, check=False)
         if done.returncode:
             last = next((line for line in reversed(done.stderr.splitlines()) if line.startswith("ERROR")), "pip said nothing")
             raise BadInput(f"triton {triton} cannot be had here: {last}", "a version that pip finds for this Python, e.g. --triton 3.8.0")
