@@ -32,7 +32,7 @@ def test_the_command_says_it_and_its_exit_code(tmp_path: Path) -> None:
     assert found.returncode == 1 and json.loads(found.stdout)["differs"] == TORCH
     assert json.loads(found.stdout)["farthest"]["y"] == {f"{INTERPRETER} and {TORCH}": pytest.approx(0.5), f"{EXECUTOR} and {TORCH}": pytest.approx(0.5)}
     found = said("broken")
-    assert found.returncode == 2 and "the interpreter did not run" in found.stderr and "RuntimeError" in found.stderr
+    assert found.returncode == 2 and "the gfx950 executor did not run" in found.stderr and "RuntimeError" in found.stderr
     found = said("missing")
     assert found.returncode == 2 and "missing in" in found.stderr and "is NoneType, expected a Case" in found.stderr
     assert "torch has z" in said("other_outputs").stderr
