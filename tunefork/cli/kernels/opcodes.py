@@ -46,7 +46,7 @@ def opcodes(only: str | None, inputs: int, out: Path | None, hip: str | None, de
         return 0
     layout = Layout.here()
     library = runtime(hip)
-    from tunefork.kernels.amdgcn.opcodes import check
+    from tunefork.kernels.amdgcn.opcodes import check, judge
     from tunefork.kernels.amdgcn.opcodes.hip import Hip, HipError
 
     target, counts, words = out or layout.work / "opcodes.jsonl", Counter[str](), Counter[str]()
@@ -55,8 +55,8 @@ def opcodes(only: str | None, inputs: int, out: Path | None, hip: str | None, de
         say(f"{len(chosen)} forms x {inputs // 64 * 64} inputs on {gpu.name}")
         for verdict in check.checked(chosen, gpu, inputs // 64, target):
             counts[verdict.verdict] += 1
-            words[verdict.form.opcode] += verdict.verdict == check.DIFFERENT
-            if verdict.verdict in (check.DIFFERENT, check.REFUSED):
+            words[verdict.form.opcode] += verdict.verdict == judge.DIFFERENT
+            if verdict.verdict in (judge.DIFFERENT, judge.REFUSED):
                 first = verdict.cases[0] if verdict.cases else {}
                 told = verdict.why or f"{verdict.different} words differ, first {first['place']}: executor {first['executor']}, device {first['device']}"
                 say(f"{verdict.form.line}: {told}", f"{verdict.verdict}: ", fg="red")
@@ -72,7 +72,7 @@ def opcodes(only: str | None, inputs: int, out: Path | None, hip: str | None, de
         print_json({"device": gpu.name, "forms": counts.total(), "verdicts": dict(counts), "different": wrong, "file": str(target)})
     else:
         echo(f"{counts.total()} forms on {gpu.name}: " + ", ".join(f"{count} {name}" for name, count in counts.most_common()) + f"; {target}")
-    return 0 if not counts[check.DIFFERENT] and not counts[check.REFUSED] else 1
+    return 0 if not counts[judge.DIFFERENT] and not counts[judge.REFUSED] else 1
 
 
 def runtime(named: str | None) -> str:

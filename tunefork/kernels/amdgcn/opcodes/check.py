@@ -22,11 +22,10 @@ from tunefork.kernels.amdgcn.executor.launch import Executable, Plan, Range, lau
 from tunefork.kernels.amdgcn.opcodes.form import LANES, MEMORY, SCALARS, Form
 from tunefork.kernels.amdgcn.opcodes.hip import Hip
 from tunefork.kernels.amdgcn.opcodes.inputs import blocks
-from tunefork.kernels.amdgcn.opcodes.judge import DIFFERENT, EQUAL, REFUSED, Octets, judged, register_of
+from tunefork.kernels.amdgcn.opcodes.judge import EQUAL, REFUSED, Octets, judged, register_of
 from tunefork.kernels.arch import GFX950
 
 IN, OUT = 0x10_0000_0000, 0x20_0000_0000
-__all__ = ["DIFFERENT", "REFUSED", "Verdict", "checked"]
 KEPT = 8  # cases of a form that are written
 
 
