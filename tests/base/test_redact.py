@@ -88,6 +88,7 @@ def test_a_log_is_cleaned_only_where_it_must_be(tmp_path: Path) -> None:
     "TOKEN={}", "password: {}", '{{"token": "{}"}}', '{{"apiKey":"{}"}}', "?token={}", "https://host/v1?key={}", "https://host/v1?a=1&api_key={}&b=2",
     "Authorization: token {}", "--api-key  {}", "--api-key\t{}", "--api-key\n{}", "https://{}@github.com/x", "https://u:p/{}@host/x", 'api_key="{}',
     "HF_TOKEN=hf,{}", "https://user:p@{}@host", "api_key=['sk,]{}']", "DB_PASS={}", "GITHUB_PAT={}", "x=1,HF_TOKEN={},y=2",
+    "a secret: --api-key {}", "token: --hf-token {} --port 8", "password = --password {}",
 ])  # fmt: skip
 def test_every_form_in_which_a_secret_stands_in_a_text(text: str) -> None:
     shown = redact.text(text.format(SECRET))

@@ -75,7 +75,7 @@ def text(said: str) -> str:
     for pattern in (IN_URL, BEARER):
         said = pattern.sub(lambda match: match["head"] + REDACTED, said)
     said = IN_QUERY.sub(lambda match: match["head"] + (REDACTED if is_secret(match["name"], match["value"]) else match["value"]), said)
-    for pattern in (GIVEN, AFTER_OPTION):
+    for pattern in (AFTER_OPTION, GIVEN):  # in this order: `secret: --api-key A` would lose the option's name first
         said = pattern.sub(lambda match: match["head"] + kept(match["name"], match["value"]), said)
     return said
 
