@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from tunefork.base.errors import BadInput
+from tunefork.base.errors import BadInput, MissingTool
 from tunefork.bench.campaign import book, planned, run
 from tunefork.bench.campaign.clock import DayClock
 from tunefork.bench.campaign.day import Block, Day, best
@@ -258,6 +259,14 @@ def test_a_failed_develop_stops_and_mended_goes_on(desk: Any) -> None:
         go(desk, made, desk.fake(made, developed=(False, "no compiler")))
     assert caught.value.remedy.endswith("python3 build.py campaign run --name day")
     assert set(go(desk, made, desk.fake(made)).arm) >= {"good", "fine"}
+
+
+def test_too_few_open_files_are_told_before_anything_is_begun(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = desk.plan_of()
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (100, 100))
+    with pytest.raises(MissingTool, match="open files, this shell allows 100"):
+        go(desk, made, desk.fake(made))
+    assert not (desk.folder / book.FILE).exists()
 
 
 def test_a_missed_gate_proposes_the_reference(desk: Any) -> None:

@@ -24,6 +24,8 @@ from tunefork.bench.campaign.result import Result
 from tunefork.bench.campaign.runner import WARMING, Given, Runner, Wanted
 from tunefork.bench.errors import NothingMeasured
 from tunefork.bench.kernels.journal import Journal
+from tunefork.bench.load import limits
+from tunefork.bench.profiles import profile as profiles
 
 CLOCK, LOCK = "clock.json", ".lock"
 BEFORE = ("doctor", "develop")
@@ -72,7 +74,8 @@ class Going:
 
 
 def run(where: Path, planned: Planned, runner: Runner, say: Say, show: Callable[[Going, str], None], sources: Sources = REAL) -> Result:
-    """Begin, or go on. NothingMeasured where the machine cannot do it at all; everything else ends in a result."""
+    """Begin, or go on. MissingTool or NothingMeasured where the machine cannot do it at all; everything else ends in a result."""
+    limits.files(max(conc for one in profiles.load(planned.profile).scenarios for conc in one.conc))  # the finalist runs them all
     with locked(where / LOCK, say, f"waiting: campaign {planned.name} runs in another process"), book.opened(where, planned) as journal:
         going = Going(where, planned, runner, DayClock(where / CLOCK, sources), journal, say, show)
         if going.clock.note:
