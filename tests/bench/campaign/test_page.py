@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -13,6 +14,8 @@ import pytest
 
 from tunefork.bench.campaign import book, clock, page, report, result, run
 from tunefork.bench.campaign.candidate import Rejected
+from tunefork.bench.campaign.day import Block, Day
+from tunefork.bench.campaign.racing import Start
 
 PROBE = """
 return { title: document.querySelector("h1").textContent, rows: document.querySelectorAll("#candidates-table tbody tr").length,
@@ -84,6 +87,20 @@ def test_before_it_begins_everything_is_undecided(desk: Any) -> None:
     assert {one.advice for one in found.lines} == {"undecided"} and found.arm == () and found.certainty is None
     text = page.page(made, {}, found, 0.0, "")
     assert "nothing is known to be better" in text and all(one.decides in text for one in made.steps), "the plan as a picture and a table"
+
+
+def test_what_is_not_confirmed_is_as_sure_as_its_noise_is_known(desk: Any) -> None:
+    """Two starts of the reference that differ by 0.02, so SD 0.02 / sqrt 2 from one degree of freedom: t's 2.5 % point is 12.706, the normal's 1.96."""
+    made = desk.plan_of()
+    starts = [Start(0, slot, arm, value) for slot, (arm, value) in enumerate(((("good",), 0.5), ((), 0.01), ((), -0.01)))]
+    day = Day(made.rules, blocks=[Block(0, "race", (("good",), (), ()))], starts=starts)
+    found, belief = result.result(made, day, None, None, "w"), day.belief()
+    assert day.known()[0].df == 1 and found.arm == ("good",) and found.gain is not None and found.low is not None and found.certainty is not None
+    assert math.log1p(found.gain) - math.log1p(found.low) == pytest.approx(12.706 * belief.spread(("good",)), rel=1e-4)
+    t = belief.gain(("good",)) / belief.spread(("good",))
+    assert found.certainty == pytest.approx(0.5 + math.atan(t) / math.pi), "Student's t of one degree of freedom is Cauchy's"
+    blind = result.result(made, Day(made.rules, blocks=[Block(0, "race", (("good",), ()))], starts=starts[:2]), None, None, "w")
+    assert (blind.low, blind.high, blind.certainty) == (None, None, None) and "no interval: nothing tells the noise yet" in page.proposal(blind)
 
 
 def test_undecided_costs_grow_with_the_noise(desk: Any) -> None:

@@ -289,7 +289,7 @@ def test_hours_that_are_over_measure_nothing_more(desk: Any) -> None:
     desk.time.pass_(10 * 3600)
     fresh = desk.fake(made)
     found = go(desk, made, fresh)
-    assert fresh.made == [] and fresh.finals == [] and found.certainty is not None
+    assert fresh.made == [] and fresh.finals == [] and found.gain is not None and found.gain > 0
 
 
 def test_a_change_that_does_far_more_than_expected_is_believed(desk: Any) -> None:

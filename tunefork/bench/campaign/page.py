@@ -83,7 +83,8 @@ def proposal(found: Result) -> str:
     """The result in a sentence."""
     if not found.arm:
         return "The best so far is the reference: nothing is known to be better."
-    numbers = "" if found.gain is None or found.low is None or found.high is None else f" {found.gain:+.1%} ({found.low:+.1%} to {found.high:+.1%})"
+    numbers = "" if found.gain is None else f" {found.gain:+.1%}"
+    numbers += " (no interval: nothing tells the noise yet)" if found.low is None or found.high is None else f" ({found.low:+.1%} to {found.high:+.1%})"
     chance = "" if found.certainty is None else f"; certainty that it gains at all: {sure(found.certainty)}"
     return f"The best so far is {named(found.arm)}:{numbers}, {found.verdict}{chance}. Gate and full scenarios: {found.accepted}."
 

@@ -80,6 +80,11 @@ def quantile(alpha: float, df: float) -> float:
     return -float(special.stdtrit(df, alpha))
 
 
+def chance(t: float, df: float) -> float:
+    """Student's t: the chance of less than ``t``."""
+    return float(special.stdtr(df, t))
+
+
 def spent(total: float, look: int) -> float:
     """What look 1, 2, ... may spend of a total."""
     return total / (look * (look + 1))

@@ -38,7 +38,8 @@ class Line:
 @dataclass(frozen=True)
 class Result:
     """arm: what to serve tomorrow.  verdict: of the confirmation, "not confirmed" where there is none.  certainty: the chance that it is better than
-    the reference at all, by what is believed of it.  gain, low, high: ratios - 1.  accepted: what gate and full scenarios said.
+    the reference at all, by what is believed of it; None where nothing tells the noise.  gain, low, high: ratios - 1.  accepted: what gate and full
+    scenarios said.
     """
 
     arm: Arm
@@ -66,12 +67,16 @@ def result(planned: Planned, day: Day, outcome: Outcome | None, final: Mapping[s
         arm, said = REFERENCE, f"{why}; the finalist's accuracy is outside the gate"
     found, _ = day.known()
     belief, certainty = day.belief(), None
+    numbers: tuple[float | None, ...] = (None, None, None)
     if arm:
-        low, high = measured[1:] if measured else (belief.gain(arm) - 1.96 * belief.spread(arm), belief.gain(arm) + 1.96 * belief.spread(arm))
-        numbers: tuple[float | None, ...] = tuple(map(math.expm1, (measured[0] if measured else belief.gain(arm), low, high)))
-        certainty = belief.better(arm, REFERENCE)
-    else:
-        numbers = (None, None, None)
+        middle, spread = belief.gain(arm), belief.spread(arm)
+        numbers = (math.expm1(middle), None, None)
+        if found.df > 0:  # the belief takes the noise as known; it is known from so many starts (Student's t)
+            half = racing.quantile(0.025, found.df) * spread
+            numbers = tuple(map(math.expm1, measured or (middle, middle - half, middle + half)))
+            certainty = racing.chance(middle / spread, found.df)
+        elif measured:
+            numbers = tuple(map(math.expm1, measured))
     lines = tuple(line(planned, day, name, arm, verdict) for name in planned.rules.candidates)
     return Result(arm, verdict, certainty, numbers[0], numbers[1], numbers[2], accepted, lines, found.sd if math.isfinite(found.sd) else None, said)
 
