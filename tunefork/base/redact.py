@@ -34,8 +34,8 @@ BEARER = re.compile(r"(?i)(?P<head>\b(?:bearer|basic|authorization[\"']?\s*[:=]\
 
 def is_secret(name: str, value: str = "x") -> bool:
     """Whether a variable or an option of this name, with this value, holds a secret."""
-    words = {part.upper() for part in PARTS.findall(name)}
-    if not any(SECRET_PART.fullmatch(word) for word in words) or value in ("", REDACTED):
+    words = [part.upper() for part in PARTS.findall(name)]
+    if not any(SECRET_PART.fullmatch(word) for word in words) or value in ("", REDACTED) or words[-1] == "KERNEL":  # down_token_kernel: ...
         return False
     number = re.fullmatch(r"[-+]?\d+(\.\d+)?|true|false|none|null", value, re.IGNORECASE)
     return not ("TOKEN" in words and number and len(value) < SHORT_NUMBER)

@@ -24,7 +24,7 @@ from tunefork.kernels.amdgcn.errors import CompileFailed
 from tunefork.kernels.amdgcn.facts import Facts, facts_of
 from tunefork.kernels.amdgcn.model import LoopModel, find_tool, model
 from tunefork.kernels.amdgcn.provenance import widths_by_argument
-from tunefork.kernels.amdgcn.silent import code_faults, option_faults
+from tunefork.kernels.amdgcn.silent import code_faults, idle_options, option_faults
 from tunefork.kernels.shipped import Shipped
 
 Say = Callable[[str], None]
@@ -189,6 +189,13 @@ def gate(
     ran = run_checks(listed, workers=workers, say=say) if execute else [None] * len(listed)
     tool = find_tool()
     return [judge(entry, code, done, tool, budgets) for entry, code, done in zip(listed, codes, ran, strict=True)]
+
+
+def idle(entries: Iterable[Shipped], *, cache: Path | None = None, workers: int | None = None) -> list[str]:
+    """A line for each option of a kernel that changes no instruction in any of its rows, with this Triton."""
+    listed = list(entries)
+    found = idle_options(listed, compile_all(listed, cache=cache, workers=workers), cache=cache, workers=workers)
+    return [f"{kernel}: {line}" for (kernel, _, _), line in sorted(found.items(), key=str)]
 
 
 def record(rows: Iterable[GateRow], folder: Path = BUDGETS) -> int:
