@@ -7,8 +7,8 @@ VLLM = "the installed vLLM, or the GPU"
 GROUPS = {
     VLLM: (
         "kernels/test_moe_a16w4_gpu.py", "patches/test_allreduce_norm_pad.py", "patches/test_compile_sizes.py", "patches/test_mxfp4_backend_by_name.py",
-        "patches/test_a16w4_live.py", "studies/test_speed.py", "vllm_overrides/test_moe_real_vllm.py", "vllm_overrides/test_real_vllm.py", "vllm_overrides/test_decode_step_real_vllm.py", "e2e/test_bench_profile.py",
-        "e2e/test_bench_run.py", "e2e/test_serve.py", "e2e/test_campaign.py", "e2e/",
+        "patches/test_a16w4_live.py", "studies/test_speed.py", "vllm_overrides/test_moe_real_vllm.py", "vllm_overrides/test_real_vllm.py",
+        "vllm_overrides/test_decode_step_real_vllm.py", "vllm_overrides/test_compile_cache.py", "e2e/test_bench_profile.py", "e2e/test_bench_run.py", "e2e/test_serve.py", "e2e/test_campaign.py", "e2e/",
     ),
     "every process of our stand-in servers": ("bench/ab/", "bench/campaign/test_runner.py", "bench/server/"),
 }  # fmt: skip

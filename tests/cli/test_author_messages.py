@@ -137,7 +137,7 @@ MISTAKES = {
                               "add --repo <path or URL of a git repository> --base <tag or commit>; or name one of pins.toml: up"),
     "import of another base": (folder("in", a=LOST), "import in --upstream up --base v9", 2, "--base v9: up is pinned to v1",
                                "leave --base out and rebase afterwards (python3 build.py rebase up --to v9)"),
-    "import of nothing": (folder("in"), "import in --upstream up", 2, "holds no patch", "it should hold *.patch or *.diff files"),
+    "import of nothing": (folder("in"), "import in --upstream up", 2, "holds no patch", "`git format-patch -o` writes files that are taken"),
     "import of what does not apply": (folder("in", a=LOST), "import in --upstream up", 7, "a.patch does not apply to up v1: a.py: hunk 1 (at line 1) does not match",
                                       "nothing was imported; is --base the commit that the patches were made on?"),
 }  # fmt: skip
