@@ -61,10 +61,10 @@ class Hip:
         if device >= count.value:
             raise HipError(f"the HIP runtime sees {count.value} GPUs, not number {device}", 0, "HIP_VISIBLE_DEVICES chooses which ones it sees")
         self.call("hipSetDevice", device)
-        name, version = ctypes.create_string_buffer(256), ctypes.c_int()
-        self.call("hipDeviceGetName", name, len(name), device)
+        said, version = ctypes.create_string_buffer(256), ctypes.c_int()
+        self.call("hipDeviceGetName", said, len(said), device)
         self.call("hipRuntimeGetVersion", ctypes.byref(version))
-        self.name, self.version = name.value.decode(errors="replace"), version.value
+        self.name, self.version = said.value.decode(errors="replace"), version.value
 
     def call(self, name: str, *arguments: Any) -> None:
         """One call of the runtime."""
