@@ -68,7 +68,7 @@ def test_equal_arms_are_not_different(root: Path, monkeypatch: pytest.MonkeyPatc
     0.2 %. A pair then differs by at most 0.2 %, whatever else the machine does, and the threshold is 1 %."""
     started: list[str] = []
 
-    async def known(target: Target, scenario: Scenario) -> tuple[list[client_builtin.Request], float, Lag]:
+    async def known(target: Target, scenario: Scenario, _waiting: object) -> tuple[list[client_builtin.Request], float, Lag]:
         if target.trial not in started:
             started.append(target.trial)
         token_s = float(target.server.argv[3]) / 1000 * (1 + 0.001 * (started.index(target.trial) % 3))
