@@ -11,7 +11,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
@@ -21,20 +20,15 @@ STARTED_WITH = dict(os.environ)
 HERE = Path(__file__).resolve().parent
 
 
-def module(name: str, path: Path, *folders: str) -> ModuleType:
-    """A module by its file, importable by that name from then on. folders: those of a package, which is not executed."""
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=list(folders) or None)
-    assert spec is not None and spec.loader is not None
-    sys.modules[name] = made = importlib.util.module_from_spec(spec)
-    if not folders:
-        spec.loader.exec_module(made)
-    return made
-
+_spec = importlib.util.spec_from_file_location("loading", HERE / "loading.py")
+assert _spec is not None and _spec.loader is not None
+sys.modules["loading"] = loading = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(loading)
 
 # studies and tools are importable without the root on the path, where the link `kernels` would shadow the library of that name.
 for name in ("studies", "tools"):
-    module(name, HERE.parent / name / "__init__.py", str(HERE.parent / name))
-budgets, workers, skips, _ = (module(name, HERE / f"{name}.py") for name in ("budgets", "workers", "skips", "project"))
+    loading.module(name, HERE.parent / name / "__init__.py", str(HERE.parent / name))
+budgets, workers, skips, _ = (loading.module(name, HERE / f"{name}.py") for name in ("budgets", "workers", "skips", "project"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from loading import module
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
@@ -18,11 +18,7 @@ from tunefork.bench.server import prepare
 from tunefork.cli.main import main
 
 pytest.importorskip("numpy", reason="NOT TESTED: needs torch and numpy (`pip install -e .[kernels]`)")
-SPEC = importlib.util.spec_from_file_location("planted", Path(__file__).parents[1] / "bench/checkpoint/planted.py")
-assert SPEC and SPEC.loader
-planted = importlib.util.module_from_spec(SPEC)
-sys.modules["planted"] = planted
-SPEC.loader.exec_module(planted)
+planted = module("planted", Path(__file__).parents[1] / "bench/checkpoint/planted.py")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from loading import module
 
 from tunefork.cli.main import main
 
@@ -17,10 +17,7 @@ from tunefork.cli.main import main
 def load_world() -> ModuleType:
     """tests/patchset/world.py, the small upstream of the manager's tests."""
     if "world" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("world", Path(__file__).parents[1] / "patchset" / "world.py")
-        assert spec is not None and spec.loader is not None
-        sys.modules["world"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["world"])
+        module("world", Path(__file__).parents[1] / "patchset" / "world.py")
     return sys.modules["world"]
 
 

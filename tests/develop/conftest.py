@@ -1,17 +1,12 @@
 """Fixtures of the develop room."""
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import pytest
+from loading import module
 
-spec = importlib.util.spec_from_file_location("develop_workshop", Path(__file__).with_name("workshop.py"))
-assert spec is not None and spec.loader is not None
-module = importlib.util.module_from_spec(spec)
-sys.modules["develop_workshop"] = module
-spec.loader.exec_module(module)
+workshops = module("develop_workshop", Path(__file__).with_name("workshop.py"))
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +19,6 @@ def _own_environment(monkeypatch):
 @pytest.fixture
 def workshop(tmp_path, monkeypatch):
     """A small project to develop, with the room's modules pointed at it."""
-    made = module.Workshop(tmp_path).make()
+    made = workshops.Workshop(tmp_path).make()
     made.activate(monkeypatch.setattr)
     return made

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import module
 
 from tunefork.bench.ab.outcome import as_json, outcomes, ratio
 from tunefork.bench.ab.pairs import collect
 from tunefork.bench.records.measured import chip
 from tunefork.bench.records.schema import Record, Telemetry
 
-
-def _samples() -> ModuleType:
-    path = Path(__file__).parents[1] / "report" / "samples.py"
-    spec = importlib.util.spec_from_file_location("ab_samples", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-samples = _samples()
+samples = module("ab_samples", Path(__file__).parents[1] / "report" / "samples.py")
 
 
 def experiment(effect: float = 1.05) -> list[Record]:

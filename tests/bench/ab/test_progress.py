@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from loading import module
 
 from tunefork.bench.ab.experiment import Comparison, Experiment
 from tunefork.bench.ab.progress import duration, lines
 
-
-def _samples() -> ModuleType:
-    path = Path(__file__).parents[1] / "report" / "samples.py"
-    spec = importlib.util.spec_from_file_location("report_samples_of_ab", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-samples = _samples()
+samples = module("report_samples_of_ab", Path(__file__).parents[1] / "report" / "samples.py")
 PLANNED = Experiment("x", "stage2", (Comparison("", "base", "only:p"),), 6, 1, "total_token_throughput", 0.01, {})
 
 

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import module
 
 from tunefork.bench.ab import experiment
 from tunefork.bench.ab.plan import plan
@@ -25,16 +25,7 @@ from tunefork.bench.records.store import Store
 from tunefork.bench.server.target import Target
 from tunefork.cli.main import main
 
-
-def _here() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ab_conftest", Path(__file__).with_name("conftest.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-here = _here()
+here = module("ab_conftest", Path(__file__).with_name("conftest.py"))
 pytestmark = pytest.mark.slow
 
 

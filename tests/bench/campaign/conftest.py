@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import random
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import module
 
 from tunefork.bench.ab.outcome import Outcome, outcomes
 from tunefork.bench.campaign.candidate import Candidate
@@ -157,12 +156,7 @@ def plan_of(name: str = "day", hours: float = 8.0, lanes: int = 1, names: Sequen
 @pytest.fixture(scope="session")
 def record_samples() -> ModuleType:
     """tests/bench/report/samples.py."""
-    spec = importlib.util.spec_from_file_location("campaign_samples", Path(__file__).parents[1] / "report" / "samples.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return module("campaign_samples", Path(__file__).parents[1] / "report" / "samples.py")
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loading import module
 
 from tunefork.bench.campaign import book, clock, page, report, result, run
 from tunefork.bench.campaign.candidate import Rejected
@@ -121,11 +121,8 @@ def browse(tmp_path: Path) -> Any:
     """The report's browser."""
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         pytest.skip("NO BROWSER HERE: that the live page works in one is not tested (install chromium)")
-    spec = importlib.util.spec_from_file_location("report_conftest", Path(__file__).parents[1] / "report" / "conftest.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.browse.__wrapped__(tmp_path)
+    report = module("report_conftest", Path(__file__).parents[1] / "report" / "conftest.py")
+    return report.browse.__wrapped__(tmp_path, report.chromium.__wrapped__())
 
 
 @pytest.mark.slow

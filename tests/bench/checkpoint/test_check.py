@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loading import module
 
 from tunefork.base.errors import BadInput
 from tunefork.bench.checkpoint.check import CERTAIN, KINDS, check
 from tunefork.bench.checkpoint.quick import refuse
 
 np = pytest.importorskip("numpy", reason="NOT TESTED: needs torch and numpy (`pip install -e .[kernels]`)")
-SPEC = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("planted.py"))
-assert SPEC and SPEC.loader
-planted = importlib.util.module_from_spec(SPEC)
-sys.modules["planted"] = planted
-SPEC.loader.exec_module(planted)
+planted = module("planted", Path(__file__).with_name("planted.py"))
 Plan, fill, write = planted.Plan, planted.fill, planted.write
 
 GOOD: dict[str, dict[str, Any]] = {

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from loading import module
 
 from tunefork.bench.checkpoint import hub
 
@@ -19,16 +18,7 @@ pytest.importorskip("numpy", reason="NOT TESTED: needs torch and numpy (`pip ins
 pytest.importorskip("huggingface_hub", reason="NOT TESTED: needs torch and huggingface_hub")
 
 
-def beside(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-planted, hub_server = beside("planted"), beside("hub_server")
+planted, hub_server = (module(name, Path(__file__).with_name(f"{name}.py")) for name in ("planted", "hub_server"))
 REPO, COMMIT = hub_server.REPO, hub_server.COMMIT
 Said = subprocess.CompletedProcess[str]
 Command = Callable[..., Said]

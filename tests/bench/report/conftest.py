@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -15,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import module
 
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store
@@ -27,12 +26,7 @@ CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--
 
 @pytest.fixture(scope="session")
 def samples() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("report_samples", Path(__file__).with_name("samples.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return module("report_samples", Path(__file__).with_name("samples.py"))
 
 
 def fill(folder: Path, records: list[Record]) -> Store:
@@ -57,18 +51,24 @@ def store_of(tmp_path: Path) -> Callable[[list[Record]], Store]:
 
 
 @pytest.fixture
-def browse(tmp_path: Path) -> Callable[[Path, str, int], tuple[Any, list[str]]]:
-    """browse(html, script, width): what the script returns after the page has run, and every console message."""
+def chromium() -> str:
+    """The browser's program."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         pytest.skip("NO BROWSER HERE: that the report works in one is not tested (install chromium)")
+    return found
+
+
+@pytest.fixture
+def browse(tmp_path: Path, chromium: str) -> Callable[[Path, str, int], tuple[Any, list[str]]]:
+    """browse(html, script, width): what the script returns after the page has run, and every console message."""
 
     def run(html: Path, script: str, width: int) -> tuple[Any, list[str]]:
         probe = ("<script>addEventListener('load', () => setTimeout(async () => { const pre = document.createElement('pre'); pre.id = 'probe';"
                  f"pre.textContent = JSON.stringify(await (async () => {{ {script} }})()); document.body.append(pre); }}, 3000))</script></body>")
         page = tmp_path / "probed.html"
         page.write_text(html.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
-        done = subprocess.run([found, *CHROMIUM, f"--user-data-dir={tmp_path / 'browser'}", f"--window-size={width},2000", "--dump-dom",
+        done = subprocess.run([chromium, *CHROMIUM, f"--user-data-dir={tmp_path / 'browser'}", f"--window-size={width},2000", "--dump-dom",
                                f"file://{page}"], capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         text = done.stdout.rpartition('<pre id="probe">')[2].partition("</pre>")[0]

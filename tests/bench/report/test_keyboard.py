@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import module
 
 from tunefork.bench.records.store import Store
 from tunefork.bench.report import build
 
-
-def keys() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("report_keys", Path(__file__).with_name("keys.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+keys = module("report_keys", Path(__file__).with_name("keys.py"))
 
 
 @pytest.fixture(params=[1280, 400], ids=["desktop", "phone"])
-def page(request: pytest.FixtureRequest, thousand: Store, tmp_path: Path) -> Iterator[Any]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("NO BROWSER HERE: that the report works in one is not tested (install chromium)")
+def page(request: pytest.FixtureRequest, chromium: str, thousand: Store, tmp_path: Path) -> Iterator[Any]:
     build.write(build.gather(thousand), out=tmp_path / "r.html")
-    with keys().browser(program, tmp_path / "r.html", tmp_path / "profile", request.param) as opened:
+    with keys.browser(chromium, tmp_path / "r.html", tmp_path / "profile", request.param) as opened:
         yield opened
 
 

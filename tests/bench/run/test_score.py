@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import module
 
 from tunefork.bench.load.checks import metrics
 from tunefork.bench.profiles import rules
@@ -69,12 +68,7 @@ def test_stage_twos_ranking_by_hand() -> None:
 
 
 def samples() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("samples_for_scores", Path(__file__).parents[1] / "records" / "samples.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return module("samples_for_scores", Path(__file__).parents[1] / "records" / "samples.py")
 
 
 def record(answer: dict[str, Any], profile: str, names: dict[str, float], isl: int, osl: int, conc: int) -> Record:

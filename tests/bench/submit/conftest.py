@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import module
 
 from tunefork.bench.profiles import rules
 from tunefork.bench.profiles.rules import Rules
@@ -18,20 +17,15 @@ from tunefork.bench.records.store import Store
 from tunefork.bench.run.score import score
 
 
-def module(path: Path) -> ModuleType:
+def helper(path: Path) -> ModuleType:
     """A helper beside the tests, under a name of its own."""
-    spec = importlib.util.spec_from_file_location(f"helper_{path.parent.name}_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = made
-    spec.loader.exec_module(made)
-    return made
+    return module(f"helper_{path.parent.name}_{path.stem}", path)
 
 
 @pytest.fixture
 def leaderboard() -> Iterator[Callable[..., Any]]:
     """leaderboard(fault, times): one that answers now."""
-    kind = module(Path(__file__).with_name("leaderboard.py")).Leaderboard
+    kind = helper(Path(__file__).with_name("leaderboard.py")).Leaderboard
     made: list[Any] = []
 
     def start(fault: str = "", times: int = 10_000) -> Any:
@@ -56,7 +50,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def measured(store: Store, seed: Rules) -> Callable[..., Record]:
     """measured(conc=4, **changes): a record of 8192/1024 in the store."""
-    samples = module(Path(__file__).parents[1] / "records" / "samples.py")
+    samples = helper(Path(__file__).parents[1] / "records" / "samples.py")
     names = (("bits_per_byte", 2.0), ("byte_perplexity", 4.0), ("word_perplexity", 200.0))
     accuracy = Accuracy(task="wikitext", status="passed", metrics=dict(names), samples=62, seconds=60.0, lm_eval="0.4.13",
                         limits=tuple(Limit(name=name, value=value, at_most=2 * value, passed=True) for name, value in names))

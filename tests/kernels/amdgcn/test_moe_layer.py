@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,15 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from loading import module
 
 from tunefork.kernels.amdgcn.errors import ExecutionError, LdsRace, MissingWait
 from tunefork.kernels.moe_a16w4 import GemmConfig, LayerConfig, prepare_weights
 from tunefork.kernels.mxfp4 import dequantize
 
-_spec = importlib.util.spec_from_file_location("moe_layer_on_gfx950", Path(__file__).with_name("layer.py"))
-assert _spec is not None and _spec.loader is not None
-layer = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layer)
+layer = module("moe_layer_on_gfx950", Path(__file__).with_name("layer.py"))
 
 pytestmark = pytest.mark.slow
 HIDDEN, INTER, EXPERTS = 272, 40, 8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import weakref
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from loading import module
 
 from tunefork.base.errors import BadInput
 from tunefork.kernels.amdgcn.driver import on_gfx950
@@ -18,10 +18,7 @@ from tunefork.kernels.arch import GFX950
 from tunefork.kernels.moe_a16w4 import GemmConfig, LayerConfig, Weights, fused_moe, launch, make_workspace, prepare_weights
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 
-_spec = importlib.util.spec_from_file_location("moe_layer_on_gfx950", Path(__file__).with_name("layer.py"))
-assert _spec is not None and _spec.loader is not None
-layer = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layer)
+layer = module("moe_layer_on_gfx950", Path(__file__).with_name("layer.py"))
 
 HIDDEN, INTER, EXPERTS, TOPK = 64, 40, 8, layer.TOPK
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from loading import module
 
 from tunefork.bench.kernels import cases
 from tunefork.kernels.moe_a16w4 import MoeShape, pick, prepare_weights
 
-_spec = importlib.util.spec_from_file_location("moe_layer_on_gfx950", Path(__file__).with_name("layer.py"))
-assert _spec is not None and _spec.loader is not None
-layer = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layer)
+layer = module("moe_layer_on_gfx950", Path(__file__).with_name("layer.py"))
 
 
 @pytest.mark.slow

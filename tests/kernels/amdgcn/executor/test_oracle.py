@@ -12,7 +12,6 @@ import importlib.metadata
 import importlib.util
 import math
 import re
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 from budgets import examples
+from loading import module
 
 from tunefork.kernels.amdgcn.assembly import parse_instruction
 from tunefork.kernels.amdgcn.errors import UnknownInstruction
@@ -30,18 +30,8 @@ from tunefork.kernels.amdgcn.executor.decode import decode_instruction
 from tunefork.kernels.amdgcn.executor.machine.operands import EXEC, VCC
 from tunefork.kernels.amdgcn.opcodes.form import forms
 
-
-def helper(name: str, path: Path) -> Any:
-    """A module of this folder's that is no test."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-pseudocode = helper("amd_pseudocode", Path(__file__).parents[1] / "pseudocode.py")
-faults = helper("seeded_faults_told", Path(__file__).with_name("seeded_faults.py"))
+pseudocode: Any = module("amd_pseudocode", Path(__file__).parents[1] / "pseudocode.py")
+faults: Any = module("seeded_faults_told", Path(__file__).with_name("seeded_faults.py"))
 
 PINNED = "0.14.0"
 INPUTS = max(64, -(-examples(1024) // 64) * 64)  # 256 in a usual run, 1024 with --long

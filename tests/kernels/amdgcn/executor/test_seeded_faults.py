@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loading import module
 
-_spec = importlib.util.spec_from_file_location("seeded_faults", Path(__file__).with_name("seeded_faults.py"))
-assert _spec is not None and _spec.loader is not None
-faults: Any = importlib.util.module_from_spec(_spec)
-sys.modules["seeded_faults"] = faults
-_spec.loader.exec_module(faults)
+faults: Any = module("seeded_faults", Path(__file__).with_name("seeded_faults.py"))
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "gfx950.md"
 
