@@ -1,12 +1,15 @@
-"""TOML that somebody else may have written: whatever is wrong with it, nesting included, is a TOMLDecodeError."""
+"""TOML that somebody else may have written: whatever is wrong with it, nesting included, is a TOMLDecodeError, and of a file a BadInput."""
 
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Any
 
-__all__ = ["TOMLDecodeError", "loads"]
+from tunefork.base.errors import BadInput
+
+__all__ = ["TOMLDecodeError", "loads", "read"]
 
 
 def loads(text: str) -> dict[str, Any]:
@@ -15,3 +18,11 @@ def loads(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise TOMLDecodeError("nested too deeply") from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A file's content. Errors: BadInput where it is not TOML, OSError where it cannot be read."""
+    try:
+        return loads(path.read_text(encoding="utf-8"))
+    except (TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None

@@ -74,6 +74,15 @@ class Waiting:
         sys.stderr.write(ERASE + self.line(at, shutil.get_terminal_size().columns - 1))
         sys.stderr.flush()
 
+    def after(self, check: Callable[[], None]) -> Callable[[], None]:
+        """``check``, and then ``look``: what a program's ``watch`` calls while it runs."""
+
+        def both() -> None:
+            check()
+            self.look()
+
+        return both
+
     def line(self, at: float, width: int) -> str:
         """The words at an instant of the monotonic clock; what does not fit goes from its end, so that it stays one line."""
         parts, far = [self.what], self.far()

@@ -30,10 +30,7 @@ def read(root: Path) -> dict[str, str]:
         return {}
     from tunefork.base import toml  # most calls read no such file
 
-    try:
-        found = toml.loads(path.read_text(encoding="utf-8"))
-    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None
+    found = toml.read(path)
     for key, value in found.items():
         if key not in (*OPTIONS, CACHE):
             raise BadInput(f"{path}: no such key {key!r}", f"known: {', '.join((*OPTIONS, CACHE))}")

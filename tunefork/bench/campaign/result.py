@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from tunefork.bench.campaign.planned import Planned
 from tunefork.bench.campaign.racing import REFERENCE, Arm
 
 Advice = Literal["merge", "drop", "undecided"]
+Interval: TypeAlias = tuple[float | None, float | None, float | None]
+"""A gain and its 95 % interval, as ratios - 1; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,21 @@ def result(planned: Planned, day: Day, outcome: Outcome | None, final: Mapping[s
         arm, said = REFERENCE, f"{why}; the finalist's accuracy is outside the gate"
     found, _ = day.known()
     belief, certainty = day.belief(), None
-    numbers: tuple[float | None, ...] = (None, None, None)
+    numbers: Interval = (None, None, None)
     if arm:
         middle, spread = belief.gain(arm), belief.spread(arm)
-        numbers = (math.expm1(middle), None, None)
-        if found.df > 0:  # the belief takes the noise as known; it is known from so many starts (Student's t)
-            half = racing.quantile(0.025, found.df) * spread
-            numbers = tuple(map(math.expm1, measured or (middle, middle - half, middle + half)))
-            certainty = racing.chance(middle / spread, found.df)
-        elif measured:
-            numbers = tuple(map(math.expm1, measured))
+        numbers = tuple(map(math.expm1, measured)) if measured else interval(middle, spread, found.df)  # type: ignore[assignment] # three of them
+        certainty = racing.chance(middle / spread, found.df) if found.df > 0 else None
     lines = tuple(line(planned, day, name, arm, verdict) for name in planned.rules.candidates)
     return Result(arm, verdict, certainty, numbers[0], numbers[1], numbers[2], accepted, lines, found.sd if math.isfinite(found.sd) else None, said)
+
+
+def interval(middle: float, error: float, df: float) -> Interval:
+    """Of a ln ratio and its standard error, by Student's t; no ends where nothing tells the noise."""
+    half = racing.quantile(0.025, df) * error if df > 0 else math.inf
+    if not math.isfinite(half):
+        return math.expm1(middle), None, None
+    return math.expm1(middle), math.expm1(middle - half), math.expm1(middle + half)
 
 
 def line(planned: Planned, day: Day, name: str, winner: Arm, verdict: str) -> Line:
@@ -90,8 +95,7 @@ def line(planned: Planned, day: Day, name: str, winner: Arm, verdict: str) -> Li
     if arm not in found.arms:
         return Line(name, "undecided", "not measured", 0, minutes=needed(planned, day, day.rules.least, found.sd))
     effect = found.effect(arm)
-    half = racing.quantile(0.025, found.df) * found.error(arm) if found.df > 0 else math.inf
-    numbers = (math.expm1(effect), math.expm1(effect - half) if math.isfinite(half) else None, math.expm1(effect + half) if math.isfinite(half) else None)
+    numbers = interval(effect, found.error(arm), found.df)
     if name in out:
         return Line(name, "drop", out[name].reason, starts, *numbers)
     if verdict == "better" and winner == arm:
@@ -110,6 +114,7 @@ def needed(planned: Planned, day: Day, effect: float, sd: float) -> float | None
     least = day.rules.least
     pairs = power.pairs_for(effect, pair) if abs(effect) >= least else power.pairs_for_width(max(least - abs(effect), least / 2), pair)
     return None if pairs is None else max(pairs, 4) * 2 * day.rules.start / day.rules.lanes
+
 
 def gain(outcome: Outcome) -> tuple[float, float, float] | None:
     """(gain, low, high) of a confirmation as ln ratios, the mean over its loads; None where there are too few pairs."""

@@ -75,7 +75,7 @@ class Going:
 
 def run(where: Path, planned: Planned, runner: Runner, say: Say, show: Callable[[Going, str], None], sources: Sources = REAL) -> Result:
     """Begin, or go on. MissingTool or NothingMeasured where the machine cannot do it at all; everything else ends in a result."""
-    limits.files(max(conc for one in profiles.load(planned.profile).scenarios for conc in one.conc))  # the finalist runs them all
+    limits.files(profiles.load(planned.profile).most_conc)  # the finalist runs them all
     with locked(where / LOCK, say, f"waiting: campaign {planned.name} runs in another process"), book.opened(where, planned) as journal:
         going = Going(where, planned, runner, DayClock(where / CLOCK, sources), journal, say, show)
         if going.clock.note:

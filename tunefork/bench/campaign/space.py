@@ -104,11 +104,9 @@ def load(*names_or_paths: str) -> Space:
 def read(path: Path) -> Space:
     """One file."""
     try:
-        data = toml.loads(path.read_text(encoding="utf-8"))
+        data = toml.read(path)
     except OSError:
         raise BadInput(f"no space {str(path)!r}: expected one of {', '.join(names())}, or a TOML file", f"--space {names()[0]}") from None
-    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None
     if unknown := sorted(set(data) - {"description", "knobs", "constraints"}):
         wrong(path, unknown[0], "no such key; known: constraints, description, knobs")
     knobs = tuple(knob(path, place, item) for place, item in enumerate(listed(path, data, "knobs")))

@@ -87,12 +87,8 @@ def evaluate(target: Target, gate: Gate, folder: Path) -> Evaluation:
     log = folder / "lm_eval.log"
     started = time.monotonic()
     with Waiting(f"accuracy, {gate.task}", far=lambda: counted("".join(last_lines(log, 1))), log=log) as waiting:
-        def watch() -> None:
-            target.check()
-            waiting.look()
-
         done = run_program(arguments(target, gate, folder), env=target.environment(**more), cwd=folder / "cwd", log=log,
-                           deadline_s=gate.timeout_s, watch=watch)
+                           deadline_s=gate.timeout_s, watch=waiting.after(target.check))
     if done.exit_code != 0:
         last = "; ".join(last_lines(log, 3)) or "it said nothing"
         raise AccuracyUnknown(f"lm_eval ({gate.task}) {done.how}: {last}", f"read {log}")

@@ -48,12 +48,8 @@ def measure(
     limits.files(one.conc)
     log = folder / "client.log"
     with Waiting(f"CONC {one.conc}", far=lambda: far(log, one), now=lambda: "" if far(log, one) else "starting, warming up", log=log) as waiting:
-        def watch() -> None:
-            target.check()
-            waiting.look()
-
         done = run_program(arguments(target, one, folder), env=target.environment(), cwd=folder / "cwd", log=log,
-                           deadline_s=timeout_s or deadline_s(one), watch=watch)
+                           deadline_s=timeout_s or deadline_s(one), watch=waiting.after(target.check))
     if done.exit_code is None:
         return done, None, [Problem(kind="client-hangs" if done.late else "client-failed", message=f"the client {done.how}")]
     if done.exit_code:

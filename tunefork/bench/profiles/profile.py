@@ -67,6 +67,11 @@ class Profile:
             product *= int(self.server.get(flag, 1))
         return product
 
+    @property
+    def most_conc(self) -> int:
+        """The greatest concurrency of its loads."""
+        return max(conc for one in self.scenarios for conc in one.conc)
+
     def with_tensor_parallel(self, size: int) -> Profile:
         """The same profile over another number of GPUs."""
         if size < 1:
@@ -93,10 +98,7 @@ def read(name_or_path: str, beside: Path) -> tuple[dict[str, Any], Path]:
         if not is_file(path):
             raise BadInput(f"no profile {name_or_path!r}: expected one of {', '.join(names())}, or a TOML file",
                            f"--profile {names()[0]}")
-    try:
-        return toml.loads(path.read_text(encoding="utf-8")), path
-    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None
+    return toml.read(path), path
 
 
 def is_file(path: Path) -> bool:

@@ -150,9 +150,5 @@ def load(profile: Profile) -> Rules:
 
 def read(path: Path) -> Rules:
     """One rules file."""
-    try:
-        # Through JSON, whose arrays may become tuples; TOML's own lists may not, under strict checking.
-        text = json.dumps(toml.loads(path.read_text(encoding="utf-8")))
-    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not TOML: {error}", "correct the file") from None
+    text = json.dumps(toml.read(path))  # through JSON, whose arrays may become tuples; TOML's own lists may not, under strict checking
     return from_json(Rules, text, str(path), f"see {GATES / 'seed.toml'}")

@@ -211,4 +211,3 @@ class Followed:
                     if self.wanted(record := self.store.read(record_id)):
                         self.records.append(record)
         return self.records
-

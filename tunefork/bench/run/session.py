@@ -54,7 +54,7 @@ def check_first(profile: Profile, settings: Settings, *, client: str = "vllm", g
 
     gate: lm_eval will be asked.  own: the server will be the installed vLLM.  conc: of a load that is not the profile's.
     """
-    limits.files(max(conc, *(each for one in profile.scenarios for each in one.conc)))
+    limits.files(max(conc, profile.most_conc))
     if client == "vllm":
         require_client()
     if gate:
