@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from tunefork.base.errors import BadInput, MissingTool, SourceError, TuneforkError
 from tunefork.base.process import Say
@@ -31,7 +32,6 @@ def names(text: str) -> bool:
 def folder(text: str, say: Say) -> Path:
     """The snapshot's folder. Errors: SourceError where the cache has none and none can be had; BadInput for a name that the hub does not know."""
     try:
-        import huggingface_hub as hub
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
     except ModuleNotFoundError:
         raise MissingTool(f"{text} is no path here, and asking a hub needs huggingface_hub, not installed",
@@ -40,7 +40,7 @@ def folder(text: str, say: Say) -> Path:
     assert found is not None
     repo, revision = found["repo"], found["revision"]
     try:
-        cached = Path(hub.snapshot_download(repo, revision=revision, allow_patterns=WANTED, ignore_patterns=BELOW, local_files_only=True))
+        cached = Path(snapshot(repo, revision, local_files_only=True))
     except LocalEntryNotFoundError:
         cached = None
     except HFValidationError as error:
@@ -51,13 +51,20 @@ def folder(text: str, say: Say) -> Path:
     return cached
 
 
-def whole(snapshot: Path) -> bool:
+def snapshot(repo: str, revision: str | None, **how: Any) -> Any:
+    """huggingface_hub's snapshot_download of the files that are looked at: their folder, or under ``dry_run`` what would be fetched."""
+    import huggingface_hub as hub
+
+    return hub.snapshot_download(repo, revision=revision, allow_patterns=WANTED, ignore_patterns=BELOW, **how)
+
+
+def whole(kept: Path) -> bool:
     """Whether a snapshot has every file that its index names; without an index, any weights."""
     try:
-        named = set(json.loads((snapshot / "model.safetensors.index.json").read_bytes())["weight_map"].values())
+        named = set(json.loads((kept / "model.safetensors.index.json").read_bytes())["weight_map"].values())
     except (OSError, ValueError, KeyError, AttributeError):
-        return any(path.suffix in (".safetensors", ".gguf") for path in snapshot.iterdir())
-    return all((snapshot / name).is_file() for name in named)
+        return any(path.suffix in (".safetensors", ".gguf") for path in kept.iterdir())
+    return all((kept / name).is_file() for name in named)
 
 
 def fetched(text: str, repo: str, revision: str | None, say: Say) -> Path:
@@ -71,7 +78,7 @@ def fetched(text: str, repo: str, revision: str | None, say: Say) -> Path:
     absent = f"{text} is no path here and not in {cache}"
     try:
         hub.HfApi().repo_info(repo, revision=revision)  # whose errors say what is the matter
-        plan = hub.snapshot_download(repo, revision=revision, allow_patterns=WANTED, ignore_patterns=BELOW, dry_run=True)
+        plan = snapshot(repo, revision, dry_run=True)
         size, left = (sum(one.file_size or 0 for one in some) for some in (plan, [one for one in plan if one.will_download]))
         if not plan:
             raise BadInput(f"{text} has no .safetensors and no .gguf file", "give the name of an MXFP4 checkpoint of GPT-OSS")
@@ -81,7 +88,7 @@ def fetched(text: str, repo: str, revision: str | None, say: Say) -> Path:
         say(f"{text}: fetching {left / 2**30:.2f} of {size / 2**30:.2f} GiB from {where} into {cache}")
         if not sys.stderr.isatty():
             disable_progress_bars()
-        return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=WANTED, ignore_patterns=BELOW))
+        return Path(snapshot(repo, revision))
     except OfflineModeIsEnabled:
         name = next((each for each in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(each)), "HF_HUB_OFFLINE")
         raise SourceError(f"{absent}, and {name} forbids to ask {where}", f"unset {name}, or give a folder") from None
