@@ -14,7 +14,6 @@ import importlib
 import json
 import os
 import runpy
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from pathlib import Path
 import torch
 
 from tunefork.base.errors import BadInput, TuneforkError
+from tunefork.base.process import ask
 
 INTERPRETER, EXECUTOR, TORCH = SIDES = ("interpreter", "gfx950 executor", "torch")
 MODULE = "tunefork.kernels.amdgcn.threeway"
@@ -105,8 +105,8 @@ def compared(where: str) -> Answer:
         for side in reversed(SIDES):  # torch's first: it is the quickest to say that there is no case
             out = Path(folder, f"{side.split()[0]}.pt")
             environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-            done = subprocess.run([sys.executable, "-m", MODULE, where, "--side", side, "--out", str(out)], capture_output=True, text=True, check=False,
-                                  env={**environment, **({"TRITON_INTERPRET": "1"} if side == INTERPRETER else {})})
+            done = ask([sys.executable, "-m", MODULE, where, "--side", side, "--out", out],
+                       env={**environment, **({"TRITON_INTERPRET": "1"} if side == INTERPRETER else {})})
             if done.returncode:
                 lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
                 last = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[-1])

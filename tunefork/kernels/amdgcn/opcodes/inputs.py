@@ -38,9 +38,10 @@ def drawn(random: np.random.Generator, kind: str, count: int) -> Words:
     if kind == "small":
         return random.integers(0, 70, count, dtype=np.uint32)
     if kind == "f32":
-        return np.where(random.random(count) < 0.8, random.choice(patterns(32), count), bits >> np.uint32(16) << np.uint32(16) | np.uint32(0x8000))
+        halves = bits >> np.uint32(16) << np.uint32(16) | np.uint32(0x8000)
+        return np.asarray(np.where(random.random(count) < 0.8, random.choice(patterns(32), count), halves), np.uint32)
     if kind == "numbers":
-        return (random.standard_normal(count) * np.exp2(random.integers(-6, 7, count))).astype(np.float32).view(np.uint32)
+        return np.asarray(random.standard_normal(count) * np.exp2(random.integers(-6, 7, count)), np.float32).view(np.uint32)
     if kind == "f16":
         return np.asarray(random.choice(patterns(16), 2 * count)).view(np.uint32)
     if kind == "f64":
