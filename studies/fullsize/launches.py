@@ -11,34 +11,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.fullsize.logits import OVERRIDES
+from studies.fullsize.engine import OVERRIDES, prompts, started
 
 STEPS = 32
 
 
 def collect(model: Path, moe: str, tokens: int) -> dict[str, Any]:
     """Kernels of ``STEPS`` decode steps of ``tokens`` rows: (name, begin, end) in microseconds, in their order; and the model's layers."""
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ["TUNEFORK_OVERRIDES"] = OVERRIDES[moe]
+    llm, asked = started(model, moe, max_model_len=2048, max_num_seqs=tokens, cudagraph_capture_sizes=[tokens]), prompts(tokens, 1024)
     import torch
     from torch.autograd import DeviceType
-    from vllm import LLM, SamplingParams
+    from vllm import SamplingParams  # once the variables are set
 
-    llm = LLM(str(model), load_format="random_mxfp4", max_model_len=2048, max_num_seqs=tokens, attention_config={"backend": "TRITON_ATTN"},
-              cudagraph_capture_sizes=[tokens], kv_cache_memory_bytes=1 << 30, gpu_memory_utilization=0.1, enable_prefix_caching=False,
-              disable_log_stats=True)  # fmt: skip
-    generator = torch.Generator().manual_seed(0)
-    prompts = [{"prompt_token_ids": torch.randint(256, 190_000, (1024,), generator=generator).tolist()} for _ in range(tokens)]
     greedy = SamplingParams(temperature=0, max_tokens=STEPS + 1, ignore_eos=True)
-    llm.generate(prompts, greedy, use_tqdm=False)
+    llm.generate(asked, greedy, use_tqdm=False)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        llm.generate(prompts, greedy, use_tqdm=False)
+        llm.generate(asked, greedy, use_tqdm=False)
     found = sorted((one.time_range.start, one.time_range.end, one.name) for one in profile.events() if one.device_type == DeviceType.CUDA)
     layers = json.loads((model / "config.json").read_text())["num_hidden_layers"]
     return {"moe": moe, "tokens": tokens, "layers": layers, "versions": {"torch": torch.__version__}, **packed(decode([(n, b, e) for b, e, n in found]))}

@@ -18,32 +18,29 @@ recorded; there the decode steps are 3 rows in a graph of 4.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from studies.fullsize.engine import OVERRIDES, prompts, started
+
 PROMPTS, LENGTH, STEPS, TOPK = 3, 96, 16, 4
-OVERRIDES = {"shipped": "random_mxfp4", "ours": "random_mxfp4,moe_a16w4", "step": "random_mxfp4,moe_a16w4,decode_step"}
 MARGIN = 1.1  # how much further from the reference ours may lie than vLLM's own, as a ratio
 BF16 = 0.03  # relative norm between two bf16 implementations of four layers, above which something is wrong
 
 
 def collect(model: Path, moe: str, graphs: bool) -> dict[str, Any]:
     """logits: [steps, PROMPTS, vocabulary] float32, the prefill's last position, then each decode step. chosen: [steps, layers, PROMPTS, TOPK]."""
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ["TUNEFORK_OVERRIDES"] = OVERRIDES["ours" if moe == "reference" else moe]
-    import torch
-    from vllm import LLM, SamplingParams
-
     if moe == "reference":
         in_float32()
     routed: list[Any] = []
     if moe == "step" and not graphs:
         listen(routed)
-    llm = LLM(str(model), load_format="random_mxfp4", max_model_len=1024, max_num_seqs=8, attention_config={"backend": "TRITON_ATTN"},
-              enforce_eager=not graphs, cudagraph_capture_sizes=[4, 8] if graphs else None, kv_cache_memory_bytes=1 << 30,
-              gpu_memory_utilization=0.1, enable_prefix_caching=False, disable_log_stats=True)  # fmt: skip
+    llm = started(model, "ours" if moe == "reference" else moe, max_model_len=1024, max_num_seqs=8, enforce_eager=not graphs,
+                  cudagraph_capture_sizes=[4, 8] if graphs else None)  # fmt: skip
+    import torch
+    from vllm import SamplingParams  # once the variables are set
+
     logits: list[Any] = []
     chosen: list[Any] = []
 
@@ -63,11 +60,10 @@ def collect(model: Path, moe: str, graphs: bool) -> dict[str, Any]:
                 if name.endswith(".router"):
                     layer.register_forward_hook(lambda _layer, _words, result: routed.append(result.float()))
 
+    routed.clear()  # what vLLM ran to size its memory
     llm.apply_model(record)
-    generator = torch.Generator().manual_seed(0)
-    prompts = [{"prompt_token_ids": torch.randint(256, 190_000, (LENGTH,), generator=generator).tolist()} for _ in range(PROMPTS)]
     forced = [SamplingParams(temperature=0, max_tokens=STEPS, ignore_eos=True, allowed_token_ids=[1000 + index]) for index in range(PROMPTS)]
-    llm.generate(prompts, forced, use_tqdm=False)
+    llm.generate(prompts(PROMPTS, LENGTH), forced, use_tqdm=False)
     assert [len(one) for one in logits[-STEPS:]] == [PROMPTS] * STEPS, "the prompts were not prefilled in one step"
     picked = None if graphs else torch.stack([torch.stack(one) for one in chosen[-STEPS:]])
     return {"logits": torch.stack(logits[-STEPS:]), "chosen": picked}
