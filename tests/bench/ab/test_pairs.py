@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from loading import module
 
-from tunefork.bench.ab.outcome import as_json, outcomes, ratio
-from tunefork.bench.ab.pairs import collect
+from tunefork.bench.ab import evidence, outcome, pairs
+from tunefork.bench.ab.outcome import Outcome, as_json, ratio
+from tunefork.bench.ab.pairs import Pairs, Scenario
 from tunefork.bench.records.measured import chip
 from tunefork.bench.records.schema import Record, Telemetry
 
@@ -24,6 +25,14 @@ def experiment(effect: float = 1.05) -> list[Record]:
 def changed(records: list[Record], pair: int, arm: str, **changes: Any) -> list[Record]:
     """The records with one trial changed."""
     return [one.model_copy(update=changes) if (one.labels["pair"], one.labels["arm"]) == (str(pair), arm) else one for one in records]
+
+
+def collect(records: list[Record]) -> dict[Scenario, Pairs]:
+    return pairs.collect(map(evidence.of, records))
+
+
+def outcomes(records: list[Record]) -> list[Outcome]:
+    return outcome.outcomes(map(evidence.of, records))
 
 
 def clocks(mhz: float) -> Telemetry:

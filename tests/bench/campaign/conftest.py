@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from loading import module
 
+from tunefork.bench.ab import evidence
 from tunefork.bench.ab.outcome import Outcome, outcomes
 from tunefork.bench.campaign.candidate import Candidate
 from tunefork.bench.campaign.clock import Sources
@@ -130,7 +131,7 @@ class Fake:
                     labels = {"experiment": self.planned.name, "comparison": "", "a": "reference", "b": arm, "arm": side, "pair": key[4:],
                               "position": "0", "foreign": "", "client": "vllm"}
                     records.append(self.samples.record(len(records), conc=4, factor=math.exp(gain - 5), labels=labels))
-        return next(iter(outcomes(records)), None)
+        return next(iter(outcomes(map(evidence.of, records))), None)
 
     def final(self, arm: Arm, within_s: float) -> tuple[bool, str]:
         self.finals.append(arm)

@@ -154,10 +154,11 @@ def test_samples_that_are_none_name_the_record(store: Store, samples: ModuleType
 
 
 def test_a_chart_shows_names_as_they_are(samples: ModuleType) -> None:
-    found = list(points.panels([brief.of(samples.passed(trees=(samples.TREE.model_copy(update={"variant": "<b>x</b>%{y}"}),)))]))
+    one = brief.of(samples.passed(trees=(samples.TREE.model_copy(update={"variant": "<b>x</b>%{y}"}),)))
+    found, places = list(points.panels([one])), {one.id: 0}
     from tunefork.bench.report import charts
 
-    told = json.dumps([charts.scatter(panel, x) for panel in found for x in charts.AXES])
+    told = json.dumps([charts.scatter(panel, x, places) for panel in found for x in charts.AXES])
     assert "<b>" not in told and "%{y}<" not in told and "&lt;b&gt;" in told
 
 

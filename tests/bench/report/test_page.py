@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tunefork.base.errors import BadInput
+from tunefork.bench.ab import evidence
 from tunefork.bench.ab.outcome import outcomes
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store
@@ -105,7 +106,7 @@ eval(fs.readFileSync(process.argv[3], "utf8") + ";globalThis.unpacked = unpacked
 (async () => {
   const data = JSON.parse(await unpacked(kept("data"))), plotly = await unpacked(kept("plotly"));
   new Function(plotly);  // it parses
-  console.log(JSON.stringify({ rows: data.rows.length, last: data.rows.at(-1).at(-1), figures: data.figures.length, plotly: plotly.length }));
+  console.log(JSON.stringify({ rows: data.columns[0].length, last: data.columns.at(-1).at(-1), figures: data.figures.length, plotly: plotly.length }));
 })();
 """
 
@@ -143,7 +144,7 @@ def test_a_reader_sees_headline_patches_date_and_rejections_first(samples: Modul
 
 @pytest.mark.parametrize("width", [60, 100, 200])
 def test_the_terminals_plot_has_the_same_intervals(samples: ModuleType, width: int) -> None:
-    found = outcomes(samples.experiment("x", "base", "only:p", 1.05))
+    found = outcomes(map(evidence.of, samples.experiment("x", "base", "only:p", 1.05)))
     head, *rows, legend = forest.text(found, width)
     assert len(rows) == 3 and "A" in head and "95 %" in legend
     for line, row in zip(rows, forest.rows(found), strict=True):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -111,7 +112,7 @@ def sign_flips(logs: Floats, seed: int = 0) -> Floats | None:
     if n < SIGN_FLIP_PAIRS:
         return None
     if n <= EXACT_PAIRS:
-        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        signs = every_flip(n)
     else:
         drawn = np.random.default_rng(seed).integers(0, 2, size=(FLIPS, n))
         signs = np.vstack([np.ones((1, n), dtype=np.int64), 1 - 2 * drawn])  # what was observed is one of the flips
@@ -119,6 +120,13 @@ def sign_flips(logs: Floats, seed: int = 0) -> Floats | None:
     # Flips that only reorder the same sum must count as reached: additions differ in the last bits.
     reached: Floats = np.mean(sums >= np.abs(logs.sum(axis=-1, keepdims=True)) * (1 - 1e-12), axis=-1)
     return reached
+
+
+@cache
+def every_flip(n: int) -> NDArray[np.int64]:
+    """Every way to flip n signs: (2**n, n), of 1 and -1."""
+    made: NDArray[np.int64] = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    return made
 
 
 def sign_flip(logs: Floats, seed: int = 0) -> float | None:
@@ -136,21 +144,27 @@ def judge(metric: str, scenarios: Mapping[Any, Sequence[tuple[float, float]]], *
     """
     direction = DIRECTION[metric]
     logs = {key: np.log(np.array([b / a for a, b in pairs], dtype=np.float64)) for key, pairs in scenarios.items()}
-    judged = {key: summary(x) for key, x in logs.items() if len(x) >= 2}
+    found: dict[Any, tuple[float, float, float, float | None]] = {}
+    for n in {len(x) for x in logs.values() if len(x) >= 2}:
+        keys = [key for key, x in logs.items() if len(x) == n]
+        together = np.stack([logs[key] for key in keys])  # at once: report judges thousands
+        flips = sign_flips(together)
+        parts = [values.tolist() for values in summary(together)]
+        found.update(zip(keys, zip(*parts, [None] * len(keys) if flips is None else flips.tolist(), strict=True), strict=True))
     # A scenario without two good pairs stays in the family: dropping the hard ones must not make the others easier.
-    raw = np.array([float(judged[key][2]) if key in judged else 1.0 for key in logs])
+    raw = np.array([found[key][2] if key in found else 1.0 for key in logs])
     adjusted = dict(zip(logs, holm(raw), strict=True)) if logs else {}
-    return {key: judgement(metric, x, judged.get(key), float(adjusted[key]), direction, threshold, look) for key, x in logs.items()}
+    return {key: judgement(metric, x, found.get(key), float(adjusted[key]), direction, threshold, look) for key, x in logs.items()}
 
 
-def judgement(metric: str, x: Floats, found: tuple[Floats, Floats, Floats] | None, p_holm: float, direction: int, threshold: float,
+def judgement(metric: str, x: Floats, found: tuple[float, float, float, float | None] | None, p_holm: float, direction: int, threshold: float,
             look: int) -> Judgement:
-    """The judgement of one scenario's log-ratios."""
+    """The judgement of one scenario's log-ratios. found: their mean, half width and p, and p of the sign flips."""
     if found is None:
         ratio = float(np.exp(x[0])) if len(x) else None
         return Judgement(metric, len(x), ratio, None, None, None, None, None, None, "inconclusive", LEAST_PAIRS - len(x))
-    mean, half, p = (float(value) for value in found)
-    flips, alpha = sign_flip(x), spent(len(x), look)
+    mean, half, p, flips = found
+    alpha = spent(len(x), look)
     gain, sd = np.array(direction * mean), float(x.std(ddof=1))
     verdict: Verdict = "inconclusive"
     if alpha:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tunefork.bench.ab import judge
+from tunefork.bench.ab.evidence import Evidence
 from tunefork.bench.ab.judge import Judgement, Verdict
 from tunefork.bench.ab.pairs import Pairs, Rejected, collect
-from tunefork.bench.records.measured import chip
-from tunefork.bench.records.schema import Record
 
 DECIDES = "total_token_throughput"
 METRICS = (DECIDES, "median_tpot_ms", "median_ttft_ms", "median_e2el_ms")
@@ -69,16 +68,16 @@ class Outcome:
         return self.a == self.b
 
 
-def outcomes(records: Iterable[Record], *, decides: str = DECIDES, threshold: float = judge.THRESHOLD) -> list[Outcome]:
+def outcomes(records: Iterable[Evidence], *, decides: str = DECIDES, threshold: float = judge.THRESHOLD) -> list[Outcome]:
     """Judge every comparison of every experiment among the records, in the order of their first record."""
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str], list[Evidence]] = {}
     for record in records:
         if {"experiment", "arm", "pair"} <= record.labels.keys():
             groups.setdefault((record.labels["experiment"], record.labels.get("comparison", "")), []).append(record)
     return [outcome(name, part, own, decides, threshold) for (name, part), own in groups.items()]
 
 
-def outcome(experiment: str, comparison: str, records: Sequence[Record], decides: str, threshold: float) -> Outcome:
+def outcome(experiment: str, comparison: str, records: Sequence[Evidence], decides: str, threshold: float) -> Outcome:
     """Judge one comparison."""
     found = collect(records)
     metrics = dict.fromkeys([decides, *METRICS])
@@ -92,13 +91,12 @@ def outcome(experiment: str, comparison: str, records: Sequence[Record], decides
     labels = records[0].labels
     profile = next((one.profile for one in records if one.labels["arm"] == "A"), records[0].profile)  # arms may be profiles
     return Outcome(experiment, comparison, labels.get("a", "A"), labels.get("b", "B"), profile,
-                   tuple(sorted({chip(one) for one in records})), all(one.server.own for one in records), threshold, scenarios, look)
+                   tuple(sorted({one.chip for one in records})), all(one.own for one in records), threshold, scenarios, look)
 
 
 def values(pairs: Pairs, metric: str) -> list[tuple[float, float]]:
     """(A, B) of a metric over the accepted pairs."""
-    assert all(one.metrics is not None for pair in pairs.accepted for one in pair), "only trials that passed are accepted"
-    return [((a.metrics or {})[metric], (b.metrics or {})[metric]) for a, b in pairs.accepted]
+    return [(a.metrics[metric], b.metrics[metric]) for a, b in pairs.accepted]
 
 
 def as_json(found: Outcome) -> dict[str, object]:

@@ -12,8 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tunefork.bench.records.measured import chip
-from tunefork.bench.records.schema import Record
+from tunefork.bench.ab.evidence import Evidence
 
 CLOCK_SLACK = 0.05
 UNEVEN = 0.05
@@ -36,7 +35,7 @@ class Pairs:
     those whose second attempt did.
     """
 
-    accepted: tuple[tuple[Record, Record], ...]
+    accepted: tuple[tuple[Evidence, Evidence], ...]
     rejected: tuple[Rejected, ...]
     half: tuple[int, ...]
     spoiled: tuple[Rejected, ...] = ()
@@ -52,15 +51,15 @@ class Pairs:
         return n > 0 and 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n <= UNEVEN
 
 
-def key(record: Record) -> Scenario:
+def key(record: Evidence) -> Scenario:
     """The scenario of a record."""
-    return record.scenario.isl, record.scenario.osl, record.scenario.conc
+    return record.load.isl, record.load.osl, record.load.conc
 
 
-Arms = dict[str, Record]
+Arms = dict[str, Evidence]
 
 
-def collect(records: Iterable[Record]) -> dict[Scenario, Pairs]:
+def collect(records: Iterable[Evidence]) -> dict[Scenario, Pairs]:
     """The pairs of one comparison, per scenario. Where a trial was measured twice (after an interruption) the later one counts."""
     trials: dict[Scenario, dict[int, dict[int, Arms]]] = {}
     for record in sorted(records, key=lambda one: (one.created, one.id)):
@@ -71,7 +70,7 @@ def collect(records: Iterable[Record]) -> dict[Scenario, Pairs]:
 
 def sorted_out(by_pair: Mapping[int, Mapping[int, Arms]]) -> Pairs:
     """Accept or reject each pair of a scenario: its first attempt that nothing spoiled counts."""
-    accepted: list[tuple[Record, Record]] = []
+    accepted: list[tuple[Evidence, Evidence]] = []
     rejected: list[Rejected] = []
     spoiled: list[Rejected] = []
     half: list[int] = []
@@ -100,17 +99,16 @@ Reason = tuple[str, str]
 """(why, the arm whose trial it was, or "")"""
 
 
-def reasons(a: Record, b: Record, first: Arms) -> Iterator[Reason]:
+def reasons(a: Evidence, b: Evidence, first: Arms) -> Iterator[Reason]:
     """Everything that spoils a pair, worst first. first: the first accepted pair, whose code and hardware all others must have.
 
     Pairs may come from several hosts of the same chips: what a host adds is in both trials of a pair, and their ratio leaves it out.
     """
     for arm, record in (("A", a), ("B", b)):
         if record.status != "passed":
-            yield f"{arm} {record.status}: {record.problems[0].message if record.problems else 'no reason given'}", arm
-        numbers = record.metrics or {}
-        if numbers.get("failed", 0):
-            yield f"{arm}: {numbers['failed']:.0f} requests failed", arm
+            yield f"{arm} {record.status}: {record.problem or 'no reason given'}", arm
+        if record.metrics.get("failed", 0):
+            yield f"{arm}: {record.metrics['failed']:.0f} requests failed", arm
         if record.labels.get("foreign"):
             yield f"{arm}: another process was on the device: {record.labels['foreign']}", arm
     yield from ((why, "") for why in unlike(a, b))
@@ -118,48 +116,46 @@ def reasons(a: Record, b: Record, first: Arms) -> Iterator[Reason]:
     if slow:
         yield slow
     for arm, record in (("A", a), ("B", b)):
-        if first and (record.vllm != first[arm].vllm or record.server.version != first[arm].server.version):
+        if first and (record.vllm != first[arm].vllm or record.version != first[arm].version):
             yield f"{arm}: not the code of the experiment's first pair ({commit(record)}, not {commit(first[arm])})", arm
         if first and hardware(record) != hardware(first[arm]):
             yield f"{arm}: on {hardware(record)}, the experiment's first pair on {hardware(first[arm])}", arm
 
 
-def unlike(a: Record, b: Record) -> Iterator[str]:
+def unlike(a: Evidence, b: Evidence) -> Iterator[str]:
     """What two trials of a pair must share."""
-    if a.scenario != b.scenario:
-        yield f"the arms ran other loads: seeds {a.scenario.seed} and {b.scenario.seed}, {a.scenario.num_prompts} and " \
-              f"{b.scenario.num_prompts} prompts"
+    if a.load != b.load:
+        yield f"the arms ran other loads: seeds {a.load.seed} and {b.load.seed}, {a.load.num_prompts} and " \
+              f"{b.load.num_prompts} prompts"
     if machine(a) != machine(b):
         yield f"A ran on {machine(a)}, B on {machine(b)}"
     for name in ("completed", "total_input_tokens", "total_output_tokens"):
-        ours, theirs = (a.metrics or {}).get(name), (b.metrics or {}).get(name)
+        ours, theirs = a.metrics.get(name), b.metrics.get(name)
         if ours != theirs:
             yield f"{name} differ: A {ours}, B {theirs}"
 
 
-def hardware(record: Record) -> str:
+def hardware(record: Evidence) -> str:
     """What a record was measured on: a number from one chip is never compared with another's."""
-    return f"{record.server.gpus} x {chip(record)}"
+    return f"{record.gpus} x {record.chip}"
 
 
-def machine(record: Record) -> str:
+def machine(record: Evidence) -> str:
     """Where a record was measured: both trials of a pair on the same GPUs of the same host."""
     which = f" (GPU {record.labels['gpus']})" if record.labels.get("gpus") else ""
-    return f"{hardware(record)} of {record.host.name}{which}"
+    return f"{hardware(record)} of {record.host}{which}"
 
 
-def commit(record: Record) -> str:
+def commit(record: Evidence) -> str:
     """The measured code, in short."""
-    return record.vllm.commit[:12] if record.vllm else record.server.version
+    return record.vllm["commit"][:12] if record.vllm else record.version
 
 
-def throttled(a: Record, b: Record) -> Reason | None:
+def throttled(a: Evidence, b: Evidence) -> Reason | None:
     """One arm's GPU clock more than 5 % below the other's, by medians over the trial; None where clocks are not known."""
-    if a.telemetry is None or b.telemetry is None:
-        return None
     own = {gpu for gpu in a.labels.get("gpus", "").split(",") if gpu}  # what others do on the node's other GPUs is not ours
-    for gpu in sorted(a.telemetry.gpus.keys() & b.telemetry.gpus.keys() & (own or a.telemetry.gpus.keys())):
-        clocks = [one.telemetry.gpus[gpu].get("clock_mhz", (0.0,))[0] for one in (a, b) if one.telemetry]
+    for gpu in sorted(a.clocks.keys() & b.clocks.keys() & (own or a.clocks.keys())):
+        clocks = a.clocks[gpu], b.clocks[gpu]
         if min(clocks) > 0 and min(clocks) < (1 - CLOCK_SLACK) * max(clocks):
             return f"GPU {gpu} throttled: median clock A {clocks[0]:.0f} MHz, B {clocks[1]:.0f} MHz", "AB"[clocks[1] < clocks[0]]
     return None

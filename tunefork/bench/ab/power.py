@@ -14,16 +14,17 @@ MOST_PAIRS = 10_000
 
 def power(pairs: int, effect: float, alpha: float = ALPHA) -> float:
     """Chance that ``pairs`` (>= 2) pairs show an effect of ``effect`` SDs, two-sided at ``alpha``."""
-    from scipy import special, stats
+    from scipy import special  # scipy.stats has the same behind a second of imports
 
     shift = abs(effect) * math.sqrt(pairs)
     # Beyond this the power is 1 to double precision, and scipy's noncentral t underflows.
     if shift > 36:
         return 1.0
     critical = -float(special.stdtrit(pairs - 1, alpha / 2))
-    # The far tail is nothing for large shifts, where scipy may answer NaN.
-    far = float(stats.nct.cdf(-critical, pairs - 1, shift)) if shift < 5 else 0.0
-    return float(stats.nct.sf(critical, pairs - 1, shift)) + far
+    # The far tail is nothing for large shifts, where scipy may answer NaN; a NaN below the near one is as good as 0.
+    far = float(special.nctdtr(pairs - 1, shift, -critical)) if shift < 5 else 0.0
+    below = float(special.nctdtr(pairs - 1, shift, critical))
+    return far + (1.0 if math.isnan(below) else 1 - below)
 
 
 def detectable(pairs: int, wanted: float = POWER, alpha: float = ALPHA) -> float:

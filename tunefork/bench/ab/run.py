@@ -18,7 +18,8 @@ from tunefork.base import redact
 from tunefork.base.errors import TuneforkError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
-from tunefork.bench.ab import progress
+from tunefork.bench.ab import evidence, progress
+from tunefork.bench.ab.evidence import Evidence
 from tunefork.bench.ab.experiment import Comparison, Experiment
 from tunefork.bench.ab.pairs import Scenario, collect, key
 from tunefork.bench.ab.plan import Slot, plan
@@ -101,14 +102,14 @@ def missing(own: Sequence[Record], planned: Experiment, scenarios: frozenset[Sce
     """
     found = []
     for comparison in planned.comparisons:
-        records = of(own, comparison)
+        records = [evidence.of(one) for one in of(own, comparison)]
         done = finished(records, scenarios, number)
         wanted = set(range(planned.pairs)) if number == 0 else spoiled(records)
         found += [(pair, comparison) for pair in sorted(wanted) if not {(pair, arm) for arm in "AB"} <= done]
     return [(comparison, pair) for pair, comparison in sorted(found, key=lambda one: one[0])]
 
 
-def spoiled(records: Iterable[Record]) -> set[int]:
+def spoiled(records: Iterable[Evidence]) -> set[int]:
     """The pairs of a comparison to be made once more; none where every pair is spoiled: once more, it would be too."""
     by_scenario = collect(records).values()
     if not any(pairs.accepted for pairs in by_scenario):
@@ -116,7 +117,7 @@ def spoiled(records: Iterable[Record]) -> set[int]:
     return {bad.pair for pairs in by_scenario for bad in pairs.rejected}
 
 
-def finished(records: Iterable[Record], scenarios: frozenset[Scenario], number: int) -> set[tuple[int, str]]:
+def finished(records: Iterable[Evidence], scenarios: frozenset[Scenario], number: int) -> set[tuple[int, str]]:
     """(pair, arm) of every trial of an attempt that left a record of each scenario; interrupted ones do not count."""
     seen: dict[tuple[int, str], set[Scenario]] = {}
     for record in records:

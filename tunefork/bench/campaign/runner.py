@@ -17,7 +17,7 @@ from tunefork.base.errors import TuneforkError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.base.program import run_program
-from tunefork.bench.ab import experiment
+from tunefork.bench.ab import evidence, experiment
 from tunefork.bench.ab import run as runs
 from tunefork.bench.ab.experiment import Comparison, Experiment
 from tunefork.bench.ab.outcome import Outcome, outcomes
@@ -222,7 +222,7 @@ class Real:
         return [one for one in self.mine.all() if one.labels.get("experiment") == self.planned.name]
 
     def confirmed(self) -> Outcome | None:
-        return next(iter(outcomes(self._pairs_records(), decides=self.planned.metric, threshold=self.planned.threshold)), None)
+        return next(iter(outcomes(map(evidence.of, self._pairs_records()), decides=self.planned.metric, threshold=self.planned.threshold)), None)
 
     def final(self, arm: Arm, within_s: float) -> tuple[bool, str]:
         path = finalist.write(self.where, self.planned, arm)

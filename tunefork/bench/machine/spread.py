@@ -31,7 +31,7 @@ from tunefork.base.errors import BadInput, MissingTool
 from tunefork.base.layout import user_cache
 from tunefork.base.process import Say, quiet
 from tunefork.base.program import Finished, run_program
-from tunefork.base.waiting import EVERY_S, Waiting
+from tunefork.base.waiting import EVERY_S, Waiting, ticking
 from tunefork.bench.machine import devices
 
 LOST = "lost"
@@ -171,7 +171,8 @@ def _by_ray(tasks: Sequence[Task], place: Ray, say: Say) -> Iterator[Ended]:
     begun = not ray.is_initialized()
     if begun:
         try:
-            ray.init(address=place.address, log_to_driver=False, logging_level="ERROR", namespace="tunefork")
+            with ticking(f"asking Ray's cluster at {place.address}"):
+                ray.init(address=place.address, log_to_driver=False, logging_level="ERROR", namespace="tunefork")
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:
             raise BadInput(f"no Ray cluster answers at {place.address}: {str(error).splitlines()[0]}",
                            "`ray start --head` on one host, `ray start --address=...` on the others") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
@@ -73,6 +73,15 @@ def of(record: Record) -> Brief:
     """The same of a record at hand."""
     row = tables.flat(record)
     return made(tuple(row.get(name) for name in WANTED), Known())
+
+
+def of_experiments(records: Iterable[Brief]) -> dict[str, list[Brief]]:
+    """The records of each experiment, in the order of their first."""
+    groups: dict[str, list[Brief]] = {}
+    for one in records:
+        if one.experiment is not None:
+            groups.setdefault(one.experiment, []).append(one)
+    return groups
 
 
 class Known(dict[Any, Any]):

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
+from tunefork.bench.ab import evidence
 from tunefork.bench.ab.accuracy import AccuracyDifference
 from tunefork.bench.ab.answers import differences
+from tunefork.bench.ab.evidence import Evidence
 from tunefork.bench.ab.experiment import FILE, read
 from tunefork.bench.ab.outcome import DECIDES, Outcome, outcomes
-from tunefork.bench.errors import RecordError
 from tunefork.bench.records import brief, index
-from tunefork.bench.records.brief import Brief
-from tunefork.bench.records.schema import Record, utc_now
+from tunefork.bench.records.brief import Brief, of_experiments
+from tunefork.bench.records.schema import utc_now
 from tunefork.bench.records.store import Store
 from tunefork.bench.report import charts, markdown, page, png
 from tunefork.bench.report.points import Panel, panels
@@ -37,45 +38,31 @@ class Data:
 
 
 def gather(store: Store, *, experiments: Sequence[str] = (), profile: str | None = None, plans: Path | None = None, fresh: bool = False) -> Data:
-    """Look through the index beside the records, and read those of experiments, whose judge needs all of them.
+    """Look through the index beside the records; experiments are judged from it, too.
 
     experiments: only theirs, where given; BadInput for one that has none.  plans: the folder of experiments' plans, which say what decides in
     each.  fresh: read and check every record again, whatever the index says.
     """
     with contextlib.closing(index.database(store, samples=False, fresh=fresh)) as database:
         found = brief.read(database)
+        told = {one.id: one for one in evidence.read(database)}
         damaged = [message for message, in database.execute("SELECT message FROM damaged ORDER BY record")]
     records = [one for one in found if profile in (None, one.profile) and (not experiments or one.experiment in experiments)]
     missing = [name for name in experiments if not any(one.experiment == name for one in records)]
     if missing:
         known = sorted({one.experiment for one in found if one.experiment})
         raise BadInput(f"no records of experiment {missing[0]}", f"one of {', '.join(known)}" if known else "bench ab makes experiments")
-    judged = [each for own in of_experiments(records) for each in outcomes_of(store, own, plans, damaged)]
+    judged = [each for name, own in of_experiments(records).items() for each in outcomes_of(name, [told[one.id] for one in own], plans)]
     return Data(tuple(records), tuple(damaged), tuple(judged), tuple(panels(records)), tuple(compared(records, plans)))
 
 
-def of_experiments(records: Sequence[Brief]) -> list[list[Brief]]:
-    """The records of each experiment, in the order of their first."""
-    groups: dict[str, list[Brief]] = {}
-    for one in records:
-        if one.experiment is not None:
-            groups.setdefault(one.experiment, []).append(one)
-    return list(groups.values())
-
-
-def outcomes_of(store: Store, own: Sequence[Brief], plans: Path | None, damaged: list[str]) -> list[Outcome]:
-    """An experiment, by the metric and the threshold that it was planned with. damaged: gets what is wrong with those that are so by now."""
-    records: list[Record] = []
-    for one in own:
-        try:
-            records.append(store.read(one.id))
-        except RecordError as error:
-            damaged.append(error.message)
-    path = plans / (own[0].experiment or "") / FILE if plans else None
+def outcomes_of(name: str, own: Sequence[Evidence], plans: Path | None) -> list[Outcome]:
+    """An experiment, by the metric and the threshold that it was planned with."""
+    path = plans / name / FILE if plans else None
     if path and path.is_file():
         plan = read(path)
-        return outcomes(records, decides=plan.decides, threshold=plan.threshold)
-    return outcomes(records)
+        return outcomes(own, decides=plan.decides, threshold=plan.threshold)
+    return outcomes(own)
 
 
 def compared(records: Sequence[Brief], plans: Path | None) -> list[tuple[str, str, AccuracyDifference]]:

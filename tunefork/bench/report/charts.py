@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -15,14 +15,16 @@ AXES = {"interactivity": ("interactivity, tokens/s/user", True), "e2e_s": ("medi
 Figure = dict[str, Any]
 
 
-def scatter(panel: Panel, x: str) -> Figure:
-    """Throughput per GPU against interactivity ("interactivity") or E2E ("e2e_s"), the Pareto line, baseline and targets."""
+def scatter(panel: Panel, x: str, places: Mapping[str, int]) -> Figure:
+    """Throughput per GPU against interactivity ("interactivity") or E2E ("e2e_s"), the Pareto line, baseline and targets.
+
+    places: of each record, its row in the page's table, from which page.js takes the points.
+    """
     label, more_x = AXES[x]
     traces: list[dict[str, Any]] = []
     for number, (name, points) in enumerate(by_variant(panel.points).items()):
         traces.append({
-            "type": "scatter", "mode": "markers", "name": plain(name), "x": [getattr(one, x) for one in points], "y": [one.tput for one in points],
-            "text": [f"CONC {one.conc}, {one.gpus} GPU{'s' * (one.gpus > 1)}<br>{plain(one.record)}" for one in points],
+            "type": "scatter", "mode": "markers", "name": plain(name), "rows": [places[one.record] for one in points],
             "hovertemplate": "%{text}<br>%{x:.4g}, %{y:.4g} tok/s/GPU<extra>" + plain(name) + "</extra>",
             "marker": {"color": COLOURS[number % len(COLOURS)], "symbol": SYMBOLS[number // len(COLOURS) % len(SYMBOLS)], "size": 9,
                        "opacity": 0.75}})
@@ -37,7 +39,7 @@ def scatter(panel: Panel, x: str) -> Figure:
             "text": [f"c{one.conc}" for one in references], "textposition": "top center",
             "hovertemplate": "%{text}: %{x:.4g}, %{y:.4g} tok/s/GPU<extra>" + plain(references[0].variant) + "</extra>",
             "marker": {"symbol": "star", "size": 14, "color": "#F0E442", "line": {"color": "#000000", "width": 1}}})
-    return {"title": panel.title, "data": traces, "height": 420, "layout": {
+    return {"title": panel.title, "x": x, "data": traces, "height": 420, "layout": {
         "xaxis": {"title": {"text": label}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": "tokens/s/GPU"}, "rangemode": "tozero"}}}
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tunefork.bench.ab import evidence
 from tunefork.bench.ab.pairs import machine
 from tunefork.bench.records.schema import Record
 
@@ -62,8 +63,8 @@ def compare(first: Record, second: Record) -> RecordComparison:
 def warnings(first: Record, second: Record) -> list[str]:
     """What a reader must know before the ratios."""
     found = ["one record of each: how far apart they are, not whether that is noise; `bench ab` decides"]
-    if machine(first) != machine(second):
-        found.append(f"other machines: {machine(first)}; {machine(second)}")
+    if machine(evidence.of(first)) != machine(evidence.of(second)):
+        found.append(f"other machines: {machine(evidence.of(first))}; {machine(evidence.of(second))}")
     load = [one.scenario.model_dump(exclude={"seed"}) for one in (first, second)]
     if load[0] != load[1]:
         differing = (f"{key} {load[0][key]} and {load[1][key]}" for key in load[0] if load[0][key] != load[1][key])

@@ -1,8 +1,24 @@
 "use strict";
 // The report's behaviour: charts in the page's colours, the theme button, the table of records with its search and order.
+
+// The table's rows from its columns, and the charts' points from the rows (page.py's columns, charts.py's scatter).
+function whole(data) {
+  const columns = data.columns.map((one) => one.of ? one.at.map((i) => one.of[i]) : one);
+  data.rows = columns[0].map((_, i) => columns.map((one) => one[i]));
+  const text = (row) => `CONC ${row[9]}, ${row[4]} GPU${row[4] > 1 ? "s" : ""}<br>${plain(row[0])}`;
+  for (const figure of data.figures) for (const trace of figure.data) if (trace.rows) {
+    const rows = trace.rows.map((i) => data.rows[i]);
+    Object.assign(trace, { x: rows.map((row) => figure.x === "e2e_s" ? row[12] / 1000 : row[11]), y: rows.map((row) => row[10]), text: rows.map(text) });
+  }
+  return data;
+}
+// As charts.py's plain: plotly's strings are a kind of HTML, and %{...} stands for values.
+function plain(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("%{", "%\u200b{");
+}
 (async () => {
   const stored = (name) => unpacked(document.getElementById(name).textContent);
-  const data = JSON.parse(await stored("data")), plotly = document.createElement("script");
+  const data = whole(JSON.parse(await stored("data"))), plotly = document.createElement("script");
   plotly.textContent = await stored("plotly");
   document.head.append(plotly);
   const root = document.documentElement;

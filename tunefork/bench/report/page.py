@@ -7,8 +7,9 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tunefork.bench.ab import power
 from tunefork.bench.ab.accuracy import AccuracyDifference
 from tunefork.bench.ab.outcome import DECIDES, Outcome, interval, ratio, rows
 from tunefork.bench.ab.words import headline, patches, said
-from tunefork.bench.records.brief import Brief
+from tunefork.bench.records.brief import Brief, of_experiments
 from tunefork.bench.report import charts, forest
 from tunefork.bench.report.points import Panel
 
@@ -34,13 +35,14 @@ def page(records: Sequence[Brief], damaged: Sequence[str], outcomes: Sequence[Ou
     figures: list[charts.Figure] = []
     sections = [
         section("summary", "Summary", summary(records, damaged, outcomes)),
-        section("effects", "Effects of the patches", effects(outcomes, records) + accuracies(accuracy)),
+        section("effects", "Effects of the patches", effects(outcomes, of_experiments(records)) + accuracies(accuracy)),
         section("noise", "Noise (A/A)", noise(outcomes)),
-        section("scores", "Throughput against interactivity and E2E", scatters(panels, figures) + best_table(panels, records)),
+        section("scores", "Throughput against interactivity and E2E",
+                scatters(panels, figures, {one.id: number for number, one in enumerate(records)}) + best_table(panels, records)),
         section("environment", "Environment", environment(records)),
         section("all", "Records", failures(records) + table_of_records()),
     ]
-    data = packed(json.dumps({"figures": figures, "rows": [row(one) for one in records]}, allow_nan=False))
+    data = packed(json.dumps({"figures": figures, "columns": columns(records)}, allow_nan=False, separators=(",", ":")))
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title in (
         ("effects", "Effects"), ("noise", "Noise"), ("scores", "Scores"), ("environment", "Environment"), ("all", "Records")))
     return "\n".join([
@@ -79,7 +81,8 @@ def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 def summary(records: Sequence[Brief], damaged: Sequence[str], outcomes: Sequence[Outcome]) -> str:
     """What a reader with twenty seconds must know."""
-    parts = [verdict(one, records, folded=len(outcomes) > UNFOLDED) for one in ranked(outcomes)]
+    by_name = of_experiments(records)
+    parts = [verdict(one, by_name.get(one.experiment, ()), folded=len(outcomes) > UNFOLDED) for one in ranked(outcomes)]
     if not outcomes:
         parts.append("<p>No experiment among these records: nothing here says which variant is better. <code>bench ab</code> does.</p>")
     passed = sum(one.status == "passed" for one in records)
@@ -102,7 +105,7 @@ def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def verdict(found: Outcome, records: Sequence[Brief], *, folded: bool) -> str:
-    """One experiment in a sentence and a line per scenario, which can be folded away."""
+    """One experiment in a sentence and a line per scenario, which can be folded away. records: the experiment's."""
     lines = []
     for one in found.scenarios:
         judged = one.judgements[one.decides]
@@ -115,7 +118,7 @@ def verdict(found: Outcome, records: Sequence[Brief], *, folded: bool) -> str:
     name, words = headline(found)[: -len(said(found))], said(found)
     big = f'{escape(name)}<b>{escape(words)}</b>'
     what = (f'<p class="soft">B = {escape(found.b)}, A = {escape(found.a)}{f" ({escape(found.comparison)})" if found.comparison else ""}, '
-            f"{escape(when(found, records))}, on {escape(', '.join(found.chips))}, profile {escape(found.profile)}: {found.verdict}."
+            f"{escape(when(records))}, on {escape(', '.join(found.chips))}, profile {escape(found.profile)}: {found.verdict}."
             f"{escape(named(found, records))} Trials rejected: A {lost[0]}, B {lost[1]}.</p>")
     items = f"{what}<details><summary>each load</summary><ul>{''.join(lines)}</ul></details>{start}"
     inner = f"<details><summary>{big}</summary>{items}</details>" if folded else f'<p class="headline">{big}</p>{items}'
@@ -133,9 +136,9 @@ def best_table(panels: Sequence[Panel], records: Sequence[Brief]) -> str:
         ("chip", "profile", "ISL/OSL", "CONC", "variant", "tok/s/GPU", "tok/s/user", "E2E s", "against", "tput x", "weighted*"), best) + note
 
 
-def when(found: Outcome, records: Sequence[Brief]) -> str:
-    """The day or days of an experiment."""
-    days = sorted({one.created.strftime("%Y-%m-%d") for one in records if one.experiment == found.experiment})
+def when(records: Iterable[Brief]) -> str:
+    """The day or days of an experiment's records."""
+    days = sorted({one.created.date().isoformat() for one in records})
     return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else "no date"
 
 
@@ -172,14 +175,15 @@ def best_of(panel: Panel, records: Sequence[Brief]) -> list[tuple[str, ...]]:
             for conc, (tput, one) in sorted(best.items())]
 
 
-def effects(outcomes: Sequence[Outcome], records: Sequence[Brief]) -> str:
-    """A forest plot per experiment, and below it, folded, every metric."""
-    parts = []
-    for name in dict.fromkeys(one.experiment for one in ranked(outcomes)):
-        own = ranked([one for one in outcomes if one.experiment == name])
+def effects(outcomes: Sequence[Outcome], records: Mapping[str, Sequence[Brief]]) -> str:
+    """A forest plot per experiment, and below it, folded, every metric. records: by experiment."""
+    parts, by_name = [], dict[str, list[Outcome]]()
+    for one in ranked(outcomes):
+        by_name.setdefault(one.experiment, []).append(one)
+    for name, own in by_name.items():
         decides = next((scenario.decides for one in own for scenario in one.scenarios), DECIDES)
         on = ", ".join(sorted({each for one in own for each in one.chips}))
-        parts.append(forest.html(f"{name}, {when(own[0], records)}, on {on}", decides, own))
+        parts.append(forest.html(f"{name}, {when(records.get(name, ()))}, on {on}", decides, own))
         lines = [(one.comparison or f"{one.b} vs {one.a}", *line) for one in own for line in rows(one)]
         whole = table(("comparison", "scenario", "metric (* decides)", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), lines)
         parts.append(f"<details><summary>every metric of {escape(name)}</summary>{whole}</details>")
@@ -215,11 +219,11 @@ def noise(outcomes: Sequence[Outcome]) -> str:
         '<p class="soft">"Show": at 80 % power, two-sided 5 %, one scenario.</p>')
 
 
-def scatters(panels: Sequence[Panel], figures: list[charts.Figure]) -> str:
-    """Two charts a panel."""
+def scatters(panels: Sequence[Panel], figures: list[charts.Figure], places: Mapping[str, int]) -> str:
+    """Two charts a panel. places: of each record, its row in the table."""
     parts = []
     for panel in panels:
-        both = "".join(place(charts.scatter(panel, x), figures) for x in charts.AXES)
+        both = "".join(place(charts.scatter(panel, x, places), figures) for x in charts.AXES)
         parts.append(f'<div class="charts">{both}</div>')
     return "".join(parts) or '<p class="soft">No configuration passed.</p>'
 
@@ -253,8 +257,24 @@ def table_of_records() -> str:
             '<tbody></tbody></table></div><p><button id="more" class="plain" type="button" hidden>show all</button></p>')
 
 
-def row(one: Brief) -> list[Any]:
-    """A record under COLUMNS."""
-    return [one.id, one.created.strftime("%Y-%m-%d %H:%M:%S"), one.status, one.chip, one.gpus, one.profile, one.variant, one.isl, one.osl, one.conc,
-            one.tput, one.interactivity, one.e2e_ms, one.ttft_ms, one.tpot_ms, one.tput_ratio, one.e2e_ratio, one.interactivity_ratio,
-            one.commit[:12], one.experiment or "", one.arm, one.problem]
+def columns(records: Sequence[Brief]) -> list[list[Any] | dict[str, list[Any]]]:
+    """The records under COLUMNS, column by column. What repeats is written once: {"of": its values, "at": which of them each record has}."""
+    of = [*zip(*map(OF_A_BRIEF, records), strict=True)] or [()] * len(SHOWN)
+    found: dict[str, Sequence[Any]] = dict(zip(SHOWN, of, strict=True))
+    found["created"] = [one.isoformat(" ", "seconds")[:19] for one in found["created"]]
+    found["commit"] = [one[:12] for one in found["commit"]]
+    found["experiment"] = [one or "" for one in found["experiment"]]
+    return [list(found[name]) if name in NUMBERS else once(found[name]) for name in SHOWN]
+
+
+SHOWN = ("id", "created", "status", "chip", "gpus", "profile", "variant", "isl", "osl", "conc", "tput", "interactivity", "e2e_ms", "ttft_ms", "tpot_ms",
+         "tput_ratio", "e2e_ratio", "interactivity_ratio", "commit", "experiment", "arm", "problem")  # fmt: skip
+NUMBERS = ("id", "tput", "interactivity", "e2e_ms", "ttft_ms", "tpot_ms", "tput_ratio", "e2e_ratio", "interactivity_ratio")
+"""Columns in which hardly anything repeats."""
+OF_A_BRIEF = attrgetter(*SHOWN)
+
+
+def once(values: Sequence[Any]) -> list[Any] | dict[str, list[Any]]:
+    """A column, by its different values where they are few."""
+    different = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    return {"of": list(different), "at": [different[value] for value in values]} if len(different) * 4 < len(values) else list(values)

@@ -22,6 +22,7 @@ from tunefork.base.errors import ServeError
 from tunefork.base.guarded import Guarded, Stopped
 from tunefork.base.process import Say, quiet
 from tunefork.base.waiting import Waiting, watched
+from tunefork.bench.server import fetching
 from tunefork.bench.server.client import Client, Completion
 from tunefork.bench.server.command import ServeCommand
 from tunefork.bench.server.logtail import last_lines
@@ -105,8 +106,7 @@ class Server:
         self.seconds_to_ready = time.monotonic() - started
 
     def _wait_ready(self, started: float) -> None:
-        # What it loads, compiles (JIT) and captures is in its last words, with vLLM's own counters.
-        with Waiting(f"not ready yet, at most {self.ready_timeout_s:.0f} s", now=lambda: self._last_words()[:120], log=self.log) as waiting:
+        with Waiting(f"not ready yet, at most {self.ready_timeout_s:.0f} s", now=self._doing, log=self.log) as waiting:
             self._wait_answer(started, waiting)
 
     def _wait_answer(self, started: float, waiting: Waiting) -> None:
@@ -122,7 +122,7 @@ class Server:
                                  f"{self._tail()}", f"read {self.log}; to wait longer: --ready-timeout SECONDS")
             due = PROGRESS_S[spoken] if spoken < len(PROGRESS_S) else 60 * (spoken - len(PROGRESS_S) + 2)
             if waited > due and not watched():
-                self.say(f"  {waited:.0f} s, not ready yet: {self._last_words()[:120]}")
+                self.say(f"  {waited:.0f} s, not ready yet: {self._doing()}")
                 spoken += 1
             time.sleep(POLL_S)
 
@@ -149,6 +149,10 @@ class Server:
             self._program.listen(0.0)  # its last words, when it ended in between
             raise ServeError(f"the server ended {when} ({how(self._program.exit_code)}){self._tail()}",
                              f"read {self.log}")
+
+    def _doing(self) -> str:
+        """What it fetches; else its last words, in which vLLM counts what it loads, compiles (JIT) and captures."""
+        return fetching.words(self.command.argv, self.command.environment(os.environ)) or self._last_words()[:120]
 
     def _last_words(self) -> str:
         last = self._last_lines(1)

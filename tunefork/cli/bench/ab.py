@@ -73,7 +73,7 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
     python3 build.py bench ab --base-url-a http://h:8000 --base-url-b http://h:8001 --client builtin
     """
     require("ab")
-    from tunefork.bench.ab import answers, arms, experiment, profile_arms, run
+    from tunefork.bench.ab import answers, arms, evidence, experiment, profile_arms, run
     from tunefork.bench.ab.judge import DIRECTION, LEAST_PAIRS
     from tunefork.bench.ab.outcome import outcomes
     from tunefork.bench.ab.trial import settle
@@ -127,7 +127,7 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
     else:
         run.run_spread(layout, store, where, planned, trials.scenarios(), profile.gpus, place, say)
     own = [one for one in store.records() if isinstance(one, Record) and one.labels.get("experiment") == name]
-    found = outcomes(own, decides=metric, threshold=threshold)
+    found = outcomes(map(evidence.of, own), decides=metric, threshold=threshold)
     show(found, answers.differences(where, comparisons), as_json=as_json)
     return 0
 
