@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -118,6 +119,16 @@ def test_sign_flip_exact_and_drawn_agree() -> None:
     assert exact is not None and drawn is not None
     assert drawn == pytest.approx(exact, abs=0.005)
     assert judge.sign_flip(logs[:5]) is None
+
+
+def test_the_flips_of_many_pairs_are_drawn_some_at_a_time() -> None:
+    logs = np.random.default_rng(1).normal(0.0, 1.0, 1000)
+    tracemalloc.start()
+    found = judge.sign_flip(logs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6, "all at once: 480 MB"
+    assert found == pytest.approx(stats.ttest_1samp(logs, 0.0).pvalue, abs=0.01)
 
 
 def test_sign_flip_of_equal_logs_is_two_in_all() -> None:

@@ -113,7 +113,7 @@ def check(records: list[Record | bytes]) -> None:
     assert (len(data.records), len(data.damaged)) == (len(answer.rows), len(damaged))
     html = page.page(data.records, data.damaged, data.outcomes, data.panels, data.accuracy, "now")
     blocks = BLOCK.findall(html)
-    assert len(blocks) == 1 and [row[0] for row in json.loads(zlib.decompress(base64.b64decode(blocks[0]), -15))["rows"]] == [one.id for one in data.records]
+    assert len(blocks) == 1 and json.loads(zlib.decompress(base64.b64decode(blocks[0]), -15))["columns"][0] == [one.id for one in data.records]
     before = html.partition('id="data"')[0]
     assert "<!--" not in before.removeprefix("<!doctype html>") and "<script>" not in before
 

@@ -103,6 +103,14 @@ def test_the_seeds_result_file(answer: dict[str, Any]) -> None:
         written["completed"], written["total_output_tokens"])
 
 
+def test_inferencexs_reader_takes_the_result_file(answer: dict[str, Any]) -> None:
+    """What its utils/process_result.py asks of a file (of 2026-11): four keys, and every other key with tpot or ms at its end is a number."""
+    written = json.loads(json.dumps(result(record(answer, "seed", {"bits_per_byte": 2.0}, 8192, 1024, 4), gates("seed"))))
+    assert (int(written["max_concurrency"]), written["model_id"]) == (4, "tiny")
+    assert float(written["total_token_throughput"]) > float(written["output_throughput"]) > 0
+    assert all(float(value) > 0 for key, value in written.items() if key.endswith("ms") or "tpot" in key)
+
+
 def test_stage_twos_result_file(answer: dict[str, Any]) -> None:
     written = result(record(answer, "stage2", {"gsm8k_metric": 0.9}, 8192, 1024, 32), gates("stage2"))
     assert written["baseline_nv1126"] == {"baseline_median_e2e_1126": 6000, "baseline_tput_pergpu_1126": 21500,

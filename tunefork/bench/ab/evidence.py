@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
 from operator import itemgetter
@@ -36,8 +35,7 @@ class Load(NamedTuple):
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """problem: why it did not pass, or "".  metrics: none where the client gave none.  clocks: per GPU, the median in MHz.
 
     vllm: the tree that was measured, as the record has it; None for somebody else's server.  own: whether the tool started the server.

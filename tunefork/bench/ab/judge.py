@@ -11,11 +11,12 @@ An experiment may be looked at twice: its pairs, and once more after it was leng
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ LOOKS = (0.04, 0.01)
 """What of ALPHA each look may spend."""
 LEAST_PAIRS = 4
 SIGN_FLIP_PAIRS, EXACT_PAIRS, FLIPS = 6, 14, 20_000
+MOST_SIGNS = 2_000_000
+"""At a time: 16 MB, three times."""
 FEW = 0.6
 """Of a look's alpha below SIGN_FLIP_PAIRS, where t is alone: a load with a period of three trials makes its 5 % up to 8 % (docs/statistics.md)."""
 FLIP = 0.9
@@ -112,14 +115,21 @@ def sign_flips(logs: Floats, seed: int = 0) -> Floats | None:
     if n < SIGN_FLIP_PAIRS:
         return None
     if n <= EXACT_PAIRS:
-        signs = every_flip(n)
+        blocks: Iterator[NDArray[np.int64]] = iter([every_flip(n)])
     else:
-        drawn = np.random.default_rng(seed).integers(0, 2, size=(FLIPS, n))
-        signs = np.vstack([np.ones((1, n), dtype=np.int64), 1 - 2 * drawn])  # what was observed is one of the flips
-    sums = np.abs(logs @ signs.T)
+        blocks = itertools.chain([np.ones((1, n), dtype=np.int64)], drawn_flips(n, seed))  # what was observed is one of the flips
     # Flips that only reorder the same sum must count as reached: additions differ in the last bits.
-    reached: Floats = np.mean(sums >= np.abs(logs.sum(axis=-1, keepdims=True)) * (1 - 1e-12), axis=-1)
+    bound = np.abs(logs.sum(axis=-1, keepdims=True)) * (1 - 1e-12)
+    counts = [((np.abs(logs @ signs.T) >= bound).sum(axis=-1), len(signs)) for signs in blocks]
+    reached: Floats = sum(count for count, _ in counts) / sum(size for _, size in counts)
     return reached
+
+
+def drawn_flips(n: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """FLIPS draws of n signs, (some, n) at a time: of a thousand pairs, all at once would be half a GiB."""
+    draw, some = np.random.default_rng(seed), max(1, MOST_SIGNS // n)
+    for first in range(0, FLIPS, some):
+        yield 1 - 2 * draw.integers(0, 2, size=(min(some, FLIPS - first), n))
 
 
 @cache
@@ -142,36 +152,57 @@ def judge(metric: str, scenarios: Mapping[Any, Sequence[tuple[float, float]]], *
     scenarios: per scenario its accepted pairs (value of A, value of B), both positive. Keys come back as they went in.
     look: 1 for the pairs that were planned first, 2 once it was lengthened.
     """
-    direction = DIRECTION[metric]
-    logs = {key: np.log(np.array([b / a for a, b in pairs], dtype=np.float64)) for key, pairs in scenarios.items()}
-    found: dict[Any, tuple[float, float, float, float | None]] = {}
-    for n in {len(x) for x in logs.values() if len(x) >= 2}:
-        keys = [key for key, x in logs.items() if len(x) == n]
-        together = np.stack([logs[key] for key in keys])  # at once: report judges thousands
-        flips = sign_flips(together)
-        parts = [values.tolist() for values in summary(together)]
-        found.update(zip(keys, zip(*parts, [None] * len(keys) if flips is None else flips.tolist(), strict=True), strict=True))
+    return judge_all({metric: scenarios}, threshold=threshold, look=look)[metric]
+
+
+def judge_all(metrics: Mapping[str, Mapping[Any, Sequence[tuple[float, float]]]], *, threshold: float = THRESHOLD,
+              look: int = 1) -> dict[str, dict[Any, Judgement]]:
+    """As ``judge``, of several metrics, each a family of its own: at once, since a report judges thousands."""
+    by_pairs: dict[int, list[tuple[str, Any]]] = {}
+    found: dict[tuple[str, Any], Judgement] = {}
+    for metric, scenarios in metrics.items():
+        for key, pairs in scenarios.items():
+            by_pairs.setdefault(len(pairs), []).append((metric, key))
+    groups = {n: summed(np.log([[b / a for a, b in metrics[metric][key]] for metric, key in keys])) for n, keys in by_pairs.items() if n >= 2}
     # A scenario without two good pairs stays in the family: dropping the hard ones must not make the others easier.
-    raw = np.array([found[key][2] if key in found else 1.0 for key in logs])
-    adjusted = dict(zip(logs, holm(raw), strict=True)) if logs else {}
-    return {key: judgement(metric, x, found.get(key), float(adjusted[key]), direction, threshold, look) for key, x in logs.items()}
+    raw = {where: p for n, group in groups.items() for where, p in zip(by_pairs[n], group.p.tolist(), strict=True)}
+    adjusted = {(metric, key): p for metric, scenarios in metrics.items() if scenarios
+                for key, p in zip(scenarios, holm(np.array([raw.get((metric, key), 1.0) for key in scenarios])).tolist(), strict=True)}
+    for n, keys in by_pairs.items():
+        if n < 2:
+            for metric, key in keys:
+                ratio = next((b / a for a, b in metrics[metric][key]), None)
+                found[metric, key] = Judgement(metric, n, ratio, None, None, None, None, None, None, "inconclusive", LEAST_PAIRS - n)
+        else:
+            made = judgements(keys, n, groups[n], np.array([adjusted[where] for where in keys]), threshold, look)
+            found.update(zip(keys, made, strict=True))
+    return {metric: {key: found[metric, key] for key in scenarios} for metric, scenarios in metrics.items()}
 
 
-def judgement(metric: str, x: Floats, found: tuple[float, float, float, float | None] | None, p_holm: float, direction: int, threshold: float,
-            look: int) -> Judgement:
-    """The judgement of one scenario's log-ratios. found: their mean, half width and p, and p of the sign flips."""
-    if found is None:
-        ratio = float(np.exp(x[0])) if len(x) else None
-        return Judgement(metric, len(x), ratio, None, None, None, None, None, None, "inconclusive", LEAST_PAIRS - len(x))
-    mean, half, p, flips = found
-    alpha = spent(len(x), look)
-    gain, sd = np.array(direction * mean), float(x.std(ddof=1))
-    verdict: Verdict = "inconclusive"
-    if alpha:
-        verdict = str(verdicts(gain, np.array(half), np.array(p_holm), threshold, alpha, None if flips is None else np.array(flips)))  # type: ignore[assignment]
-    more = further_pairs(mean, sd, len(x), threshold, look) if verdict == "inconclusive" else 0
-    ratio, lo, hi = math.exp(mean), math.exp(mean - half), math.exp(mean + half)
-    return Judgement(metric, len(x), ratio, lo, hi, sd, p, p_holm, flips, verdict, more)
+class Summed(NamedTuple):
+    """Of log-ratios (m, n): mean, half width of the interval, p, SD, and p of the sign flips; each (m,)."""
+
+    mean: Floats
+    half: Floats
+    p: Floats
+    sd: Floats
+    flips: Floats | None
+
+
+def summed(logs: Floats) -> Summed:
+    return Summed(*summary(logs), logs.std(axis=-1, ddof=1), sign_flips(logs))
+
+
+def judgements(keys: Sequence[tuple[str, Any]], n: int, group: Summed, p_holm: Floats, threshold: float, look: int) -> Iterator[Judgement]:
+    """The judgements of scenarios with ``n`` pairs each."""
+    alpha = spent(n, look)
+    gain = group.mean * np.array([DIRECTION[metric] for metric, _ in keys])
+    said = verdicts(gain, group.half, p_holm, threshold, alpha, group.flips).tolist() if alpha else ["inconclusive"] * len(keys)
+    flips = [None] * len(keys) if group.flips is None else group.flips.tolist()
+    numbers = (values.tolist() for values in (group.mean, group.half, group.p, group.sd, p_holm))
+    for (metric, _), mean, half, p, sd, holms, flip, verdict in zip(keys, *numbers, flips, said, strict=True):
+        more = further_pairs(mean, sd, n, threshold, look) if verdict == "inconclusive" else 0
+        yield Judgement(metric, n, math.exp(mean), math.exp(mean - half), math.exp(mean + half), sd, p, holms, flip, verdict, more)
 
 
 def further_pairs(mean: float, sd: float, pairs: int, threshold: float, look: int = 1) -> int | None:

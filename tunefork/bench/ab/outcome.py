@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tunefork.bench.ab import judge
+from tunefork.bench.ab import judge, rhythm
 from tunefork.bench.ab.evidence import Evidence
 from tunefork.bench.ab.judge import Judgement, Verdict
 from tunefork.bench.ab.pairs import Pairs, Rejected, collect
@@ -19,6 +19,7 @@ class ScenarioOutcome:
     """One scenario. judgements: by metric; ``decides`` names the one that gives the verdict.
 
     lost: trials of A and of B that spoiled an attempt.  uneven: one arm lost so many more that what is left is a selection: no verdict.
+    period: of a rhythm in the trials (rhythm.py), None where none is shown.
     """
 
     isl: int
@@ -30,6 +31,7 @@ class ScenarioOutcome:
     half: tuple[int, ...]
     lost: tuple[int, int] = (0, 0)
     uneven: bool = False
+    period: int | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -62,6 +64,11 @@ class Outcome:
     def verdict(self) -> Verdict:
         return judge.overall([one.verdict for one in self.scenarios])
 
+    def notes(self) -> list[str]:
+        """What a reader must know beside the verdicts."""
+        return [f"{one.name}: something comes back every {one.period} trials on this machine (shown at 1 %); the drawn orders keep the verdict "
+                "honest, the interval is wider for it" for one in self.scenarios if one.period is not None]
+
     @property
     def calibrates(self) -> bool:
         """Whether it is an A/A."""
@@ -82,16 +89,22 @@ def outcome(experiment: str, comparison: str, records: Sequence[Evidence], decid
     found = collect(records)
     metrics = dict.fromkeys([decides, *METRICS])
     look = max(int(one.labels.get("look", "1")) for one in records)
-    judged = {metric: judge.judge(metric, {scenario: values(pairs, metric) for scenario, pairs in found.items()}, threshold=threshold, look=look)
-              for metric in metrics}
+    judged = judge.judge_all({metric: {scenario: values(pairs, metric) for scenario, pairs in found.items()} for metric in metrics},
+                             threshold=threshold, look=look)
     scenarios = tuple(
         ScenarioOutcome(*scenario, decides, {metric: judged[metric][scenario] for metric in metrics}, pairs.rejected, pairs.half,
-                        pairs.lost(), pairs.uneven())
+                        pairs.lost(), pairs.uneven(), beat(pairs, decides))
         for scenario, pairs in found.items())
     labels = records[0].labels
     profile = next((one.profile for one in records if one.labels["arm"] == "A"), records[0].profile)  # arms may be profiles
     return Outcome(experiment, comparison, labels.get("a", "A"), labels.get("b", "B"), profile,
                    tuple(sorted({one.chip for one in records})), all(one.own for one in records), threshold, scenarios, look)
+
+
+def beat(pairs: Pairs, metric: str) -> int | None:
+    """The period of a rhythm in the trials of the accepted pairs."""
+    trials = sorted(((one, arm) for pair in pairs.accepted for one, arm in zip(pair, "AB", strict=True)), key=lambda each: (each[0].created, each[0].id))
+    return rhythm.period([one.metrics[metric] for one, _ in trials], [arm for _, arm in trials])
 
 
 def values(pairs: Pairs, metric: str) -> list[tuple[float, float]]:
@@ -107,7 +120,8 @@ def as_json(found: Outcome) -> dict[str, object]:
         scenarios.append({
             "isl": one.isl, "osl": one.osl, "conc": one.conc, "metric": one.decides, "ratio": main.ratio, "lo": main.lo, "hi": main.hi,
             "pairs": main.pairs, "rejected": [{"pair": bad.pair, "reason": bad.reason} for bad in one.rejected],
-            "lost": {"a": one.lost[0], "b": one.lost[1]}, "verdict": one.verdict, "more_pairs": main.more_pairs, "metrics": one.judgements})
+            "lost": {"a": one.lost[0], "b": one.lost[1]}, "verdict": one.verdict, "period": one.period, "more_pairs": main.more_pairs,
+            "metrics": one.judgements})
     return {"experiment": found.experiment, "comparison": found.comparison, "a": found.a, "b": found.b, "profile": found.profile,
             "chips": found.chips, "server_restarts": found.restarts, "look": found.look, "verdict": found.verdict, "scenarios": scenarios}
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunefork.bench.records import tables
 from tunefork.bench.records.schema import Record
@@ -25,8 +24,7 @@ Machine = tuple[Any, ...]
 """What was measured on and with: the values of MACHINE. versions: JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class Brief:
+class Brief(NamedTuple):
     """commit: of vLLM, in full; "" where it is not known.  patches: vLLM's.  problem: why it did not pass, or "".
 
     tput: tokens/s/GPU.  interactivity: tokens/s/user.  tput, interactivity and e2e_ms are None where it has no score.

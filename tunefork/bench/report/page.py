@@ -59,7 +59,7 @@ def page(records: Sequence[Brief], damaged: Sequence[str], outcomes: Sequence[Ou
 
 def packed(text: str) -> str:
     """Text as unpack.js reads it. In base64 nothing can end the script element that it stands in."""
-    squeezer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    squeezer = zlib.compressobj(4, zlib.DEFLATED, -zlib.MAX_WBITS)
     return base64.b64encode(squeezer.compress(text.encode()) + squeezer.flush()).decode("ascii")
 
 
@@ -112,7 +112,8 @@ def verdict(found: Outcome, records: Sequence[Brief], *, folded: bool) -> str:
         rejected = f", {len(one.rejected)} left out (trials rejected: A {one.lost[0]}, B {one.lost[1]})"
         lines.append(f"<li>{escape(one.name)}: {escape(one.decides)} {ratio(judged.ratio)} (95&nbsp;% {interval(judged)}), {judged.pairs} pairs"
                      f"{rejected}: {one.verdict}</li>")
-    start = "" if found.restarts else '<p class="soft">The servers were not restarted between trials.</p>'
+    start = "".join(f'<p class="soft">{escape(one)}.</p>' for one in found.notes())
+    start += "" if found.restarts else '<p class="soft">The servers were not restarted between trials.</p>'
     kind = found.verdict.replace(" ", "-")
     lost = [sum(one.lost[arm] for one in found.scenarios) for arm in (0, 1)]
     name, words = headline(found)[: -len(said(found))], said(found)

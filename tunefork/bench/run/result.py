@@ -27,6 +27,7 @@ def result(record: Record, rules: Rules) -> dict[str, Any]:
         **counts,
         **{lost: counts[name] for lost, name in LOST.items()},
         **{name: numbers[name] for name in (*RATES, *PERCENTILES)},
+        "max_concurrency": one.conc, "model_id": record.server.served_name,  # as the client's own answer, for InferenceX's process_result.py
         "benchmark_args": {
             "model": record.server.served_name, "backend": "vllm", "base_url": record.server.base_url, "dataset_name": "random",
             "random_input_len": one.isl, "random_output_len": one.osl, "random_range_ratio": one.range_ratio,

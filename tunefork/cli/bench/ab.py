@@ -195,6 +195,8 @@ def show(found: list[Outcome], accuracy: dict[str, AccuracyDifference], *, as_js
             echo(line)
         if one.comparison in accuracy:
             echo(f"accuracy, {said(accuracy[one.comparison])}")
+        for note in one.notes():
+            say(f"  {note}")
         for scenario in one.scenarios:
             if scenario.uneven:
                 say(f"  {scenario.name}: no verdict: spoiled trials are not alike (A {scenario.lost[0]}, B {scenario.lost[1]}), "
