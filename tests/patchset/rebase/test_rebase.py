@@ -200,6 +200,15 @@ def test_merged_and_reverted_stays_ours(world: World) -> None:
     assert "upstream took it as" in found.patches[0].why and "reverted it in" in found.patches[0].why
 
 
+def test_a_change_under_another_condition_is_not_this_patch(world: World) -> None:
+    """git's patch-id leaves white space out: a line and the same line indented are one to it, and to `git rebase`."""
+    series(world, ("Five", {"a.py": lines(l5="    five")}))
+    landed = upstream(world, {"a.py": lines(l5="five")})
+    found = rebase.check(world.layout, "up", "v2").patches[0]
+    assert found.outcome == "conflict" and "upstream took it" not in found.why
+    assert [(each.commit, each.same) for each in found.upstream_commits] == [(landed, False)]
+
+
 def test_added_deleted_and_moved_files(world: World) -> None:
     series(world, ("Add same", {"same.py": b"same\n"}), ("Add elsewhere", {"here.py": b"text of the file\n"}), ("Add other", {"clash.py": b"ours\n"}),
            ("Delete gone", {"empty": None}), ("Delete changed", {"run.sh": None}), ("Edit gone", {"noeol.txt": b"edited\n"}))  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the commits between two pins say of a patch: who touched its lines, and whether one of them is the patch itself (by patch-id)."""
+"""What the commits between two pins say of a patch: who touched its lines, and whether one of them is the patch itself."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from tunefork.patchset.git import Git
 from tunefork.patchset.series.materialise import ABSENT
 from tunefork.patchset.series.replay import Change, Entries, places
 
+PLACE = re.compile(rb"^(?:index .*|@@ -[\d,]+ \+[\d,]+ @@.*)\n", re.MULTILINE)  # of a diff: what differs where one change is made in two places
 RANGE = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
 NEAR = 3  # lines of context: what changed within them can make a hunk conflict
 
 
 @dataclass(frozen=True)
 class UpstreamCommit:
-    """A commit of the upstream between the two pins. same: it is this very patch (equal patch-id)."""
+    """A commit of the upstream between the two pins. same: it is this very patch (the same diff, but for its place)."""
 
     commit: str
     subject: str
@@ -64,15 +65,30 @@ def near(ours: Iterable[tuple[int, int, int, int]], theirs: Iterable[tuple[int, 
 
 
 def same_patches(git: Git, since: Sequence[str], commits: Sequence[str], paths: Iterable[bytes]) -> dict[str, UpstreamCommit]:
-    """Our commit -> the upstream's commit with the same patch-id, for commits that touch one of the paths."""
+    """Our commit -> the upstream's commit with the same change, for commits that touch one of the paths.
+
+    An equal patch-id only finds them: it leaves white space out, so a line that stands under another `if` has the same one.
+    """
     names = [f":(top,literal){path.decode('utf-8', 'surrogateescape')}" for path in sorted(set(paths))]
     if not commits or not names:
         return {}
     theirs = patch_ids(git, git("log", "-p", "--full-diff", "--no-merges", "--no-ext-diff", "--no-color", *since, "--", *names))
     ours = patch_ids(git, b"".join(git("diff-tree", "-p", "--no-ext-diff", "--no-color", commit) for commit in commits))
-    by_id = {patch: commit for commit, patch in theirs.items()}
-    return {commit: UpstreamCommit(by_id[patch], git.text("log", "-1", "--format=%s", by_id[patch]), same=True)
-            for commit, patch in ours.items() if patch in by_id}  # fmt: skip
+    by_id: dict[str, list[str]] = {}
+    for commit, patch in theirs.items():
+        by_id.setdefault(patch, []).insert(0, commit)  # a log begins with the newest; the oldest is where it came in
+    found = {}
+    for commit, patch in ours.items():
+        text = change(git, commit) if patch in by_id else b""
+        same = next((each for each in by_id.get(patch, ()) if change(git, each) == text), None)
+        if same:
+            found[commit] = UpstreamCommit(same, git.text("log", "-1", "--format=%s", same), same=True)
+    return found
+
+
+def change(git: Git, commit: str) -> bytes:
+    """A commit's diff without what says where in the file it stands."""
+    return PLACE.sub(b"", git("diff-tree", "-p", "--no-commit-id", "--no-ext-diff", "--no-color", commit))
 
 
 def patch_ids(git: Git, log: bytes) -> dict[str, str]:
