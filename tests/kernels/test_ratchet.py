@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,17 @@ def test_every_version_on_record_has_every_row_and_compiles_it(arch: str) -> Non
     for one in held:
         assert set(one.rows) == labels, "python3 build.py kernels ratchet --triton VERSION --take"
         assert [label for label, row in one.rows.items() if isinstance(row, str)] == []
+
+
+def test_no_triton_is_allowed_that_is_not_on_record() -> None:
+    """3.8.0 took 1.3 to 3.6 times as long on an H200 before anybody had looked at it; every release that PyPI has from 3.5 on is asked for here."""
+    packaging = pytest.importorskip("packaging.requirements", reason="NOT TESTED: needs packaging")
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
+    (asked,) = (packaging.Requirement(line) for line in project["project"]["optional-dependencies"]["kernels"] if line.startswith("triton"))
+    held = [one.triton for one in record.records("sm90")]
+    assert held == [one.triton for one in record.records("gfx950")]
+    for version in ("3.5.0", "3.5.1", "3.6.0", "3.7.0", "3.7.1", "3.8.0", "3.9.0", "3.9.1", "3.10.0", "4.0.0"):
+        assert asked.specifier.contains(version) == (version in held), version
 
 
 def test_labels_of_k_fit_every_version() -> None:

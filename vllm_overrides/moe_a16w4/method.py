@@ -16,6 +16,7 @@ from vllm.platforms import current_platform
 from tunefork.base.upstream_facts.vllm import MOE_PARAMETERS, QUANTIZATION
 from tunefork.kernels.moe_a16w4 import Weights, prepare_weights
 from vllm_overrides.moe_a16w4 import BACKEND, operator
+from vllm_overrides.moe_a16w4.ahead import capture_sizes, compile_ahead
 from vllm_overrides.moe_a16w4.coverage import BLOCK, refusal
 from vllm_overrides.moe_a16w4.live import live_rows
 from vllm_overrides.registry import vllm_log
@@ -58,8 +59,9 @@ class A16w4MoEMethod(GptOssMxfp4MoEMethod):  # type: ignore[misc]
         FusedMoEMethodBase.__init__(self, moe)  # not the parent's, which would choose one of vLLM's backends
         self.weight_dtype = QUANTIZATION  # GPT-OSS's loader asks
         self.mxfp4_backend, self.experts_cls = Mxfp4MoeBackend.NONE, None
-        self.topk = int(moe.experts_per_token)
+        self.topk, self.routed = int(moe.experts_per_token), int(moe.num_experts)
         self.prepared: Weights | None = None
+        self.sizes = capture_sizes()
         operator.register(current_platform.dispatch_key)
 
     @property
@@ -76,6 +78,7 @@ class A16w4MoEMethod(GptOssMxfp4MoEMethod):  # type: ignore[misc]
         self.prepared = prepare_weights(*plain)
         for parameter, tensor in TENSORS.items():
             replace_parameter(layer, parameter, getattr(self.prepared, tensor))
+        compile_ahead(self.prepared, self.sizes, self.topk, self.routed if self.routed != self.prepared.experts else None)
 
     def get_fused_moe_quant_config(self, layer: Any) -> None:
         """None: no kernel of vLLM's is configured."""

@@ -1,7 +1,7 @@
 """The implementations we compare with: whichever can be imported here. Each peer gets the same plain weights and the same inputs.
 
-triton_kernels and Marlin's `_moe_C` come with vLLM's CUDA wheels (vllm/third_party, vllm/); AITER's Triton kernels with its repository. Put the
-folders that hold `triton_kernels`, `vllm` and `aiter` on PYTHONPATH. What cannot be imported is named with its reason.
+triton_kernels and Marlin's `_moe_C` come with vLLM's CUDA wheels (vllm/third_party, vllm/); Humming with its own; AITER's Triton kernels with its
+repository. Put the folders that hold `triton_kernels`, `vllm`, `humming` and `aiter` on PYTHONPATH. What cannot be imported is named with its reason.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 
 from tunefork.bench.kernels.aiter_triton import aiter_layer
 from tunefork.bench.kernels.cases import TOPK, Plain
+from tunefork.bench.kernels.humming import humming_layer
 from tunefork.bench.kernels.marlin import marlin_layer
 from tunefork.kernels.mxfp4.format import E2M1_VALUES, GROUP, nibbles
 
@@ -100,7 +101,8 @@ def available(plain: Plain, report: Callable[[str], None] = print) -> dict[str, 
     variants = {"tk": (8, 1), "tk-4w": (4, 1), "tk-splitk": (8, None), "tk-4w-splitk": (4, None)}
     makers: dict[str, Callable[[], Layer]] = {name: partial(triton_kernels_layer, plain, *choice) for name, choice in variants.items()}
     makers |= {"marlin": lambda: marlin_layer(padded(plain, 128), ALPHA, LIMIT), "aiter": lambda: aiter_layer(padded(plain, 256, 256), ALPHA, LIMIT),
-               "torch": lambda: torch_layer(plain)}
+               "humming": lambda: humming_layer(padded(plain, 128), ALPHA, LIMIT),
+               "humming-grouped": lambda: humming_layer(padded(plain, 128), ALPHA, LIMIT, grouped=True), "torch": lambda: torch_layer(plain)}
     found: dict[str, Layer] = {}
     for name, make in makers.items():
         try:

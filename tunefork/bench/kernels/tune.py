@@ -21,7 +21,7 @@ from tunefork.bench.kernels.timing import compare
 from tunefork.kernels.arch import ARCHES, GFX950, SM90
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, MoeShape, illegal
 from tunefork.kernels.moe_a16w4.launch import Workspace, _run, fused_moe, make_workspace, workspace_size
-from tunefork.kernels.moe_a16w4.plan import POINTERS, SORT_TOKENS, Case, Step, buffers, plan
+from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, buffers, plan, sort_programs
 from tunefork.kernels.moe_a16w4.weights import Weights
 
 QUICK_ROUNDS = 6
@@ -103,7 +103,7 @@ def _warm(job: tuple[Case, LayerConfig]) -> None:
     """Compile the launches of a layer into Triton's cache."""
     case, config = job
     values = {"M": case.tokens, "x_stride": cases.HIDDEN, "out_stride": cases.HIDDEN, "logits_stride": case.experts, "alpha": 1.702, "limit": 7.0,
-              "programs": -(-case.tokens // SORT_TOKENS)}
+              "programs": sort_programs(case.tokens)}
     part = {"part": torch.float32 if config.partial == "fp32" else torch.bfloat16}
     for step in plan(case, config):
         arguments = {name: None if key is None else MockTensor(part.get(key) or _DTYPES[POINTERS[key]]) if key in POINTERS else values[key]
@@ -111,7 +111,7 @@ def _warm(job: tuple[Case, LayerConfig]) -> None:
         try:
             step.kernel.warmup(**arguments, **step.constants, grid=(1,), num_warps=step.warps, num_stages=1, **step.options)
         except Exception as error:
-            print(f"cannot compile {config}: {error}", flush=True)
+            print(f"cannot compile {config}: {str(error).splitlines()[0]}", flush=True)  # ptxas' says 4,000 lines, the PTX among them
 
 
 def warm(jobs: list[tuple[Case, LayerConfig]], processes: int) -> None:
@@ -127,7 +127,7 @@ def environment(problem: cases.MoeProblem, case: Case, config: LayerConfig, weig
     return {
         **space.views(sizes), **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": logits, "logits_stride": logits.stride(0),
         "out": torch.empty_like(x), "out_stride": x.stride(0), "M": problem.tokens, "alpha": 1.702, "limit": 7.0,
-        "programs": -(-problem.tokens // SORT_TOKENS),
+        "programs": sort_programs(problem.tokens),
     }  # fmt: skip
 
 

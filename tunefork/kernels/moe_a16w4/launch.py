@@ -12,7 +12,7 @@ import torch
 from tunefork.base.errors import BadInput
 from tunefork.kernels.moe_a16w4.config import LayerConfig, MoeShape, ends, illegal, pick
 from tunefork.kernels.moe_a16w4.device import target
-from tunefork.kernels.moe_a16w4.plan import SORT_TOKENS, Case, Step, buffers, plan
+from tunefork.kernels.moe_a16w4.plan import Case, Step, buffers, plan, settle_keys, sort_programs
 from tunefork.kernels.moe_a16w4.weights import Weights
 
 _ALIGN = 256
@@ -33,6 +33,7 @@ class Prepared:
 def prepare(case: Case, config: LayerConfig | None) -> Prepared:
     """Made once for each case and configuration (None: the table's); the least recently used beyond PREPARED are forgotten. Errors: BadInput for a
     configuration that cannot run the case."""
+    settle_keys()
     config = config or pick(case.arch, case.shape, case.tokens, case.has_map, case.experts)
     reason = illegal(config, case.shape, case.tokens, case.arch, case.has_map)
     if reason:
@@ -158,7 +159,7 @@ def fused_moe(
     env: dict[str, Any] = {
         **found, **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": router_logits, "logits_stride": router_logits.stride(0), "out": out,
         "out_stride": out.stride(0), "M": tokens, "alpha": alpha, "limit": limit, "live": num_live, "map": expert_map,
-        "programs": -(-tokens // SORT_TOKENS),
+        "programs": sort_programs(tokens),
     }  # fmt: skip
     for step in prepared.steps:
         _run(step, env)

@@ -71,6 +71,22 @@ def max_blocks(case: Case, bm: int) -> int:
     return min(pairs, (pairs + min(case.shape.experts, pairs) * (bm - 1)) // bm)
 
 
+def settle_keys() -> None:
+    """Hash all kernels in one order, before any is compiled or launched.
+
+    Up to 3.7.1 Triton's key of a kernel depends on whether another kernel that shares a helper with it was hashed before (the helper's constants enter
+    it only then), so that a process that launches them in another order misses what lies in the cache.
+    """
+    for each in (routing.route_kernel, routing.route_sort_kernel, tiled.interleave_kernel, kernel.up_kernel, kernel.down_token_kernel,
+                 kernel.down_sorted_kernel, kernel.combine_kernel, tiled_kernel.up_tiled_kernel, tiled_kernel.down_tiled_kernel):  # fmt: skip
+        getattr(each, "cache_key", None)  # the interpreter's functions have none
+
+
+def sort_programs(tokens: int) -> int:
+    """Programs of the two routing passes, of more than SINGLE_PROGRAM_TOKENS."""
+    return -(-tokens // SORT_TOKENS)
+
+
 def counters(case: Case, config: LayerConfig) -> int:
     """How many completion counters the fused reduction or the split needs."""
     if config.order == "slot":
@@ -216,7 +232,7 @@ def buffers(case: Case, config: LayerConfig) -> dict[str, tuple[int, str]]:
     blocks = max_blocks(case, config.up.bm) if config.order == "sorted" else 1
     sizes |= {name: (blocks, "int32") for name in ("block_expert", "block_start", "block_rows")}
     sizes |= {"pairs": (pairs, "int32"), "block_count": (1, "int32"), "counters": (max(1, counters(case, config)), "int32")}
-    sizes["hist"] = (-(-case.tokens // SORT_TOKENS) * padded(case.experts), "int32")
+    sizes["hist"] = (sort_programs(case.tokens) * padded(case.experts), "int32")
     if config.order == "sorted":
         sizes["part"] = (pairs * case.shape.hidden, "float32" if config.partial == "fp32" else "bfloat16")
     else:

@@ -1,0 +1,72 @@
+"""Kernels compiled ahead of a start: the same ones that the launches ask for, each once, without a GPU."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tunefork.kernels.moe_a16w4.config import MoeShape, pick
+from tunefork.kernels.moe_a16w4.plan import Case, plan
+from tunefork.kernels.warming import wanted
+
+SIZES = (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16))  # vLLM's default capture sizes up to 512
+SHAPE = MoeShape(2880, 2880, 128)
+
+
+def test_51_capture_sizes_ask_for_40_kernels_each_once() -> None:
+    jobs = list(wanted("sm90", SHAPE, SIZES))
+    assert len(SIZES) == 51 and len(jobs) == 40
+    kernels = Counter(plan(job.case, pick("sm90", SHAPE, job.case.tokens))[job.at].kernel.__name__ for job in jobs)
+    assert kernels["up_tiled_kernel"] == kernels["down_tiled_kernel"] == kernels["interleave_kernel"] == 1
+
+
+def test_every_launch_of_every_size_is_among_them() -> None:
+    """Asked size by size, nothing comes that all sizes together leave out."""
+    def told(tokens: tuple[int, ...]) -> set[str]:
+        found = set()
+        for job in wanted("sm90", SHAPE, tokens):
+            step = plan(job.case, pick("sm90", SHAPE, job.case.tokens))[job.at]
+            ints = {name: (job.case.tokens % 16 == 0, job.case.tokens == 1) for name, key in step.bind.items() if key == "M"}
+            found.add(repr((step.kernel.__name__, sorted(step.constants.items(), key=str), step.warps, step.options, ints)))
+        return found
+
+    together = told(SIZES)
+    assert all(told((tokens,)) <= together for tokens in SIZES)
+
+
+def test_what_changes_the_code_is_compiled_for_itself() -> None:
+    one = len(list(wanted("sm90", SHAPE, (4,))))
+    both = list(wanted("sm90", SHAPE, (4,), live=(True, False)))
+    assert one < len(both) <= 2 * one
+    assert {job.case.has_live for job in both} == {True, False}
+    (case,) = {job.case for job in wanted("sm90", MoeShape(2880, 2880, 64), (4,), routed=128)}
+    assert case == Case("sm90", MoeShape(2880, 2880, 64), 4, 128, has_live=True, has_map=True)
+
+
+@pytest.mark.slow
+def test_a_kernels_key_is_the_same_whichever_is_launched_first() -> None:
+    """Up to Triton 3.7.1 it is not, unless all are hashed in one order: `settle_keys`."""
+    names = ("up_kernel", "down_token_kernel", "down_sorted_kernel")
+    code = ("import sys; from tunefork.kernels.moe_a16w4.plan import kernel, settle_keys; settle_keys(); "
+            "print(sorted((name, getattr(kernel, name).cache_key) for name in sys.argv[1:]))")
+    said = {subprocess.run([sys.executable, "-c", code, *order], capture_output=True, text=True, check=True).stdout for order in (names, names[::-1])}
+    assert len(said) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["sm90", "gfx950"])
+def test_the_command_fills_tritons_cache_without_a_gpu_and_finds_it_filled(arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    argv = [sys.executable, "-m", "tunefork.kernels.warming", arch, "--intermediate", "360", "--tokens", "1", "8", "--processes", "2"]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    jobs = len(list(wanted(arch, MoeShape(2880, 360, 128), (1, 8))))
+    assert said == f"{jobs} of {jobs} kernels are in Triton's cache\n"
+    texts = {".cubin" if arch == "sm90" else ".hsaco"}
+    made = sorted(path for path in tmp_path.rglob("*") if path.suffix in texts)
+    assert len(made) == jobs
+    subprocess.run(argv, check=True, capture_output=True)
+    assert sorted(path for path in tmp_path.rglob("*") if path.suffix in texts) == made
