@@ -53,10 +53,24 @@ def test_a_command_line(argv: tuple[str, ...], shown: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "said",
     [f"args: {{'api_key': ['{SECRET}'], 'port': 8}}", f"HF_TOKEN={SECRET}", f'export VLLM_API_KEY="{SECRET}"', f"Authorization: Bearer {SECRET}",
-     f"started with --api-key {SECRET} on", f"api_key='{SECRET}', model='x'", f"fatal: https://u:{SECRET}@h/r.git not found"],
+     f"started with --api-key {SECRET} on", f"api_key='{SECRET}', model='x'", f"fatal: https://u:{SECRET}@h/r.git not found",
+     f"with HF_TOKEN {SECRET} it went", f"VLLM_API_KEY\t{SECRET}"],
 )  # fmt: skip
 def test_free_text(said: str) -> None:
     assert SECRET not in redact.text(said) and REDACTED in redact.text(said)
+
+
+@pytest.mark.parametrize("shape", ["hf_", "sk-", "sk-proj-", "ghp_", "github_pat_", "glpat-", "xoxb-"])
+def test_a_key_that_says_what_it_is(shape: str) -> None:
+    key = shape + "a1B2" * 8
+    assert redact.text(f"the key {key}, and no name") == f"the key {REDACTED}, and no name"
+    assert redact.words(("serve", key)) == ("serve", REDACTED)
+
+
+@pytest.mark.parametrize("said", ["HF_TOKEN is not set", "set HF_TOKEN before", "MAX_TOKEN 8192 of", "HF_TOKEN README.md", "down_token_kernel_a1b2c3d4e5", "task-a1b2c3d4e5f6a7b8c9",
+                                  "desk-a1b2c3d4e5f6a7b8c9", "BATCH_KEYS 2 and more"])  # fmt: skip
+def test_prose_stays(said: str) -> None:
+    assert redact.text(said) == said
 
 
 @pytest.mark.parametrize("said", ["pins.toml: key: expected a git URL", "max_num_batched_tokens=8192", "52.3 tok/s, TPOT 3.2 ms", "the key 'x' is unknown: rename it",

@@ -1,6 +1,8 @@
 """`clean` removes builds and nothing that anyone wrote."""
 
 import json
+import os
+import time
 
 from click.testing import CliRunner
 from develop_workshop import CPU_MACHINE, git
@@ -36,6 +38,16 @@ def test_builds_go_and_work_stays(workshop):
     assert not [name for name in left if name.endswith(".so") and name != "vllm/notes.so"]
     assert read_mark() is None
     assert install.develop(workshop.layout, "cpu", machine=CPU_MACHINE).rebuilt == ("vllm",)
+
+
+def test_packs_that_a_full_disk_broke_off_go_and_those_being_written_stay(workshop):
+    packs = workshop.vllm / ".git" / "objects" / "pack"
+    packs.mkdir(exist_ok=True)
+    for name, age in (("tmp_pack_old", 2 * 86400), ("tmp_pack_now", 60), ("pack-1234.pack", 2 * 86400)):
+        (packs / name).write_bytes(b"x" * 7)
+        os.utime(packs / name, (time.time() - age,) * 2)
+    assert [(item.path.name, item.size) for item in clean(workshop.layout) if item.path.parent == packs] == [("tmp_pack_old", 7)]
+    assert sorted(path.name for path in packs.iterdir() if path.stat().st_size == 7) == ["pack-1234.pack", "tmp_pack_now"]
 
 
 def test_what_git_tracks_is_never_removed(workshop):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import select
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from tunefork.base.errors import ServeError
 from tunefork.base.ports import describe
 
 START_SECONDS = 30.0
+MARK = "TUNEFORK_GUARDED"
+"""A variable of the program's environment, with a drawn value: whatever it starts has it too, and is known by it without the guardian."""
+KILL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Guarded:
         self.exit_code: int | None = None
         self._said: dict[str, dict[str, Any]] = {}
         self._unread = b""
+        self._mark = secrets.token_hex(8)
         self._guardian = subprocess.Popen(
             [sys.executable, "-m", "tunefork.base.guardian"],
             # Not the caller's folder: `python -m` searches it first, and ours have the names of libraries.
@@ -50,7 +55,7 @@ class Guarded:
             start_new_session=True,
         )
         try:
-            task = {"argv": list(argv), "env": dict(env), "cwd": str(cwd), "log": str(log), "grace_s": grace_s}
+            task = {"argv": list(argv), "env": {**env, MARK: self._mark}, "cwd": str(cwd), "log": str(log), "grace_s": grace_s}
             self._tell(json.dumps(task).encode() + b"\n")
             self.pid = self._started(argv[0], log)
         except BaseException:
@@ -119,7 +124,7 @@ class Guarded:
                 self._tell(b"kill\n")
         self.listen(0.0)
         killed = self._kill_what_is_left(seen)
-        left = [one for one in {*seen, *session(self.pid)} if alive(one)]
+        left = self._left(seen)
         if left:
             raise ServeError(f"still there after SIGKILL: {', '.join(map(describe, left))}",
                              "a process that SIGKILL does not end hangs in a driver; see `dmesg`")
@@ -132,12 +137,28 @@ class Guarded:
             self._guardian.kill()
         self._close()
         self._guardian.wait()
-        left = [one for one in {*seen, *session(self.pid)} if alive(one)]
-        for one in left:
-            with contextlib.suppress(psutil.Error):
-                one.kill()
-        psutil.wait_procs(left, timeout=10.0)
-        return len(left)
+        killed: set[psutil.Process] = set()
+        deadline = time.monotonic() + KILL_SECONDS
+        while (left := self._left(seen)) and time.monotonic() < deadline:
+            for one in left:  # again and again: one may start another between the listing and the signal
+                with contextlib.suppress(psutil.Error):
+                    one.kill()
+            killed |= {*left}
+            psutil.wait_procs(left, timeout=0.1)
+        return len(killed)
+
+    def _left(self, seen: list[psutil.Process]) -> list[psutil.Process]:
+        """What still runs of the program. Where the guardian did not come to its end, what left the session, and the tree, is looked for by its mark."""
+        marked = [] if "stopped" in self._said else self._marked()
+        return [one for one in {*seen, *session(self.pid), *marked} if alive(one)]
+
+    def _marked(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(MARK) == self._mark:
+                    found.append(process)
+        return found
 
     def _tell(self, words: bytes) -> None:
         assert self._guardian.stdin is not None

@@ -5,7 +5,9 @@ The kernel's flock is used directly: a no-op command spends a tenth of a second 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,3 +39,30 @@ def locked(path: Path, say: Say, waiting: str, *, shared: bool = False) -> Itera
             say(waiting)
             fcntl.flock(file, how)
         yield  # closing the file releases it
+
+
+def busy(path: Path) -> bool:
+    """Whether somebody holds the lock alone just now; nothing is made for the question."""
+    try:
+        with path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@contextmanager
+def folder(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold a folder itself for a few reads (shared) or writes, so that nobody reads between two writes that belong together.
+
+    Without a word: who holds it is soon done. No file is made for it, so it can be read where nothing can be written. A folder that is not there, or
+    that its file system cannot lock (NFS takes no writer's lock on one), is not held.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, handle)  # which releases it
+            fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield

@@ -31,6 +31,13 @@ IN_URL = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]{0,20}://(?:[^\s/@:'\"]{0,500}:
 """A password, which may hold / and @; and a user that is as long as a token, as code hosts take it."""
 BEARER = re.compile(r"(?i)(?P<head>\b(?:bearer|basic|authorization[\"']?\s*[:=]\s*[\"']?(?:token|apikey))\s+)(?P<value>[A-Za-z0-9._~+/=-]{8,})")
 
+AFTER_VARIABLE = re.compile(rf"(?P<head>{BEFORE}(?P<name>[A-Z][A-Z0-9]*+(?:_[A-Z0-9]++)++)[ \t]+)"
+                            r"(?P<value>(?=[A-Za-z._~+/=-]*\d)(?=[0-9._~+/=-]*[A-Za-z])[A-Za-z0-9._~+/=-]{8,})")
+"""A variable and its value with a blank between: the value has letters and digits, which no word of prose has."""
+SHAPES = re.compile(r"(?<![\w-])(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
+                    r"|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16})(?![\w-])")
+"""What is a secret wherever it stands: keys that say by their beginning what they are."""
+
 
 def is_secret(name: str, value: str = "x") -> bool:
     """Whether a variable or an option of this name, with this value, holds a secret."""
@@ -77,7 +84,8 @@ def text(said: str) -> str:
     said = IN_QUERY.sub(lambda match: match["head"] + (REDACTED if is_secret(match["name"], match["value"]) else match["value"]), said)
     for pattern in (AFTER_OPTION, GIVEN):  # in this order: `secret: --api-key A` would lose the option's name first
         said = pattern.sub(lambda match: match["head"] + kept(match["name"], match["value"]), said)
-    return said
+    said = AFTER_VARIABLE.sub(lambda match: match["head"] + (REDACTED if is_secret(match["name"], match["value"]) else match["value"]), said)
+    return SHAPES.sub(REDACTED, said)
 
 
 def kept(name: str, value: str) -> str:

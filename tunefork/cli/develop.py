@@ -9,6 +9,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.base.typed import typed
 from tunefork.cli import options
 from tunefork.cli.output import clean, echo, print_json, say, table
 from tunefork.develop import install
@@ -82,7 +83,7 @@ def show_plan(plan: install.Plan, *, as_json: bool) -> None:
     if not plan.steps:
         echo("nothing to do")
     for number, step in enumerate(plan.steps, 1):
-        click.echo(f"\n{number}. {click.style(step.title, bold=True)}\n   # {step.why}\n   cd {step.cwd}")
+        click.echo(f"\n{number}. {click.style(step.title, bold=True)}\n   # {step.why}\n   cd {typed(step.cwd)}")
         for line in step.command.splitlines():
             echo(f"   {line}")
 

@@ -9,6 +9,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.base.typed import typed
 from tunefork.base.visible import visible
 from tunefork.cli import options
 from tunefork.cli.output import echo, print_json, say, table
@@ -161,4 +162,4 @@ def show(done: Submission, file: Path) -> None:
     echo(f"branch {done.branch} in {done.path}\ntext   {file}")
     for remark in done.remarks:
         echo(f"look at: {remark}")
-    echo(f"next: read both, then git -C {done.path} push <your fork> {done.branch}")
+    echo(f"next: read both, then git -C {typed(str(done.path))} push <your fork> {done.branch}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from tunefork.develop.step import remove
 from tunefork.patchset.git import Git
 from tunefork.patchset.sources import pins
 
+ENDED_S = 86400.0
+"""Nothing that writes a pack takes a day."""
 CACHED = ("artefacts", "downloads", "models")
 
 
@@ -47,12 +51,21 @@ def found(layout: Layout, *, cache: bool) -> Iterator[Removed]:
         for checkout in sorted(layout.work.glob(f"{upstream}*")):
             if checkout.is_dir() and (checkout.name == upstream or checkout.name.startswith(f"{upstream}@")):
                 yield from built(checkout, upstream)
+                yield from broken_off(checkout)
     for path in (layout.logs, layout.work / "develop"):
         if path.exists():
             yield Removed(path, size(path), "logs" if path == layout.logs else "files that develop wrote for pip")
     for name in CACHED if cache else ():
         if (layout.cache / name).exists():
             yield Removed(layout.cache / name, size(layout.cache / name), "shared cache; it is made or downloaded again")
+
+
+def broken_off(checkout: Path) -> Iterator[Removed]:
+    """Packs that git began to write and did not end, a day ago or more: on a full disk they are what fills it."""
+    for path in sorted((checkout / ".git" / "objects" / "pack").glob("tmp_*")):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - ENDED_S:
+                yield Removed(path, size(path), "half a pack of git's")
 
 
 def built(checkout: Path, package: str) -> Iterator[Removed]:

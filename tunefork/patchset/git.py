@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from tunefork.base.errors import MissingTool, TuneforkError
+from tunefork.base.typed import typed
 
 if TYPE_CHECKING:
     from git.cmd import Git as GitPython
@@ -199,7 +200,7 @@ class Git:
         if done.code:
             words = " ".join(args[:6])
             why = f"`git {words}` in {self.directory} ended with exit code {done.code}: {done.err.strip()}"
-            raise GitError(why, advice(self.directory))
+            raise GitError(why, advice(self.directory, done.err))
         return done.out
 
     def text(self, *args: str) -> str:
@@ -248,9 +249,11 @@ def repository(directory: Path) -> Path:
     return linked / common.read_text(encoding="utf-8", errors="surrogateescape").strip() if common.is_file() else linked
 
 
-def advice(directory: Path) -> str:
-    """What to do about an error that is the machine's; git often does not say that the disk is full or read-only."""
+def advice(directory: Path, said: str = "") -> str:
+    """What to do about an error that is the machine's; git often does not say that the disk is full or read-only. said: its own words."""
     folder = next(each for each in (directory, *directory.parents) if each.is_dir())
     if shutil.disk_usage(folder).free < LITTLE_SPACE:
         return f"the disk is full: free space (in {folder}), then run this again"
+    if "Permission denied" in said or "Operation not permitted" in said:
+        return f"another user's file, or one that may not be read or written: `chmod -R u+rwX {typed(folder)}` (as its owner), then run this again"
     return "" if os.access(folder, os.W_OK) else f"{folder} is read-only: make it writable, then run this again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +20,12 @@ from tunefork.bench.records.query import query
 from tunefork.bench.records.store import RECORD, Store
 
 COUNT = "SELECT count(*) FROM records"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -68,6 +75,80 @@ def test_a_damaged_index_is_made_anew(twelve: Store, damage: Callable[[Path], ob
     assert counts(twelve) == (12, 24, 0)
     damage(twelve.folder / index.FILE)
     assert counts(twelve) == (12, 24, 0)
+
+
+def forged(store: Store) -> None:
+    """A record in the index that no folder has, and another status of one that has."""
+    assert counts(store) == (12, 24, 0)
+    with sqlite3.connect(store.folder / index.FILE) as database:
+        database.execute("INSERT INTO records (id, status) VALUES ('never-measured', 'passed')")
+        database.execute("UPDATE records SET score_tput_per_gpu = 1e9")
+
+
+BEST = "SELECT max(score_tput_per_gpu) FROM records"
+
+
+@pytest.mark.parametrize("handed_over", ["a copy", "in the place of our own", "of a user whose cache is another"])
+def test_an_index_that_came_with_a_store_is_not_believed(twelve: Store, cache: Path, tmp_path: Path, handed_over: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = query(twelve, BEST).rows
+    forged(twelve)
+    assert query(twelve, BEST).rows != best  # its stamps fit: of our own index nobody asks
+    theirs = Store(tmp_path / "theirs")
+    shutil.copytree(twelve.folder, theirs.folder)
+    if handed_over == "in the place of our own":
+        theirs.folder.rename(tmp_path / "came back")
+        shutil.rmtree(twelve.folder)
+        (tmp_path / "came back").rename(twelve.folder)
+        theirs = twelve
+    elif handed_over == "of a user whose cache is another":
+        monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path / "another"))
+        theirs = twelve
+    assert query(theirs, COUNT).rows == ((12,),) and query(theirs, BEST).rows == best
+    assert index.known(theirs.folder / index.FILE)  # it is made anew, and used from now on
+
+
+def test_an_index_of_ours_is_found_again_and_one_of_a_store_that_is_gone_is_forgotten(twelve: Store, cache: Path, tmp_path: Path) -> None:
+    assert counts(twelve) == (12, 24, 0)
+    before = index.inode(twelve.folder / index.FILE)
+    assert counts(twelve) == (12, 24, 0) and index.inode(twelve.folder / index.FILE) == before
+    other = Store(tmp_path / "other")
+    shutil.copytree(twelve.folder, other.folder)
+    assert counts(other) == (12, 24, 0) and len([*(cache / "indices").iterdir()]) == 2
+    shutil.rmtree(twelve.folder)
+    (other.folder / index.FILE).unlink()
+    assert counts(other) == (12, 24, 0) and [*(cache / "indices").iterdir()] == [index.note(other.folder / index.FILE)]
+
+
+def test_where_nothing_can_be_noted_the_answer_is_the_same(twelve: Store, cache: Path) -> None:
+    cache.write_text("a file where the folder would be")
+    assert counts(twelve) == (12, 24, 0)
+
+
+def test_of_two_that_take_records_in_none_is_lost(twelve: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another query takes all in between two steps of this one."""
+    monkeypatch.setattr(index, "STEP", 3)
+    added: list[int] = []
+    add = index.tables.add
+
+    def adding(database: sqlite3.Connection, store: Store, ids: list[str], *, samples: bool) -> None:
+        add(database, store, ids, samples=samples)
+        added.append(len(ids))
+
+    written = index.written
+
+    def other_first(made: sqlite3.Connection) -> int:
+        if added == [3]:
+            added.append(0)
+            if made.in_transaction:
+                made.execute("COMMIT")
+                assert counts(twelve) == (12, 24, 0)
+                made.execute("BEGIN IMMEDIATE")
+        return written(made)
+
+    monkeypatch.setattr(index.tables, "add", adding)
+    monkeypatch.setattr(index, "written", other_first)
+    assert query(twelve, "SELECT count(*), count(DISTINCT id) FROM records").rows == ((12, 12),)
+    assert sum(added) == 12
 
 
 def test_without_room_for_one_the_answer_is_the_same(twelve: Store, monkeypatch: pytest.MonkeyPatch) -> None:

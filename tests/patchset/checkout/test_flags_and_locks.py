@@ -20,6 +20,7 @@ from tunefork.patchset.author import refresh, reshape
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.export import export
+from tunefork.patchset.git import advice
 
 FLAGS = ["--assume-unchanged", "--skip-worktree"]
 
@@ -212,3 +213,10 @@ def test_a_lock_file_of_another_user_is_locked(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "open", refused)
     with mutex.locked(path, lambda _text: None, ""), plain(path) as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("said", ["error: open(\"b.py\"): Permission denied", "fatal: cannot change 'x': Operation not permitted"])
+def test_what_git_may_not_read_is_said_with_what_to_type(world: World, said: str) -> None:
+    """Root may read everything, so git's refusal is a stand-in."""
+    remedy = advice(world.root, said)
+    assert remedy.startswith("another user's file") and f"`chmod -R u+rwX {world.root}`" in remedy and advice(world.root, "fatal: bad object") == ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -204,3 +206,18 @@ def test_names_that_are_no_text_can_be_shown(world: World, tmp_path: Path) -> No
         if "--json" in args:
             json.loads(done.stdout)
     assert (world.checkout / odd).read_bytes() == b"mine\n"
+
+
+def test_worktrees_that_nothing_knows_are_named_with_what_helps(world: World, command: Any) -> None:
+    three_patches(world)
+    command("apply", "--variant", "base", "--beside")
+    assert main(["patch", "edit", "change-line-five"]) == 0
+    assert [line.partition(" ")[0] for line in command("status")["upstreams"][0]["drift"]] == ["an"]  # an edit waits
+    shutil.rmtree(world.layout.work / ".edit")
+    (world.checkout / ".git" / "tunefork" / "base.json").unlink()
+    lines = command("status")["upstreams"][0]["drift"]
+    assert [line.split()[2] for line in lines] == ["up@base", "up@edit"]
+    for line in lines:
+        subprocess.run(shlex.split(line.partition("then: ")[2]), check=True)
+    assert command("status")["upstreams"][0]["drift"] == []
+    assert main(["patch", "edit", "change-line-five"]) == 0 and main(["apply", "--variant", "base", "--beside"]) == 0

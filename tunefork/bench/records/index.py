@@ -3,18 +3,27 @@
 It is derived: every row comes from a record that was read and checked, and goes when the record's folder or a file in it has another size or time.
 A kill leaves what sqlite's transactions leave; a damaged index, or one of another version, is made anew; where none can be written, the tables are
 made in memory.
+
+Only an index that this user made is believed: one that came with somebody's store may say what no record does. A word drawn when it is made
+stands in it and, with its inode, in the user's own cache (``note``).
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import secrets
 import sqlite3
+from pathlib import Path
 
+from tunefork.base.files import replace_content
+from tunefork.base.layout import user_cache
 from tunefork.bench.records import tables
 from tunefork.bench.records.store import CLIENT, MANIFEST, RECORD, Store
 
 FILE = ".index.sqlite"
-VERSION = 2
+VERSION = 3
 WAIT_S = 600.0
 """For another query that brings the index up to date."""
 STEP = 2000
@@ -51,14 +60,17 @@ def in_memory(store: Store, samples: bool) -> sqlite3.Connection:
 def current(store: Store, samples: bool, *, again: bool) -> sqlite3.Connection:
     """The index, brought up to date. again: made anew. sqlite3.DatabaseError where it cannot be used."""
     path = store.folder / FILE
-    if again:
-        for name in (FILE, f"{FILE}-journal"):
+    if again or not known(path):
+        for name in (FILE, *(f"{FILE}{kind}" for kind in ("-journal", "-wal", "-shm"))):
             (store.folder / name).unlink(missing_ok=True)
     made = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
     try:
         made.execute("PRAGMA synchronous = NORMAL")
+        made.execute("PRAGMA trusted_schema = OFF")
         if made.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            begin(made)
+            begin(made, path)
+        if made.execute("SELECT word FROM _made").fetchall() != [(noted(path)[0],)]:
+            raise sqlite3.DatabaseError("an index of somebody else's")
         names = {name for name, in made.execute("SELECT name FROM sqlite_master")}
         if not names >= {"_seen", "_columns", "records", *tables.OF_A_RECORD}:
             raise sqlite3.DatabaseError("not all tables are there")
@@ -69,12 +81,54 @@ def current(store: Store, samples: bool, *, again: bool) -> sqlite3.Connection:
     return made
 
 
-def begin(made: sqlite3.Connection) -> None:
+def note(path: Path) -> Path:
+    """Where this user's cache says which index of a store is its own."""
+    return user_cache() / "indices" / hashlib.sha256(os.fsencode(path.parent.resolve())).hexdigest()[:32]
+
+
+def noted(path: Path) -> tuple[str, str]:
+    """(its word, device and inode) of the index that this user made for a store; empty where there is none."""
+    try:
+        word, _, place = note(path).read_bytes().partition(b"\n")[0].decode("ascii").partition(" ")
+    except (OSError, ValueError):
+        return "", ""
+    return word, place
+
+
+def take_note(path: Path) -> str:
+    """Draw the word of a new index and note it; notes of stores that are gone go. OSError where the cache cannot be written."""
+    word, mine = secrets.token_hex(16), note(path)
+    replace_content(mine, f"{word} {inode(path)}\n".encode() + os.fsencode(path.parent.resolve()))
+    for other in mine.parent.iterdir():
+        with contextlib.suppress(OSError):
+            if other != mine and not os.path.isdir(other.read_bytes().partition(b"\n")[2]):  # noqa: PTH112 - a name may be no text
+                other.unlink()
+    return word
+
+
+def inode(path: Path) -> str:
+    """Device and inode of a file; "" where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_dev} {found.st_ino}"
+
+
+def known(path: Path) -> bool:
+    """Whether an index is the file that this user made; it is not opened for this. An empty one holds nothing to believe."""
+    found = inode(path)
+    return not found or noted(path)[1] == found or path.stat().st_size == 0
+
+
+def begin(made: sqlite3.Connection, path: Path) -> None:
     """Empty tables in a fresh index; sqlite3.DatabaseError in one of another version."""
     made.execute("BEGIN IMMEDIATE")
     version = made.execute("PRAGMA user_version").fetchone()[0]
     if version == 0 and not made.execute("SELECT 1 FROM sqlite_master").fetchone():
         tables.create(made)
+        made.execute("CREATE TABLE _made (word TEXT)")
+        made.execute("INSERT INTO _made VALUES (?)", (take_note(path),))
         made.execute("CREATE TABLE _seen (id TEXT PRIMARY KEY, stamp TEXT, sampled INTEGER)")
         made.execute(f"PRAGMA user_version = {VERSION}")
     made.execute("COMMIT")
@@ -85,33 +139,43 @@ def begin(made: sqlite3.Connection) -> None:
 def follow(made: sqlite3.Connection, store: Store, samples: bool) -> None:
     """Take in what is new, and take out what changed or went, some records at a time."""
     there = stamps(store)
-    while left := behind(made, there, samples):
+    seen = written(made)
+    left = behind(made, there, samples)
+    while any(left):
         made.execute("BEGIN IMMEDIATE")
         try:
-            left = behind(made, there, samples)  # another query may have done it meanwhile
-            gone, new, unsampled = left or ([], [], [])
+            if (now := written(made)) != seen:  # another query did some of it meanwhile
+                left, seen = behind(made, there, samples), now
+            gone, new, unsampled = left
             if len(gone) > MANY:
                 raise sqlite3.DatabaseError("too much changed")
             tables.remove(made, gone)
             made.executemany("DELETE FROM _seen WHERE id = ?", ((each,) for each in gone))
-            new, unsampled = new[:STEP], unsampled[: max(0, STEP - len(new))]
-            tables.add(made, store, new, samples=samples)
-            made.executemany("INSERT INTO _seen VALUES (?, ?, ?)", ((each, there[each], int(samples)) for each in new))
-            tables.add_samples(made, store, unsampled)
-            made.executemany("UPDATE _seen SET sampled = 1 WHERE id = ?", ((each,) for each in unsampled))
+            step, more = new[:STEP], unsampled[: max(0, STEP - len(new))]
+            tables.add(made, store, step, samples=samples)
+            made.executemany("INSERT INTO _seen VALUES (?, ?, ?)", ((each, there[each], int(samples)) for each in step))
+            tables.add_samples(made, store, more)
+            made.executemany("UPDATE _seen SET sampled = 1 WHERE id = ?", ((each,) for each in more))
             made.execute("COMMIT")
         except BaseException:
             made.execute("ROLLBACK")
             raise
+        left = [], new[len(step) :], unsampled[len(more) :]
 
 
-def behind(made: sqlite3.Connection, there: dict[str, str], samples: bool) -> tuple[list[str], list[str], list[str]] | None:
-    """(records to take out, to read, to read the requests of); None where there is nothing to do."""
-    known = {record: (stamp, sampled) for record, stamp, sampled in made.execute("SELECT id, stamp, sampled FROM _seen")}
-    gone = [each for each, (stamp, _) in known.items() if there.get(each) != stamp]
-    new = [each for each, stamp in there.items() if known.get(each, ("",))[0] != stamp]
-    unsampled = [each for each, (stamp, sampled) in known.items() if samples and not sampled and there.get(each) == stamp]
-    return (gone, new, unsampled) if gone or new or unsampled else None
+def written(made: sqlite3.Connection) -> int:
+    """A number that changes when another connection has written."""
+    found: int = made.execute("PRAGMA data_version").fetchone()[0]
+    return found
+
+
+def behind(made: sqlite3.Connection, there: dict[str, str], samples: bool) -> tuple[list[str], list[str], list[str]]:
+    """(records to take out, to read, to read the requests of)."""
+    indexed = {record: (stamp, sampled) for record, stamp, sampled in made.execute("SELECT id, stamp, sampled FROM _seen")}
+    gone = [each for each, (stamp, _) in indexed.items() if there.get(each) != stamp]
+    new = [each for each, stamp in there.items() if indexed.get(each, ("",))[0] != stamp]
+    unsampled = [each for each, (stamp, sampled) in indexed.items() if samples and not sampled and there.get(each) == stamp]
+    return gone, new, unsampled
 
 
 def stamps(store: Store) -> dict[str, str]:

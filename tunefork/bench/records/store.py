@@ -57,11 +57,17 @@ def contents(path: str) -> bytes:
 
     Of a Path, opening costs twice what the file does, for tens of thousands of records.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:  # noqa: PTH123
-        found = os.fstat(file.fileno())
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
             raise OSError(errno.EINVAL, "no plain file of a record's size")
-        return file.read()
+        data = os.read(handle, found.st_size + 1)  # one more, so that a file's end is seen in one call
+        while len(data) < found.st_size and (more := os.read(handle, found.st_size - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(handle)
 
 
 def held(lock: int, path: Path) -> bool:
@@ -81,9 +87,19 @@ class Store:
 
     def path(self, record_id: str) -> Path:
         """A record's directory; RecordError where there is none."""
-        if not NAME.fullmatch(record_id) or not (folder := self.folder / record_id).is_dir():
-            raise RecordError(f"no record {record_id!r} in {self.folder}", "python3 build.py bench query --sql 'SELECT id FROM records'")
+        folder = Path(self._folder(record_id))
+        if not folder.is_dir():
+            raise self._missing(record_id)
         return folder
+
+    def _folder(self, record_id: str) -> str:
+        """A record's directory, which may not be there; a text, since a Path costs as much as reading a file, and there are tens of thousands."""
+        if not NAME.fullmatch(record_id):
+            raise self._missing(record_id)
+        return f"{self.folder}/{record_id}"
+
+    def _missing(self, record_id: str) -> RecordError:
+        return RecordError(f"no record {record_id!r} in {self.folder}", "python3 build.py bench query --sql 'SELECT id FROM records'")
 
     def write(self, record: Record, files: Mapping[str, bytes]) -> Path:
         """Add a record with its raw files; all of it is on the disk when this returns, or RecordError and nothing is there."""
@@ -148,7 +164,7 @@ class Store:
 
     def raw(self, record_id: str, name: str) -> bytes:
         """The bytes of one file of a record, as its manifest lists them; RecordError otherwise."""
-        folder = str(self.path(record_id))
+        folder = self._folder(record_id)
         try:
             digest = self._manifest(record_id, folder)[name]
             data = contents(f"{folder}/{name}")
@@ -166,18 +182,19 @@ class Store:
 
     def files(self, record_id: str) -> tuple[str, ...]:
         """The files that a record's manifest lists."""
-        return tuple(self._manifest(record_id, str(self.path(record_id))))
+        return tuple(self._manifest(record_id, self._folder(record_id)))
 
     def _manifest(self, record_id: str, folder: str) -> dict[str, str]:
         try:
-            listed = json.loads(contents(f"{folder}/{MANIFEST}"))["files"]
+            listed = json.loads(contents(f"{folder}/{MANIFEST}").decode())["files"]
             return {str(name): str(digest) for name, digest in listed.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            self.path(record_id)  # where there is no record, that is what is said
             raise RecordError(f"record {record_id} is damaged: {MANIFEST}: {type(error).__name__}",
                               self._remedy(record_id)) from error
 
     def _remedy(self, record_id: str) -> str:
-        return f"move {self.folder / record_id} away and measure again: `python3 build.py bench run --resume` its batch"
+        return f"move {self.folder}/{record_id} away and measure again: `python3 build.py bench run --resume` its batch"
 
     def ids(self) -> list[str]:
         """The records there are, oldest first."""

@@ -10,17 +10,24 @@ import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from tunefork.base.visible import visible
 from tunefork.bench.errors import RecordError
 from tunefork.bench.records import measured
 from tunefork.bench.records.ranking import weighted
-from tunefork.bench.records.schema import Record, Submission
+from tunefork.bench.records.schema import Record, Submission, Tree
 from tunefork.bench.records.store import CLIENT, MOST_BYTES, Store
 
 Row = dict[str, Any]
-SCALAR = (str, int, float, bool, type(None))
+AS_IT_IS = frozenset({str, float, bool, type(None)})
+TOLD = frozenset({int, tuple, datetime})
+KEPT = (str, Tree)
 REST = "rest"
 OF_A_RECORD = {
     "patches": ("record", "upstream", "position", "patch"),
@@ -60,7 +67,7 @@ def add(database: sqlite3.Connection, store: Store, ids: Iterable[str], *, sampl
     columns = widened(database, rows)
     order = [*columns.values(), REST]
     text = f"INSERT INTO records ({', '.join(map(quoted, order))}) VALUES ({', '.join('?' * len(order))})"
-    database.executemany(text, ([*(row.get(key) for key in columns), rest(row, columns)] for row in rows))
+    database.executemany(text, ([*map(row.get, columns), rest(row, columns)] for row in rows))
     for name, found in others.items():
         database.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(OF_A_RECORD[name]))})", found)
 
@@ -105,8 +112,9 @@ def named(rows: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:
     sqlite takes names of another case for the same, and only so many columns. Of keys that differ in case alone, the later ones get a number.
     What does not fit is JSON in the column ``rest``.
     """
-    often = Counter(key for row in rows for key in row)
-    order = sorted((key for key in often if key not in known and key not in FIELDS), key=lambda key: -often[key])
+    old = known.keys() | set(FIELDS)
+    often = Counter(key for row in rows if not row.keys() <= old for key in row if key not in old)
+    order = sorted(often, key=lambda key: -often[key])
     columns = dict(known)
     taken = {REST, *(name.lower() for name in columns.values())}
     for key in [*(key for key in FIELDS if key not in known), *order][: max(0, MOST_COLUMNS - 1 - len(columns))]:
@@ -119,8 +127,9 @@ def named(rows: Sequence[Row], known: Mapping[str, str]) -> dict[str, str]:
 
 def rest(row: Row, columns: Mapping[str, str]) -> str | None:
     """The fields that have no column, as JSON; None where there are none."""
-    left = {key: value for key, value in row.items() if key not in columns}
-    return json.dumps(left) if left else None
+    if row.keys() <= columns.keys():
+        return None
+    return json.dumps({key: value for key, value in row.items() if key not in columns})
 
 
 # Columns that exist even in an empty store, so that a query fails on its own faults only.
@@ -140,15 +149,7 @@ def flat(record: Record) -> Row:
     variant, commit: of the vLLM tree.  measured: the variant, or whose server.  versions: as JSON.  problem: the first.
     """
     row: dict[str, Any] = {}
-
-    def put(prefix: str, values: dict[str, Any]) -> None:
-        for key, value in values.items():
-            if isinstance(value, dict):
-                put(f"{prefix}{key}_", value)
-            else:
-                row[prefix + key] = value if value is None or isinstance(value, (str, float)) else told(value)
-
-    put("", record.model_dump(mode="json"))
+    put(row, "", record.__dict__)
     tree = record.vllm
     row["variant"] = tree.variant if tree else None
     row["commit"] = tree.commit if tree else None
@@ -159,11 +160,30 @@ def flat(record: Record) -> Row:
     return row
 
 
+def put(row: Row, prefix: str, fields: Mapping[str, Any]) -> None:
+    """The fields of a part of a record, and of the parts in it."""
+    for key, value in fields.items():
+        kind = type(value)
+        if kind in AS_IT_IS or (kind is int and -(2**63) <= value < 2**63):
+            row[prefix + key] = value
+        elif kind in TOLD:
+            row[prefix + key] = told(value)
+        else:
+            put(row, f"{prefix}{key}_", value if kind is dict else value.__dict__)
+
+
 def told(value: Any) -> Any:
-    """A value as sqlite keeps it: lists as JSON, integers beyond 64 bits as floats."""
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+    """A value as sqlite keeps it: lists as JSON, times as JSON has them, integers beyond 64 bits as floats."""
+    if isinstance(value, int):
         return float(value) if abs(value) < 10**300 else str(value)
-    return value if isinstance(value, SCALAR) else json.dumps(value)
+    if isinstance(value, tuple):  # of one kind, says the schema
+        return listed(value) if not value or isinstance(value[0], KEPT) else json.dumps(to_jsonable_python(value))
+    return to_jsonable_python(value)
+
+
+@lru_cache(maxsize=4096)  # thousands of records have the same few command lines and trees
+def listed(values: tuple[str | Tree, ...]) -> str:
+    return json.dumps(to_jsonable_python(values))
 
 
 def request_rows(store: Store, record: Record) -> Iterable[tuple[Any, ...]]:
@@ -199,12 +219,12 @@ def sample_rows(record_id: str, raw: dict[str, Any]) -> Iterable[tuple[Any, ...]
 def submission_rows(store: Store, record: Record) -> list[tuple[Any, ...]]:
     """The attempts to submit a record."""
     found: list[tuple[Any, ...]] = []
-    folder = store.folder / record.id
+    folder = f"{store.folder}/{record.id}"
     try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 - for tens of thousands of records: a glob takes five times as long
+        names = os.listdir(folder)  # noqa: PTH208 - for tens of thousands of records: a glob takes five times as long
     except FileNotFoundError:  # deleted since it was read
         names = []
-    for path in (folder / name for name in names if name.startswith("submission-") and name.endswith(".json")):
+    for path in (Path(folder, name) for name in sorted(name for name in names if name.startswith("submission-") and name.endswith(".json"))):
         try:
             one = Submission.model_validate_json(path.read_bytes())
         except ValueError:

@@ -17,6 +17,7 @@ from tunefork.base.errors import TuneforkError
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.base.typed import typed
 from tunefork.bench.errors import AccuracyMissed, AccuracyUnknown, ConfigurationsFailed, NothingMeasured, RecordError
 from tunefork.bench.gate.accuracy import Evaluation, evaluate
 from tunefork.bench.load import load
@@ -245,7 +246,7 @@ def verdict(run: Run) -> TuneforkError | None:
         return None
     first = failed[0].problem or failed[0].status
     # Only the failed ones are measured again.
-    remedy = "python3 build.py bench run " + " ".join(f"--resume {batch.folder}" for batch in run.batches)
+    remedy = "python3 build.py bench run " + " ".join(f"--resume {typed(batch.folder)}" for batch in run.batches)
     if len(failed) == len(entries):
         return NothingMeasured(f"every configuration failed ({len(entries)}); the first: {first}", remedy)
     return ConfigurationsFailed(f"{len(failed)} of {len(entries)} configurations failed; the first: {first}", remedy)

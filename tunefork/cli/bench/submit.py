@@ -12,6 +12,7 @@ import click
 
 from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.base.layout import Layout
+from tunefork.base.typed import typed
 from tunefork.bench.profiles.rules import Rules
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store, default_store
@@ -73,7 +74,7 @@ def records(store: Store, word: str, *, all_or_nothing: bool = False) -> list[tu
     bad = [entry for entry in batch.state.entries if entry.conc not in {conc for _record, conc in good}]
     if bad and (all_or_nothing or not good):
         raise BadInput(f"{word}: CONC {bad[0].conc} {bad[0].status}: {bad[0].problem or 'it has not been measured'}",
-                       f"python3 build.py bench run --resume {word}")
+                       f"python3 build.py bench run --resume {typed(word)}")
     for entry in bad:
         say(f"CONC {entry.conc} is left out, it is {entry.status}: {entry.problem or 'it has not been measured'}")
     return [(store.verify(record), batch.state.settings.profile) for record, _conc in good]

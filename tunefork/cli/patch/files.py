@@ -8,6 +8,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.base.typed import typed
 from tunefork.cli import options
 from tunefork.cli.output import clean, echo, print_json, say
 from tunefork.patchset.checkout.export import Exported
@@ -151,7 +152,7 @@ def show_graph(upstreams: tuple[str, ...], as_json: bool, svg_file: Path | None)
         from tunefork.patchset.inspect.drawing import svg
 
         if len(found) != 1:
-            raise BadInput(f"--svg draws one upstream, here are {len(found)}", f"python3 build.py patch graph vllm --svg {svg_file}")
+            raise BadInput(f"--svg draws one upstream, here are {len(found)}", f"python3 build.py patch graph vllm --svg {typed(svg_file)}")
         svg_file.parent.mkdir(parents=True, exist_ok=True)
         svg_file.write_text("".join(svg(f"{name}: what needs what", nodes) for name, nodes in found.items()), encoding="utf-8")
         say(f"drawn in {svg_file}")

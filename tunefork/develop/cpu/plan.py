@@ -11,6 +11,7 @@ from pathlib import Path
 from tunefork.base.errors import BuildError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.base.typed import typed
 from tunefork.base.upstream_facts import vllm
 from tunefork.develop import compiled
 from tunefork.develop.cpu import operators
@@ -162,7 +163,7 @@ def unchanged(checkout: Path, before: bytes) -> None:
         lines = sorted(set(after.decode("utf-8", "replace").splitlines()) - set(before.decode("utf-8", "replace").splitlines()))
         raise BuildError(
             f"installing vLLM changed files of {checkout}: {'; '.join(lines[:5])}",
-            f"`git -C {checkout} diff` shows them; a patch to a file that the wheel also holds cannot be developed for cpu",
+            f"`git -C {typed(checkout)} diff` shows them; a patch to a file that the wheel also holds cannot be developed for cpu",
         )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from tunefork.base.errors import BadInput
+from tunefork.base.typed import typed
 from tunefork.patchset.author import ledger, section
 from tunefork.patchset.author import letter as letters
 from tunefork.patchset.author.section import Section
@@ -70,7 +71,7 @@ class Entry:
 def read_folder(folder: Path) -> tuple[list[Foreign], list[str]]:
     """(the patches of a folder, in order; files that were passed over and why). The order is that of ``series``, else of the names."""
     if not folder.is_dir():
-        alone = f"put it in a folder of its own: `mkdir DIR && cp {folder} DIR`, and import DIR; else "
+        alone = f"put it in a folder of its own: `mkdir DIR && cp {typed(folder)} DIR`, and import DIR; else "
         raise BadInput(f"{folder} is no folder", f"{alone * folder.is_file()}name the folder that holds the patches, or the one with their `series` file")
     quilt = (folder / "series").is_file()
     entries, passed = (quilt_order(folder), beside(folder)) if quilt else mail_order(folder)
@@ -111,7 +112,7 @@ def elsewhere(folder: Path) -> str:
         if (folder / inner / "series").is_file():
             return f"name {folder / inner}, which holds a quilt series"
     if vendor := next(iter(sorted(folder.glob("*.series"))), None):
-        return f"`cp {vendor} {folder / 'series'}`, where that is the series that you want"
+        return f"`cp {typed(vendor)} {typed(folder / 'series')}`, where that is the series that you want"
     return f"`git format-patch -o` writes files that are taken (by name: {KNOWN}); or the folder holds a quilt `series`"
 
 

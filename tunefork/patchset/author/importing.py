@@ -12,6 +12,7 @@ from pathlib import Path
 from tunefork.base.errors import BadInput, PatchConflict, SourceError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
+from tunefork.base.typed import typed
 from tunefork.patchset.author import conclude as concluding
 from tunefork.patchset.author import foreign, placing
 from tunefork.patchset.author.foreign import Foreign
@@ -107,7 +108,8 @@ def base_of(layout: Layout, upstream: str, pin: Pin | None, base: str, repositor
             checkouts.create(layout, fresh, sources.obtain(fresh, layout, say), say)
         state = checkouts.state_of_primary(layout, upstream)
         if state.base != fresh.commit:
-            raise BadInput(f"{first.path} is a checkout of another commit ({state.base[:12]})", f"move it away: mv {first.path} {first.path}.old")
+            raise BadInput(f"{first.path} is a checkout of another commit ({state.base[:12]})",
+                           f"move it away: mv {typed(first.path)} {typed(first.path, '.old')}")
         try:
             yield Stack(Workspace(layout, fresh, Series(upstream, directory, {}), Lock(fresh.commit, ()), first, state), [])
         finally:
@@ -127,7 +129,7 @@ def new_pin(upstream: str, repository: str, base: str) -> Pin:
     if newbase.is_repository(local):
         commit = Git(local).answer("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
         if commit is None:
-            raise BadInput(f"{local} has no {base}", f"`git -C {local} tag` and `git -C {local} branch -a` list what it has")
+            raise BadInput(f"{local} has no {base}", f"`git -C {typed(local)} tag` and `git -C {typed(local)} branch -a` list what it has")
         url = local.resolve().as_uri()
     elif "/" in repository and not re_url(repository):
         raise BadInput(f"--repo {repository}: there is no git repository", "name a folder that holds one, or a URL")

@@ -11,6 +11,7 @@ from typing import Any
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.base.layout import Layout
 from tunefork.base.transaction import bytes_of, text_of
+from tunefork.base.typed import typed
 from tunefork.patchset.author.carry import Moved, NotCarried
 from tunefork.patchset.author.stack import EDIT, Draft, Stack
 from tunefork.patchset.checkout import checkout as checkouts
@@ -97,7 +98,7 @@ def clear(stack: Stack) -> None:
     if here.exists():
         checkouts.mend_links(stack.checkout, here.path)
         if work.operation(here) or any(work.changed_paths(here)):
-            raise WorkAtRisk(f"{here.path} holds work of an edit that is not waiting any more", f"move what you need out of it, then: rm -r {here.path}")
+            raise WorkAtRisk(f"{here.path} holds work of an edit that is not waiting any more", f"move what you need out of it, then: rm -r {typed(here.path)}")
     park.remove_worktree(stack.git, here.path)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
+from tunefork.base.typed import typed
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import work
 from tunefork.patchset.checkout.checkout import occupied
@@ -98,7 +99,7 @@ def restore(layout: Layout, each: Backup, *, say: Say = quiet) -> Path:
         if path.exists() and any(path.iterdir()):
             raise occupied(path)
         if first.git.answer("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}") not in (None, each.commit):
-            raise BadInput(f"branch {branch} has other commits", f"git -C {first.path} branch -m {branch} my-branch, then again")
+            raise BadInput(f"branch {branch} has other commits", f"git -C {typed(first.path)} branch -m {branch} my-branch, then again")
         first.git("worktree", "prune")
         first.git("worktree", "add", "--quiet", "-B", branch, str(path), each.commit)
     return path

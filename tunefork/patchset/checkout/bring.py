@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tunefork.base.errors import PatchConflict, WorkAtRisk
 from tunefork.base.process import Say, quiet
+from tunefork.base.typed import typed
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import state, switch, work
 from tunefork.patchset.checkout.checkout import Checkout, applied_ref
@@ -132,5 +133,5 @@ def guard_branch(git: Git, checkout: Checkout, branch: str, *, discard: bool, sa
         keep_tip(git, checkout, branch, say)
     elif tip := unexported_tip(git, branch):
         raise WorkAtRisk(f"{checkout.path.name} is gone, and its branch {branch} holds unexported commits ({tip[:12]})",
-                         f"`git -C {git.directory} worktree add -f {checkout.path} {branch}` brings it back; "
+                         f"`git -C {typed(git.directory)} worktree add -f {typed(checkout.path)} {branch}` brings it back; "
                          "or add --discard, which keeps a backup ref")

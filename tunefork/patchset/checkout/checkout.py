@@ -17,6 +17,7 @@ from tunefork.base.files import copy_whole, write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.base.transaction import Transaction
+from tunefork.base.typed import typed
 from tunefork.patchset.checkout import state
 from tunefork.patchset.checkout.state import State
 from tunefork.patchset.git import NAME, Git
@@ -105,7 +106,7 @@ class Checkout:
         """What is applied here; WorkAtRisk where the folder holds something that Tunefork did not make."""
         found = self.state()
         if found is None:
-            raise WorkAtRisk(f"{self.path} is not a checkout that Tunefork made", f"move it away: mv {self.path} {self.path}.old")
+            raise WorkAtRisk(f"{self.path} is not a checkout that Tunefork made", f"move it away: mv {typed(self.path)} {typed(self.path, '.old')}")
         return found
 
     def derived_state(self) -> State | None:
@@ -196,13 +197,22 @@ def refuse_parked(layout: Layout, upstream: str) -> None:
                             f"resolve it there, then `python3 build.py apply {upstream} --continue`; or `--abort`")
 
 
+def lock_file(layout: Layout, upstream: str) -> Path:
+    return layout.work / ".locks" / upstream
+
+
+def busy(layout: Layout, upstream: str) -> bool:
+    """Whether another Tunefork process holds an upstream's checkouts."""
+    return mutex.busy(lock_file(layout, upstream))
+
+
 @contextmanager
 def locked(layout: Layout, upstream: str, say: Say) -> Iterator[None]:
     """Hold an upstream's checkouts against other Tunefork processes."""
     waiting = f"{upstream}: another Tunefork command works on it, waiting"
     with ExitStack() as stack:
         try:
-            stack.enter_context(mutex.locked(layout.work / ".locks" / upstream, say, waiting))
+            stack.enter_context(mutex.locked(lock_file(layout, upstream), say, waiting))
         except OSError as error:
             raise cannot_write(layout.work, error) from error
         yield
@@ -256,7 +266,7 @@ def fill(unborn: Checkout, pin: Pin, source: Source) -> None:
 
 
 def occupied(path: Path) -> WorkAtRisk:
-    return WorkAtRisk(f"{path} is there and is no checkout of Tunefork's", f"move it away: mv {path} {path}.old")
+    return WorkAtRisk(f"{path} is there and is no checkout of Tunefork's", f"move it away: mv {typed(path)} {typed(path, '.old')}")
 
 
 def base_state(checkout: Checkout, source: Source, branch: str) -> State:

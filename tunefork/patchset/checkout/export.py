@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tunefork.base import mutex
 from tunefork.base.errors import BadInput, PatchConflict, WorkAtRisk
 from tunefork.base.files import remove, write_atomically
 from tunefork.base.layout import Layout
@@ -207,7 +208,7 @@ def plan(series: Series, named: Sequence[tuple[str, bytes]], git: Git, base: str
     changed = [name + SUFFIX for name, data in named if name in series.files and series.files[name] != data]
     if list(new) != series.names or any(not picked_commit(new[name]) for name in series.picks if name in new):
         changed.append("series")
-    if (old := Lock.load(series.directory)) is None or old.text() != lock.text():
+    if (old := Lock.of(series)) is None or old.text() != lock.text():
         changed.append("series.lock")
     added = tuple(name + SUFFIX for name in new if name not in series.files)
     removed = tuple(name + SUFFIX for name in series.names if name not in new)
@@ -218,6 +219,11 @@ def plan(series: Series, named: Sequence[tuple[str, bytes]], git: Git, base: str
 
 def write(directory: Path, files: dict[str, bytes], report: Exported, lock: Lock) -> None:
     """Write what changed; the lock last, so that a kill in between shows as a mismatch that exporting again repairs."""
+    with mutex.folder(directory):
+        write_files(directory, files, report, lock)
+
+
+def write_files(directory: Path, files: dict[str, bytes], report: Exported, lock: Lock) -> None:
     for leftover in directory.glob("*.tmp[0-9]*"):
         remove(leftover)
     for name, data in files.items():

@@ -17,6 +17,7 @@ from tunefork.base.files import remove, write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.base.transaction import Transaction, bytes_of
+from tunefork.base.typed import typed
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import state
 from tunefork.patchset.checkout.checkout import PIN_REF, Checkout
@@ -96,7 +97,7 @@ def recover(layout: Layout, upstream: str, say: Say) -> bool:
     if not this.under_way:
         return False
     with checkouts.locked(layout, upstream, say):
-        move = this.read(read, f"`git checkout -- pins.toml patches/`, then: rm {this.journal}; python3 build.py status {upstream}")
+        move = this.read(read, f"`git checkout -- pins.toml patches/`, then: rm {typed(this.journal)}; python3 build.py status {upstream}")
         if move is None:  # another process finished it meanwhile
             return False
         say(f"{upstream}: finishing an interrupted change of the series")
@@ -113,18 +114,19 @@ def read(data: dict[str, Any]) -> Move:
 def carry_out(layout: Layout, move: Move) -> None:
     """Every part may be done twice; the journal goes last."""
     name = move.pin.name
-    for leftover in layout.series_dir(name).glob("*.tmp[0-9]*"):  # of a kill while this was done before
-        remove(leftover)
-    for file, text in move.files.items():
-        path = layout.series_dir(name) / file
-        if text is None:
-            remove(path)
-        elif not path.is_file() or path.read_bytes() != bytes_of(text):
-            write_atomically(path, bytes_of(text))
-    with mutex.locked(layout.work / ".locks" / "pins", lambda _line: None, ""):
-        old = layout.pins.read_text(encoding="utf-8") if layout.pins.is_file() else ""
-        if (new := pinfile.with_pin(old, move.pin)) != old:
-            write_atomically(layout.pins, new.encode())
+    with mutex.folder(layout.series_dir(name)):
+        for leftover in layout.series_dir(name).glob("*.tmp[0-9]*"):  # of a kill while this was done before
+            remove(leftover)
+        for file, text in move.files.items():
+            path = layout.series_dir(name) / file
+            if text is None:
+                remove(path)
+            elif not path.is_file() or path.read_bytes() != bytes_of(text):
+                write_atomically(path, bytes_of(text))
+        with mutex.locked(layout.work / ".locks" / "pins", lambda _line: None, ""):
+            old = layout.pins.read_text(encoding="utf-8") if layout.pins.is_file() else ""
+            if (new := pinfile.with_pin(old, move.pin)) != old:
+                write_atomically(layout.pins, new.encode())
     for checkout in checkouts.all_checkouts(layout, name):
         rebase_state(checkout, move)
     first = checkouts.primary(layout, name)

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.base import mutex
 from tunefork.base.errors import LockMismatch
 from tunefork.base.layout import Layout
+from tunefork.base.typed import typed
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import park, repin, work
 from tunefork.patchset.checkout.apply import PatchState
@@ -60,9 +62,10 @@ class UpstreamStatus:
 def status(layout: Layout, upstream: str) -> UpstreamStatus:
     """Look at one upstream; nothing is written."""
     begin = time.monotonic()
-    pin = pins.load(layout)[upstream]
-    series = Series.load(upstream, layout.series_dir(upstream))
-    lock, damage = readable_lock(series)
+    with mutex.folder(layout.series_dir(upstream), shared=True):  # the three belong together
+        pin = pins.load(layout)[upstream]
+        series = Series.load(upstream, layout.series_dir(upstream))
+        lock, damage = readable_lock(series)
     found = [(each, state) for each in checkouts.all_checkouts(layout, upstream) if (state := each.state()) is not None]
     with ThreadPoolExecutor(WORKERS) as pool:  # each waits for a git of its own
         sides = tuple(pool.map(lambda pair: CheckoutStatus(pair[0].path, pair[1].variant, pair[1].tree, work.find(pair[0])), found))
@@ -79,7 +82,7 @@ def status(layout: Layout, upstream: str) -> UpstreamStatus:
         patches=tuple(patch_state(name, series, lock, state, parked.patch if parked else None) for name in series.names),
         work=sides[0].work if sides else Work(),
         checkouts=sides,
-        drift=(damage or drift(series, lock, pin, found)) + waiting(layout, upstream),
+        drift=(damage or drift(series, lock, pin, found)) + waiting(layout, upstream) + forgotten(layout, upstream, found),
         parked=parked.patch if parked else None,
         seconds=round(time.monotonic() - begin, 3),
     )
@@ -88,7 +91,7 @@ def status(layout: Layout, upstream: str) -> UpstreamStatus:
 def readable_lock(series: Series) -> tuple[Lock | None, tuple[str, ...]]:
     """(the lock, none of these lines) or (None, a line that says what is wrong with it): status reports, it does not refuse."""
     try:
-        return Lock.load(series.directory), ()
+        return Lock.of(series), ()
     except LockMismatch as error:
         return None, (error.message,)
 
@@ -96,12 +99,24 @@ def readable_lock(series: Series) -> tuple[Lock | None, tuple[str, ...]]:
 def waiting(layout: Layout, upstream: str) -> tuple[str, ...]:
     """A line for a rebase that is not finished."""
     if repin.repinning(layout, upstream).under_way:
+        if checkouts.busy(layout, upstream):
+            return ("another command is changing the series just now; ask again when it is done",)
         return (f"a change of the series was interrupted in its last step; `python3 build.py apply {upstream}` finishes it",)
     if repin.rebasing(layout, upstream).under_way:
         return (f"a rebase waits in {layout.checkout(upstream, 'rebase').name} (rebase {upstream} --continue, or --abort)",)
     if repin.editing(layout, upstream).under_way:
         return (f"an edit waits in {layout.checkout(upstream, 'edit').name} (patch edit --upstream {upstream} --continue, or --abort)",)
     return ()
+
+
+def forgotten(layout: Layout, upstream: str, found: list[tuple[Checkout, State]]) -> tuple[str, ...]:
+    """A line for each worktree beside the checkout that no state and no journal knows: its notes were removed by hand, or with a repository."""
+    known = {checkout.path for checkout, _ in found}
+    known |= {layout.checkout(upstream, slug) for slug, this in (("edit", repin.editing(layout, upstream)), ("rebase", repin.rebasing(layout, upstream)),
+                                                                 ("parked", park.parking(layout, upstream))) if this.under_way}  # fmt: skip
+    asked_for = tuple(f"{upstream}@{kind}-" for kind in ("upstream", "backup"))  # they stay until the user removes them
+    there = (path for path in sorted(layout.work.glob(f"{upstream}@*")) if not path.name.startswith(asked_for) and (path / ".git").exists())
+    return tuple(f"nothing knows {path.name} any more: move what you need out of it, then: rm -r {typed(path)}" for path in there if path not in known)
 
 
 def patch_state(name: str, series: Series, lock: Lock | None, state: State | None, parked: str | None) -> PatchState:

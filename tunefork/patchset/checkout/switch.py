@@ -18,10 +18,11 @@ from tunefork.base.errors import WorkAtRisk
 from tunefork.base.files import copy_whole, write_atomically
 from tunefork.base.process import Say
 from tunefork.base.transaction import Damaged
+from tunefork.base.typed import typed
 from tunefork.patchset.checkout import running, work
 from tunefork.patchset.checkout.checkout import MARK, Checkout, applied_ref, cannot_write
 from tunefork.patchset.git import Git
-from tunefork.patchset.series.diff import blob_id, shown
+from tunefork.patchset.series.diff import blob_id
 
 GITLINK = "160000"
 FEW = 200  # paths that are asked for by name; more are found faster by looking at all
@@ -120,7 +121,7 @@ def refuse_hidden(checkout: Checkout, then: str, unseen: Sequence[bytes] | None 
     if found := hidden(checkout.git) if unseen is None else unseen:
         named = [path.decode("utf-8", "surrogateescape") for path in found]
         raise work.refuse(checkout, "changes that git was told not to look at (assume-unchanged or skip-worktree)", named,
-                          f"git -C {checkout.path} update-index --no-assume-unchanged --no-skip-worktree {shown(found[0])}, {then}")
+                          f"git -C {typed(checkout.path)} update-index --no-assume-unchanged --no-skip-worktree {typed(named[0])}, {then}")
 
 
 def look_again(git: Git, paths: Sequence[bytes]) -> None:
@@ -223,7 +224,7 @@ def release(hold: Path) -> None:
 
 
 def held(hold: Path) -> WorkAtRisk:
-    return WorkAtRisk(f"a git command holds {hold}", f"wait until it ends; if none runs, it was killed: rm {hold}")
+    return WorkAtRisk(f"a git command holds {hold}", f"wait until it ends; if none runs, it was killed: rm {typed(hold)}")
 
 
 def require_free_index(checkout: Checkout) -> None:
@@ -304,7 +305,7 @@ def check_no_repository(path: Path) -> None:
     """A repository inside the checkout cannot be kept under a backup ref."""
     if path.is_dir() and not path.is_symlink() and (inner := next(path.rglob(".git"), None)):
         own = inner.parent
-        raise WorkAtRisk(f"{own} is a repository of its own, where a patch puts a file", f"move it away: mv {own} elsewhere")
+        raise WorkAtRisk(f"{own} is a repository of its own, where a patch puts a file", f"move it away: mv {typed(own)} elsewhere")
 
 
 def discard(checkout: Checkout, commit: str, say: Say) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunefork.base.errors import WorkAtRisk
+from tunefork.base.typed import typed
 from tunefork.patchset.checkout.checkout import Checkout, applied_ref, commit_at
 from tunefork.patchset.git import Git
 from tunefork.patchset.series.diff import shown
@@ -128,7 +129,7 @@ def refuse_repositories(checkout: Checkout) -> None:
     listed = checkout.git("ls-files", "-z", "--others", "--exclude-standard", "--full-name").split(b"\0")
     if inner := [each.decode("utf-8", "surrogateescape") for each in listed if each.endswith(b"/")]:
         raise refuse(checkout, "a repository of its own in it, which no backup keeps,", inner,
-                     f"move it away: mv {checkout.path / inner[0]} elsewhere; then again")
+                     f"move it away: mv {typed(checkout.path / inner[0])} elsewhere; then again")
 
 
 def stamp() -> str:

@@ -69,7 +69,7 @@ def entry_hash(patch: LockedPatch) -> str:
 
 def checked_lock(series: Series, pin: Pin, state: State) -> Lock:
     """The series' lock, its files verified. An empty series needs none. The lock speaks of the pin's commit whatever the source."""
-    lock = Lock.load(series.directory)
+    lock = Lock.of(series)
     if (state.source == "git" and not state.base.startswith(pin.commit)) or (state.source == "sdist" and pin.sdist and state.base != pin.sdist.commit):
         raise LockMismatch(f"work/{series.upstream} is on {state.base[:12]}, pins.toml says {pin.commit[:12]}",
                            f"move work/{series.upstream} away (export your commits first), then apply again")

@@ -233,7 +233,7 @@ class Trial:
     def of(cls, layout: Layout, pin: Pin, series: Series) -> Trial:
         primary = checkouts.primary(layout, series.upstream)
         state = checkouts.state_of_primary(layout, series.upstream)
-        lock = Lock.load(series.directory) or Lock(state.base, ())
+        lock = Lock.of(series) or Lock(state.base, ())
         broken: TuneforkError | None = None
         try:
             compose(Workspace(layout, pin, series, lock, primary, state), variant.choose("all", series))

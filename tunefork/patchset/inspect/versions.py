@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.base.layout import Layout
+from tunefork.base.typed import typed
 from tunefork.patchset.git import EMAIL, EPOCH, NAME, Git
 from tunefork.patchset.rebase.attempt import range_diff
 from tunefork.patchset.series import diff, mail
@@ -48,7 +49,7 @@ def versions(layout: Layout, upstream: str, name: str) -> list[Version]:
         raise BadInput(f"{layout.root} is no git repository: there is no history to show", "clone Tunefork with git")
     listed = home("log", "-c", "--follow", "--find-renames=40%", "--name-status", "-z", "--format=%x01%H%x02%an%x02%aI%x02%s%x02", "--", str(path))
     if not listed.strip(b"\0\n"):
-        raise BadInput(f"no commit of {layout.root} holds {upstream}/{name}.patch", f"git -C {layout.root} add patches; git commit")
+        raise BadInput(f"no commit of {layout.root} holds {upstream}/{name}.patch", f"git -C {typed(layout.root)} add patches; git commit")
     found: list[Version] = []
     older: PatchFile | None = None
     with tempfile.TemporaryDirectory(prefix="tunefork-log-") as folder:

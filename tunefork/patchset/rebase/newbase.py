@@ -15,6 +15,7 @@ from typing import Literal
 from tunefork.base.errors import BadInput, SourceError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.base.typed import typed
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.git import Git
 from tunefork.patchset.sources import mirror, packages, pins, sdist, sources
@@ -129,7 +130,7 @@ def in_repository(git: Git, pin: Pin, path: Path, ref: str, label: str) -> NewBa
     answers = (Git(path).answer("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}") for name in names)
     commit = next((each for each in answers if each), None)
     if commit is None:
-        raise BadInput(f"--to {label}: {path} has no {ref}", f"`git -C {path} tag` and `git -C {path} branch` list what it has")
+        raise BadInput(f"--to {label}: {path} has no {ref}", f"`git -C {typed(path)} tag` and `git -C {typed(path)} branch` list what it has")
     borrow(git, [store])
     tag = ref if ref != "HEAD" else Git(path).answer("describe", "--tags", "--exact-match", "HEAD") or commit
     return with_history(git, pin, NewBase("git", label, commit, tag, version_of(tag, pin)))

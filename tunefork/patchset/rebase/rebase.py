@@ -237,7 +237,7 @@ def inputs(layout: Layout, upstream: str, say: Say) -> tuple[Pin, Series]:
     pin = pins.pin_of(layout, upstream)
     series = Series.load(upstream, layout.series_dir(upstream))
     state = checkouts.primary(layout, upstream).state()
-    lock = Lock.load(series.directory)
+    lock = Lock.of(series)
     if state is not None:
         checked_lock(series, pin, state)
     elif lock is not None:
@@ -281,7 +281,7 @@ def prepare(git: Git, layout: Layout, pin: Pin, series: Series, to: str, say: Sa
     old = newbase.old_base(git, layout, pin, say)
     base = newbase.resolve(git, layout, pin, to, say)
     attempt = attempt_on(git, picks.obtained(series, pin, git, say=say), base, old, say)
-    lock = Lock.load(series.directory)
+    lock = Lock.of(series)
     for each in attempt.made:
         assert lock is not None
         lock.check_touches(each.name, each.touches)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from tunefork.base.errors import LockMismatch
 from tunefork.base.files import write_atomically
+from tunefork.base.typed import typed
 from tunefork.patchset.series.diff import quote, shown, unquote
-from tunefork.patchset.series.series import Series
+from tunefork.patchset.series.series import LOCK, Series
 
-FILE = "series.lock"
+FILE = LOCK
 # The title is the format's own first line: it stays as it was written first.
 TITLE = "# series.lock 1 - written by `python build.py patch export` and `patch lock`; read, never edited"
 PATCH = re.compile(r"^patch (\S+) sha256 ([0-9a-f]{64})$")
@@ -58,13 +59,21 @@ class Lock:
     patches: tuple[LockedPatch, ...]
 
     @classmethod
+    def of(cls, series: Series) -> Lock | None:
+        """The lock that was read with a series; None where there is none. LockMismatch when it cannot be read."""
+        return None if series.lock is None else cls.read(series.directory, series.lock)
+
+    @classmethod
     def load(cls, directory: Path) -> Lock | None:
-        """The lock of a series folder; None where there is none. LockMismatch when it cannot be read."""
+        """The lock of a series folder by itself."""
         path = directory / FILE
-        if not path.is_file():
-            return None
+        return cls.read(directory, path.read_text(encoding="ascii", errors="replace")) if path.is_file() else None
+
+    @classmethod
+    def read(cls, directory: Path, text: str) -> Lock:
+        path = directory / FILE
         base, patches = "", list[LockedPatch]()
-        for number, line in enumerate(path.read_text(encoding="ascii", errors="replace").splitlines(), 1):
+        for number, line in enumerate(text.splitlines(), 1):
             if patch := PATCH.match(line):
                 patches.append(LockedPatch(patch[1], patch[2], ()))
             elif (touch := PATH.match(line)) and patches:
@@ -129,4 +138,4 @@ def accept(upstream: str) -> str:
 
 
 def restore(directory: Path) -> str:
-    return f"`git checkout -- {directory / FILE}` brings it back; `python3 build.py patch lock` makes it anew"
+    return f"`git checkout -- {typed(directory / FILE)}` brings it back; `python3 build.py patch lock` makes it anew"

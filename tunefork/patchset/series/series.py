@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from tunefork.base import mutex
 from tunefork.base.errors import BadInput
+from tunefork.base.typed import typed
 from tunefork.patchset.series import mail
 from tunefork.patchset.series.mail import PatchFile
 
 SUFFIX = ".patch"
+LOCK = "series.lock"
 PICK = re.compile(r"pick\s+(\S+)(?:\s+(\S+))?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*(\.(?!lock$)[A-Za-z0-9_+-]+)*")  # it becomes part of a branch's name
 
@@ -22,19 +25,30 @@ class Series:
 
     Raw bytes are read at once (a no-op apply needs only their hashes); a patch is parsed when it is first asked for. A line
     ``pick <sha> [name]`` stands for an upstream commit: its bytes are that line, and picks.obtained() brings the patch.
+    lock: the text of series.lock as it stood beside them (lock.py); None where there is none.
     """
 
     upstream: str
     directory: Path
     files: dict[str, bytes]
     obtained: dict[str, PatchFile] = field(default_factory=dict)
+    lock: str | None = None
 
     @classmethod
     def load(cls, upstream: str, directory: Path) -> Series:
-        """Read ``series`` and every patch it names. A folder without a series file is an empty series."""
+        """Read ``series`` and every patch it names. A folder without a series file is an empty series.
+
+        Where another command writes them just now, as that leaves them.
+        """
+        with mutex.folder(directory, shared=True):
+            return cls._load(upstream, directory)
+
+    @classmethod
+    def _load(cls, upstream: str, directory: Path) -> Series:
         order = directory / "series"
-        if linked := next((path for path in (directory, order, directory / "series.lock") if path.is_symlink()), None):
-            raise BadInput(f"{linked} is a link, and what is written there would be written elsewhere", f"put a folder with its files there: rm {linked}")
+        if linked := next((path for path in (directory, order, directory / LOCK) if path.is_symlink()), None):
+            raise BadInput(f"{linked} is a link, and what is written there would be written elsewhere",
+                           f"put a folder with its files there: rm {typed(linked)}")
         text = order.read_text(encoding="utf-8", errors="replace") if order.is_file() else ""
         files: dict[str, bytes] = {}
         for number, line in enumerate(text.splitlines(), 1):
@@ -55,7 +69,8 @@ class Series:
                 raise BadInput(f"{order}:{number}: names {entry}, and there is no file {path}",
                                "delete the line, or bring the file back (`git checkout -- patches/`)")
             files[name] = path.read_bytes()
-        return cls(upstream, directory, files)
+        lock = directory / LOCK
+        return cls(upstream, directory, files, lock=lock.read_text(encoding="ascii", errors="replace") if lock.is_file() else None)
 
     @property
     def names(self) -> list[str]:

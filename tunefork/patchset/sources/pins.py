@@ -11,6 +11,7 @@ from typing import Any
 from tunefork.base import toml
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.base.typed import typed
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _document(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist", "run inside a Tunefork checkout, or set TUNEFORK_ROOT to one") from None
     except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is not TOML: {error}", f"`git checkout -- {path}` takes the last edit back") from error
+        raise BadInput(f"{path} is not TOML: {error}", f"`git checkout -- {typed(path)}` takes the last edit back") from error
     for name in document:
         if name not in ("upstreams", "cpu-operators"):
             raise _wrong(path, name, "no such key; known are upstreams and cpu-operators", document[name])

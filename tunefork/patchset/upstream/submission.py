@@ -21,6 +21,7 @@ from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.base.program import run_program
 from tunefork.base.transaction import Damaged, Transaction
+from tunefork.base.typed import typed
 from tunefork.base.visible import visible
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import park, waits, work
@@ -308,10 +309,10 @@ def put(layout: Layout, upstream: str, name: str, scratch: Git, tip: str) -> Pat
     modified, untracked = work.changed_paths(worktree(layout, upstream, name)) if (path / ".git").exists() else ((), ())
     if modified or untracked:
         raise WorkAtRisk(f"{path.name} holds {'uncommitted changes' if modified else 'untracked files'}: {', '.join((modified or untracked)[:work.SHOWN])}",
-                         f"`git -C {path} stash -u` keeps them; then again")
+                         f"`git -C {typed(path)} stash -u` keeps them; then again")
     if old and old != ours:
         raise WorkAtRisk(f"{path.name} holds commits of yours on {branch_of(name)}",
-                         f"push or move them (`git -C {path} branch -m my-branch`), then git worktree remove {path}, then again")  # fmt: skip
+                         f"push or move them (`git -C {typed(path)} branch -m my-branch`), then git worktree remove {typed(path)}, then again")  # fmt: skip
     scratch("update-ref", "refs/heads/submission", tip)
     park.remove_worktree(first.git, path)
     both = [f"+refs/heads/submission:{ref}" for ref in (branch, mark)]  # never one without the other: what differs is the user's
