@@ -1,6 +1,7 @@
 """Running several variants of one install side by side."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -8,6 +9,7 @@ from develop_workshop import CPU_MACHINE, GPU_MACHINE, VLLM_VERSION, git
 
 from tunefork.base.errors import BuildError, MissingTool
 from tunefork.develop import compiled, install, variants
+from tunefork.develop.clean import clean
 
 
 @pytest.fixture
@@ -106,6 +108,22 @@ def test_missing_operators_are_noticed(two_variants):
     with pytest.raises(MissingTool, match="missing or were changed") as caught:
         variants.environment(two_variants.layout, None, print)
     assert caught.value.remedy == "python3 build.py develop"
+    install.develop(two_variants.layout, "cpu", machine=CPU_MACHINE)  # which is what that command does
+    assert served(variants.environment(two_variants.layout, None, print))[1] == "2"
+
+
+def test_a_store_that_was_emptied_is_filled_by_what_is_printed(two_variants, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _name, **_: None)
+    (two_variants.folder / "fakes" / "amdsmi.py").write_text("")
+    install.develop(two_variants.layout, "gfx950", machine=GPU_MACHINE)
+    shutil.rmtree(two_variants.layout.cache / "artefacts")
+    with pytest.raises(BuildError, match="no longer in the store") as caught:
+        variants.environment(two_variants.layout, "base", print)
+    assert caught.value.remedy == "python3 build.py clean && python3 build.py develop"
+    clean(two_variants.layout)  # which is what those commands do
+    install.develop(two_variants.layout, "gfx950", machine=GPU_MACHINE)
+    variants.environment(two_variants.layout, "base", print)
+    assert compiled.digest_in(two_variants.beside) == compiled.digest_in(two_variants.vllm)
 
 
 def test_gfx950_variants_share_a_build_and_refuse_another_one(two_variants, monkeypatch):

@@ -174,13 +174,13 @@ SITUATIONS = {
     "BadInput": "no such patch", "WorkAtRisk": "unexported commits", "LockMismatch": "a patch edited by hand", "PatchConflict": "a parked patch",
     "Mismatch": "a parked patch", "Damaged": "a damaged edit", "RecordError": "no such record", "GitError": "a checkout that is gone",
     "SourceError": "tests/patchset/test_remedies.py::test_a_repository_that_moved_is_found_by_the_remedy",
-    "UnsafeArchive": "tests/patchset/sources/test_archive.py",
-    "MissingTool": "tests/cli/test_main.py", "BuildError": "tests/develop/test_store.py",
+    "UnsafeArchive": "tests/patchset/sources/test_archive.py::test_what_is_refused_is_removed_as_printed_and_another_one_is_taken",
+    "MissingTool": "tests/patchset/sources/test_packages.py::test_a_python_without_pip_is_said", "BuildError": "tests/develop/test_variants.py::test_a_store_that_was_emptied_is_filled_by_what_is_printed",
     "DamagedArtefact": "tests/develop/test_store.py::test_a_damaged_artefact_is_never_placed_and_is_dropped",
-    "ServeError": "tests/bench/server/test_server.py", "AccuracyUnknown": "tests/bench/gate/test_accuracy.py", "NothingMeasured": "tests/bench/campaign/test_run.py",
-    "SubmitRefused": "tests/bench/submit/test_submit.py", "SubmitFailed": "tests/bench/submit/test_submit.py",
+    "ServeError": "tests/bench/run/test_remedies.py::test_another_port_is_free", "AccuracyUnknown": "tests/bench/run/test_remedies.py::test_the_log_to_read_says_why", "NothingMeasured": "tests/bench/run/test_remedies.py::test_failed_configurations_are_measured_by_resume",
+    "SubmitRefused": "tests/bench/submit/test_submit_command.py::test_remedies_of_a_refusal_and_of_a_failure_help", "SubmitFailed": "tests/bench/submit/test_submit_command.py::test_remedies_of_a_refusal_and_of_a_failure_help",
     "SubmitUnknown": "tests/bench/submit/test_submit.py::test_again_sends_once_more_only_where_the_end_is_not_known",
-    "AccuracyMissed": "tests/bench/run/test_run.py", "ConfigurationsFailed": "tests/bench/run/test_run.py",
+    "AccuracyMissed": "tests/bench/run/test_remedies.py::test_a_missed_gate_is_asked_of_one_patch", "ConfigurationsFailed": "tests/bench/run/test_remedies.py::test_failed_configurations_are_measured_by_resume",
     "Unaccounted": "tests/patchset/author/test_ledger.py::test_what_falls_through_a_hole_is_an_error",
 }  # fmt: skip
 

@@ -114,3 +114,29 @@ def test_one_key_in_two_spaces_is_refused(tmp_path: Path) -> None:
 def test_no_such_space_names_those_there_are() -> None:
     with pytest.raises(BadInput, match="no space 'nothing': expected one of attention, capture"):
         space.load("nothing")
+
+
+@pytest.mark.parametrize("text", [
+    GOOD + '[[constraints]]\nrequire = "server.max-num-seqs <= 5"\nwhy = "w"\nwhen = 3\n',
+    GOOD + '[[constraints]]\nrequire = "server.max-num-seqs <= 5"\nwhy = "w"\nwhen = []\n',
+    '[[knobs]]\nkey = "server.a..b"\nvalues = [1]\nwhy = "w"\n', '[[knobs]]\nkey = "environment.A.B"\nvalues = ["1"]\nwhy = "w"\n',
+])  # fmt: skip
+def test_a_strangers_space_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "theirs.toml").write_text(text)
+    with pytest.raises(BadInput):
+        space.load(str(tmp_path / "theirs.toml"))
+
+
+def test_a_word_and_a_number_have_no_order(tmp_path: Path) -> None:
+    (tmp_path / "theirs.toml").write_text('[[knobs]]\nkey = "server.max-num-seqs"\nvalues = [64, "many"]\nwhy = "w"\n'
+                                          '[[constraints]]\nrequire = "server.max-num-seqs <= 100"\nwhy = "c"\n')
+    found = space.load(str(tmp_path / "theirs.toml"))
+    good, bad = candidate.possible(candidate.flags(found, profile.load("stage2")), found, profile.load("stage2"), 8)
+    assert [one.name for one in good] == ["max-num-seqs=64"] and ["cannot be compared" in one.reason for one in bad] == [True]
+
+
+def test_a_key_below_a_value_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs.toml").write_text('[[knobs]]\nkey = "server.max-model-len.inner"\nvalues = [1]\nwhy = "w"\n')
+    found = space.load(str(tmp_path / "theirs.toml"))
+    with pytest.raises(BadInput, match="and no table"):
+        candidate.possible(candidate.flags(found, profile.load("stage2")), found, profile.load("stage2"), 8)

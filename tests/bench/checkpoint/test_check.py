@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from loading import module
 
 from tunefork.base.errors import BadInput
+from tunefork.bench.checkpoint import hub
 from tunefork.bench.checkpoint.check import CERTAIN, KINDS, check
 from tunefork.bench.checkpoint.quick import refuse
 
@@ -270,3 +272,54 @@ def test_every_fault_says_what_follows(tmp_path: Path) -> None:
     (fault,) = check(write(plan, tmp_path)).faults
     said = fault.as_dict()
     assert said["level"] == "error" and "1 of" in said["message"] and "NaN" in said["vllm"] and "prepare_weights" in said["kernel"]
+
+
+DEEP = b"[" * 200_000
+
+
+def header(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
+STRANGE = {
+    "deep": header(DEEP), "a shape of texts": header(b'{"a": {"dtype": "U8", "shape": ["x"], "data_offsets": [0, 0]}}'),
+    "a list for a type": header(b'{"a": {"dtype": [], "shape": [1], "data_offsets": [0, 1]}}'),
+    "no offsets": header(b'{"a": {"dtype": "U8", "shape": [1], "data_offsets": []}}'),
+    "offsets that are no counts": header(b'{"a": {"dtype": "U8", "shape": [1], "data_offsets": [0.5, NaN]}}'),
+    "offsets below nothing": header(b'{"a": {"dtype": "U8", "shape": [1], "data_offsets": [-9, 1]}}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strangers_header_is_a_fault_and_no_traceback(name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(STRANGE[name] + b"\0" * 64)
+    assert {fault.kind for fault in check(tmp_path).faults} & {"unreadable file", "file and header disagree"}
+
+
+@pytest.mark.parametrize("names", [{"a": "../outside.safetensors"}, {"a": "/etc/passwd"}, {"a": 5}, {"a": ["x"]}, {"a": ""}, None])
+def test_an_index_names_files_of_its_folder_and_nothing_else(names: object, tmp_path: Path) -> None:
+    write(fill(Plan()), tmp_path)
+    (tmp_path.parent / "outside.safetensors").write_bytes(header(b"{}"))
+    index = DEEP if names is None else json.dumps({"weight_map": names}).encode()
+    (tmp_path / "model.safetensors.index.json").write_bytes(index)
+    assert [fault.where for fault in check(tmp_path).faults if fault.kind == "unreadable file"] == ["model.safetensors.index.json"]
+    assert hub.whole(tmp_path) or isinstance(names, dict)
+
+
+@pytest.mark.parametrize("config", [DEEP, b"[]", b'{"quantization_config": [1]}', b'{"hidden_size": Infinity}'])
+def test_a_strangers_configuration_is_a_fault(config: bytes, tmp_path: Path) -> None:
+    write(fill(Plan()), tmp_path)
+    (tmp_path / "config.json").write_bytes(config)
+    assert "no configuration" in {fault.kind for fault in check(tmp_path).faults}
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(BadInput, match="holds no"):
+        check(tmp_path)
+
+
+def test_arrays_within_arrays_end(tmp_path: Path) -> None:
+    nested = struct.pack("<Q", 1) + b"k" + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000
+    (tmp_path / "a.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + nested)
+    assert [fault.kind for fault in check(tmp_path / "a.gguf").faults][:1] == ["unreadable file"]

@@ -124,3 +124,30 @@ def test_a_damaged_record_is_17(submit: Any, measured: Callable[..., Record], st
     done = submit(record.id, "--team", "us", "--dry-run")
     assert done.returncode == 17
     assert "is damaged" in done.stderr
+
+
+def test_remedies_of_a_refusal_and_of_a_failure_help(submit: Any, measured: Callable[..., Record], leaderboard: Any, store: Store) -> None:
+    """SubmitRefused: the option that it names. SubmitFailed and SubmitUnknown: the same command again, which sends nothing twice."""
+    board, record = leaderboard("error", 1), measured()
+    words = (record.id, "--url", board.url, "--yes")
+    refused = submit(*words, "--team", " ")
+    assert refused.returncode == 14 and "try: --team NAME" in refused.stderr
+    failed = submit(*words, "--team", "us")
+    assert failed.returncode == 15 and "try: submit again" in failed.stderr
+    board.fault = "stream disconnects"
+    board.times = 99
+    unknown = submit(*words, "--team", "us")
+    assert unknown.returncode == 16 and "the same command asks again and sends nothing twice" in unknown.stderr
+    board.fault = ""
+    again = submit(*words, "--team", "us")
+    assert again.returncode == 0, again.stderr
+    assert len(board.rows) == 1
+
+
+def test_no_baseline_is_what_the_refusal_says(submit: Any, measured: Callable[..., Record], leaderboard: Any) -> None:
+    board, record = leaderboard(), measured(conc=16)
+    words = (record.id, "--team", "us", "--url", board.url, "--yes")
+    refused = submit(*words)
+    assert refused.returncode == 14 and "--no-baseline" in refused.stderr.partition("try:")[2], refused.stderr
+    sent = submit(*words, "--no-baseline")
+    assert sent.returncode == 0, sent.stderr

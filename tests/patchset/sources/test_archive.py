@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -184,6 +186,17 @@ def test_a_malicious_wheel_is_refused(tmp_path: Path, name: str, mode: int, data
     with pytest.raises(UnsafeArchive):
         archive.unpack(wheel(tmp_path / "a.whl", ("pkg/good", 0, b"x"), (name, mode, data)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_refused_is_removed_as_printed_and_another_one_is_taken(tmp_path: Path) -> None:
+    where = tmp_path / "with blank.tar.gz"
+    with pytest.raises(UnsafeArchive) as caught:
+        archive.unpack(tar(where, member("../out", b"x")), tmp_path / "out")
+    word = re.search(r"remove (.*?), and", caught.value.remedy)
+    assert word is not None
+    subprocess.run(["sh", "-c", f"rm {word[1]}"], check=True)
+    archive.unpack(tar(where, member("top/file", b"x")), tmp_path / "out")
+    assert [path.read_bytes() for path in (tmp_path / "out").rglob("file")] == [b"x"]
 
 
 def test_a_damaged_wheel_is_said(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def served(profile: Profile, members: Iterable[Candidate]) -> Profile:
         within: dict[str, Any] = server if table == "server" else environment
         for name in path:
             within = within.setdefault(name, {})
+            if not isinstance(within, dict):
+                raise BadInput(f"{key}: {name} is {within!r} in profile {profile.name}, and no table", "name a key that the profile has, or has not yet")
         if value is None:
             within.pop(last, None)
         else:

@@ -61,8 +61,11 @@ class Constraint:
         if any(value_of(profile, key) != value for key, value in self.when.items()):
             return ""
         left, right = value_of(profile, self.left), literal(self.right) if is_literal(self.right) else value_of(profile, self.right)
-        if left is None or right is None or OPERATORS[self.operator](left, right):
-            return ""
+        try:
+            if left is None or right is None or OPERATORS[self.operator](left, right):
+                return ""
+        except TypeError:  # a word and a number have no order
+            return f"{self.left} {left!r} {self.operator} {right!r}: these cannot be compared ({self.why})"
         return f"{self.left} {left} {self.operator} {self.right}{'' if is_literal(self.right) else f' {right}'} does not hold: {self.why}"
 
 
@@ -128,6 +131,8 @@ def knob(path: Path, place: int, item: dict[str, Any]) -> Knob:
     key, values = str(item["key"]), item["values"]
     if key.partition(".")[0] not in TABLES or not key.partition(".")[2]:
         wrong(path, here, f"{key} is in neither {' nor '.join(TABLES)}")
+    if not all(key.split(".")) or (key.startswith("environment.") and key.count(".") > 1):
+        wrong(path, here, f"{key!r} is no key: a table, a dot, and a name; of a variable no dots within")
     if not isinstance(values, list) or not values or len({repr(one) for one in values}) != len(values):
         wrong(path, here, f"{key}: expected a list of different values, got {values!r}")
     if key.startswith("environment.") and not all(isinstance(one, str) for one in values):
@@ -141,6 +146,8 @@ def constraint(path: Path, place: int, item: dict[str, Any]) -> Constraint:
     words = str(item.get("require", "")).split()
     if not {"require", "why"} <= set(item) <= {"require", "why", "when"} or len(words) != 3 or words[1] not in OPERATORS:
         wrong(path, here, f"expected require = \"KEY <= KEY-or-value\" (one of {' '.join(OPERATORS)}) and why, got {item!r}")
+    if not isinstance(item.get("when", {}), dict):
+        wrong(path, here, f"expected when = {{ KEY = value }}, got {item['when']!r}")
     for key in (words[0], *([] if is_literal(words[2]) else [words[2]]), *item.get("when", {})):
         if key != GPUS and key.partition(".")[0] not in TABLES:
             wrong(path, here, f"{key} is in neither {' nor '.join(TABLES)}")

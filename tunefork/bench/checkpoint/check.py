@@ -106,11 +106,12 @@ def files_of(path: Path, report: Report) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise BadInput(f"no such file or folder: {path}", "give a checkpoint's folder, a .safetensors or a .gguf file; fetch one from a hub first")
-    found = sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf"))
+    # No pipe: opening one waits for who writes to it.
+    found = next((some for kind in ("safetensors", "gguf") if (some := sorted(each for each in path.glob(f"*.{kind}") if each.is_file()))), [])
     if (index := path / "model.safetensors.index.json").is_file():
         try:
-            named = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            named = named_files(index)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             report.add("unreadable file", index.name, f"no index of safetensors files ({type(error).__name__})")
             return found
         for name in named:
@@ -120,6 +121,14 @@ def files_of(path: Path, report: Report) -> list[Path]:
     if not found and not report.faults:
         raise BadInput(f"{path} holds no .safetensors and no .gguf file", "give the folder of a checkpoint")
     return found
+
+
+def named_files(index: Path) -> list[str]:
+    """The files that an index names. Errors: ValueError among others where one is no name in the index's own folder."""
+    named = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    if not all(name and Path(name).name == name for name in named):
+        raise ValueError("it names what is no file of its folder")
+    return named
 
 
 def check_names(path: Path, tensors: list[Tensor], report: Report) -> None:
@@ -149,10 +158,10 @@ def sizes_of(path: Path, gguf: dict[str, object], report: Report) -> dict[str, i
         config = json.loads(file.read_bytes())
         names = {"hidden": "hidden_size", "intermediate": "intermediate_size", "experts": "num_local_experts", "layers": "num_hidden_layers"}
         found = {ours: int(config[theirs]) for ours, theirs in names.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        method = (config.get("quantization_config") or {}).get("quant_method")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         report.add("no configuration", file.name, f"sizes cannot be compared ({type(error).__name__}: {error})")
         return {}
-    method = (config.get("quantization_config") or {}).get("quant_method")
     if method is None:
         report.add("quantisation unnamed", file.name, "the weights are MXFP4 and quantization_config has no quant_method")
     return found

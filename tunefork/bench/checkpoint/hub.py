@@ -62,9 +62,9 @@ def whole(kept: Path) -> bool:
     """Whether a snapshot has every file that its index names; without an index, any weights."""
     try:
         named = set(json.loads((kept / "model.safetensors.index.json").read_bytes())["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError):
+        return all((kept / name).is_file() for name in named)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return any(path.suffix in (".safetensors", ".gguf") for path in kept.iterdir())
-    return all((kept / name).is_file() for name in named)
 
 
 def fetched(text: str, repo: str, revision: str | None, say: Say) -> Path:

@@ -17,7 +17,7 @@ def concerned(model: Path) -> bool:
     """Whether the folder says that it holds MXFP4 weights, and has files of them."""
     try:
         method = (json.loads((model / "config.json").read_bytes()).get("quantization_config") or {}).get("quant_method")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
     return method in METHODS and any(model.glob("*.safetensors*"))
 

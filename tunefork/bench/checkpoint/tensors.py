@@ -16,6 +16,7 @@ HEADER_MOST = 100_000_000  # what safetensors itself refuses beyond
 GGUF_TYPES = {0: ("F32", 1, 4), 1: ("F16", 1, 2), 8: ("Q8_0", 32, 34), 30: ("BF16", 1, 2), 39: ("MXFP4", 32, 17)}
 _GGUF_SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _GGUF_STRING, _GGUF_ARRAY = 8, 9
+MOST_DIMENSIONS, DEEPEST = 8, 8  # ggml has four dimensions, and no writer nests arrays
 
 
 class Unreadable(Exception):
@@ -44,12 +45,23 @@ def safetensors_header(path: Path) -> list[Tensor]:
             raise Unreadable(f"its header would be {length} bytes of a file of {total}")
         try:
             header = json.loads(file.read(length))
-            entries = [(name, about) for name, about in header.items() if name != "__metadata__"]
-            found = [Tensor(name, about["dtype"], tuple(about["shape"]), path, 8 + length + about["data_offsets"][0],
-                            about["data_offsets"][1] - about["data_offsets"][0]) for name, about in entries]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            found = []
+            for name, about in header.items():
+                if name != "__metadata__":
+                    begin, end = whole(about["data_offsets"])
+                    if not isinstance(about["dtype"], str):
+                        raise TypeError("a type is a word")
+                    found.append(Tensor(name, about["dtype"], whole(about["shape"]), path, 8 + length + begin, end - begin))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise Unreadable(f"its header is no safetensors header ({type(error).__name__})") from error
     return sorted(found, key=lambda tensor: (tensor.start, tensor.name))
+
+
+def whole(numbers: list[int]) -> tuple[int, ...]:
+    """A shape, or where a tensor begins and ends. Errors: ValueError where these are no counts."""
+    if not all(type(each) is int and 0 <= each < 2**63 for each in numbers):
+        raise ValueError("no counts")
+    return tuple(numbers)
 
 
 def extent_faults(tensors: list[Tensor], total: int) -> list[str]:
@@ -82,7 +94,7 @@ def _text(file: BinaryIO) -> str:
     return file.read(length).decode("utf-8", "replace")
 
 
-def _value(file: BinaryIO, kind: int) -> object:
+def _value(file: BinaryIO, kind: int, depth: int = 0) -> object:
     if kind == _GGUF_STRING:
         return _text(file)
     if kind == _GGUF_ARRAY:
@@ -90,8 +102,10 @@ def _value(file: BinaryIO, kind: int) -> object:
         if inner in _GGUF_SCALARS:
             file.seek(_GGUF_SCALARS[inner] * count, 1)
         else:
+            if depth >= DEEPEST:
+                raise Unreadable(f"arrays within arrays, {depth} deep")
             for _ in range(count):
-                _value(file, inner)
+                _value(file, inner, depth + 1)
         return None
     if kind not in _GGUF_SCALARS:
         raise Unreadable(f"a value of the unknown type {kind}")
@@ -114,7 +128,9 @@ def gguf_header(path: Path) -> tuple[list[Tensor], dict[str, object]]:
         infos = []
         for _ in range(count):
             name = _text(file)
-            dims = [_number(file, "<Q") for _ in range(_number(file, "<I"))]
+            if (rank := _number(file, "<I")) > MOST_DIMENSIONS:
+                raise Unreadable(f"a tensor of {rank} dimensions")
+            dims = [_number(file, "<Q") for _ in range(rank)]
             kind, offset = _number(file, "<I"), _number(file, "<Q")
             infos.append((offset, name, tuple(reversed(dims)), kind))
         alignment = values.get("general.alignment")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from tunefork.base.errors import SourceError
+from tunefork.base.typed import typed
 
 COPY_BYTES = 1 << 20
 # What reading a damaged archive raises; the last two are zipfile's for an unknown compression and for encryption.
@@ -115,7 +116,7 @@ def _damage(archive: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        raise SourceError(f"{archive.name} is damaged: {error}", f"remove {archive} and run the command again") from error
+        raise SourceError(f"{archive.name} is damaged: {error}", f"remove {typed(archive)} and run the command again") from error
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class _Names:
 
     def refusal(self, name: bytes, why: str) -> UnsafeArchive:
         return UnsafeArchive(f"{self.archive.name}: entry {_shown(name)} {why}; nothing of it is used",
-                             f"remove {self.archive}, and find out who made it before you fetch it again")
+                             f"remove {typed(self.archive)}, and find out who made it before you fetch it again")
 
 
 def _tar(archive: Path) -> Iterator[_Member]:

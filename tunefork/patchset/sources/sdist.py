@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from tunefork.base.errors import SourceError
+from tunefork.base.typed import typed
 from tunefork.patchset.git import EMAIL, EPOCH, NAME, Git
 from tunefork.patchset.sources import archive, pins
 from tunefork.patchset.sources.transfer import converse
@@ -53,11 +54,11 @@ def _stream(sink: IO[bytes], sdist: pins.Sdist, path: Path, ref: str) -> None:
         # The one folder at the top is the archive's name, not the upstream's.
         name = entry.path.partition(b"/")[2]
         if not name:
-            raise SourceError(f"{path.name} is no source distribution: {entry.path!r} is not in a top folder", f"remove {path}")
+            raise SourceError(f"{path.name} is no source distribution: {entry.path!r} is not in a top folder", f"rm {typed(path)}")
         if any(name == one or name.startswith(one + b"/") for one in added):
             continue
         if b".git" in name.lower().split(b"/"):
-            raise archive.UnsafeArchive(f"{path.name} contains {name!r}, which git would take for its own", f"remove {path}")
+            raise archive.UnsafeArchive(f"{path.name} contains {name!r}, which git would take for its own", f"rm {typed(path)}")
         mode = b"120000" if entry.link is not None else b"100755" if entry.executable else b"100644"
         sink.write(b"M %s inline %s\ndata %d\n" % (mode, _quoted(name), entry.size))
         if entry.link is not None:

@@ -1,0 +1,74 @@
+"""What a failed run says to type, typed as it is printed, once what was broken is mended: the run comes to its end."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LOG = re.compile(r"read (\S+)")
+
+
+def typed(world: Any, done: Any, **words: str) -> Any:
+    """The command of the printed remedy, run as it stands but for a word in capitals that the user chooses."""
+    said = done.err.partition("try: ")[2].splitlines()[0]
+    found = re.search(r"python3 build\.py bench ([^`;]*)", said)
+    assert found is not None, said
+    kind, *rest = [words.get(word, word) for word in shlex.split(found[1].replace("only:P", f"only:{words.get('P', 'P')}"))]
+    assert kind == "run"
+    return world.run(*rest, *(() if "--resume" in rest else ("--profile", "smoke")))
+
+
+@pytest.mark.parametrize(("faults", "code"), [({"1": "crashes", "4": "crashes"}, 13), ({"4": "nan"}, 12)])
+def test_failed_configurations_are_measured_by_resume(world: Any, faults: dict[str, str], code: int) -> None:
+    world.fake = {"client": faults}
+    done = world.run("--profile", "smoke")
+    assert done.code == code
+    world.fake = {}
+    again = typed(world, done)
+    assert again.code == 0, again.err
+    assert again.statuses == {1: "passed", 4: "passed"} and len(world.batches) == 1
+
+
+def test_resume_takes_a_folder_with_a_blank(world: Any) -> None:
+    world.fake = {"client": {"4": "crashes"}}
+    done = world.run("--profile", "smoke", "--out", str(world.root / "my results"))
+    assert done.code == 12
+    world.fake = {}
+    again = typed(world, done)
+    assert again.code == 0, again.err
+
+
+def test_a_missed_gate_is_asked_of_one_patch(world: Any) -> None:
+    world.fake = {"metrics": {"bits_per_byte,none": 1.0}}
+    done = world.run("--profile", "smoke")
+    assert done.code == 10
+    world.fake = {}
+    again = typed(world, done, P="one")
+    assert again.code == 0 and again.json["accuracy"]["status"] == "passed", again.err
+
+
+@pytest.mark.parametrize(("fake", "code", "holds"), [({"lm_eval": "crashes"}, 11, "ConnectionError"), ({"server": "dies"}, 9, "no such device")])
+def test_the_log_to_read_says_why(world: Any, fake: dict[str, str], code: int, holds: str) -> None:
+    """AccuracyUnknown and ServeError: what to read is there and has the words."""
+    world.fake = fake
+    done = world.run("--profile", "smoke")
+    found = LOG.search(done.err.partition("try: ")[2])
+    assert done.code == code and found is not None, done.err
+    assert holds in Path(found[1]).read_text()
+
+
+def test_another_port_is_free(world: Any) -> None:
+    holder = world.serve()
+    try:
+        done = world.run("--profile", "smoke")
+        found = re.search(r"try: (--port \d+)", done.err)
+        assert done.code == 9 and found is not None, done.err
+        again = world.run("--profile", "smoke", *shlex.split(found[1]))
+        assert again.code == 0, again.err
+    finally:
+        holder.kill()
+        holder.wait()
