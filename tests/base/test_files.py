@@ -139,3 +139,10 @@ def test_a_copy_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not target.exists() and list(target.parent.iterdir()) == []
     files.copy_whole(source, target)
     assert target.read_bytes() == NEW
+
+
+def test_a_write_that_fails_says_where(tmp_path: Path) -> None:
+    """As a full disk does: the system names no file then, and `free space` must name the right disk."""
+    with pytest.raises(OSError, match="No space left") as caught, files.replacing(tmp_path / "target"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename == str(tmp_path / "target")

@@ -50,9 +50,11 @@ def replacing(path: Path, fresh: Path | None = None) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield fresh
         os.replace(fresh, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):  # the block's own error is the one to tell
             fresh.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a write does not say where: the remedy would name another disk
+            error.filename = str(path)
         raise
 
 
