@@ -105,6 +105,9 @@ def main() -> None:
     case("sm90 tiled", "sm90", LayerConfig("sorted", g(4, 1, 1, 16, ahead=False, tiled=True), g(4, 1, 2, 16, ahead=False, tiled=True)), 5)
     up, down = (g(4, 1, r, 32, ahead=False, tiled=True, rest=16) for r in (1, 2))
     case("sm90 tiled rest", "sm90", LayerConfig("sorted", up, down), 18)
+    for parts in (2, 4):
+        up, down = (g(4, 1, r, 32, ahead=False, unroll=parts, tiled=True, rest=16) for r in (1, 2))
+        case(f"sm90 tiled in {parts} parts", "sm90", LayerConfig("sorted", up, down), 18)
     operands.K_WIDTH = tl.constexpr(6 - operands.K_WIDTH.value)  # the labels of K for the other versions of Triton
     case("sm90 slot other K_WIDTH", "sm90", LayerConfig("slot", g(1, 2, 1, 8), g(1, 4, 2, 8, ahead=False)), 1)
     case("sm90 sorted fused other K_WIDTH", "sm90", LayerConfig("sorted", g(2, 1, 2, 8), g(2, 2, 2, 8), fused=True), 3)

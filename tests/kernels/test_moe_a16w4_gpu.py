@@ -96,7 +96,7 @@ def test_weights_come_back_exactly(tp: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(restore_weights(weights), plain, strict=True))
 
 
-@pytest.mark.parametrize(("count", "live"), [(8, 3), (16, 9), (64, 40), (256, 130), (1024, 1), (4, 0)])
+@pytest.mark.parametrize(("count", "live"), [(8, 3), (16, 9), (64, 40), (256, 130), (1024, 1), (4, 0), (5000, 4099)])
 def test_padded_rows_may_hold_nan_and_are_left_alone(count: int, live: int) -> None:
     plain, weights = layer(8)
     x, logits = tokens_like(count, "random")
@@ -288,8 +288,9 @@ def one_hot(size: int, interleave: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("config", [
     LayerConfig("sorted", GemmConfig(1, 4, 1, 16), GemmConfig(2, 2, 2, 16)),
-    LayerConfig("sorted", GemmConfig(4, 1, 1, 32, ahead=False, tiled=True), GemmConfig(4, 1, 2, 32, ahead=False, tiled=True, rest=16)),
-], ids=["streamed", "tiled"])  # fmt: skip
+    *(LayerConfig("sorted", GemmConfig(4, 1, 1, 32, ahead=False, tiled=True), GemmConfig(4, 1, 2, 32, ahead=False, unroll=parts, tiled=True, rest=16))
+      for parts in (1, 2, 4)),
+], ids=["streamed", "tiled", "tiled in 2 parts", "tiled in 4 parts"])  # fmt: skip
 @pytest.mark.parametrize("inter", [360, 136, 2880])
 def test_one_hot_activations_decode_every_weight_bit_exactly(config: LayerConfig, inter: int) -> None:
     """The down GEMM alone, gates 1, biases 0: row k of its output is column k of w2."""

@@ -37,7 +37,7 @@ class Wanted:
 def _values(case: Case) -> dict[str, Any]:
     """Scalars as `fused_moe` passes them, for contiguous rows."""
     return {"M": case.tokens, "x_stride": case.shape.hidden, "out_stride": case.shape.hidden, "logits_stride": case.experts, "alpha": 1.702, "limit": 7.0,
-            "programs": sort_programs(case.tokens)}
+            "programs": sort_programs(case.arch, case.tokens)}
 
 
 def _key(case: Case, step: Step) -> str:

@@ -48,9 +48,14 @@ class Candidate:
 SLOT_SHAPES = ((1, 4, 1), (1, 8, 1), (1, 2, 1), (2, 4, 1), (1, 4, 2), (1, 8, 2), (1, 16, 1))
 STREAM_SHAPES = ((1, 2, 1), (1, 4, 1), (1, 2, 2), (2, 2, 1), (2, 2, 2), (4, 1, 1), (4, 1, 2), (2, 1, 1), (2, 1, 2), (8, 1, 1))
 PREFETCH = ((False, 1), (True, 1), (True, 2), (True, 4))
-# (wn, r, bm, stages) of tiled GEMMs, where rows per expert reuse weights.
-TILED_SHAPES = tuple(product((4, 8), (1, 2), (16, 32, 64, 128), (2, 3, 4)))
-RESTS = {16: (0,), 32: (0, 16), 64: (16, 32), 128: (32, 64)}
+# Of tiled GEMMs, where rows per expert reuse weights: by block size (wn, r), stages, the widths that what is left of an expert may have.
+TILED_SHAPES: dict[int, tuple[tuple[tuple[int, int], ...], tuple[int, ...], tuple[int, ...]]] = {
+    16: (((4, 1), (4, 2), (8, 1)), (3,), (0,)),
+    32: (((4, 1), (4, 2), (8, 1)), (3, 4), (16,)),
+    64: (((4, 1), (4, 2), (8, 1)), (2, 3), (16, 32)),
+    128: (((4, 1), (4, 2), (8, 1), (8, 2), (16, 1)), (2, 3), (32, 64)),
+}
+WHOLE = ((4, 1), (4, 2))  # shapes that are tried with whole chunks as well, and not in 2 and 4 products only
 TILED_FROM, STREAM_TO = 64, 256
 # gfx950: activations ahead or not, chunks in flight; (wn, wk, r) by order and GEMM.
 RING = ((True, 2), (True, 3), (True, 4), (False, 2))
@@ -69,6 +74,13 @@ def _streams(arch: str, order: str, tokens: int) -> Iterator[GemmConfig]:
     for bm, (wn, wk, r), (ahead, unroll) in product((column, 16) if tokens > 64 else (column,), shapes, PREFETCH):
         if bm == column or unroll <= 2:
             yield GemmConfig(wn, wk, r, bm, ahead, unroll)
+
+
+def _tiled(bm: int) -> Iterator[GemmConfig]:
+    shapes, stages, rests = TILED_SHAPES[bm]
+    for (wn, r), count, rest, parts in product(shapes, stages, rests, (1, 2, 4)):
+        if parts > 1 or (wn, r) in WHOLE:
+            yield GemmConfig(wn, 1, r, bm, ahead=False, unroll=parts, tiled=True, stages=count, rest=rest)
 
 
 def _rings(part: str, order: str, tokens: int) -> Iterator[GemmConfig]:
@@ -91,8 +103,7 @@ def candidates(arch: str, shape: MoeShape, tokens: int) -> Iterator[Candidate]:
         if arch != GFX950.name and order == "sorted" and tokens >= TILED_FROM:
             low = 16 if tokens <= STREAM_TO else 32
             high = 32 if tokens <= STREAM_TO else 128
-            found += [GemmConfig(wn, 1, r, bm, ahead=False, tiled=True, stages=stages, rest=rest) for wn, r, bm, stages in TILED_SHAPES if low <= bm <= high
-                      for rest in RESTS[bm]]
+            found += [gemm for bm in TILED_SHAPES if low <= bm <= high for gemm in _tiled(bm)]
         for gemm in dict.fromkeys(found):
             candidate = Candidate(order, part, gemm)
             if illegal(candidate.layer(shape.topk), shape, tokens, arch) is None:
@@ -103,7 +114,7 @@ def _warm(job: tuple[Case, LayerConfig]) -> None:
     """Compile the launches of a layer into Triton's cache."""
     case, config = job
     values = {"M": case.tokens, "x_stride": cases.HIDDEN, "out_stride": cases.HIDDEN, "logits_stride": case.experts, "alpha": 1.702, "limit": 7.0,
-              "programs": sort_programs(case.tokens)}
+              "programs": sort_programs(case.arch, case.tokens)}
     part = {"part": torch.float32 if config.partial == "fp32" else torch.bfloat16}
     for step in plan(case, config):
         arguments = {name: None if key is None else MockTensor(part.get(key) or _DTYPES[POINTERS[key]]) if key in POINTERS else values[key]
@@ -127,7 +138,7 @@ def environment(problem: cases.MoeProblem, case: Case, config: LayerConfig, weig
     return {
         **space.views(sizes), **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": logits, "logits_stride": logits.stride(0),
         "out": torch.empty_like(x), "out_stride": x.stride(0), "M": problem.tokens, "alpha": 1.702, "limit": 7.0,
-        "programs": sort_programs(problem.tokens),
+        "programs": sort_programs(case.arch, problem.tokens),
     }  # fmt: skip
 
 

@@ -43,8 +43,8 @@ class GemmConfig:
     ahead: activations are loaded one chunk ahead of use. depth: chunks of weights a warp has under way (sm90, not tiled, K in equal parts).
     unroll: chunks per loop iteration. cache: modifier of the weight loads. waves: least waves per SIMD (gfx950) or programs per SM (sm90) that the
     registers must allow (0: the compiler's choice). tiled: operands shared through shared memory, `stages` chunks in flight, for many rows per
-    expert; then wk is 1, and a block of at most `rest` rows takes a product that narrow (0: none does). split: programs along K, for `up` in slot
-    order only.
+    expert; then wk is 1, a block of at most `rest` rows takes a product that narrow (0: none does), and `unroll` is the products that a chunk is
+    cut into (1, 2 or 4): while one runs, the weights of the next are decoded. split: programs along K, for `up` in slot order only.
     """
 
     wn: int
@@ -106,6 +106,8 @@ def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped
             return f"{name}: a tiled GEMM needs wk = 1 and sorted order"
         if gemm.rest and (not gemm.tiled or not _power_of_two(gemm.rest) or not 16 <= gemm.rest < gemm.bm):
             return f"{name}: rest is a power of two, at least 16 and less than bm, of a tiled GEMM"
+        if gemm.tiled and gemm.unroll not in (1, 2, 4):
+            return f"{name}: a chunk of a tiled GEMM is cut into 1, 2 or 4 products, not {gemm.unroll}"
         if gemm.tiled and arch == SM90.name and (gemm.warps % 4 or gemm.bm < 16):
             return f"{name}: a tiled GEMM needs whole warp groups and bm >= 16"
     if config.overlap and arch != SM90.name:

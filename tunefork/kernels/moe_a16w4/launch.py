@@ -159,7 +159,7 @@ def fused_moe(
     env: dict[str, Any] = {
         **found, **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": router_logits, "logits_stride": router_logits.stride(0), "out": out,
         "out_stride": out.stride(0), "M": tokens, "alpha": alpha, "limit": limit, "live": num_live, "map": expert_map,
-        "programs": sort_programs(tokens),
+        "programs": sort_programs(arch, tokens),
     }  # fmt: skip
     for step in prepared.steps:
         _run(step, env)

@@ -17,6 +17,7 @@ kernel, routing, tiled, tiled_kernel = (Deferred(f"{__package__}.{name}") for na
 
 COMBINE_COLUMNS = 1024
 SORT_TOKENS = 16
+MANY_SORT_TOKENS, MANY = 64, 4096  # sm90, above so many tokens: a pass reads the counts of all programs (M = 16384: 78 us of 1,295 with 16, H200)
 SORT_CELLS = 128
 HIST_ROWS = {GFX950.name: 32, SM90.name: 128}
 
@@ -82,9 +83,14 @@ def settle_keys() -> None:
         getattr(each, "cache_key", None)  # the interpreter's functions have none
 
 
-def sort_programs(tokens: int) -> int:
-    """Programs of the two routing passes, of more than SINGLE_PROGRAM_TOKENS."""
-    return -(-tokens // SORT_TOKENS)
+def sort_tokens(arch: str, tokens: int) -> int:
+    """Tokens that one program of the two routing passes takes, of more than SINGLE_PROGRAM_TOKENS."""
+    return MANY_SORT_TOKENS if arch == SM90.name and tokens > MANY else SORT_TOKENS
+
+
+def sort_programs(arch: str, tokens: int) -> int:
+    """Programs of the routing passes."""
+    return -(-tokens // sort_tokens(arch, tokens))
 
 
 def counters(case: Case, config: LayerConfig) -> int:
@@ -108,7 +114,7 @@ def _streamed(case: Case, config: GemmConfig, wide: bool) -> dict[str, Any]:
 def _tiled(case: Case, config: GemmConfig, wide: bool) -> dict[str, Any]:
     """The further constants of a tiled kernel."""
     return {"WN": config.wn, "R": config.r, "BM": config.bm, "LAYOUT": ARCHES[case.arch].fragment, "ASM": case.asm, "WIDE": wide, "CACHE": config.cache,
-            "REST": config.rest, "STAGES": config.stages}  # fmt: skip
+            "REST": config.rest, "STAGES": config.stages, "PARTS": config.unroll}  # fmt: skip
 
 
 def _options(case: Case, config: GemmConfig, overlap: bool) -> dict[str, Any]:
@@ -142,7 +148,7 @@ def _route(case: Case, config: LayerConfig) -> list[Step]:
     sort = "none" if config.order == "slot" else "count" if many else "here"
     # Triton 3.6.0 cannot compile route_kernel over fewer than 128 cells with topk > 1 (its sums of chosen experts); 3.7.1 can.
     least = SORT_CELLS // padded(case.experts) if sort == "here" else 1
-    tokens = SORT_TOKENS if many else max(padded(case.tokens), least)
+    tokens = sort_tokens(case.arch, case.tokens) if many else max(padded(case.tokens), least)
     programs = -(-case.tokens // tokens)
     common = {"E_PAD": padded(case.experts), "TOPK": case.shape.topk, "BT": tokens, "BM": config.up.bm}
     overlap = _overlap(case, config)
@@ -232,7 +238,7 @@ def buffers(case: Case, config: LayerConfig) -> dict[str, tuple[int, str]]:
     blocks = max_blocks(case, config.up.bm) if config.order == "sorted" else 1
     sizes |= {name: (blocks, "int32") for name in ("block_expert", "block_start", "block_rows")}
     sizes |= {"pairs": (pairs, "int32"), "block_count": (1, "int32"), "counters": (max(1, counters(case, config)), "int32")}
-    sizes["hist"] = (sort_programs(case.tokens) * padded(case.experts), "int32")
+    sizes["hist"] = (sort_programs(case.arch, case.tokens) * padded(case.experts), "int32")
     if config.order == "sorted":
         sizes["part"] = (pairs * case.shape.hidden, "float32" if config.partial == "fp32" else "bfloat16")
     else:

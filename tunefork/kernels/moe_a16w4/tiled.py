@@ -60,6 +60,19 @@ def _tile_operand(words, scales, G: tl.constexpr, R: tl.constexpr, LAYOUT: tl.co
 
 
 @triton.jit
+def _part_operand(words, scales, PART: tl.constexpr, PARTS: tl.constexpr, G: tl.constexpr, R: tl.constexpr, LAYOUT: tl.constexpr, ASM: tl.constexpr,
+                  WIDE: tl.constexpr):  # fmt: skip
+    """Part PART of PARTS (2 or 4) of one chunk's K -> [R * G * 16, 128 / PARTS] bf16."""
+    words = _tile_words(words, G, R, LAYOUT)
+    if PARTS == 2:
+        s0 = _tile_slot(words, scales, 2 * PART, G, R, LAYOUT, ASM, WIDE)
+        s1 = _tile_slot(words, scales, 2 * PART + 1, G, R, LAYOUT, ASM, WIDE)
+        return tl.reshape(tl.permute(tl.join(s0, s1), [0, 3, 1, 2]), [R * G * 16, 64])
+    else:
+        return tl.reshape(_tile_slot(words, scales, PART, G, R, LAYOUT, ASM, WIDE), [R * G * 16, 32])
+
+
+@triton.jit
 def _tail_words(tile, GROUPS: tl.constexpr, G: tl.constexpr, R: tl.constexpr, LAYOUT: tl.constexpr):
     """Loaded tail words, or scales -> [R * G * 16, GROUPS, 4]."""
     if LAYOUT == "gfx950":
@@ -125,9 +138,14 @@ def contract_tiled(
     STAGES: tl.constexpr,
     CACHE: tl.constexpr,
     WAIT: tl.constexpr,
+    PARTS: tl.constexpr,
 ):
     """-> [R * G * 16, BM] float32. For many rows per expert: activations are shared through shared memory, weights go from their 16-byte
-    loads through the conversion into the register operand (Hopper: wgmma) without changing lanes."""
+    loads through the conversion into the register operand (Hopper: wgmma) without changing lanes.
+
+    PARTS: products that a chunk is cut into. With one, a whole chunk is decoded before its product begins and the matrix unit waits; with more, ptxas
+    puts the decoding of the next part between the instructions of the product before it.
+    """
     CHUNKS: tl.constexpr = K // 128
     TAIL: tl.constexpr = K - CHUNKS * 128
     STRIP_SCALES: tl.constexpr = 16 * ((K + 31) // 32)
@@ -149,12 +167,19 @@ def contract_tiled(
     _sr, _sg, s_lane = scale_index(G, R, LAYOUT)
     w_off = w_strip * (2 * K) + w_lane + tl.arange(0, 4)[None, :]
     s_off = s_strip * (STRIP_SCALES // 4) + s_lane
-    x_off = x_row + tl.arange(0, 128)[None, :]
+    WIDTH: tl.constexpr = 128 // PARTS
+    x_off = x_row + tl.arange(0, WIDTH)[None, :]
     for step in tl.range(0, CHUNKS, num_stages=STAGES):
         words = tl.load(w_ptr + w_off + step * 256, mask=w_ok, other=0, cache_modifier=CACHE)
         scales = tl.load(s32_ptr + s_off + step * 16, mask=s_ok, other=0)
-        x = tl.load(x_ptr + x_off + step * 128, mask=x_ok, other=0.0)
-        acc = _settled(dot(_tile_operand(words, scales, G, R, LAYOUT, ASM, WIDE), tl.trans(x), acc, ASM), LAYOUT, ASM)
+        if PARTS == 1:
+            x = tl.load(x_ptr + x_off + step * 128, mask=x_ok, other=0.0)
+            acc = dot(_tile_operand(words, scales, G, R, LAYOUT, ASM, WIDE), tl.trans(x), acc, ASM)
+        else:
+            for part in tl.static_range(PARTS):
+                x = tl.load(x_ptr + x_off + (step * 128 + part * WIDTH), mask=x_ok, other=0.0)
+                acc = dot(_part_operand(words, scales, part, PARTS, G, R, LAYOUT, ASM, WIDE), tl.trans(x), acc, ASM)
+        acc = _settled(acc, LAYOUT, ASM)
     if TAIL > 0:
         t_x = tl.load(t_at, mask=x_ok & (column < HELD), other=0.0)
         acc = dot(_tail_tile_operand(t_words, t_scales, GROUPS, G, R, LAYOUT, ASM, WIDE), tl.trans(t_x), acc, ASM)

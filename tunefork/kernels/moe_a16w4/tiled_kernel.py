@@ -18,7 +18,7 @@ from tunefork.kernels.moe_a16w4.tiled import contract_tiled, interleave
 def _multiply(
     w_ptr, s_ptr, s32_ptr, x_ptr, x_row, x_ok, expert, tile,
     N: tl.constexpr, K: tl.constexpr, WN: tl.constexpr, R: tl.constexpr, BM: tl.constexpr, LAYOUT: tl.constexpr, ASM: tl.constexpr,
-    WIDE: tl.constexpr, STAGES: tl.constexpr, CACHE: tl.constexpr, WAIT: tl.constexpr,
+    WIDE: tl.constexpr, STAGES: tl.constexpr, PARTS: tl.constexpr, CACHE: tl.constexpr, WAIT: tl.constexpr,
 ):  # fmt: skip
     """-> [R * WN * 16, BM] float32: rows of the tile, strip r * WN + warp."""
     STRIPS: tl.constexpr = N // 16
@@ -32,7 +32,7 @@ def _multiply(
     base = expert * STRIPS
     return contract_tiled(
         w_ptr, s_ptr, s32_ptr, x_ptr, base + w_strip, w_strip < STRIPS, base + s_strip, s_strip < STRIPS, base + t_strip, t_strip < STRIPS,
-        x_row, x_ok, K, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE, WAIT,
+        x_row, x_ok, K, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE, WAIT, PARTS,
     )  # fmt: skip
 
 
@@ -40,13 +40,13 @@ def _multiply(
 def _up_block(
     x_ptr, x_stride, w_ptr, s_ptr, s32_ptr, bias_ptr, h_ptr, pairs_ptr, expert, start, rows, tile, alpha, limit,
     N: tl.constexpr, K: tl.constexpr, TOPK: tl.constexpr, WN: tl.constexpr, R: tl.constexpr, BM: tl.constexpr, LAYOUT: tl.constexpr,
-    ASM: tl.constexpr, WIDE: tl.constexpr, STAGES: tl.constexpr, CACHE: tl.constexpr, INTERLEAVE: tl.constexpr,
+    ASM: tl.constexpr, WIDE: tl.constexpr, STAGES: tl.constexpr, PARTS: tl.constexpr, CACHE: tl.constexpr, INTERLEAVE: tl.constexpr,
 ):  # fmt: skip
     """One tile of h for up to BM rows of one expert."""
     x_col = tl.arange(0, BM)[:, None]
     x_ok = x_col < rows
     x_row = tl.load(pairs_ptr + start + x_col, mask=x_ok, other=0) // TOPK * ((K + 31) // 32 * 32 if LAYOUT == "nvidia" else x_stride)
-    acc = _multiply(w_ptr, s_ptr, s32_ptr, x_ptr, x_row, x_ok, expert, tile, N, K, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE, False)
+    acc = _multiply(w_ptr, s_ptr, s32_ptr, x_ptr, x_row, x_ok, expert, tile, N, K, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, PARTS, CACHE, False)
     INTER: tl.constexpr = N // 2
     h, out = activate(acc, bias_ptr + expert * N, tile * (WN * R * 8), alpha, limit, INTER, WN * R, BM)
     column = tl.arange(0, BM)
@@ -87,6 +87,7 @@ def up_tiled_kernel(
     ASM: tl.constexpr,
     WIDE: tl.constexpr,
     STAGES: tl.constexpr,
+    PARTS: tl.constexpr,
     CACHE: tl.constexpr,
     OVERLAP: tl.constexpr,
     XCDS: tl.constexpr,
@@ -109,25 +110,25 @@ def up_tiled_kernel(
     if REST > 0:
         if rows <= REST:
             _up_block(x_ptr, x_stride, w_ptr, s_ptr, s32_ptr, bias_ptr, h_ptr, pairs_ptr, expert, start, rows, tile, alpha, limit,
-                      N, K, TOPK, WN, R, REST, LAYOUT, ASM, WIDE, STAGES, CACHE, INTERLEAVE)
+                      N, K, TOPK, WN, R, REST, LAYOUT, ASM, WIDE, STAGES, PARTS, CACHE, INTERLEAVE)
         else:
             _up_block(x_ptr, x_stride, w_ptr, s_ptr, s32_ptr, bias_ptr, h_ptr, pairs_ptr, expert, start, rows, tile, alpha, limit,
-                      N, K, TOPK, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE, INTERLEAVE)
+                      N, K, TOPK, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, PARTS, CACHE, INTERLEAVE)
     else:
         _up_block(x_ptr, x_stride, w_ptr, s_ptr, s32_ptr, bias_ptr, h_ptr, pairs_ptr, expert, start, rows, tile, alpha, limit,
-                  N, K, TOPK, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE, INTERLEAVE)
+                  N, K, TOPK, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, PARTS, CACHE, INTERLEAVE)
 
 
 @triton.jit
 def _down_block(
     h_ptr, w_ptr, s_ptr, s32_ptr, bias_ptr, part_ptr, gates_ptr, pairs_ptr, expert, start, rows, tile,
     N: tl.constexpr, K: tl.constexpr, WN: tl.constexpr, R: tl.constexpr, BM: tl.constexpr, LAYOUT: tl.constexpr,
-    ASM: tl.constexpr, WIDE: tl.constexpr, STAGES: tl.constexpr, CACHE: tl.constexpr, OVERLAP: tl.constexpr,
+    ASM: tl.constexpr, WIDE: tl.constexpr, STAGES: tl.constexpr, PARTS: tl.constexpr, CACHE: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """One tile of the parts of up to BM pairs of one expert."""
     x_col = tl.arange(0, BM)[:, None]
     x_row = (start + x_col) * ((K + 31) // 32 * 32 if LAYOUT == "nvidia" else K)
-    acc = _multiply(w_ptr, s_ptr, s32_ptr, h_ptr, x_row, x_col < rows, expert, tile, N, K, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE, OVERLAP)
+    acc = _multiply(w_ptr, s_ptr, s32_ptr, h_ptr, x_row, x_col < rows, expert, tile, N, K, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, PARTS, CACHE, OVERLAP)
     out = tile * (WN * R * 16) + tl.arange(0, WN * R * 16)
     column = tl.arange(0, BM)
     mine = column < rows
@@ -162,6 +163,7 @@ def down_tiled_kernel(
     ASM: tl.constexpr,
     WIDE: tl.constexpr,
     STAGES: tl.constexpr,
+    PARTS: tl.constexpr,
     CACHE: tl.constexpr,
     OVERLAP: tl.constexpr,
     XCDS: tl.constexpr,
@@ -184,10 +186,10 @@ def down_tiled_kernel(
     if REST > 0:
         if rows <= REST:
             _down_block(h_ptr, w_ptr, s_ptr, s32_ptr, bias_ptr, part_ptr, gates_ptr, pairs_ptr, expert, start, rows, tile,
-                        N, K, WN, R, REST, LAYOUT, ASM, WIDE, STAGES, CACHE, OVERLAP)
+                        N, K, WN, R, REST, LAYOUT, ASM, WIDE, STAGES, PARTS, CACHE, OVERLAP)
         else:
             _down_block(h_ptr, w_ptr, s_ptr, s32_ptr, bias_ptr, part_ptr, gates_ptr, pairs_ptr, expert, start, rows, tile,
-                        N, K, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE, OVERLAP)
+                        N, K, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, PARTS, CACHE, OVERLAP)
     else:
         _down_block(h_ptr, w_ptr, s_ptr, s32_ptr, bias_ptr, part_ptr, gates_ptr, pairs_ptr, expert, start, rows, tile,
-                    N, K, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, CACHE, OVERLAP)
+                    N, K, WN, R, BM, LAYOUT, ASM, WIDE, STAGES, PARTS, CACHE, OVERLAP)
