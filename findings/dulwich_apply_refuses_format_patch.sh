@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # dulwich: `porcelain.apply_patch` refuses every file that `git format-patch` writes.
 #
-# Guess, written down before (2026-11-30): a patch file of git format-patch applies as it does with `git apply`: the mail's head
-#   and the signature at its end are no part of the diff.
+# Guess, noted before (2026-11-30) as "the same tree as git": a patch file of git format-patch applies as with `git apply`.
 # Versions: dulwich 1.2.21, git 2.39.5, CPython 3.11, Linux.
 # Behaviour: it ends with PatchApplicationFailure, "Patch does not apply to a.txt". The signature, "-- " and git's version, follows
 #   the last hunk, and its "-- " is read as one more line to take away, beyond the hunk's own count. The same patch without it

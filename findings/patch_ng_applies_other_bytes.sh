@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # patch-ng: apply() says True, and the file is another than the patch's.
 #
-# Guess, written down before (2026-11-30): what it applies without an error is what `git apply` makes of the same patch.
+# Guess, noted before (2026-11-30) as "the same tree as git": what it applies without an error is what `git apply` makes of it.
 # Versions: patch-ng 1.19.1, git 2.39.5, CPython 3.11, Linux.
 # Behaviour: three kinds of valid patches come out wrong, with True and no warning of it. A -U0 patch that adds a line after line 4
 #   puts it before line 4 (the number of an empty range means "after", and is read as a line). "\ No newline at end of file" on

@@ -5,7 +5,7 @@
 # Versions: safetensors 0.8.0, ml-dtypes 0.6.0, numpy 2.3.5, CPython 3.11.7, Linux.
 # Behaviour: F8_E8M0 and F8_E4M3 are written, exit code 0, and reading them ends with AttributeError: module 'numpy' has no attribute
 #   'float8_e8m0fnu', also for a file that torch wrote, and also with ml_dtypes imported. One such tensor (MX scales) makes load_file
-#   of the whole file fail; the others can be had one by one by safe_open. bfloat16 comes back.
+#   of the whole file fail. bfloat16 comes back.
 # Output seen (2026-11-30): "bfloat16: written, read; float8_e4m3fn: written, AttributeError; float8_e8m0fnu: written, AttributeError"
 set -euo pipefail
 work=$(mktemp -d)

@@ -5,7 +5,7 @@
 # Versions: tdigest 0.5.2.2, numpy 2.3.5, CPython 3.11.7, Linux.
 # Behaviour: equal values become one centroid with their weight, 97, and a percentile is read off a line to the next centroid, as
 #   if the 97 lay spread between. With distinct values (1 to 100) it is right to half a value. Latencies have ties: a clock of 1 ms,
-#   a server that sends every token after the same time, and small runs. batch_update and a small delta change nothing here.
+#   a server that sends every token after the same time, and small runs.
 #   The least bit of noise on the values makes it right.
 # Output seen (2026-11-30):
 #   "tied: p50 75.5, p90 755.5, p95 840.5; numpy: 50, 50, 50; with noise of 0.001: p50 50.0, p90 50.0, p95 50.0"

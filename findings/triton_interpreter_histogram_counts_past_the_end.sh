@@ -5,8 +5,7 @@
 # Versions: Triton 3.7.1 and 3.8.0; control: 3.9.0. numpy 2.2.6, CPython 3.11.7, Linux, no GPU. Stand-ins for torch's tensors.
 # Behaviour: numpy's histogram closes its last bin on both sides, and the interpreter asks it for bins 0 to N. So N counts as
 #   N - 1, silently, and a 9 does not. N is what a MoE's kernels write for "no expert" (padding): the last expert gets the
-#   padding's tokens in the interpreter and nowhere else. 3.9.0's interpreter leaves it out, and so did 3.7.1's gfx950 code,
-#   executed instruction by instruction.
+#   padding's tokens in the interpreter and nowhere else. 3.9.0's interpreter leaves it out.
 # Output seen (2026-11-30):
 #   "3.7.1: 0 1 1 3 4 -1 9 2 in 4 bins: 1 2 1 2", the same for 3.8.0; 3.9.0: "1 2 1 1"
 set -euo pipefail

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Triton's interpreter (TRITON_INTERPRET=1): tl.maximum, tl.minimum and tl.clamp keep a NaN that compiled code drops.
 #
-# Guess written down before: with the default propagate_nan (NONE) max(NaN, 2) is 2 everywhere, as the manual says.
+# Guess written down before: max(NaN, 2) is the same in the interpreter and compiled.
 # Versions: Triton 3.7.1; control: 3.8.0. numpy 2.2.6, CPython 3.11.7, Linux, no GPU. Stand-ins for torch's tensors.
 # Behaviour: 3.7.1's interpreter gives NaN for all three, whatever propagate_nan is; tl.max over the same block gives the largest
 #   number. Compiled for gfx950 and sm_90 the same source has v_max_f32, v_med3_f32 and max.f32, which give the number. So a clamp in front of

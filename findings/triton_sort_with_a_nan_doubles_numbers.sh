@@ -1,9 +1,9 @@
 #!/bin/bash
 # Triton: tl.sort and tl.topk of a block with one NaN drop numbers and give others twice.
 #
-# Guess written down before: the NaN comes last, or somewhere; the other numbers are each there once, perhaps in another order.
+# Guess written down before: the NaN comes last in the interpreter; compiled, the order around it breaks. (The zeros were met after.)
 # Versions: Triton 3.7.1, 3.8.0 and 3.9.0, numpy 2.2.6, CPython 3.11.7, Linux, no GPU: run in the interpreter, where the same sort
-#   runs that is compiled (it is written in Triton; gfx950 code executed instruction by instruction gave the same block).
+#   runs that is compiled (it is written in Triton).
 # Behaviour: both sides of an exchange decide for themselves, the right one by "not (x > y)". With a NaN both comparisons are
 #   false, so the two sides keep one number twice and lose the other. What is lost depends on where the NaN stands; at the first
 #   place all eight become NaN, at others the NaN vanishes without a trace. tl.topk alike: 7 6 7 3 of 1 6 3 4 NaN 5 7 2. -0.0 and
