@@ -127,7 +127,7 @@ def test_the_flips_of_many_pairs_are_drawn_some_at_a_time() -> None:
     found = judge.sign_flip(logs)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 100e6, "all at once: 480 MB"
+    assert peak < 100e6, "48 MB; all at once it took 480 (6c18229)"
     assert found == pytest.approx(stats.ttest_1samp(logs, 0.0).pvalue, abs=0.01)
 
 

@@ -104,7 +104,12 @@ def test_the_seeds_result_file(answer: dict[str, Any]) -> None:
 
 
 def test_inferencexs_reader_takes_the_result_file(answer: dict[str, Any]) -> None:
-    """What its utils/process_result.py asks of a file (of 2026-11): four keys, and every other key with tpot or ms at its end is a number."""
+    """What its utils/process_result.py asks of a file, read in SemiAnalysisAI/InferenceX at 843c6254f (2026-08-21), not run here.
+
+    Four keys must be there: max_concurrency (an int), model_id, total_token_throughput and output_throughput (floats). Of the top level,
+    each key that ends in ms is taken as a float, and each with tpot in it divides: it may not be 0. TP, ISL, OSL, the chip and
+    the image come from the environment. What its power measurement, which may fail, reads was not looked at.
+    """
     written = json.loads(json.dumps(result(record(answer, "seed", {"bits_per_byte": 2.0}, 8192, 1024, 4), gates("seed"))))
     assert (int(written["max_concurrency"]), written["model_id"]) == (4, "tiny")
     assert float(written["total_token_throughput"]) > float(written["output_throughput"]) > 0
