@@ -131,6 +131,7 @@ def test_an_unknown_profile_lists_ours() -> None:
     with pytest.raises(BadInput, match=r"no profile 'sed': expected one of .*or a TOML file") as caught:
         profile.load("sed")
     assert ", ".join(profile.names()) in caught.value.message
+    assert caught.value.remedy == "--profile seed", "the nearest"
 
 
 def test_a_command_that_reads_no_profile_does_not_import_pydantic() -> None:

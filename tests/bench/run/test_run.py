@@ -146,6 +146,7 @@ def test_a_server_that_does_not_start_is_9(world) -> None:
     (("--isl", "7", "--osl", "7"), "does not say which CONC"), (("--mode", "submit"), "--team NAME"),
     (("--", "-tp", "4"), "past the count of GPUs"), (("--", "--data-parallel-size=2"), "past the count of GPUs"),
     (("--resume", "/"), "--profile would change them"),
+    (("--base-url", "0.0.0.0:8888"), "--base-url 0.0.0.0:8888: expected http://HOST:PORT"),
     (("--base-url", "http://x", "--variant", "base"), "--base-url uses a server that runs"), (("--tp", "0"), "tp:"),
 ])
 def test_bad_input_is_2(here, arguments: tuple[str, ...], says: str) -> None:
