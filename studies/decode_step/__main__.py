@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tunefork.bench.kernels.timing import compare
 CASES = [("router", 1, tokens) for tokens in (1, 4, 16, 32, 64)]
 CASES += [("o", 1, tokens) for tokens in (1, 4, 16)] + [("o", 8, tokens) for tokens in (4, 16)]
 CASES += [("qkv", 8, tokens) for tokens in (1, 4, 16)] + [("qkv", 1, 4), ("head", 1, 4)]
+CASES += [("attend", tp, tokens) for tp in (1, 8) for tokens in (1, 4, 16)]
 
 
 def emit(path: Path, row: dict[str, Any]) -> None:
@@ -27,9 +29,9 @@ def emit(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def warm(part: int, parts: int) -> None:
+def warm(cases: Sequence[tuple[str, int, int]], part: int, parts: int) -> None:
     """Compile what `time` will run, into Triton's cache."""
-    for at, (op, tp, tokens) in enumerate(CASES):
+    for at, (op, tp, tokens) in enumerate(cases):
         if at % parts == part:
             calls, peers, ours = ops.OPS[op](tp, tokens)
             for name in (*peers, *ours):
@@ -40,10 +42,10 @@ def warm(part: int, parts: int) -> None:
             torch.cuda.synchronize()
 
 
-def timed(path: Path, seconds: float, rounds: int) -> None:
+def timed(cases: Sequence[tuple[str, int, int]], path: Path, seconds: float, rounds: int) -> None:
     """One row for each case and implementation; cases that no time is left for are said."""
     end = time.monotonic() + seconds
-    for op, tp, tokens in CASES:
+    for op, tp, tokens in cases:
         if time.monotonic() > end:
             emit(path, {"kind": "left out", "op": op, "tp": tp, "tokens": tokens})
             continue
@@ -70,14 +72,16 @@ def main() -> int:
     words.add_argument("--parts", type=int, default=1)
     words.add_argument("--seconds", type=float, default=120.0)
     words.add_argument("--rounds", type=int, default=16)
+    words.add_argument("--op", choices=sorted(ops.OPS), help="warm and time this one alone; check: attend alone")
     given = words.parse_args()
+    cases = [case for case in CASES if given.op in (None, case[0])]
     if given.what == "check":
-        for row in check.rows():
+        for row in check.rows() if given.op != "attend" else (check.attend_row(*case) for case in check.ATTEND[given.part :: given.parts]):
             emit(given.out, {"kind": "check", **row})
     elif given.what == "warm":
-        warm(given.part, given.parts)
+        warm(cases, given.part, given.parts)
     elif given.what == "time":
-        timed(given.out, given.seconds, given.rounds)
+        timed(cases, given.out, given.seconds, given.rounds)
     elif given.what == "chain":
         for row in chain_rows(given.rounds):
             emit(given.out, {"kind": "chain", **row})

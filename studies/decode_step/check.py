@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from studies.decode_step.ops import EPS, EXPERTS, HIDDEN, randn
+from studies.decode_step.ops import EPS, EXPERTS, HIDDEN, pages, randn
 from tunefork.kernels.add_norm_router import RouterConfig, add_norm_route, make_done
 from tunefork.kernels.add_norm_router.reference import add_norm_route_reference
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
+from tunefork.kernels.qkv_rope import qkv_rope_cache, rope_cache
+from tunefork.kernels.qkv_rope.reference import rope_cache_reference
 from tunefork.kernels.skinny import add_norm_linear, best_logit, linear
 from tunefork.kernels.skinny.reference import add_norm_reference, linear_reference
 
 REPEATS = 20
+ATTEND = [(tp, tokens, fp8) for tp in (1, 8) for tokens in (1, 4, 16) for fp8 in (False, True)] + [(1, 64, False), (8, 64, True)]
 
 
 def error(got: torch.Tensor, want: torch.Tensor) -> float:
@@ -39,6 +43,47 @@ def route_row(tokens: int, apart: bool) -> dict[str, Any]:
             "gap": gap, "repeats": same, "done": int(done)}  # fmt: skip
 
 
+def attend_row(tp: int, tokens: int, fp8: bool) -> dict[str, Any]:
+    """qkv + RoPE + cache in one launch, in one with its norm, and behind torch's product, against float32: q, and the cache's places that were written;
+    ``torch_error``: the reference's own steps on torch's bf16 product. ``strays``: places that nobody should have written."""
+    dtype = torch.float8_e4m3fn if fp8 else torch.bfloat16
+    heads, width = MODEL.heads // tp, (MODEL.heads + 2 * MODEL.kv_heads) * MODEL.head_dim // tp
+    x, residual, norm, w, bias = randn(tokens, HIDDEN), randn(tokens, HIDDEN), randn(HIDDEN), randn(width, HIDDEN), randn(width)
+    positions, rope, slots, cache = pages(tp, tokens)
+    scales = tuple(torch.tensor(value, device="cuda") for value in (0.5, 0.25, 2.0))
+    cache = (cache + 0.75).to(dtype)
+    if tokens > 2:
+        slots[1] = -1
+    normed, _ = add_norm_reference(x, residual, norm, EPS)
+    first, want_cache, empty = normed.bfloat16(), cache.clone(), cache.float()
+
+    def told(product: torch.Tensor, into: torch.Tensor) -> torch.Tensor:
+        return rope_cache_reference(product.bfloat16(), positions, rope, slots, into, scales, heads, dtype)
+
+    want = told(linear_reference(first, w, bias), want_cache)
+    kept = want_cache.float() != empty
+    torch_cache = cache.clone()
+    shipped = told(torch.nn.functional.linear(first, w, bias), torch_cache)
+    front: dict[str, Any] = {"residual": residual, "norm_weight": norm, "eps": EPS}
+    calls: dict[str, Callable[[torch.Tensor], torch.Tensor]]
+    calls = {"fused": lambda into: qkv_rope_cache(first, w, bias, positions, rope, slots, into, scales, q_dtype=dtype)[0],
+             "one": lambda into: qkv_rope_cache(x, w, bias, positions, rope, slots, into, scales, q_dtype=dtype, **front)[0],
+             "apart": lambda into: rope_cache(torch.nn.functional.linear(first, w, bias), positions, rope, slots, into, scales, q_dtype=dtype)}  # fmt: skip
+    if tokens > 16:
+        del calls["one"]
+    found: dict[str, Any] = {"op": "attend", "tp": tp, "tokens": tokens, "fp8": fp8, "strays": 0, "repeats": True,
+                             "torch_error": max(error(shipped, want), error(torch_cache.float()[kept], want_cache.float()[kept]))}  # fmt: skip
+    for name, call in calls.items():
+        into = cache.clone()
+        got = call(into)
+        found[name] = max(error(got, want), error(into.float()[kept], want_cache.float()[kept]))
+        found["strays"] += int((into.float() != empty)[~kept].sum())
+        for _ in range(REPEATS):
+            again = cache.clone()
+            found["repeats"] &= bool((call(again).float() == got.float()).all()) and bool((again.float() == into.float()).all())
+    return found
+
+
 def rows() -> list[dict[str, Any]]:
     """One row for each op, TP and M."""
     torch.manual_seed(0)
@@ -61,6 +106,7 @@ def rows() -> list[dict[str, Any]]:
                           "residual_equal": bool((both == want_both).all())})  # fmt: skip
     for tokens in (1, 4, 16, 33, 64):
         found += [route_row(tokens, apart) for apart in (False, True)]
+    found += [attend_row(*case) for case in ATTEND]
     w = randn(MODEL.vocabulary, HIDDEN)
     for tokens in (1, 4, 16):
         x = randn(tokens, HIDDEN)

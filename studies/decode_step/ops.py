@@ -14,8 +14,11 @@ from tunefork.kernels.add_norm_router import RouterConfig, RouterShape, add_norm
 from tunefork.kernels.add_norm_router import pick as pick_router
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4.device import target
+from tunefork.kernels.qkv_rope import QkvShape, qkv_rope_cache, rope_cache
+from tunefork.kernels.qkv_rope import pick as pick_qkv
 from tunefork.kernels.skinny import Linear, SkinnyConfig, add_norm_linear, best_logit, illegal, linear, pick
 from tunefork.kernels.skinny.config import NORM_COLUMNS
+from tunefork.kernels.skinny.launch import add_norm as our_add_norm
 from tunefork.kernels.skinny.launch import run
 from tunefork.kernels.skinny.plan import norm_step
 
@@ -150,5 +153,39 @@ def head(tp: int, tokens: int) -> tuple[Callable[[str], Calls], list[str], dict[
     return calls, ["F.linear", "F.linear, argmax"], ours
 
 
+def pages(tp: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(positions, rope, slots, cache) of one rank: 64 blocks of 16 places in vLLM's layout, tokens' places apart."""
+    heads, dim = MODEL.kv_heads // tp, MODEL.head_dim
+    cache = torch.zeros(64, 16, heads, 2 * dim, device="cuda", dtype=torch.bfloat16).transpose(1, 2)
+    slots = torch.randperm(1024, device="cuda")[:tokens].contiguous()
+    return torch.randint(0, 4096, (tokens,), device="cuda"), torch.randn(4096, dim, device="cuda"), slots, cache
+
+
+def to_attention(tp: int, tokens: int) -> tuple[Callable[[str], Calls], list[str], dict[str, SkinnyConfig]]:
+    """add + RMSNorm + qkv projection + bias + RoPE + KV-cache write. A name's first word: "F.linear": torch's product, "ours": one launch from the product on,
+    "one": one launch from the sum on."""
+    rows = (MODEL.heads + 2 * MODEL.kv_heads) * MODEL.head_dim // tp
+    weights, bias, norm = [randn(rows, HIDDEN) for _ in range(copies(rows, HIDDEN))], randn(rows), randn(HIDDEN)
+    x, residual = randn(tokens, HIDDEN), randn(tokens, HIDDEN)
+    where = pages(tp, tokens)
+    shape = QkvShape(HIDDEN, MODEL.heads // tp, MODEL.kv_heads // tp, MODEL.head_dim, 16)
+    arch = target().arch
+    ours = {f"ours {name}": config for name, config in configs(replace(shape.linear), tokens, tp > 1)}
+    ours["ours rule"] = pick_qkv(arch, shape, tokens)
+    if tokens <= NORM_COLUMNS:
+        ours["one rule"] = pick_qkv(arch, replace(shape, norm=True), tokens)
+
+    def once(name: str, w: torch.Tensor) -> object:
+        if name == "F.linear":
+            return functional.linear(x, w, bias)
+        if name == "add_norm, F.linear, rope_cache":
+            return rope_cache(functional.linear(add_norm(x, residual, norm)[0], w, bias), *where)
+        if name.startswith("one"):
+            return qkv_rope_cache(x, w, bias, *where, residual=residual, norm_weight=norm, eps=EPS, config=ours[name])
+        return qkv_rope_cache(our_add_norm(x, residual, norm, EPS)[0], w, bias, *where, config=ours[name])
+
+    return lambda name: [partial(once, name, w) for w in weights], ["F.linear", "add_norm, F.linear, rope_cache"], ours
+
+
 Op = Callable[[int, int], tuple[Callable[[str], Calls], list[str], dict[str, Any]]]
-OPS: dict[str, Op] = {"o": output_projection, "qkv": qkv_projection, "router": router, "head": head}
+OPS: dict[str, Op] = {"o": output_projection, "qkv": qkv_projection, "router": router, "head": head, "attend": to_attention}

@@ -14,9 +14,10 @@ from tunefork.bench.server.command import DROPPED, ServeCommand
 SERVED = "gpt-oss-random"
 PLAN = "conc=4,16,32;osl=128"
 PRICED = f"{PLAN};cost={Path(__file__).parent / 'steps_h200.json'}"
-# What every arm's server has. TRITON_ATTN: the attention that a pruned wheel has code for; the cache's size is fixed,
+# What every arm's server has. TRITON_ATTN, unless another is asked for: the attention that a pruned wheel has code for; the cache's size is fixed,
 # so that every arm has the same.
-FLAGS = ("--load-format", "random_mxfp4", "--attention-backend", "TRITON_ATTN", "--max-model-len", "8448", "--max-num-seqs", "64",
+ATTENTION = "TRITON_ATTN"
+FLAGS = ("--load-format", "random_mxfp4", "--max-model-len", "8448", "--max-num-seqs", "64",
          "--max-num-batched-tokens", "4096", "--no-enable-prefix-caching")  # fmt: skip
 ENVIRONMENT = {"VLLM_USE_FLASHINFER_SAMPLER": "0", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROCESSING_METHOD": "fork"}
 
@@ -55,11 +56,12 @@ ARMS = {
 
 
 def command(name: str, model: Path, *, python: str, gpu: int, port: int, cwd: Path, pythonpath: str, utilization: float, kv_gib: float,
-            extra: Sequence[str] = ()) -> ServeCommand:
-    """The server of an arm on one GPU. pythonpath: where vLLM, its dependencies and Tunefork lie."""
+            attention: str = ATTENTION, extra: Sequence[str] = ()) -> ServeCommand:
+    """The server of an arm on one GPU. pythonpath: where vLLM, its dependencies and Tunefork lie. attention: a backend's name, or auto: vLLM's choice."""
     arm = ARMS[name]
     argv = (python, "-m", MAIN, "serve", str(model), "--served-model-name", SERVED, "--host", "127.0.0.1", "--port", str(port),
             *FLAGS, "--gpu-memory-utilization", str(utilization), "--kv-cache-memory-bytes", str(int(kv_gib * 2**30)), *arm.flags, *extra)  # fmt: skip
+    argv += ("--attention-backend", attention) if attention != "auto" else ()
     env = {**ENVIRONMENT, **arm.env, "TUNEFORK_OVERRIDES": ",".join(("random_mxfp4", *arm.overrides)), "CUDA_VISIBLE_DEVICES": str(gpu),
            "PYTHONPATH": pythonpath}  # fmt: skip
     return ServeCommand(argv, env, tuple(one for one in DROPPED if one not in env), cwd, "127.0.0.1", port, SERVED)

@@ -10,12 +10,17 @@ OVERRIDES = {"shipped": "random_mxfp4", "ours": "random_mxfp4,moe_a16w4", "step"
 
 
 def started(model: Path, moe: str, **settings: Any) -> Any:
-    """An LLM with random weights. moe: of OVERRIDES.  settings: more of LLM's arguments."""
+    """An LLM with random weights. moe: of OVERRIDES.  settings: more of LLM's arguments.
+
+    TUNEFORK_STUDY_ATTENTION: an attention backend other than TRITON_ATTN, or auto: vLLM's choice.
+    """
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["TUNEFORK_OVERRIDES"] = OVERRIDES[moe]
     from vllm import LLM
 
-    return LLM(str(model), load_format="random_mxfp4", attention_config={"backend": "TRITON_ATTN"}, kv_cache_memory_bytes=1 << 30,
+    if (attention := os.environ.get("TUNEFORK_STUDY_ATTENTION", "TRITON_ATTN")) != "auto":
+        settings["attention_config"] = {"backend": attention}
+    return LLM(str(model), load_format="random_mxfp4", kv_cache_memory_bytes=1 << 30,
                gpu_memory_utilization=0.1, enable_prefix_caching=False, disable_log_stats=True, **settings)  # fmt: skip
 
 

@@ -29,14 +29,14 @@ MARGIN = 1.1  # how much further from the reference ours may lie than vLLM's own
 BF16 = 0.03  # relative norm between two bf16 implementations of four layers, above which something is wrong
 
 
-def collect(model: Path, moe: str, graphs: bool) -> dict[str, Any]:
+def collect(model: Path, moe: str, graphs: bool, pages: str = "auto") -> dict[str, Any]:
     """logits: [steps, PROMPTS, vocabulary] float32, the prefill's last position, then each decode step. chosen: [steps, layers, PROMPTS, TOPK]."""
     if moe == "reference":
         in_float32()
     routed: list[Any] = []
     if moe == "step" and not graphs:
         listen(routed)
-    llm = started(model, "ours" if moe == "reference" else moe, max_model_len=1024, max_num_seqs=8, enforce_eager=not graphs,
+    llm = started(model, "ours" if moe == "reference" else moe, max_model_len=1024, max_num_seqs=8, enforce_eager=not graphs, kv_cache_dtype=pages,
                   cudagraph_capture_sizes=[4, 8] if graphs else None)  # fmt: skip
     import torch
     from vllm import SamplingParams  # once the variables are set
@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--moe", choices=[*OVERRIDES, "reference"])
     parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--pages", default="auto", help="the KV cache's dtype, as of vLLM's --kv-cache-dtype")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--compare", type=Path, nargs=3, metavar=("REFERENCE", "SHIPPED", "OURS"))
     parser.add_argument("--replayed", type=Path, nargs=2, metavar=("SHIPPED", "OURS"))
@@ -163,7 +164,7 @@ def main() -> None:
         sys.exit(compare(*words.compare))
     if words.replayed:
         sys.exit(replayed(*words.replayed))
-    found = collect(words.model, words.moe, words.graphs)
+    found = collect(words.model, words.moe, words.graphs, words.pages)
     import torch
 
     torch.save(found, words.out)

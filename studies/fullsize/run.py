@@ -49,7 +49,8 @@ def prepare(name: str, words: argparse.Namespace, place: int, folder: Path) -> S
     cwd = folder / f"cwd-gpu{words.gpu}-{place}"
     cwd.mkdir(parents=True, exist_ok=True)
     command = arms.command(name, words.model, python=sys.executable, gpu=words.gpu, port=8100 + 100 * words.gpu + place, cwd=cwd,
-                           pythonpath=os.environ.get("PYTHONPATH", ""), utilization=words.utilization, kv_gib=words.kv_gib)  # fmt: skip
+                           pythonpath=os.environ.get("PYTHONPATH", ""), utilization=words.utilization, kv_gib=words.kv_gib,
+                           attention=words.attention)  # fmt: skip
     return Server(command, grace_s=5.0, log=folder / f"gpu{words.gpu}-{place}-{name}.log", ready_timeout_s=words.ready_timeout)
 
 
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--utilization", type=float, default=0.85)
     parser.add_argument("--kv-gib", type=float, default=8.0)
+    parser.add_argument("--attention", default=arms.ATTENTION, help="an attention backend, or auto: vLLM's choice")
     parser.add_argument("--ready-timeout", type=float, default=300)
     parser.add_argument("--seconds", type=float, default=3600, help="no load begins later than this after the start")
     words = parser.parse_args()
@@ -128,8 +130,8 @@ def note(sink: Any, **row: Any) -> None:
     """Write a row, on the disk at once, and say the short of it."""
     sink.write(json.dumps(row) + "\n")
     sink.flush()
-    shown = {key: row.get(key) for key in ("kind", "arm", "gpu", "repeat", "isl", "conc", "median_tpot_ms", "output_throughput", "seconds_to_ready", "failed",
-                                           "short", "at", "used", "message") if row.get(key) is not None}  # fmt: skip
+    shown = {key: row.get(key) for key in ("kind", "arm", "gpu", "repeat", "isl", "conc", "median_tpot_ms", "output_throughput", "seconds_to_ready", "model",
+                                           "failed", "short", "at", "used", "message") if row.get(key) is not None}  # fmt: skip
     print(json.dumps(shown), flush=True)
 
 

@@ -10,7 +10,10 @@ from tunefork.base.upstream_facts import vllm
 PHASES = {"load_s": vllm.LOADED, "compile_s": vllm.COMPILED, "capture_s": vllm.CAPTURED, "graphs_gib": vllm.GRAPHS_GIB}
 
 
-def phases(log: str) -> dict[str, float | bool]:
-    """Seconds of each phase, GiB of its CUDA graphs, and ``cached``: whether torch.compile's result was on the disk. What the log lacks is left out."""
-    found: dict[str, float | bool] = {name: float(hit[1]) for name, pattern in PHASES.items() if (hit := re.search(pattern, log))}
+def phases(log: str) -> dict[str, float | bool | str]:
+    """Seconds of each phase, GiB of its CUDA graphs, ``cached``: whether torch.compile's result was on the disk, and ``model``: the key that the compiled
+    model is kept under; two starts with one key ran the same. What the log lacks is left out."""
+    found: dict[str, float | bool | str] = {name: float(hit[1]) for name, pattern in PHASES.items() if (hit := re.search(pattern, log))}
+    if kept := re.search(vllm.KEPT_MODEL, log):
+        found["model"] = kept[1]
     return {**found, "cached": vllm.FROM_COMPILE_CACHE in log} if "compile_s" in found else found

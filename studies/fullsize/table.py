@@ -20,7 +20,7 @@ from typing import Any
 
 from tunefork.bench.ab.judge import Judgement, judge
 
-METRICS = ("median_tpot_ms", "output_throughput")  # those that ratios are made of
+METRICS = ("median_tpot_ms", "median_ttft_ms", "output_throughput")  # those that ratios are made of
 Key = tuple[str, int, int, int]  # arm, file, GPU, place in the GPU's sequence
 
 
@@ -82,18 +82,18 @@ def tables(rows: Sequence[dict[str, Any]], base: str = "A") -> str:
 def loaded(rows: Sequence[dict[str, Any]], names: dict[str, str], base: str) -> list[str]:
     """The lines of one table of loads; its CONCs are one family of judgements."""
     found = {arm: {metric: judged(rows, metric, arm, base) for metric in METRICS} for arm in names}
-    lines = [f"| CONC | arm | median TPOT ms | median TTFT ms | output tokens/s | TPOT / {base} (95 %) | throughput / {base} (95 %) | starts, pairs |",
-             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [f"| CONC | arm | median TPOT ms | median TTFT ms | output tokens/s | TPOT / {base} (95 %) | TTFT / {base} (95 %) | throughput / {base} (95 %) | "
+             "starts, pairs |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for conc in sorted({row["conc"] for row in rows if row["kind"] == "load"}):
-        values = {metric: starts(rows, conc, metric) for metric in (*METRICS, "median_ttft_ms")}
+        values = {metric: starts(rows, conc, metric) for metric in METRICS}
         for arm in sorted(names):
             own = {metric: [value for (name, *_), value in measured.items() if name == arm] for metric, measured in values.items()}
             if not own["median_tpot_ms"]:
                 continue
-            shown = ["1", "1"] if arm == base else [cell(found[arm][metric][conc]) for metric in METRICS]
+            shown = ["1"] * len(METRICS) if arm == base else [cell(found[arm][metric][conc]) for metric in METRICS]
             means = f"{fmean(own['median_tpot_ms']):.3f} | {fmean(own['median_ttft_ms']):.0f} | {fmean(own['output_throughput']):.0f}"
             count = f"{len(own['median_tpot_ms'])}, {found[arm]['median_tpot_ms'][conc].pairs}"
-            lines.append(f"| {conc} | {arm}: {names[arm]} | {means} | {shown[0]} | {shown[1]} | {count} |")
+            lines.append(f"| {conc} | {arm}: {names[arm]} | {means} | {' | '.join(shown)} | {count} |")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Run in a process of its own by test_skinny.py and test_add_norm_router.py (TRITON_INTERPRET holds for a whole process): one JSON line per case of a group.
+"""Run in a process of its own by test_skinny.py, test_add_norm_router.py and test_qkv_rope.py (TRITON_INTERPRET holds for a whole process): one JSON line per case of a group.
 
 Small whole numbers make every product, sum and result exact in bf16, so that what is compared does not depend on how the interpreter rounds.
 """
@@ -18,6 +18,8 @@ from tunefork.kernels.add_norm_router import RouterConfig, add_norm_moe, add_nor
 from tunefork.kernels.add_norm_router.reference import add_norm_route_reference
 from tunefork.kernels.moe_a16w4 import prepare_weights
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference, route
+from tunefork.kernels.qkv_rope import qkv_rope_cache, rope_cache
+from tunefork.kernels.qkv_rope.reference import rope_cache_reference
 from tunefork.kernels.skinny import SkinnyConfig, add_norm_linear, best_logit, linear
 from tunefork.kernels.skinny.reference import add_norm_reference, linear_reference
 
@@ -87,6 +89,37 @@ def routed(tokens: int, live: int, config: RouterConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def attended(tokens: int, heads: int, kv_heads: int, dim: int, hidden: int, fp8: bool, config: SkinnyConfig | None = None) -> dict[str, Any]:
+    """Quarter turns and whole numbers: nothing is rounded, so every value has to be equal."""
+    rows, page, blocks, dtype = (heads + 2 * kv_heads) * dim, 4, 5, torch.float8_e4m3fn if fp8 else torch.bfloat16
+    x, w, bias = strided(whole(tokens, hidden)), whole(rows, hidden, dense=0.02), whole(rows)
+    turn = torch.randint(0, 4, (16, dim // 2), generator=GEN) * (torch.pi / 2)
+    rope = torch.cat((turn.cos().round(), turn.sin().round()), dim=1)
+    positions, slots = torch.randint(0, 16, (tokens,), generator=GEN), torch.randperm(blocks * page, generator=GEN)[: max(1, tokens - 1)].contiguous()
+    if tokens > 3:
+        slots[1] = -1  # besides the last, whose slot is not even told
+    scales = (torch.tensor(0.5), torch.tensor(1.0), torch.tensor(2.0))
+    nhd, hnd = torch.full((blocks, page, kv_heads, 2 * dim), 3.0).to(dtype).transpose(1, 2), torch.full((blocks, kv_heads, page, 2 * dim), 3.0).to(dtype)
+    qkv = linear_reference(x, w, bias).bfloat16()
+    want_cache = hnd.clone()
+    want = rope_cache_reference(qkv, positions, rope, slots, want_cache, scales, heads, dtype)
+    one, other = nhd.clone(), hnd.clone()
+    got, none = qkv_rope_cache(x, w, bias, positions, rope, slots, one, scales, q_dtype=dtype, config=config)
+    apart_ = rope_cache(strided(qkv), positions, rope, slots, other, scales, q_dtype=dtype)
+    bare = qkv_rope_cache(x, w, None, positions, rope.bfloat16(), slots, nhd.clone(), scales, q_dtype=dtype, config=config)[0]
+    want_bare = rope_cache_reference(linear_reference(x, w).bfloat16(), positions, rope, slots, hnd.clone(), scales, heads, dtype)
+    residual, norm = strided(whole(tokens, hidden, most=2)), whole(hidden, most=2)
+    normed, both = add_norm_reference(x, residual, norm, 1e-5)
+    after, added = qkv_rope_cache(x, w, bias, positions, rope, slots, nhd.clone(), scales, residual=residual, norm_weight=norm, eps=1e-5)
+    want_after = rope_cache_reference(linear_reference(normed, w, bias).bfloat16(), positions, rope, slots, hnd.to(torch.bfloat16), scales, heads)
+    return {
+        "q": int((got.float() != want.float()).sum()), "cache": int((one.float() != want_cache.float()).sum()), "none": none is None,
+        "q apart": int((apart_.float() != want.float()).sum()), "cache apart": int((other.float() != want_cache.float()).sum()),
+        "bare": int((bare.float() != want_bare.float()).sum()), "kept": int((want_cache.float() != hnd.float()).any(-1).sum()),
+        "largest": float(want.float().abs().max()), "sum": int((added != both).sum()), "norm": apart(after, want_after),
+    }  # fmt: skip
+
+
 def main() -> None:
     skinny = {
         "rule": lambda: products(3, 48, 192, None),
@@ -100,7 +133,13 @@ def main() -> None:
         "sorted": lambda: routed(12, 12, RouterConfig(16, 4)),
         "sorted, apart, dead tokens": lambda: routed(17, 14, RouterConfig(4, 2, apart=True, split=3)),
     }
-    for name, case in {"skinny": skinny, "router": router}[sys.argv[1]].items():
+    qkv = {
+        "rule": lambda: attended(3, 4, 2, 64, 192, False),
+        "fp8": lambda: attended(4, 2, 2, 64, 192, True),
+        "one token, a head in one program": lambda: attended(1, 2, 1, 32, 320, False, SkinnyConfig(4, 2, 8, 2)),
+        "four strips, sixteen columns": lambda: attended(9, 3, 1, 64, 448, False, SkinnyConfig(2, 4, 16, 3)),
+    }
+    for name, case in {"skinny": skinny, "router": router, "qkv": qkv}[sys.argv[1]].items():
         print(json.dumps({"name": name, **case()}), flush=True)
 
 

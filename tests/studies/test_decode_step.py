@@ -44,7 +44,19 @@ def test_the_check_was_passed() -> None:
 def test_launches_of_the_trace_are_those_of_the_table() -> None:
     found = {row["impl"]: row["launches"] / 36 for row in rows("trace")}
     assert found == {"B": 10, "B + o, moe": 7, "F": 6}
-    assert "| of them without RoPE, cache and attention (profiler) | 10 | 7 |" in DOCUMENT
+    assert "Without RoPE, cache and attention, in the chain below: 10 launches a layer in B, 7 with both of ours (profiler)." in DOCUMENT
+
+
+def test_the_table_of_the_way_to_attention_is_the_record() -> None:
+    found = {(row["tp"], row["tokens"], row["impl"]): row["us"] for row in rows("attend")}
+    section = DOCUMENT.partition("The way to attention (H200")[2]
+    for tp in (1, 8):
+        for tokens in (1, 4, 16):
+            line = next(line for line in section.splitlines() if line.startswith(f"| {tp}, {tokens} |"))
+            said = [float(cell.strip(" *").split(" ")[0].strip("*")) for cell in line.strip("|").split("|")[1:]]
+            ours = "ours p4 s2 d4" if (tp, tokens) == (1, 16) else "ours rule"
+            want = [found[tp, tokens, name] for name in ("F.linear", "add_norm, F.linear, rope_cache", ours, "one rule")]
+            assert said == pytest.approx(want, abs=0.051), (tp, tokens)
 
 
 def test_the_picture_is_drawn_from_the_trace() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from studies.fullsize import arms, launches, run, table, warps
+from studies.fullsize import arms, launches, layer, run, table, warps
 from studies.fullsize.model import VOCABULARY, config
 from studies.fullsize.startup import phases
 from studies.fullsize.table import disturbed, judged, pairs, read, starts, tables
@@ -220,3 +220,29 @@ def test_the_model_has_gpt_oss_shapes(layers: int) -> None:
     made = config(layers)
     assert len(made["layer_types"]) == made["num_hidden_layers"] == layers and made["layer_types"][:2] == ["sliding_attention", "full_attention"]
     assert (made["hidden_size"], made["intermediate_size"], made["num_local_experts"], made["vocab_size"]) == (2880, 2880, 128, VOCABULARY)
+
+
+def test_a_layers_microseconds_add_up_and_an_early_launch_is_not_counted_twice() -> None:
+    """Three layers of four launches each; attention's norm is launched 2 us before the launch in front of it ends."""
+    names = ["triton_red_fused_add_rms_norm", "gemm", "kernel_unified_attention", "up_kernel"]
+    kernels = [[at, 20 * layer + begin, 20 * layer + end] for layer in range(6) for at, begin, end in ((0, 0, 3), (1, 4, 8), (2, 8, 12), (3, 13, 22))]
+    row = {"moe": "step", "tokens": 4, "layers": 3, "names": names, "kernels": kernels}
+    found = layer.layers(row)
+    assert [len(one) for one in found] == [4, 4] and found[0][0] == (names[0], -2, 1)
+    assert layer.shares(found[0]) == [(names[0], 0, 1), (names[1], 1, 4), (names[2], 0, 4), (names[3], 1, 9)]
+    assert layer.length(found[0]) == 20
+    assert "4 launches, 20.0 us" in layer.table([row]) and layer.drawn([row], {}).count("<rect") == 5
+
+
+def test_the_documents_launches_and_picture_are_the_record() -> None:
+    path = ROOT / "studies/fullsize/records/h200-2026-11-30-evening-launches.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    said = (ROOT / "docs/decode-step.md").read_text()
+    for name, tokens, launched, us in (("shipped", 4, 18, 166.6), ("ours", 4, 14, 122.5), ("step", 4, 9, 109.0), ("ours", 16, 15, 267.4), ("step", 16, 10, 264.0),
+                                       ("step", 1, 10, 63.2)):  # fmt: skip
+        row = next(one for one in rows if (one["moe"], one["tokens"]) == (name, tokens))
+        line = next(line for line in layer.table([row]).splitlines() if "launches" in line)
+        assert f"{launched} launches, {us:.1f} us" in line
+        assert f"{launched} launches, {us:.1f} us" in said, (name, tokens)
+    shown = [next(one for one in rows if (one["moe"], one["tokens"]) == (arm, 4)) for arm in ("shipped", "ours", "step")]
+    assert (ROOT / "docs/img/layer-h200-served.svg").read_text() == layer.drawn(shown, layer.TITLES)

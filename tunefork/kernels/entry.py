@@ -10,7 +10,7 @@ from tunefork.kernels.moe_a16w4.plan import Step
 from tunefork.kernels.shipped import Shipped
 
 FLOATS = ("eps", "alpha", "limit")
-ALIGNED = ("x_stride", "res_stride", "out_stride", "logits_stride", "hidden")
+ALIGNED = ("x_stride", "res_stride", "out_stride", "logits_stride", "hidden", "qkv_stride")
 
 
 def entry(

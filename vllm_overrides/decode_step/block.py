@@ -11,7 +11,7 @@ from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.models.gpt_oss import TransformerBlock
 from vllm.platforms import current_platform
 
-from vllm_overrides.decode_step import operator
+from vllm_overrides.decode_step import attention, operator
 from vllm_overrides.decode_step.coverage import refusal
 from vllm_overrides.moe_a16w4.method import say_once
 
@@ -27,7 +27,7 @@ class SkinnyLinearMethod(UnquantizedLinearMethod):  # type: ignore[misc]
 
 
 class DecodeBlock(TransformerBlock):  # type: ignore[misc]
-    """A block whose second add, norm, router and experts are one operator."""
+    """A block whose first add, norm, qkv projection, RoPE and cache write are one operator, and second add, norm, router and experts another."""
 
     def __init__(self, vllm_config: Any, *words: Any, **named: Any) -> None:
         super().__init__(vllm_config, *words, **named)
@@ -40,8 +40,14 @@ class DecodeBlock(TransformerBlock):  # type: ignore[misc]
             say_once(f"decode_step: vLLM's own block serves, not ours: {self.refused}")
             return
         operator.register(current_platform.dispatch_key)
+        why = attention.refusal(vllm_config, self.attn)
+        self.attends = why is None
+        if self.attends:
+            attention.keep_out_of_pieces(vllm_config)
+        else:
+            say_once(f"decode_step: vLLM's own qkv projection, RoPE and cache write serve, not ours: {why}")
         if current_platform.is_cuda() and vllm_config.kernel_config.linear_backend == "auto":
-            for layer in (self.attn.qkv_proj, self.attn.o_proj):
+            for layer in (self.attn.o_proj,) if self.attends else (self.attn.qkv_proj, self.attn.o_proj):
                 # A box that would always be torch's gains nothing, and Inductor launches once more behind it (docs/serving-h200.md).
                 if type(layer.quant_method) is UnquantizedLinearMethod and operator.ever_wins(layer.weight):
                     layer.quant_method = SkinnyLinearMethod()
@@ -51,12 +57,15 @@ class DecodeBlock(TransformerBlock):  # type: ignore[misc]
         if self.refused:
             found: tuple[torch.Tensor, torch.Tensor] = super().forward(hidden_states, positions, residual)
             return found
-        if residual is None:
-            residual = hidden_states
-            hidden_states = self.input_layernorm(hidden_states)
+        if self.attends:
+            hidden_states, residual = attention.attend(self, hidden_states, residual, positions)
         else:
-            hidden_states, residual = self.input_layernorm(hidden_states, residual)
-        hidden_states = self.attn(hidden_states, positions)
+            if residual is None:
+                residual = hidden_states
+                hidden_states = self.input_layernorm(hidden_states)
+            else:
+                hidden_states, residual = self.input_layernorm(hidden_states, residual)
+            hidden_states = self.attn(hidden_states, positions)
         norm, router, layer = self.post_attention_layernorm, self.mlp.router, self.mlp.experts.routed_experts
         method = layer.quant_method
         one = method.prepared

@@ -1,14 +1,17 @@
-"""``torch.ops.tunefork.add_norm_moe`` and ``torch.ops.tunefork.skinny_linear``: what torch.compile sees as boxes of known shapes."""
+"""``torch.ops.tunefork.add_norm_moe``, ``skinny_linear`` and ``qkv_rope_cache``: what torch.compile sees as boxes of known shapes."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 
 from tunefork.kernels.add_norm_router import add_norm_moe, make_done
 from tunefork.kernels.moe_a16w4 import Weights
 from tunefork.kernels.moe_a16w4.device import target
+from tunefork.kernels.qkv_rope import QkvShape, fuses, rope_cache
+from tunefork.kernels.qkv_rope import qkv_rope_cache as fused
 from tunefork.kernels.skinny import linear
 from tunefork.kernels.skinny.config import wins
 from tunefork.kernels.skinny.launch import add_norm
@@ -21,6 +24,10 @@ MOE = (
     "Tensor s2, Tensor b2, int intermediate, int topk, str arch, bool wide13, bool wide2) -> (Tensor, Tensor)"
 )
 LINEAR = "skinny_linear(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor"
+QKV = (
+    "qkv_rope_cache(Tensor x, Tensor? residual, Tensor norm, float eps, Tensor weight, Tensor? bias, Tensor positions, Tensor rope, "
+    "{name} layer, Tensor(a!) q, Tensor(b!)? both) -> ()"
+)
 
 
 @cache
@@ -83,8 +90,66 @@ def skinny_linear_fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
     return x.new_empty((*x.shape[:-1], weight.shape[0]))
 
 
+def qkv_rope_cache(
+    x: torch.Tensor,  # (M, H) bf16; without a residual what is projected, else what is added to it and normalised
+    residual: torch.Tensor | None,
+    norm: torch.Tensor,
+    eps: float,
+    weight: torch.Tensor,  # (N, H) bf16
+    bias: torch.Tensor | None,
+    positions: torch.Tensor,  # [M] int64
+    rope: torch.Tensor,  # (positions, D): cos, then sin
+    layer: Any,  # the attention layer's name
+    q: torch.Tensor,  # (M, heads, D) bf16 or fp8: written, rotated
+    both: torch.Tensor | None,  # (M, H): x + residual is written; None without a residual
+) -> None:
+    """q and x + residual come into tensors of the caller's, k and v into the layer's pages, of tokens that have a slot.
+
+    Nothing is returned: the operator runs between the pieces of a PIECEWISE graph, and the next piece reads where it read when it was captured.
+    """
+    from vllm.model_executor.layers.attention.attention import get_attention_context
+    from vllm.platforms import current_platform
+    from vllm.utils.torch_utils import _resolve_layer_name
+
+    _, attention, cache, slots = get_attention_context(_resolve_layer_name(layer))
+    if slots is None or cache.dim() != 4:  # vLLM sizes its memory: there are no pages yet
+        slots, cache = positions.new_empty(0), x.new_empty(1, attention.num_kv_heads, 1, 2 * attention.head_size)
+    elif attention.kv_cache_dtype.startswith("fp8"):
+        cache = cache.view(current_platform.fp8_dtype())
+    scales = (attention._k_scale, attention._v_scale, attention._q_scale)
+    if residual is not None:
+        x, _ = add_norm(x, residual, norm, eps, both=both)
+    rows = q.view(q.shape[0], -1)
+    shape = QkvShape(x.shape[1], attention.num_heads, attention.num_kv_heads, attention.head_size, cache.shape[2], bias=bias is not None)
+    if fuses(target().arch, shape, x.shape[0]):
+        fused(x, weight, bias, positions, rope, slots, cache, scales, out=rows)
+        return
+    if current_platform.is_rocm():
+        qkv = torch.ops.vllm.rocm_unquantized_gemm(x, weight, bias)
+    else:
+        qkv = torch.nn.functional.linear(x, weight, bias)
+    rope_cache(qkv, positions, rope, slots, cache, scales, out=rows)
+
+
+def qkv_rope_cache_fake(*_arguments: object) -> None:
+    """It has no results."""
+
+
+def layer_name_type() -> str:
+    """What a layer's name is in an operator's schema: a string, or vLLM's own type around one (torch 2.11 on)."""
+    from torch.library import infer_schema
+    from vllm.utils.torch_utils import LayerNameType
+
+    def probe(layer: Any) -> None: ...
+
+    probe.__annotations__ = {"layer": LayerNameType, "return": None}
+    schema: str = infer_schema(probe, mutates_args=())
+    return schema.partition("(")[2].partition(" layer")[0]
+
+
 @cache
 def register(dispatch_key: str) -> None:
     """Define the operators, once in a process."""
+    define(QKV.format(name=layer_name_type()), qkv_rope_cache, qkv_rope_cache_fake, dispatch_key)
     define(MOE, add_norm_moe_op, add_norm_moe_fake, dispatch_key)
     define(LINEAR, skinny_linear, skinny_linear_fake, dispatch_key)

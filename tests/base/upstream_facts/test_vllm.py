@@ -155,7 +155,11 @@ def test_both_runners_log_what_is_read_from_the_log(vllm: Any, runner: str) -> N
 def test_the_compiler_logs_what_is_read_from_the_log(vllm: Any) -> None:
     compiled = logged(vllm, "vllm/compilation/monitor.py", "%storch.compile took", "", 4.8)
     assert (found := re.search(facts.COMPILED, compiled)) and float(found[1]) == 4.8
-    assert any(facts.FROM_COMPILE_CACHE in text for text in vllm.strings("vllm/compilation/decorators.py"))
+    said = vllm.strings("vllm/compilation/decorators.py")
+    assert any(facts.FROM_COMPILE_CACHE in text for text in said) and any("saved AOT compiled function to" in text for text in said)
+    assert "torch_aot_compile" in said
+    line = f"[decorators.py:326] [backbone] {facts.FROM_COMPILE_CACHE} /root/.cache/vllm/torch_compile_cache/torch_aot_compile/64e62d0359/rank_0_0/model"
+    assert (kept := re.search(facts.KEPT_MODEL, line)) and kept[1] == "64e62d0359"
 
 
 def test_a_step_is_annotated_so(vllm: Any) -> None:

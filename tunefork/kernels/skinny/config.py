@@ -83,5 +83,5 @@ def wins(arch: str, rows: int, cols: int, tokens: int) -> bool:
     if arch != SM90.name or illegal(pick(arch, Linear(rows, cols), tokens), Linear(rows, cols), tokens, arch):
         return False
     if rows * cols > 4 << 20:
-        return rows < 4096 and 2 <= tokens <= 8
+        return rows < 4096 and 2 <= tokens <= 16
     return tokens <= 16

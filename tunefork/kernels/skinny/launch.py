@@ -79,14 +79,21 @@ def linear(
     return out
 
 
-def add_norm(x: torch.Tensor, residual: torch.Tensor, norm_weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """s = x + residual in bf16; (RMSNorm(s), s), (M, K) bf16 both, for any M, one launch. Rows of x and residual may be strided. Errors: as `linear`."""
+def add_norm(
+    x: torch.Tensor, residual: torch.Tensor, norm_weight: torch.Tensor, eps: float, *, both: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """s = x + residual in bf16; (RMSNorm(s), s), (M, K) bf16 both, for any M, one launch. Rows of x and residual may be strided. both: where s goes,
+    contiguous; new without it. Errors: as `linear`."""
     tokens, cols = x.shape
     check_rows("x", x, tokens, cols)
     check_rows("residual", residual, tokens, cols)
     check_vector("norm_weight", norm_weight, cols)
     found = target()
-    normed, both = (torch.empty((tokens, cols), dtype=torch.bfloat16, device=x.device) for _ in range(2))
+    normed = torch.empty((tokens, cols), dtype=torch.bfloat16, device=x.device)
+    both = torch.empty_like(normed) if both is None else both
+    check_rows("both", both, tokens, cols)
+    if not both.is_contiguous():
+        raise BadInput(f"both: expected contiguous rows, got strides {both.stride()}", "leave it out")
     if tokens:
         run(norm_step(tokens, cols, found.arch == SM90.name and found.asm), {
             "x": x, "x_stride": x.stride(0), "res": residual, "res_stride": residual.stride(0), "norm": norm_weight, "sum": both, "normed": normed, "eps": eps,
