@@ -61,7 +61,9 @@ def attend_row(tp: int, tokens: int, fp8: bool) -> dict[str, Any]:
         return rope_cache_reference(product.bfloat16(), positions, rope, slots, into, scales, heads, dtype)
 
     want = told(linear_reference(first, w, bias), want_cache)
-    kept = want_cache.float() != empty
+    kept = torch.zeros_like(empty, dtype=torch.bool)
+    for slot in slots[slots >= 0].tolist():
+        kept[slot // 16, :, slot % 16] = True
     torch_cache = cache.clone()
     shipped = told(torch.nn.functional.linear(first, w, bias), torch_cache)
     front: dict[str, Any] = {"residual": residual, "norm_weight": norm, "eps": EPS}

@@ -246,3 +246,18 @@ def test_the_documents_launches_and_picture_are_the_record() -> None:
         assert f"{launched} launches, {us:.1f} us" in said, (name, tokens)
     shown = [next(one for one in rows if (one["moe"], one["tokens"]) == (arm, 4)) for arm in ("shipped", "ours", "step")]
     assert (ROOT / "docs/img/layer-h200-served.svg").read_text() == layer.drawn(shown, layer.TITLES)
+
+
+def test_the_served_table_of_the_decode_step_is_the_record() -> None:
+    rows = table.read([ROOT / "studies/fullsize/records/h200-2026-11-30-decode.jsonl"])
+    said = (ROOT / "docs/serving-h200.md").read_text().partition("## decode_step, served")[2]
+    for isl, concs in ((1024, (1, 4, 16, 64)), (8192, (4,))):
+        own = [row for row in rows if row["kind"] == "load" and row["isl"] == isl]
+        found = {metric: judged(own, metric, "F", "A") for metric in ("median_tpot_ms", "median_ttft_ms")}
+        for conc in concs:
+            line = next(line for line in said.splitlines() if line.startswith(f"| {isl} / {conc} |")).replace("*", "")
+            for one in (found["median_tpot_ms"][conc], found["median_ttft_ms"][conc]):
+                assert f"{one.ratio:.3f} ({one.lo:.3f}-{one.hi:.3f})" in line, (isl, conc)
+            assert ("better" in line) == (found["median_tpot_ms"][conc].verdict == "better")
+    models = {row["arm"]: {one["model"] for one in rows if one["kind"] == "start" and one["arm"] == row["arm"]} for row in rows if row["kind"] == "start"}
+    assert len(models["A"]) == len(models["F"]) == 1 and models["A"] != models["F"], "an arm has loaded the other's compiled model"
