@@ -29,7 +29,7 @@ def layers(row: dict[str, Any]) -> list[list[Kernel]]:
     """Every whole layer of a row that another of the same step follows: kernels in their order; one that is launched early begins below zero."""
     kernels: list[Kernel] = [(row["names"][index], begin, end) for index, begin, end in row["kernels"]]
     anchors = [at for at, one in enumerate(kernels) if ATTENTION in one[0]]
-    begins = [max((at for at in range(anchor) if is_norm(kernels[at][0])), default=0) for anchor in anchors]
+    begins = [next((at for at in range(anchor, 0, -1) if is_norm(kernels[at][0])), 0) for anchor in anchors]
     found = []
     for at in range(len(begins) - 1):
         if at % row["layers"] in (0, row["layers"] - 1):  # the first has another norm, the last is followed by the step's own kernels

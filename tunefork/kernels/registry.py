@@ -14,6 +14,7 @@ from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
 from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
 from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
+from tunefork.kernels.qkv_rope import entries as qkv_entries
 from tunefork.kernels.shipped import Shipped
 from tunefork.kernels.skinny import entries as skinny_entries
 
@@ -91,4 +92,4 @@ def entries(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Shipped]
 
 def shipped(arch: str = GFX950.name) -> list[Shipped]:
     """What the gate must pass."""
-    return [*entries(arch), *skinny_entries.entries(arch), *router_entries.entries(arch)]
+    return [*entries(arch), *skinny_entries.entries(arch), *router_entries.entries(arch), *qkv_entries.entries(arch)]
