@@ -60,8 +60,8 @@ def command(name: str, model: Path, *, python: str, gpu: int, port: int, cwd: Pa
     """The server of an arm on one GPU. pythonpath: where vLLM, its dependencies and Tunefork lie. attention: a backend's name, or auto: vLLM's choice."""
     arm = ARMS[name]
     argv = (python, "-m", MAIN, "serve", str(model), "--served-model-name", SERVED, "--host", "127.0.0.1", "--port", str(port),
-            *FLAGS, "--gpu-memory-utilization", str(utilization), "--kv-cache-memory-bytes", str(int(kv_gib * 2**30)), *arm.flags, *extra)  # fmt: skip
-    argv += ("--attention-backend", attention) if attention != "auto" else ()
+            *FLAGS, *(("--attention-backend", attention) if attention != "auto" else ()), "--gpu-memory-utilization", str(utilization),
+            "--kv-cache-memory-bytes", str(int(kv_gib * 2**30)), *arm.flags, *extra)  # fmt: skip
     env = {**ENVIRONMENT, **arm.env, "TUNEFORK_OVERRIDES": ",".join(("random_mxfp4", *arm.overrides)), "CUDA_VISIBLE_DEVICES": str(gpu),
            "PYTHONPATH": pythonpath}  # fmt: skip
     return ServeCommand(argv, env, tuple(one for one in DROPPED if one not in env), cwd, "127.0.0.1", port, SERVED)

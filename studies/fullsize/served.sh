@@ -56,9 +56,9 @@ done
 for pid in $pids; do wait "$pid" || echo "a lane failed: $out/served-*.log"; done
 cat "$out"/served-*.jsonl >"$out/served.jsonl"
 {
-    "$python" -m studies.fullsize.table "$out/served.jsonl" --base A
-    case "$LANES" in *T*) "$python" -m studies.fullsize.table "$out/served.jsonl" --base T ;; esac
-    "$python" -m studies.fullsize.table "$out/served.jsonl" --base B
+    "$python" -m studies.fullsize.table "$out/served.jsonl" --ttft --base A
+    case "$LANES" in *T*) "$python" -m studies.fullsize.table "$out/served.jsonl" --ttft --base T ;; esac
+    "$python" -m studies.fullsize.table "$out/served.jsonl" --ttft --base B
     if [ "${STUDY:-1}" = 1 ]; then
         "$python" -m studies.fullsize.launches --table "$out/launches.jsonl"
         "$python" -m studies.fullsize.layer "$out/launches.jsonl"

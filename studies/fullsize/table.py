@@ -20,7 +20,8 @@ from typing import Any
 
 from tunefork.bench.ab.judge import Judgement, judge
 
-METRICS = ("median_tpot_ms", "median_ttft_ms", "output_throughput")  # those that ratios are made of
+METRICS = {"median_tpot_ms": "TPOT", "output_throughput": "throughput"}  # those that ratios are made of
+WITH_TTFT = {"median_tpot_ms": "TPOT", "median_ttft_ms": "TTFT", "output_throughput": "throughput"}
 Key = tuple[str, int, int, int]  # arm, file, GPU, place in the GPU's sequence
 
 
@@ -67,30 +68,31 @@ def cell(found: Judgement) -> str:
     return f"{found.ratio:.3f} ({found.lo:.3f}-{found.hi:.3f}) {found.verdict}"
 
 
-def tables(rows: Sequence[dict[str, Any]], base: str = "A") -> str:
+def tables(rows: Sequence[dict[str, Any]], base: str = "A", metrics: dict[str, str] = METRICS) -> str:
     """Markdown tables: the loads of each length of prompts (1024 where a row does not say), and starts (FILE:GPU:PLACE); then what failed."""
     names = {row["arm"]: row["why"] for row in rows if row["kind"] == "start"}
     lines = []
     for isl in sorted({row.get("isl", 1024) for row in rows if row["kind"] == "load"}):
-        lines += [f"{isl} tokens in, 128 out", "", *loaded([row for row in rows if row["kind"] == "load" and row.get("isl", 1024) == isl], names, base), ""]
+        own = [row for row in rows if row["kind"] == "load" and row.get("isl", 1024) == isl]
+        lines += [f"{isl} tokens in, 128 out", "", *loaded(own, names, base, metrics), ""]
     lines += ["| arm | start | seconds to ready | loading | torch.compile | capturing | graphs |", "|---|---|---|---|---|---|---|"]
     lines += [started(row) for row in rows if row["kind"] == "start"]
     lines += [f"\nfailed: arm {row['arm']} on GPU {row['gpu']}: {row['message'].splitlines()[0]}" for row in rows if row["kind"] == "failure"]
     return "\n".join(lines)
 
 
-def loaded(rows: Sequence[dict[str, Any]], names: dict[str, str], base: str) -> list[str]:
+def loaded(rows: Sequence[dict[str, Any]], names: dict[str, str], base: str, metrics: dict[str, str]) -> list[str]:
     """The lines of one table of loads; its CONCs are one family of judgements."""
-    found = {arm: {metric: judged(rows, metric, arm, base) for metric in METRICS} for arm in names}
-    lines = [f"| CONC | arm | median TPOT ms | median TTFT ms | output tokens/s | TPOT / {base} (95 %) | TTFT / {base} (95 %) | throughput / {base} (95 %) | "
-             "starts, pairs |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    found = {arm: {metric: judged(rows, metric, arm, base) for metric in metrics} for arm in names}
+    ratios = " | ".join(f"{name} / {base} (95 %)" for name in metrics.values())
+    lines = [f"| CONC | arm | median TPOT ms | median TTFT ms | output tokens/s | {ratios} | starts, pairs |", "|---" * (6 + len(metrics)) + "|"]
     for conc in sorted({row["conc"] for row in rows if row["kind"] == "load"}):
-        values = {metric: starts(rows, conc, metric) for metric in METRICS}
+        values = {metric: starts(rows, conc, metric) for metric in WITH_TTFT}
         for arm in sorted(names):
             own = {metric: [value for (name, *_), value in measured.items() if name == arm] for metric, measured in values.items()}
             if not own["median_tpot_ms"]:
                 continue
-            shown = ["1"] * len(METRICS) if arm == base else [cell(found[arm][metric][conc]) for metric in METRICS]
+            shown = ["1"] * len(metrics) if arm == base else [cell(found[arm][metric][conc]) for metric in metrics]
             means = f"{fmean(own['median_tpot_ms']):.3f} | {fmean(own['median_ttft_ms']):.0f} | {fmean(own['output_throughput']):.0f}"
             count = f"{len(own['median_tpot_ms'])}, {found[arm]['median_tpot_ms'][conc].pairs}"
             lines.append(f"| {conc} | {arm}: {names[arm]} | {means} | {' | '.join(shown)} | {count} |")
@@ -117,6 +119,7 @@ def main() -> None:
     parser.add_argument("rows", type=Path, nargs="+")
     parser.add_argument("--base", default="A")
     parser.add_argument("--leave-out", action="append", default=[], metavar="FILE:GPU:PLACE", help="a start whose loads do not count")
+    parser.add_argument("--ttft", action="store_true", help="also the ratio of median TTFTs")
     words = parser.parse_args()
     rows = read(words.rows)
     known = [where(row) for row in rows if row["kind"] == "start"]
@@ -124,7 +127,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no such start: {', '.join(sorted(unknown))}; FILE:GPU:PLACE are {' '.join(known)}")
     reasons = {**disturbed(rows), **dict.fromkeys(words.leave_out, "as asked")}
-    print(tables([row for row in rows if row["kind"] != "load" or where(row) not in reasons], words.base))
+    print(tables([row for row in rows if row["kind"] != "load" or where(row) not in reasons], words.base, WITH_TTFT if words.ttft else METRICS))
     for one, reason in reasons.items():
         print(f"\nleft out: the start FILE:GPU:PLACE {one}: {reason}")
 
