@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
+from typing import Any
 
 from tunefork.kernels.entry import entry
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
@@ -58,8 +59,8 @@ def relative_error(norm: bool, fp8: bool, config: SkinnyConfig | None) -> float:
     if config is None:
         got = rope_cache(qkv, positions, rope, slots, got_cache, scales, q_dtype=dtype)
     else:
-        front = {"residual": residual, "norm_weight": weight, "eps": 1e-5} if norm else {}
-        got, added = qkv_rope_cache(x, w, bias, positions, rope, slots, got_cache, scales, q_dtype=dtype, config=config, **front)  # type: ignore[arg-type]
+        front: dict[str, Any] = {"residual": residual, "norm_weight": weight, "eps": 1e-5} if norm else {}
+        got, added = qkv_rope_cache(x, w, bias, positions, rope, slots, got_cache, scales, q_dtype=dtype, config=config, **front)
     untouched = want_cache.float() == empty.float()
     if bool((got_cache.float() != empty.float())[untouched].any()):
         return 1.0
