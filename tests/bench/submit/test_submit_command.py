@@ -68,6 +68,12 @@ def test_a_dry_run_needs_no_team(submit: Any, measured: Callable[..., Record], l
     assert board.posts == 0
 
 
+def test_the_guides_words_without_run_are_answered_with_the_command_that_measures(submit: Any) -> None:
+    done = submit("O'Hara", "-isl", "1024", "-osl", "1024")
+    assert done.returncode == 2
+    assert """python3 build.py bench run --profile seed submit 'O'"'"'Hara' -isl 1024 -osl 1024""" in done.stderr, done.stderr
+
+
 def test_what_has_no_baseline_is_left_out_of_a_batch(submit: Any, measured: Callable[..., Record], seed: Any, leaderboard: Any, tmp_path: Path) -> None:
     board = leaderboard()
     batch = Batch.create(tmp_path, Settings(profile="seed"), 8192, 1024, (4, 16), tree="c" * 40, version="0.29.0")

@@ -33,9 +33,11 @@ NO_TEAM = "(no --team yet)"
 @click.option("--again", is_flag=True, help="Send although it is not known whether an earlier attempt arrived.")
 @click.option("--max-age", type=click.FloatRange(min=0), default=24.0, show_default=True, metavar="HOURS", help="Of a measurement.")
 @options.leaderboard("Instead of the profile's leaderboard.", envvar="LB_URL_OVERRIDE", show_envvar=True)
+@options.isl("", hidden=True)
+@options.osl("", hidden=True)
 @options.as_json()
-def submit(what: tuple[str, ...], team: str | None, dry_run: bool, yes: bool, no_baseline: bool, all_or_nothing: bool, again: bool, max_age: float,
-           url: str | None, as_json: bool) -> int:
+def submit(what: tuple[str, ...], isl: int | None, osl: int | None, team: str | None, dry_run: bool, yes: bool, no_baseline: bool, all_or_nothing: bool,
+           again: bool, max_age: float, url: str | None, as_json: bool) -> int:
     """Submit the passed configurations of batches, or single records.
 
     Everything is checked before anything is sent: the gate passed, no request failed, there is a baseline, the record is recent and of
@@ -46,6 +48,10 @@ def submit(what: tuple[str, ...], team: str | None, dry_run: bool, yes: bool, no
     from tunefork.bench.run import settings as configure
     from tunefork.bench.run.settings import Settings
 
+    if isl is not None or osl is not None:  # the guide's `submit "Team" -isl 1024 -osl 1024`, which measures first
+        lengths = "".join(f" -{name} {value}" for name, value in (("isl", isl), ("osl", osl)) if value is not None)
+        raise BadInput("`bench submit` sends what was measured; input and output tokens are of a run, which measures",
+                       f"python3 build.py bench run --profile seed submit {typed(what[0])}{lengths}")
     if team is None and not dry_run:
         raise BadInput("to submit, a team is needed", "--team NAME, or export TEAM_NAME_ENV=NAME")
     layout = Layout.here()
