@@ -79,6 +79,7 @@ def pretend_mi355x(tree: Path) -> None:
     smi.amdsmi_get_gpu_memory_total.return_value = 288 << 30
     smi.__spec__ = ModuleSpec("amdsmi", None)
     sys.modules["amdsmi"] = smi
+    sys.modules["vllm._C"] = None  # type: ignore[assignment] # the CPU wheel's operators, which may hold instructions that this CPU lacks
     sys.meta_path.insert(0, AiterPackage())
     sys.path.insert(0, str(tree))
     installed = importlib.metadata.version
