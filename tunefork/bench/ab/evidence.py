@@ -17,8 +17,6 @@ from tunefork.bench.records import tables
 from tunefork.bench.records.measured import chip
 from tunefork.bench.records.schema import Record
 
-PLAIN = ("id", "created", "profile", "status", "problem", "chip", "trees", "host_name", "server_own", "server_version", "server_gpus", "scenario_isl",
-         "scenario_osl", "scenario_conc", "scenario_num_prompts", "scenario_warmups", "scenario_range_ratio", "scenario_seed")  # fmt: skip
 LABEL, METRIC, CLOCK = "labels_", "metrics_", ("telemetry_gpus_", "_clock_mhz")
 Tree = Mapping[str, Any]
 
@@ -33,6 +31,10 @@ class Load(NamedTuple):
     warmups: int
     range_ratio: float
     seed: int
+
+
+PLAIN = ("id", "created", "profile", "status", "problem", "chip", "trees", "host_name", "server_own", "server_version", "server_gpus",
+         *(f"scenario_{name}" for name in Load._fields))  # fmt: skip
 
 
 class Evidence(NamedTuple):
@@ -63,7 +65,7 @@ def of(record: Record) -> Evidence:
     clocks = {gpu: values["clock_mhz"][0] for gpu, values in record.telemetry.gpus.items() if "clock_mhz" in values} if record.telemetry else {}
     server = record.server
     return Evidence(record.id, record.created, record.profile, record.status, record.problems[0].message if record.problems else "",
-                    Load(*record.scenario.model_dump().values()), record.labels, record.metrics or {}, clocks,
+                    Load._make(getattr(record.scenario, name) for name in Load._fields), record.labels, record.metrics or {}, clocks,
                     record.vllm.model_dump(mode="json") if record.vllm else None, server.version, server.gpus, chip(record), record.host.name, server.own)
 
 
@@ -90,7 +92,7 @@ def kind(key: str) -> str:
 
 
 class Fields:
-    """Where in a row what is. labels, metrics, clocks: (place, name).  plain, load: the values of PLAIN and of a Load, from a row."""
+    """Where in a row what is. labels, metrics, clocks: (place, name).  plain: the values of PLAIN, from a row."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = keys
@@ -102,15 +104,11 @@ class Fields:
     def plain(self) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
         return itemgetter(*map(self.keys.index, PLAIN))
 
-    @cached_property
-    def load(self) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-        return itemgetter(*(self.keys.index(f"scenario_{name}") for name in Load._fields))
-
 
 def made(row: Sequence[Any], known: Fields) -> Evidence:
     """From a record's row."""
-    name, created, profile, status, problem, on, trees, host, own, version, gpus, *_ = known.plain(row)
-    return Evidence(name, datetime.fromisoformat(created), profile, status, problem or "", Load._make(known.load(row)),
+    name, created, profile, status, problem, on, trees, host, own, version, gpus, *load = known.plain(row)
+    return Evidence(name, datetime.fromisoformat(created), profile, status, problem or "", Load._make(load),
                     {name: row[place] for place, name in known.labels if row[place] is not None},
                     {name: row[place] for place, name in known.metrics if row[place] is not None},
                     {name: json.loads(row[place])[0] for place, name in known.clocks if row[place] is not None},

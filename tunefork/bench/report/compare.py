@@ -63,8 +63,9 @@ def compare(first: Record, second: Record) -> RecordComparison:
 def warnings(first: Record, second: Record) -> list[str]:
     """What a reader must know before the ratios."""
     found = ["one record of each: how far apart they are, not whether that is noise; `bench ab` decides"]
-    if machine(evidence.of(first)) != machine(evidence.of(second)):
-        found.append(f"other machines: {machine(evidence.of(first))}; {machine(evidence.of(second))}")
+    one, other = (machine(evidence.of(record)) for record in (first, second))
+    if one != other:
+        found.append(f"other machines: {one}; {other}")
     load = [one.scenario.model_dump(exclude={"seed"}) for one in (first, second)]
     if load[0] != load[1]:
         differing = (f"{key} {load[0][key]} and {load[1][key]}" for key in load[0] if load[0][key] != load[1][key])
