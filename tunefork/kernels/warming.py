@@ -89,21 +89,27 @@ class _Nowhere:
         return 0
 
 
+def compile_step(case: Case, config: LayerConfig, step: Step) -> None:
+    """Compile one launch of a case's plan into Triton's cache, for the active driver's target. Errors: Triton's and ptxas'."""
+    import torch
+    from triton.runtime.jit import MockTensor
+
+    kinds, values = POINTERS | {"part": "*bf16" if config.partial == "bf16" else "*fp32"}, _values(case)
+    arguments = {name: None if key is None else MockTensor(getattr(torch, _KINDS[kinds[key]])) if key in POINTERS else values[key]
+                 for name, key in step.bind.items()}
+    step.kernel.warmup(**arguments, **step.constants, grid=(1,), num_warps=step.warps, num_stages=1, **step.options)
+
+
 def compile_one(one: Wanted) -> str:
     """Compile into Triton's cache; returns what went wrong, or ""."""
-    import torch
     import triton
-    from triton.runtime.jit import MockTensor
 
     triton.runtime.driver.set_active(_Nowhere(one.case.arch))
     settle_keys()
     config = _config(one.case)
-    step, values = plan(one.case, config)[one.at], _values(one.case)
-    parts = {"part": "*bf16" if config.partial == "bf16" else "*fp32"}
-    arguments = {name: None if key is None else MockTensor(getattr(torch, _KINDS[(POINTERS | parts)[key]])) if key in POINTERS else values[key]
-                 for name, key in step.bind.items()}
+    step = plan(one.case, config)[one.at]
     try:
-        step.kernel.warmup(**arguments, **step.constants, grid=(1,), num_warps=step.warps, num_stages=1, **step.options)
+        compile_step(one.case, config, step)
     except Exception as error:  # a launch meets the same, and says more
         return f"{step.kernel.__name__} at M={one.case.tokens}: {type(error).__name__}: {error}"
     return ""

@@ -14,18 +14,17 @@ from multiprocessing import get_context
 from typing import Any
 
 import torch
-from triton.runtime.jit import MockTensor
 
 from tunefork.bench.kernels import cases
 from tunefork.bench.kernels.timing import compare
 from tunefork.kernels.arch import ARCHES, GFX950, SM90
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, MoeShape, illegal
 from tunefork.kernels.moe_a16w4.launch import Workspace, _run, fused_moe, make_workspace, workspace_size
-from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, buffers, plan, sort_programs
+from tunefork.kernels.moe_a16w4.plan import Case, Step, buffers, plan, sort_programs
 from tunefork.kernels.moe_a16w4.weights import Weights
+from tunefork.kernels.warming import compile_step
 
 QUICK_ROUNDS = 6
-_DTYPES = {"*bf16": torch.bfloat16, "*i32": torch.int32, "*u8": torch.uint8, "*fp32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -113,14 +112,9 @@ def candidates(arch: str, shape: MoeShape, tokens: int) -> Iterator[Candidate]:
 def _warm(job: tuple[Case, LayerConfig]) -> None:
     """Compile the launches of a layer into Triton's cache."""
     case, config = job
-    values = {"M": case.tokens, "x_stride": cases.HIDDEN, "out_stride": cases.HIDDEN, "logits_stride": case.experts, "alpha": 1.702, "limit": 7.0,
-              "programs": sort_programs(case.arch, case.tokens)}
-    part = {"part": torch.float32 if config.partial == "fp32" else torch.bfloat16}
     for step in plan(case, config):
-        arguments = {name: None if key is None else MockTensor(part.get(key) or _DTYPES[POINTERS[key]]) if key in POINTERS else values[key]
-                     for name, key in step.bind.items()}
         try:
-            step.kernel.warmup(**arguments, **step.constants, grid=(1,), num_warps=step.warps, num_stages=1, **step.options)
+            compile_step(case, config, step)
         except Exception as error:
             print(f"cannot compile {config}: {str(error).splitlines()[0]}", flush=True)  # ptxas' says 4,000 lines, the PTX among them
 
