@@ -17,6 +17,7 @@ from tunefork.bench.checkpoint.tensors import Tensor, Unreadable, extent_faults,
 if TYPE_CHECKING:
     import numpy as np
 
+INDEX = "model.safetensors.index.json"
 SAMPLE_ROWS = 128  # of one expert: the quick form's, and the order tests'
 SAMPLED = 12  # projections, evenly over the layers
 SATURATED = 0.25  # of elements; blocks of a normal distribution have 0.02 to 0.08 by every rule of docs/mxfp4.md
@@ -108,7 +109,7 @@ def files_of(path: Path, report: Report) -> list[Path]:
         raise BadInput(f"no such file or folder: {path}", "give a checkpoint's folder, a .safetensors or a .gguf file; fetch one from a hub first")
     # No pipe: opening one waits for who writes to it.
     found = next((some for kind in ("safetensors", "gguf") if (some := sorted(each for each in path.glob(f"*.{kind}") if each.is_file()))), [])
-    if (index := path / "model.safetensors.index.json").is_file():
+    if (index := path / INDEX).is_file():
         try:
             named = named_files(index)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -138,7 +139,7 @@ def check_names(path: Path, tensors: list[Tensor], report: Report) -> None:
         if tensor.name in seen:
             report.add("duplicate tensor", tensor.name, f"it is in {seen[tensor.name].name} and in {tensor.file.name}")
         seen[tensor.name] = tensor.file
-    index = path / "model.safetensors.index.json"
+    index = path / INDEX
     if index.is_file() and not any(fault.where == index.name for fault in report.faults):
         for name, file in json.loads(index.read_bytes())["weight_map"].items():
             if name not in seen and (path / file).is_file():

@@ -5,7 +5,6 @@ Everything that huggingface_hub reads from the environment holds: HF_HOME, HF_HU
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,9 +14,10 @@ from typing import Any
 
 from tunefork.base.errors import BadInput, MissingTool, SourceError, TuneforkError
 from tunefork.base.process import Say
+from tunefork.bench.checkpoint.check import INDEX, named_files
 
 NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
-WANTED = ["*.safetensors", "*.gguf", "config.json", "model.safetensors.index.json"]
+WANTED = ["*.safetensors", "*.gguf", "config.json", INDEX]
 BELOW = ["*/*"]
 """What GPT-OSS's repository has in folders is the same weights in other forms; vLLM does not read them either."""
 ROOM = 1 << 30
@@ -61,8 +61,7 @@ def snapshot(repo: str, revision: str | None, **how: Any) -> Any:
 def whole(kept: Path) -> bool:
     """Whether a snapshot has every file that its index names; without an index, any weights."""
     try:
-        named = set(json.loads((kept / "model.safetensors.index.json").read_bytes())["weight_map"].values())
-        return all((kept / name).is_file() for name in named)
+        return all((kept / name).is_file() for name in named_files(kept / INDEX))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return any(path.suffix in (".safetensors", ".gguf") for path in kept.iterdir())
 
