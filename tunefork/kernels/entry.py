@@ -13,6 +13,11 @@ FLOATS = ("eps", "alpha", "limit")
 ALIGNED = ("x_stride", "res_stride", "out_stride", "logits_stride", "hidden", "qkv_stride")
 
 
+def relative_difference(got: Any, want: Any) -> float:
+    """Of two tensors: the 2-norm of got - want over want's, in float32."""
+    return float((got.float() - want.float()).norm() / want.float().norm())
+
+
 def entry(
     step: Step, package: str, config: str, shape: str, pointers: Mapping[str, str], arch: str, check: Callable[[], float] | None,
     weights: tuple[str, ...] = (), tolerance: float = 4e-3,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunefork.kernels.add_norm_router import entries as router_entries
 from tunefork.kernels.arch import GFX950
-from tunefork.kernels.entry import entry
+from tunefork.kernels.entry import entry, relative_difference
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
 from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
@@ -53,7 +53,7 @@ def relative_error(row: Row, arch: str) -> float:
     out = torch.full((tokens, hidden), float("nan")).bfloat16()
     fused_moe(x, logits, prepare_weights(*plain, arch), topk, out=out, config=row.config)
     want = fused_moe_reference(x, logits, plain, topk)
-    return float((out.float() - want).norm() / want.norm())
+    return relative_difference(out, want)
 
 
 def _wave(constants: Mapping[str, Any]) -> tuple[int, int, float]:

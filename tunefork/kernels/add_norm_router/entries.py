@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 
 from tunefork.kernels.add_norm_router.config import RouterConfig, RouterShape, pick
 from tunefork.kernels.add_norm_router.plan import POINTERS, Wanted, plan
-from tunefork.kernels.entry import entry
+from tunefork.kernels.entry import entry, relative_difference
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.shipped import Shipped
 from tunefork.kernels.skinny.config import CHUNK
@@ -38,9 +38,6 @@ def relative_error(tokens: int, config: RouterConfig, sort: bool) -> float:
     def randn(*size: int) -> torch.Tensor:
         return torch.randn(*size, generator=gen).bfloat16()
 
-    def apart(got: torch.Tensor, want: torch.Tensor) -> float:
-        return float((got.float() - want.float()).norm() / want.float().norm())
-
     x, residual, norm, w, bias = randn(tokens, hidden), randn(tokens, hidden), randn(hidden), randn(experts, hidden), randn(experts)
     w[5], bias[5] = w[2], bias[2]  # a tie in every row
     live, done = torch.tensor([tokens], dtype=torch.int32), make_done("cpu")
@@ -49,7 +46,8 @@ def relative_error(tokens: int, config: RouterConfig, sort: bool) -> float:
     want_ids, want_gates = route(logits, topk)
     if not bool((ids == want_ids).all()) or int(done):
         return 1.0
-    errors = [apart(normed, want_normed), apart(both, want_both), apart(logits, want_logits), apart(gates, want_gates)]
+    pairs = ((normed, want_normed), (both, want_both), (logits, want_logits), (gates, want_gates))
+    errors = [relative_difference(got, want) for got, want in pairs]
     if sort:
         def matrix(rows: int, cols: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             return (torch.randint(0, 256, (experts, rows, cols // 2), dtype=torch.uint8, generator=gen),
@@ -57,7 +55,7 @@ def relative_error(tokens: int, config: RouterConfig, sort: bool) -> float:
 
         plain = (*matrix(2 * inter, hidden), *matrix(hidden, inter))
         y, _ = add_norm_moe(x, residual, norm, 1e-5, w, bias, prepare_weights(*plain, arch="gfx950"), topk, done=done, num_live=live, config=config)
-        errors.append(apart(y, fused_moe_reference(normed, logits, plain, topk)))
+        errors.append(relative_difference(y, fused_moe_reference(normed, logits, plain, topk)))
     return max(errors)
 
 

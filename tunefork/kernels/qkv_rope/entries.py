@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache, partial
 from typing import Any
 
-from tunefork.kernels.entry import entry
+from tunefork.kernels.entry import entry, relative_difference
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.qkv_rope.config import QkvShape, illegal, pick
 from tunefork.kernels.qkv_rope.plan import FP8, POINTERS, apart, fused
@@ -40,9 +40,6 @@ def relative_error(norm: bool, fp8: bool, config: SkinnyConfig | None) -> float:
     def randn(*size: int) -> torch.Tensor:
         return torch.randn(*size, generator=gen).bfloat16()
 
-    def apart_by(got: torch.Tensor, want: torch.Tensor) -> float:
-        return float((got.float() - want.float()).norm() / want.float().norm())
-
     dtype = torch.float8_e4m3fn if fp8 else torch.bfloat16
     hidden = CHUNK * (2 * config.parts - (config.parts > 1)) if config else CHUNK
     rows = (heads + 2 * kv_heads) * dim
@@ -64,8 +61,8 @@ def relative_error(norm: bool, fp8: bool, config: SkinnyConfig | None) -> float:
     untouched = want_cache.float() == empty.float()
     if bool((got_cache.float() != empty.float())[untouched].any()):
         return 1.0
-    errors = [apart_by(got, want), apart_by(got_cache.float()[~untouched], want_cache.float()[~untouched])]
-    return max(errors + ([apart_by(added, both)] if added is not None else []))
+    errors = [relative_difference(got, want), relative_difference(got_cache.float()[~untouched], want_cache.float()[~untouched])]
+    return max(errors + ([relative_difference(added, both)] if added is not None else []))
 
 
 def entries(arch: str) -> Iterator[Shipped]:

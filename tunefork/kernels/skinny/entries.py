@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
 
-from tunefork.kernels.entry import entry
+from tunefork.kernels.entry import entry, relative_difference
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.shipped import Shipped
 from tunefork.kernels.skinny.config import CHUNK, Linear, SkinnyConfig, illegal, pick
@@ -41,22 +41,19 @@ def relative_error(shape: Linear, config: SkinnyConfig) -> float:
     def randn(*size: int) -> torch.Tensor:
         return torch.randn(*size, generator=gen).bfloat16()
 
-    def apart(got: torch.Tensor, want: torch.Tensor) -> float:
-        return float((got.float() - want.float()).norm() / want.float().norm())
-
     rows, cols, tokens = 16 * config.strips + 16, CHUNK * (2 * config.parts - (config.parts > 1)), min(3, config.bm)
     x, w, bias = randn(tokens, cols), randn(rows, cols), randn(rows)
     if shape.norm:
         residual, norm = randn(tokens, cols), randn(cols)
         got, both = add_norm_linear(x, residual, norm, 1e-5, w, bias, config=config)
         normed, want_both = add_norm_reference(x, residual, norm, 1e-5)
-        return max(apart(got, linear_reference(normed, w, bias)), apart(both, want_both))
+        return max(relative_difference(got, linear_reference(normed, w, bias)), relative_difference(both, want_both))
     if shape.best:
         w[3], w[19] = w[7], w[7]  # ties: the lowest id wins
         x[0] = w[7]
         return float((best_logit(x, w, config=config) != linear_reference(x, w).bfloat16().max(1).indices).float().mean())
     before = randn(tokens, rows) if shape.residual else None
-    return apart(linear(x, w, bias, before, config=config), linear_reference(x, w, bias, before))
+    return relative_difference(linear(x, w, bias, before, config=config), linear_reference(x, w, bias, before))
 
 
 def entries(arch: str) -> Iterator[Shipped]:
