@@ -170,7 +170,7 @@ def to_attention(tp: int, tokens: int) -> tuple[Callable[[str], Calls], list[str
     where = pages(tp, tokens)
     shape = QkvShape(HIDDEN, MODEL.heads // tp, MODEL.kv_heads // tp, MODEL.head_dim, 16)
     arch = target().arch
-    ours = {f"ours {name}": config for name, config in configs(replace(shape.linear), tokens, tp > 1)}
+    ours = {f"ours {name}": config for name, config in configs(shape.linear, tokens, tp > 1)}
     ours["ours rule"] = pick_qkv(arch, shape, tokens)
     if tokens <= NORM_COLUMNS:
         ours["one rule"] = pick_qkv(arch, replace(shape, norm=True), tokens)

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from studies.fullsize.arms import ATTENTION
+
 OVERRIDES = {"shipped": "random_mxfp4", "ours": "random_mxfp4,moe_a16w4", "step": "random_mxfp4,moe_a16w4,decode_step"}
 
 
@@ -18,7 +20,7 @@ def started(model: Path, moe: str, **settings: Any) -> Any:
     os.environ["TUNEFORK_OVERRIDES"] = OVERRIDES[moe]
     from vllm import LLM
 
-    if (attention := os.environ.get("TUNEFORK_STUDY_ATTENTION", "TRITON_ATTN")) != "auto":
+    if (attention := os.environ.get("TUNEFORK_STUDY_ATTENTION", ATTENTION)) != "auto":
         settings["attention_config"] = {"backend": attention}
     return LLM(str(model), load_format="random_mxfp4", kv_cache_memory_bytes=1 << 30,
                gpu_memory_utilization=0.1, enable_prefix_caching=False, disable_log_stats=True, **settings)  # fmt: skip

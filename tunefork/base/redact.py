@@ -81,11 +81,15 @@ def text(said: str) -> str:
     """Free text with what reads as a secret's name and value, a bearer's token or a URL's password replaced."""
     for pattern in (IN_URL, BEARER):
         said = pattern.sub(lambda match: match["head"] + REDACTED, said)
-    said = IN_QUERY.sub(lambda match: match["head"] + (REDACTED if is_secret(match["name"], match["value"]) else match["value"]), said)
+    said = IN_QUERY.sub(told, said)
     for pattern in (AFTER_OPTION, GIVEN):  # in this order: `secret: --api-key A` would lose the option's name first
         said = pattern.sub(lambda match: match["head"] + kept(match["name"], match["value"]), said)
-    said = AFTER_VARIABLE.sub(lambda match: match["head"] + (REDACTED if is_secret(match["name"], match["value"]) else match["value"]), said)
-    return SHAPES.sub(REDACTED, said)
+    return SHAPES.sub(REDACTED, AFTER_VARIABLE.sub(told, said))
+
+
+def told(match: re.Match[str]) -> str:
+    """What a pattern with head, name and value found, as it may be kept where the name alone says whether it is a secret."""
+    return match["head"] + (REDACTED if is_secret(match["name"], match["value"]) else match["value"])
 
 
 def kept(name: str, value: str) -> str:
