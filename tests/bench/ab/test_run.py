@@ -235,6 +235,12 @@ def test_one_server_as_both_arms_is_refused(root: Path) -> None:
     assert done.returncode == 2 and "what the first trial left in its prefix cache" in done.stderr
 
 
+def test_a_url_without_its_scheme_is_refused(root: Path) -> None:
+    command = [sys.executable, str(here.ROOT / "build.py"), "--no-venv", "bench", "ab", "--base-url-a", "http://h:1", "--base-url-b", "h:2"]
+    done = subprocess.run(command, env=here.environment(root), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "--base-url-b h:2: expected http://HOST:PORT" in done.stderr and "--base-url-b http://h:2" in done.stderr
+
+
 def test_no_two_loads_share_prompts_and_both_arms_of_a_pair_do(root: Path, bench: Any) -> None:
     arm = here.server_command(3)
     here.outcome(bench(arm, arm, "--pairs", "2", "--name", "p"))

@@ -115,6 +115,12 @@ def left_out(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict
     return found
 
 
+def check_url(option: str, url: str) -> None:
+    """BadInput where a server's address has no scheme: the client would take it for a server that does not answer."""
+    if not url.startswith(("http://", "https://")):
+        raise BadInput(f"{option} {url}: expected http://HOST:PORT", f"{option} http://{url}")
+
+
 def check(one: Settings) -> None:
     """Refuse what cannot be meant."""
     if (one.isl is None) != (one.osl is None):
@@ -126,8 +132,8 @@ def check(one: Settings) -> None:
             raise BadInput(f"RESULT_FILENAME {one.result_filename!r} is not a file's name", "name the folder with --out")
         if len(one.conc) != 1 or one.isl is None:
             raise BadInput("RESULT_FILENAME names one file: it needs one ISL, OSL and CONC", "unset RESULT_FILENAME")
-    if one.base_url and not one.base_url.startswith(("http://", "https://")):
-        raise BadInput(f"--base-url {one.base_url}: expected http://HOST:PORT", f"--base-url http://{one.base_url}")
+    if one.base_url:
+        check_url("--base-url", one.base_url)
     if one.base_url and (one.extra or one.port is not None or one.variant):
         raise BadInput("--base-url uses a server that runs: its port, variant and arguments are its own",
                        "leave out --port, --variant and what follows `--`")

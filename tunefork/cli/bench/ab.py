@@ -156,6 +156,7 @@ def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, 
     """What kind of arms, and the comparisons that were asked for."""
     from tunefork.bench.ab.experiment import Comparison
     from tunefork.bench.ab.experiment import each_patch as every_patch
+    from tunefork.bench.run.settings import check_url
     from tunefork.patchset.series.series import Series
     from tunefork.patchset.series.variant import choose
 
@@ -165,6 +166,9 @@ def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, 
         raise BadInput(f"{words}: expected both arms of one kind", "--base-url-a URL --base-url-b URL")
     if given:
         first, second = (servers[key] or "" for key in sorted(given))
+        if "base_url_a" in given:
+            check_url("--base-url-a", first)
+            check_url("--base-url-b", second)
         if "base_url_a" in given and first.rstrip("/") == second.rstrip("/"):
             raise BadInput(f"both arms are {first}: what the first trial left in its prefix cache would speed up the second",
                            "two servers; or --server-cmd-a and -b, or --a base --b base, which start one for every trial")
