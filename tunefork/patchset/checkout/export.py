@@ -220,21 +220,17 @@ def plan(series: Series, named: Sequence[tuple[str, bytes]], git: Git, base: str
 def write(directory: Path, files: dict[str, bytes], report: Exported, lock: Lock) -> None:
     """Write what changed; the lock last, so that a kill in between shows as a mismatch that exporting again repairs."""
     with mutex.folder(directory):
-        write_files(directory, files, report, lock)
-
-
-def write_files(directory: Path, files: dict[str, bytes], report: Exported, lock: Lock) -> None:
-    for leftover in directory.glob("*.tmp[0-9]*"):
-        remove(leftover)
-    for name, data in files.items():
-        if name + SUFFIX in (*report.added, *report.changed):
-            write_atomically(directory / (name + SUFFIX), data)
-    if "series" in report.changed:
-        write_atomically(directory / "series", series_text(directory / "series", files).encode())
-    for entry in report.removed:
-        remove(directory / entry)
-    if "series.lock" in report.changed:
-        lock.save(directory)
+        for leftover in directory.glob("*.tmp[0-9]*"):
+            remove(leftover)
+        for name, data in files.items():
+            if name + SUFFIX in (*report.added, *report.changed):
+                write_atomically(directory / (name + SUFFIX), data)
+        if "series" in report.changed:
+            write_atomically(directory / "series", series_text(directory / "series", files).encode())
+        for entry in report.removed:
+            remove(directory / entry)
+        if "series.lock" in report.changed:
+            lock.save(directory)
 
 
 def series_text(path: Path, files: Mapping[str, bytes], renamed: Mapping[str, str] | None = None) -> str:
