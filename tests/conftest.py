@@ -71,17 +71,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: ((name := workers.group(item.nodeid)) != workers.VLLM, -sizes[name], name, workers.place(item.nodeid)))
 
 
-SKIPPED: list[str] = []
+SKIPPED: list[tuple[str, str]] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail"):
-        SKIPPED.append(skips.reason_of(report.longrepr))
+        SKIPPED.append((report.nodeid, skips.reason_of(report.longrepr)))
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     if report.skipped:
-        SKIPPED.append(skips.reason_of(report.longrepr))
+        SKIPPED.append((report.nodeid, skips.reason_of(report.longrepr)))
 
 
 @pytest.hookimpl(trylast=True)
