@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.extras import require
 from tunefork.cli.options import Decorator
-from tunefork.cli.output import echo, print_json, say, table
+from tunefork.cli.output import clean, echo, print_json, say, table
 
 if TYPE_CHECKING:
     from tunefork.bench.campaign.planned import Planned
@@ -60,7 +61,7 @@ def plan(*, hours: float, profile: str, gpus: int | None, ray: str | None, space
     python3 build.py campaign plan --hours 0.2 --profile smoke-campaign --confirm always     12 minutes on a CPU
     """
     require("ab")
-    from tunefork.bench.campaign import planned
+    from tunefork.bench.campaign import approval, planned
     from tunefork.bench.campaign.make import make
 
     layout = Layout.here()
@@ -71,6 +72,7 @@ def plan(*, hours: float, profile: str, gpus: int | None, ray: str | None, space
     made = make(layout, name=name, hours=hours, profile=resolved(profile), gpus=gpus, spaces=spaces, against=against, only=only, load=load, client=client,
                 metric=metric, threshold=threshold, seed=seed, confirm=confirm, aa=aa, tune=tune, start=start_minutes, ray=ray or "")
     planned.write(where, made)
+    approval.approve(layout, planned.read(where))
     path = show_page(where, made, "")
     if as_json:
         print_json({"campaign": name, "hours": hours, "lanes": made.rules.lanes, "candidates": made.rules.candidates, "left_out": made.left_out,
@@ -108,9 +110,12 @@ def show_plan(made: Planned) -> None:
 @click.command(epilog="Exit codes: 0 there is a result, 2 no such campaign, 13 the machine cannot do it (doctor, develop), 130 stopped (the same command "
                       "goes on).")
 @name_of()
+@options.yes("Run a plan that was not made here without asking; it is kept that it was approved.")
 @options.as_json("Print the result as JSON.")
-def run(*, name: str | None, as_json: bool) -> None:
+def run(*, name: str | None, yes: bool, as_json: bool) -> None:
     """Do what is planned, until the hours end. Stop or kill it at any time: the same command goes on, and measures nothing twice.
+
+    A plan that this user did not make, or whose profile was changed since, is shown first.
 
     \b
     python3 build.py campaign run
@@ -123,6 +128,7 @@ def run(*, name: str | None, as_json: bool) -> None:
     layout = Layout.here()
     where = folder(layout, name)
     made = planned.read(where)
+    approved(layout, made, where.name, yes=yes)
 
     def show(now: going.Going, what: str) -> None:
         from tunefork.bench.campaign import page
@@ -134,6 +140,22 @@ def run(*, name: str | None, as_json: bool) -> None:
     found = going.run(where, made, runner, say, show)
     path = write_report(where, made, found, runner)
     tell(made, found, path, as_json=as_json)
+
+
+def approved(layout: Layout, made: Planned, name: str, *, yes: bool) -> None:
+    """Show what a plan of somebody else's would run, and ask; BadInput where nobody is there to answer."""
+    from tunefork.bench.campaign import approval
+
+    if approval.known(layout, made):
+        return
+    what = f"campaign {name} was not planned by this user, or its profile has changed since"
+    listed = "\n".join(f"    {clean(line).replace(chr(10), ' ')}" for line in approval.lines(made))
+    if not yes and not sys.stdin.isatty():
+        raise BadInput(f"{what}; it would run:\n{listed}", f"read it; then python3 build.py campaign run --name {name} --yes")
+    say(f"{what}; it would run, for up to {made.hours:g} hours:\n{listed}")
+    if not yes and not click.confirm("Run it, now and later?", err=True):
+        raise click.exceptions.Abort
+    approval.approve(layout, made)
 
 
 def write_report(where: Path, made: Planned, found: Result, runner: Any) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.files import write_atomically
+from tunefork.base.visible import visible
 from tunefork.bench.campaign.planned import Planned, named
 from tunefork.bench.campaign.racing import Arm
 from tunefork.bench.errors import AccuracyMissed, AccuracyUnknown, ConfigurationsFailed, NothingMeasured
@@ -34,7 +35,8 @@ def text(planned: Planned, arm: Arm) -> str:
     base = profiles.load(planned.profile)
     made = planned.served(arm)
     # A derived profile of ours has its base's gates; one of the user's says whose, or has none.
-    lines = [f"# {named(arm)} of campaign {planned.name}, over profile {planned.profile}. Patches: --variant {planned.variant(arm)}",
+    said = f"{named(arm)} of campaign {planned.name}, over profile {planned.profile}. Patches: --variant {planned.variant(arm)}"
+    lines = [f"# {' '.join(visible(said).split())}",  # one line: a name in a handed-over plan may hold several
              f"description = {toml(f'{base.description}; {named(arm)}')}", f"targets = {toml(base.targets)}", f"model = {toml(base.model)}",
              f"served_name = {toml(base.served_name)}", f"port = {base.port}", f"ready_timeout_s = {int(base.ready_timeout_s)}",
              *([f"gates = {toml(base.gates or base.name)}"] if base.gates or base.path.parent == profiles.PROFILES else []),

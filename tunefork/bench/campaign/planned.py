@@ -14,6 +14,7 @@ from tunefork.base.checked import from_json
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
+from tunefork.base.typed import typed
 from tunefork.bench.ab.experiment import SAFE
 from tunefork.bench.campaign import candidate as candidates
 from tunefork.bench.campaign.candidate import Candidate, Rejected
@@ -96,9 +97,13 @@ def named(arm: Arm) -> str:
     return "+".join(arm) or candidates.REFERENCE
 
 
+def safe(name: str) -> bool:
+    return bool(name) and not name.startswith(".") and set(name) <= SAFE
+
+
 def folder(layout: Layout, name: str) -> Path:
     """Where a campaign lives; BadInput for a name that is no folder's."""
-    if not name or name.startswith(".") or not set(name) <= SAFE:
+    if not safe(name):
         raise BadInput(f"--name {name!r}: expected letters, digits, dot, dash and underscore", "--name my-day")
     return layout.work / "campaigns" / name
 
@@ -120,7 +125,10 @@ def read(where: Path) -> Planned:
         data = path.read_bytes()
     except OSError:
         raise BadInput(f"no campaign {where.name!r}", f"python3 build.py campaign plan --hours 3 --profile stage2 --name {where.name}") from None
-    return from_json(Planned, data, f"{path}: not a campaign", f"move {where} away and plan again")
+    planned = from_json(Planned, data, f"{path}: not a campaign", f"move {typed(where)} away and plan again")
+    if not safe(planned.name):  # it stands in labels, commands and a profile of ours
+        raise BadInput(f"{path}: not a campaign: its name is {planned.name!r}", f"move {typed(where)} away and plan again")
+    return planned
 
 
 def rivals(found: Sequence[Candidate], served: Profile, space: Space, gpus: int) -> dict[str, frozenset[str]]:
