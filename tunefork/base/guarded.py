@@ -17,12 +17,12 @@ from typing import Any
 
 import psutil
 
+from tunefork.base import leftover
 from tunefork.base.errors import ServeError
+from tunefork.base.leftover import MARK
 from tunefork.base.ports import describe
 
 START_SECONDS = 30.0
-MARK = "TUNEFORK_GUARDED"
-"""A variable of the program's environment, with a drawn value: whatever it starts has it too, and is known by it without the guardian."""
 KILL_SECONDS = 10.0
 
 
@@ -45,7 +45,9 @@ class Guarded:
         self.exit_code: int | None = None
         self._said: dict[str, dict[str, Any]] = {}
         self._unread = b""
+        leftover.sweep()
         self._mark = secrets.token_hex(8)
+        self._note = leftover.note(self._mark)
         self._guardian = subprocess.Popen(
             [sys.executable, "-m", "tunefork.base.guardian"],
             # Not the caller's folder: `python -m` searches it first, and ours have the names of libraries.
@@ -53,6 +55,7 @@ class Guarded:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=() if self._note is None else (self._note,),
         )
         try:
             task = {"argv": list(argv), "env": {**env, MARK: self._mark}, "cwd": str(cwd), "log": str(log), "grace_s": grace_s}
@@ -61,6 +64,7 @@ class Guarded:
         except BaseException:
             # At the end of its input the guardian stops what it has started.
             self._close()
+            leftover.let_go(self._note)
             raise
 
     def _started(self, program: str, log: Path) -> int:
@@ -125,6 +129,9 @@ class Guarded:
         self.listen(0.0)
         killed = self._kill_what_is_left(seen)
         left = self._left(seen)
+        if not left:
+            leftover.forget(self._mark, self._note)
+            self._note = None
         if left:
             raise ServeError(f"still there after SIGKILL: {', '.join(map(describe, left))}",
                              "a process that SIGKILL does not end hangs in a driver; see `dmesg`")
@@ -149,16 +156,8 @@ class Guarded:
 
     def _left(self, seen: list[psutil.Process]) -> list[psutil.Process]:
         """What still runs of the program. Where the guardian did not come to its end, what left the session, and the tree, is looked for by its mark."""
-        marked = [] if "stopped" in self._said else self._marked()
+        marked = [] if "stopped" in self._said else leftover.marked(self._mark)
         return [one for one in {*seen, *session(self.pid), *marked} if alive(one)]
-
-    def _marked(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(MARK) == self._mark:
-                    found.append(process)
-        return found
 
     def _tell(self, words: bytes) -> None:
         assert self._guardian.stdin is not None

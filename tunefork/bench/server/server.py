@@ -17,7 +17,7 @@ from types import TracebackType
 
 import psutil
 
-from tunefork.base import ports, redact
+from tunefork.base import leftover, ports, redact
 from tunefork.base.errors import ServeError
 from tunefork.base.guarded import Guarded, Stopped
 from tunefork.base.process import Say, quiet
@@ -93,6 +93,7 @@ class Server:
 
     def start(self) -> None:
         """Start the server and return when it answers; ServeError when the port is taken, it ends, or it is too late."""
+        leftover.sweep()  # a server of a killed command may hold the port
         ports.require_free(self.command.host, self.command.port)
         for folder in (self.command.cwd, self.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
