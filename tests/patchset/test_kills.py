@@ -1,6 +1,6 @@
 """A kill at every step of every command that keeps a journal: what the next command finds is before or after, and the way on is the one that is printed.
 
-Every step under ``--long``, a sample otherwise; TUNEFORK_KILL_EVERY=9, as CI gives it, is every ninth under ``--long`` too. A step is a git command, a rename, a link or a deletion; the kill is SIGKILL, in a fork of this process.
+Every step under ``--long``, a sample otherwise; TUNEFORK_KILL_EVERY=12, as CI gives it, is every twelfth under ``--long`` too. A step is a git command, a rename, a link or a deletion; the kill is SIGKILL, in a fork of this process.
 The journals are those of tunefork/base/transaction.py. Others: apply, export and lock are killed in checkout/test_faults.py and checkout/test_park.py.
 """
 

@@ -1,6 +1,6 @@
 """The manager's promises, on generated repositories and series: renames, modes, binary, CRLF, odd names, no newline at the end, not UTF-8.
 
-100 series with `--long`, as in CI; TUNEFORK_EXAMPLES=1000 soaks. Every series goes through export, apply and one of the rest.
+100 series with `--long`; TUNEFORK_EXAMPLES=1000 soaks. Every series goes through export, apply and one of the rest.
 """
 
 from __future__ import annotations
