@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import inner
 import psutil
 import pytest
 import workers
@@ -135,26 +135,13 @@ def where():
 @pytest.fixture
 def rooms(tmp_path: Path) -> Callable[..., tuple[str, dict[str, list[str]]]]:
     """rooms(words...): pytest on a few small files below this project's own conftest; what it says, and which workers ran each group."""
-    tests = tmp_path / "tests"
-    for name, text in FILES.items():
-        (tests / name).parent.mkdir(parents=True, exist_ok=True)
-        (tests / name).write_text(text)
-    for path in (ROOT / "tests").glob("*.py"):
-        if not path.name.startswith("test_"):  # conftest.py and what it registers
-            shutil.copy(path, tests)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for name in ("e2e", "bench/ab", "bench/server", "studies"):
-        shutil.copy(tests / "room" / "conftest.py", tests / name / "conftest.py")
-    for name in ("studies", "tools"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("")
+    here = FILES["room/conftest.py"]
+    inner.prepare(tmp_path, {**FILES, **{f"{name}/conftest.py": here for name in ("e2e", "bench/ab", "bench/server", "studies")}})
 
     def run(*words: str) -> tuple[str, dict[str, list[str]]]:
         found = tmp_path / "found"
         found.unlink(missing_ok=True)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TUNEFORK_EXAMPLES"))}
-        done = subprocess.run([sys.executable, "-P", "-m", "pytest", "-q", *words], env={**environment, "FOUND": str(found)}, cwd=tmp_path,
-                              capture_output=True, text=True, check=False)
+        done = inner.run(tmp_path, *words, FOUND=str(found))
         assert done.returncode == 0, done.stdout + done.stderr
         lines = [line.split(": ") for line in found.read_text().splitlines()]
         return done.stdout, {what: sorted(worker for other, worker in lines if other == what) for what, _ in lines}
