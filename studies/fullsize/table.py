@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from tunefork.bench.ab.judge import Judgement, judge
+from tunefork.bench.ab.judge import judge
+from tunefork.bench.ab.judgement import Judgement
 
 METRICS = {"median_tpot_ms": "TPOT", "output_throughput": "throughput"}  # those that ratios are made of
 WITH_TTFT = {"median_tpot_ms": "TPOT", "median_ttft_ms": "TTFT", "output_throughput": "throughput"}

@@ -35,7 +35,7 @@ def test_a_row_says_what_its_record_says(most: int, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(tables, "MOST_COLUMNS", most)
     store = fill(tmp_path, [*ODD, samples.record(99)])
     with contextlib.closing(index.database(store, samples=False)) as database:
-        found = evidence.read(database)
+        found = evidence.read(database, ["x"])
     assert found == sorted((evidence.of(one) for one in ODD), key=lambda one: one.id)
     assert {frozenset(one.clocks.items()) for one in found} == {frozenset(), frozenset({("0", 2400.0), ("a_b", 1.5)})}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tunefork.bench.ab import judge
+from tunefork.bench.ab import judge, judgement
 
 
 def pairs(*ratios: float, a: float = 100.0) -> list[tuple[float, float]]:
@@ -140,5 +140,5 @@ def test_sign_flip_of_equal_logs_is_two_in_all() -> None:
     (["better", "worse"], "inconclusive"), (["better", "no difference"], "better"), (["worse", "inconclusive"], "worse"),
     (["no difference", "inconclusive"], "inconclusive"), (["no difference"], "no difference"), ([], "inconclusive"),
 ])
-def test_overall(found: list[judge.Verdict], verdict: str) -> None:
-    assert judge.overall(found) == verdict
+def test_overall(found: list[judgement.Verdict], verdict: str) -> None:
+    assert judgement.overall(found) == verdict

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tunefork.bench.ab.judge import Judgement, Verdict
+from tunefork.bench.ab.judgement import Judgement, Verdict
 from tunefork.bench.ab.outcome import Outcome, ScenarioOutcome
 from tunefork.bench.ab.words import better_is, headline, size
 

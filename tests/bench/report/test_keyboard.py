@@ -87,3 +87,16 @@ def test_a_walk_by_keys(page: Any) -> None:
     light = page.js("getComputedStyle(document.body).backgroundColor")
     page.press("Space")
     assert page.js("getComputedStyle(document.body).backgroundColor") != light and page.focused()["outline"]
+
+
+@pytest.mark.slow
+def test_no_date_is_broken_into_lines(page: Any) -> None:
+    page.js("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    lines = page.js("[...document.querySelectorAll('main time')].map((one) => [one.textContent, one.getClientRects().length])")
+    assert len(lines) > 6 and {count for _, count in lines} == {1}, lines
+    elsewhere = page.js(r"""(() => { const found = [], walk = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+      for (let node; node = walk.nextNode();) for (const one of node.textContent.matchAll(/\d{4}-\d\d-\d\d/g)) {
+        const range = document.createRange(); range.setStart(node, one.index); range.setEnd(node, one.index + 10);
+        if (new Set([...range.getClientRects()].map((at) => at.top)).size > 1) found.push(node.textContent); }
+      return found; })()""")
+    assert elsewhere == []

@@ -142,7 +142,18 @@ def test_a_reader_sees_headline_patches_date_and_rejections_first(samples: Modul
     assert text.index('id="effects"') < text.index('id="noise"') < text.index('id="scores"')
 
 
-@pytest.mark.parametrize("width", [60, 100, 200])
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_terminals_plot_fits(samples: ModuleType, width: int) -> None:
+    records = [*samples.experiment("x", "base", "only:a-patch-with-a-name", 1.05, comparison="c"), *samples.experiment("x", "base", "base", 1.0, first=99)]
+    for found in (outcomes(map(evidence.of, records)), outcomes(map(evidence.of, records[:36]))):
+        lines = forest.text(found, width)
+        assert max(map(len, lines)) <= width, lines
+        pictures = [line for line in lines[1:] if "#" in line and "estimate" not in line]
+        assert len(pictures) == len(forest.rows(found)) and lines[0].index("A") == pictures[0].index("|")
+        assert all(any(row.numbers in line for line in lines) for row in forest.rows(found))
+
+
+@pytest.mark.parametrize("width", [100, 200])
 def test_the_terminals_plot_has_the_same_intervals(samples: ModuleType, width: int) -> None:
     found = outcomes(map(evidence.of, samples.experiment("x", "base", "only:p", 1.05)))
     head, *rows, legend = forest.text(found, width)

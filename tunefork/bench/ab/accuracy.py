@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tunefork.base.errors import BadInput
 
 
@@ -48,6 +46,7 @@ def bits_per_byte(a: Sequence[float], b: Sequence[float], size: Sequence[int], a
 
     A ratio of sums, so the interval is the delta method's over documents (Cochran 1977, ch. 6), with Student's t.
     """
+    import numpy as np
     from scipy import special
 
     n = same_length(a, b)

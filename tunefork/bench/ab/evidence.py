@@ -69,12 +69,13 @@ def of(record: Record) -> Evidence:
                     record.vllm.model_dump(mode="json") if record.vllm else None, server.version, server.gpus, chip(record), record.host.name, server.own)
 
 
-def read(database: sqlite3.Connection) -> list[Evidence]:
-    """Every record of an experiment that the tables have, oldest first."""
+def read(database: sqlite3.Connection, experiments: Sequence[str]) -> list[Evidence]:
+    """Every record of these experiments that the tables have, oldest first."""
     names = dict(database.execute("SELECT key, name FROM _columns"))
     known = Fields([key for key in names if key in PLAIN or kind(key)])
     columns = ", ".join(tables.quoted(names[key]) for key in known.keys)
-    cursor = database.execute(f"SELECT {columns}, {tables.REST} FROM records WHERE labels_experiment IS NOT NULL ORDER BY id")
+    cursor = database.execute(f"SELECT {columns}, {tables.REST} FROM records WHERE labels_experiment IN (SELECT value FROM json_each(?)) ORDER BY id",
+                              (json.dumps(experiments),))
     return [made(row, known) if row[-1] is None else beside(row, known) for row in cursor]
 
 

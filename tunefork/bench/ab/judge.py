@@ -14,20 +14,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tunefork.base.upstream_facts.vllm import PERCENTILES, RATES
 from tunefork.bench.ab import power
+from tunefork.bench.ab.judgement import DIRECTION, THRESHOLD, Judgement
 
 Floats = NDArray[np.float64]
-Verdict = Literal["better", "worse", "no difference", "inconclusive"]
 
-ALPHA, THRESHOLD = 0.05, 0.01
+ALPHA = 0.05
 LOOKS = (0.04, 0.01)
 """What of ALPHA each look may spend."""
 LEAST_PAIRS = 4
@@ -38,32 +36,6 @@ FEW = 0.6
 """Of a look's alpha below SIGN_FLIP_PAIRS, where t is alone: a load with a period of three trials makes its 5 % up to 8 % (docs/statistics.md)."""
 FLIP = 0.9
 """Of a look's alpha for the sign flips: the plan never draws an eighth of the orders."""
-
-HIGHER, LOWER = 1, -1
-DIRECTION = {"layer_us": LOWER, **dict.fromkeys(RATES, HIGHER), **dict.fromkeys(PERCENTILES, LOWER)}
-"""Whether more of a metric is better."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the pairs say of one metric in one scenario.
-
-    ratio, lo, hi: geometric mean of B/A with its 95 % interval, None below 1 and 2 pairs.  sd: of a pair's log-ratio.
-    p: two-sided t.  p_holm: adjusted across the scenarios.  p_sign_flip: None below 6 pairs.
-    more_pairs: how many further pairs should settle an inconclusive verdict; None where that is unknown or over 10,000.
-    """
-
-    metric: str
-    pairs: int
-    ratio: float | None
-    lo: float | None
-    hi: float | None
-    sd: float | None
-    p: float | None
-    p_holm: float | None
-    p_sign_flip: float | None
-    verdict: Verdict
-    more_pairs: int | None
 
 
 def summary(logs: Floats, alpha: float = ALPHA) -> tuple[Floats, Floats, Floats]:
@@ -223,15 +195,3 @@ def further_pairs(mean: float, sd: float, pairs: int, threshold: float, look: in
     else:
         needed = power.pairs_for_width(max(bound - abs(mean), bound / 2), sd)
     return None if needed is None else max(needed - pairs, 1)
-
-
-def overall(found: Sequence[Verdict]) -> Verdict:
-    """One verdict for an experiment: what its scenarios agree on; a gain in one beside a loss in another is inconclusive."""
-    kinds = set(found)
-    if "better" in kinds and "worse" in kinds:
-        return "inconclusive"
-    if "worse" in kinds:
-        return "worse"
-    if "better" in kinds:
-        return "better"
-    return "no difference" if kinds == {"no difference"} else "inconclusive"

@@ -26,14 +26,14 @@ from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.base.program import run_program
 from tunefork.bench.ab import judge
-from tunefork.bench.ab.judge import Judgement, Verdict
+from tunefork.bench.ab.judgement import KERNEL, Judgement, Verdict, overall
 from tunefork.bench.ab.pairs import Rejected
 from tunefork.bench.errors import NothingMeasured
 from tunefork.bench.machine import devices
 from tunefork.bench.machine.gpu_processes import on_devices
 from tunefork.bench.server.logtail import last_lines
 
-METRIC, FILE, OPERATIONS = "layer_us", "kernel.json", ("moe_a16w4",)
+FILE, OPERATIONS = "kernel.json", ("moe_a16w4",)
 DEADLINE_S = 3600.0
 MUST_AGREE = {"chip": "on", "torch": "with torch", "triton": "with Triton", "code": "of kernels"}
 """What of a pair must be as in the first one, and the word before it; code: a hash over kernels/moe_a16w4 and kernels/mxfp4."""
@@ -73,7 +73,7 @@ class KernelOutcome:
 
     @property
     def verdict(self) -> Verdict:
-        return judge.overall([one.verdict for one in self.judgements.values()])
+        return overall([one.verdict for one in self.judgements.values()])
 
 
 def arm(text: str) -> str:
@@ -139,7 +139,7 @@ def outcome(planned: KernelPlan, found: Sequence[dict[str, Any]]) -> KernelOutco
     good = [one for number, one in enumerate(found) if number not in {bad.pair for bad in rejected}]
     values = {count: [(median(one["us"][str(count)]["A"]), median(one["us"][str(count)]["B"])) for one in good] for count in planned.tokens}
     medians = {count: (median(a for a, _ in pairs), median(b for _, b in pairs)) for count, pairs in values.items() if pairs}
-    return KernelOutcome(planned, tuple(sorted({one["chip"] for one in found})), judge.judge(METRIC, values, threshold=planned.threshold), medians, rejected)
+    return KernelOutcome(planned, tuple(sorted({one["chip"] for one in found})), judge.judge(KERNEL, values, threshold=planned.threshold), medians, rejected)
 
 
 def spoiled(one: dict[str, Any], first: dict[str, Any]) -> str:
@@ -153,7 +153,7 @@ def spoiled(one: dict[str, Any], first: dict[str, Any]) -> str:
 def as_json(found: KernelOutcome) -> dict[str, object]:
     """The form of `bench ab --kernel --json`."""
     plan = found.plan
-    scenarios = [{"tp": plan.tp, "M": count, "metric": METRIC, "ratio": one.ratio, "lo": one.lo, "hi": one.hi, "pairs": one.pairs,
+    scenarios = [{"tp": plan.tp, "M": count, "metric": KERNEL, "ratio": one.ratio, "lo": one.lo, "hi": one.hi, "pairs": one.pairs,
                   "rejected": [{"pair": bad.pair, "reason": bad.reason} for bad in found.rejected], "verdict": one.verdict, "more_pairs": one.more_pairs,
                   "us": dict(zip("ab", found.medians.get(count, (None, None)), strict=True))} for count, one in found.judgements.items()]
     return {"experiment": plan.name, "kernel": plan.op, "a": plan.a, "b": plan.b, "chips": found.chips, "timer": plan.timer,

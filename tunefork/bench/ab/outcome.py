@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tunefork.bench.ab import judge, rhythm
 from tunefork.bench.ab.evidence import Evidence
-from tunefork.bench.ab.judge import Judgement, Verdict
+from tunefork.bench.ab.judgement import THRESHOLD, Judgement, Verdict, overall
 from tunefork.bench.ab.pairs import Pairs, Rejected, collect
 
 DECIDES = "total_token_throughput"
@@ -62,7 +61,7 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict:
-        return judge.overall([one.verdict for one in self.scenarios])
+        return overall([one.verdict for one in self.scenarios])
 
     def notes(self) -> list[str]:
         """What a reader must know beside the verdicts."""
@@ -75,7 +74,7 @@ class Outcome:
         return self.a == self.b
 
 
-def outcomes(records: Iterable[Evidence], *, decides: str = DECIDES, threshold: float = judge.THRESHOLD) -> list[Outcome]:
+def outcomes(records: Iterable[Evidence], *, decides: str = DECIDES, threshold: float = THRESHOLD) -> list[Outcome]:
     """Judge every comparison of every experiment among the records, in the order of their first record."""
     groups: dict[tuple[str, str], list[Evidence]] = {}
     for record in records:
@@ -86,6 +85,8 @@ def outcomes(records: Iterable[Evidence], *, decides: str = DECIDES, threshold: 
 
 def outcome(experiment: str, comparison: str, records: Sequence[Evidence], decides: str, threshold: float) -> Outcome:
     """Judge one comparison."""
+    from tunefork.bench.ab import judge  # here: who shows what was judged before loads no numpy
+
     found = collect(records)
     metrics = dict.fromkeys([decides, *METRICS])
     look = max(int(one.labels.get("look", "1")) for one in records)
@@ -103,6 +104,8 @@ def outcome(experiment: str, comparison: str, records: Sequence[Evidence], decid
 
 def beat(pairs: Pairs, metric: str) -> int | None:
     """The period of a rhythm in the trials of the accepted pairs."""
+    from tunefork.bench.ab import rhythm
+
     trials = sorted(((one, arm) for pair in pairs.accepted for one, arm in zip(pair, "AB", strict=True)), key=lambda each: (each[0].created, each[0].id))
     return rhythm.period([one.metrics[metric] for one, _ in trials], [arm for _, arm in trials])
 

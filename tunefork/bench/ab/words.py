@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from tunefork.bench.ab.judge import DIRECTION, HIGHER
+from tunefork.bench.ab.judgement import DIRECTION, HIGHER
 from tunefork.bench.ab.outcome import Outcome
 from tunefork.bench.records.brief import Brief
 

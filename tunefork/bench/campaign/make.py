@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
-from tunefork.bench.ab.judge import DIRECTION
+from tunefork.bench.ab.judgement import refuse_unless_served
 from tunefork.bench.campaign import candidate, cost, plan, planned, space
 from tunefork.bench.campaign.candidate import Candidate
 from tunefork.bench.campaign.cost import Costs
@@ -35,8 +35,7 @@ def make(layout: Layout, *, name: str, hours: float, profile: str, gpus: int | N
          load: Mapping[str, Any], client: str, metric: str, threshold: float, seed: int | None, confirm: Confirming, aa: int | None,
          tune: Sequence[str], start: float | None = None, ray: str = "") -> Planned:
     """start: minutes of a start, instead of what records say. Errors: BadInput for what cannot be understood, or hours too few for anything."""
-    if metric not in DIRECTION or metric == "layer_us":
-        raise BadInput(f"--metric {metric}: expected one of {', '.join(one for one in DIRECTION if one != 'layer_us')}", "--metric median_tpot_ms")
+    refuse_unless_served(metric)
     served, race = raced(profile, load)
     if ray and not gpus:
         raise BadInput("--ray: this machine does not see how many GPUs the cluster has", f"--ray {ray} --gpus 16")

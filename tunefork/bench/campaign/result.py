@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tunefork.bench.ab import power
-from tunefork.bench.ab.judge import DIRECTION
+from tunefork.bench.ab.judgement import DIRECTION
 from tunefork.bench.ab.outcome import Outcome
 from tunefork.bench.campaign import racing
 from tunefork.bench.campaign.day import Day, best

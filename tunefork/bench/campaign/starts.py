@@ -12,7 +12,7 @@ from pathlib import Path
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.bench.ab import trial
-from tunefork.bench.ab.judge import DIRECTION, HIGHER
+from tunefork.bench.ab.judgement import DIRECTION, HIGHER
 from tunefork.bench.ab.plan import Slot
 from tunefork.bench.ab.trial import Trials
 from tunefork.bench.campaign.planned import Planned, named

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
-from tunefork.bench.ab import evidence
+from tunefork.bench.ab import kept
 from tunefork.bench.ab.accuracy import AccuracyDifference
-from tunefork.bench.ab.answers import differences
-from tunefork.bench.ab.evidence import Evidence
 from tunefork.bench.ab.experiment import FILE, read
-from tunefork.bench.ab.outcome import DECIDES, Outcome, outcomes
+from tunefork.bench.ab.kept import Asked
+from tunefork.bench.ab.outcome import DECIDES, Outcome
 from tunefork.bench.records import brief, index
 from tunefork.bench.records.brief import Brief, of_experiments
 from tunefork.bench.records.schema import utc_now
@@ -44,31 +43,37 @@ def gather(store: Store, *, experiments: Sequence[str] = (), profile: str | None
     each.  fresh: read and check every record again, whatever the index says.
     """
     with contextlib.closing(index.database(store, samples=False, fresh=fresh)) as database:
-        found = brief.read(database)
-        told = {one.id: one for one in evidence.read(database)}
-        damaged = [message for message, in database.execute("SELECT message FROM damaged ORDER BY record")]
-    records = [one for one in found if profile in (None, one.profile) and (not experiments or one.experiment in experiments)]
-    missing = [name for name in experiments if not any(one.experiment == name for one in records)]
-    if missing:
-        known = sorted({one.experiment for one in found if one.experiment})
-        raise BadInput(f"no records of experiment {missing[0]}", f"one of {', '.join(known)}" if known else "bench ab makes experiments")
-    judged = [each for name, own in of_experiments(records).items() for each in outcomes_of(name, [told[one.id] for one in own], plans)]
+        with kept.one_state(database):
+            found = brief.read(database)
+            damaged = [message for message, in database.execute("SELECT message FROM damaged ORDER BY record")]
+            records = [one for one in found if profile in (None, one.profile) and (not experiments or one.experiment in experiments)]
+            missing = [name for name in experiments if not any(one.experiment == name for one in records)]
+            if missing:
+                known = sorted({one.experiment for one in found if one.experiment})
+                raise BadInput(f"no records of experiment {missing[0]}", f"one of {', '.join(known)}" if known else "bench ab makes experiments")
+            asked = {name: planned(name, own, plans) for name, own in of_experiments(records).items()}
+            looked = kept.read(database, asked)
+        judged = kept.judged(database, asked, looked)
     return Data(tuple(records), tuple(damaged), tuple(judged), tuple(panels(records)), tuple(compared(records, plans)))
 
 
-def outcomes_of(name: str, own: Sequence[Evidence], plans: Path | None) -> list[Outcome]:
+def planned(name: str, own: Sequence[Brief], plans: Path | None) -> Asked:
     """An experiment, by the metric and the threshold that it was planned with."""
-    path = plans / name / FILE if plans else None
+    path, ids = plans / name / FILE if plans else None, tuple(one.id for one in own)
     if path and path.is_file():
         plan = read(path)
-        return outcomes(own, decides=plan.decides, threshold=plan.threshold)
-    return outcomes(own)
+        return Asked(ids, plan.decides, plan.threshold)
+    return Asked(ids)
 
 
 def compared(records: Sequence[Brief], plans: Path | None) -> list[tuple[str, str, AccuracyDifference]]:
     """The accuracy of every experiment that asked for it."""
     names = dict.fromkeys(one.experiment for one in records if one.experiment is not None)
     known = [(name, plans / name) for name in names if plans and (plans / name / FILE).is_file()]
+    if not known:
+        return []
+    from tunefork.bench.ab.answers import differences  # with all that asks a server
+
     return [(name, comparison, found) for name, where in known
             for comparison, found in differences(where, read(where / FILE).comparisons).items()]
 

@@ -5,6 +5,8 @@ Rows are evenly spaced, have their numbers on them and share one scale, on which
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +16,9 @@ from tunefork.bench.ab.words import better_is, subject
 
 LEAST_REACH = 2.0
 """Thresholds that the scale shows to both sides at least."""
+DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b", re.ASCII)
+LEAST_ROOM = 25
+"""Columns of a terminal for a row's picture."""
 GRID = 1000.0
 """Units of a bar's width."""
 
@@ -63,9 +68,14 @@ def html(title: str, metric: str, found: Sequence[Outcome]) -> str:
         f'<tr class="{one.verdict.replace(" ", "-")}"><th scope="row">{escape(one.name)}<br><span class="soft">{escape(one.scenario)}</span></th>'
         f'<td class="bar">{bar(one, far, threshold)}</td><td class="numbers">{escape(one.numbers)}</td><td><b>{escape(one.verdict)}</b></td></tr>'
         for one in lines)
-    caption = f"{escape(title)}: {escape(metric)}, {better_is(metric)}"
+    caption = f"{dated(escape(title))}: {escape(metric)}, {better_is(metric)}"
     return (f'<figure class="forest"><figcaption>{caption}</figcaption>{LEGEND}'
             f'<table class="forest"><thead>{head}</thead><tbody>{body}</tbody></table></figure>')
+
+
+def dated(html: str) -> str:
+    """Escaped text with its dates marked: a narrow screen breaks them at their dashes otherwise."""
+    return DATE.sub(r"<time>\g<0></time>", html)
 
 
 LEGEND = ('<p class="legend soft"><span class="better">&#9632; better</span> <span class="worse">&#9632; worse</span> '
@@ -86,7 +96,10 @@ def bar(one: Row, far: float, threshold: float) -> str:
 
 
 def text(found: Sequence[Outcome], width: int = 100) -> list[str]:
-    """The same for a terminal of ``width`` columns: | is A, : the threshold, # the estimate, - its interval."""
+    """The same for a terminal of ``width`` columns: | is A, : the threshold, # the estimate, - its interval.
+
+    Where a row has no room beside its words, it stands below them.
+    """
     lines = rows(found)
     if not lines:
         return []
@@ -95,8 +108,11 @@ def text(found: Sequence[Outcome], width: int = 100) -> list[str]:
     several = len({one.name for one in lines}) > 1
     names = [f"{one.name} {one.scenario}" if several else one.scenario for one in lines]
     label, number = max(map(len, names)), max(len(one.numbers) for one in lines)
-    room = max(15, width - label - number - 4) | 1
-    made = [f"{'':{label}}  {f'-{far:.3g} %':<{room // 2}}A{f'+{far:.3g} %':>{room // 2}}"]
+    beside = width - label - number - 4 >= LEAST_ROOM
+    room = max(LEAST_ROOM, width - label - number - 4 if beside else width)
+    room -= 1 - room % 2
+    head = f"{f'-{far:.3g} %':<{room // 2}}A{f'+{far:.3g} %':>{room // 2}}"
+    made = [f"{'':{label}}  {head}" if beside else head]
     for name, one in zip(names, lines, strict=True):
         cells = [" "] * room
 
@@ -109,5 +125,8 @@ def text(found: Sequence[Outcome], width: int = 100) -> list[str]:
             cells[place] = "-"
         cells[at(0)] = "|"
         cells[at(one.middle)] = "#"
-        made.append(f"{name:{label}}  {''.join(cells)}  {one.numbers}")
-    return [*made, "# estimate, - 95 % interval, | A, : differences within do not matter"]
+        if beside:
+            made.append(f"{name:{label}}  {''.join(cells)}  {one.numbers}")
+        else:
+            made += [*([f"{name}  {one.numbers}"] if len(name) + 2 + len(one.numbers) <= width else [name, one.numbers]), "".join(cells).rstrip()]
+    return [*made, *textwrap.wrap("# estimate, - 95 % interval, | A, : differences within do not matter", max(width, LEAST_ROOM))]

@@ -30,7 +30,7 @@ function plain(text) {
     return Object.assign({}, figure.layout, {
       height: figure.height, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: text, size: narrow ? 10 : 13, family: "system-ui, sans-serif" },
-      margin: { l: narrow ? 44 : 56, r: 12, t: 12, b: 48 }, legend: { orientation: "h", y: -0.2, yref: "paper", x: 0 },
+      margin: { l: narrow ? 44 : 56, r: 12, t: 12, b: 48 }, legend: { orientation: "h", y: narrow ? -0.2 : -0.25, yref: "paper", x: 0 },
       xaxis: axis(figure.layout.xaxis), yaxis: axis(figure.layout.yaxis), hoverlabel: { align: "left" },
     });
   }
