@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
+import click
 import pytest
 
 from tunefork.base.errors import BadInput
@@ -38,3 +42,38 @@ def test_a_patch_goes_to_a_pipe_as_it_is_and_to_a_terminal_visibly(monkeypatch: 
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     output.echo(b"+\x1b[2J\xff\n", nl=False)
     assert capfdbinary.readouterr().out == b"+\\x1b[2J\\udcff\n"
+
+
+CALLS = [lambda: output.say("line", "lead: ", fg="red"), lambda: output.echo("line", bold=True), lambda: output.table("title", ("head",), [("cell",)]),
+         lambda: main.report(BadInput("wrong", "right"), as_json=False)]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["say", "echo", "table", "error"])
+def test_no_color_is_no_style_on_a_terminal(call: Callable[[], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    call()
+    assert "\x1b[" in "".join(capsys.readouterr())
+    monkeypatch.setenv("NO_COLOR", "")
+    call()
+    assert "\x1b[" in "".join(capsys.readouterr()), "empty says nothing"
+    monkeypatch.setenv("NO_COLOR", "1")
+    call()
+    assert "\x1b" not in "".join(capsys.readouterr())
+
+
+def test_two_tables_of_tabs_are_apart_and_nothing_else_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with click.Context(main.tunefork) as context:
+        context.params["plain"] = True
+        assert output.tabs()
+        output.table("first", ("a", "b"), [("1", "x y")])
+        output.table("second", ("c",), [("2\t3",)])
+    assert capsys.readouterr().out == "a\tb\n1\tx y\n\nc\n2 3\n"
+    assert not output.tabs()
+
+
+def test_everybody_styles_in_one_place() -> None:
+    folder = Path(output.__file__).parent
+    found = {path.name for path in folder.rglob("*.py") if re.search(r"click\.(style|secho)\b", path.read_text(encoding="utf-8"))}
+    assert found == {"output.py"}

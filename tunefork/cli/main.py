@@ -16,7 +16,7 @@ from tunefork.base import redact
 from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.base.layout import is_checkout
 from tunefork.cli import defaults, registry
-from tunefork.cli.output import clean
+from tunefork.cli.output import clean, styled
 from tunefork.cli.registry import Commands
 
 
@@ -121,10 +121,10 @@ def usage_remedy(error: click.UsageError, args: list[str]) -> str:
 
 def report(error: TuneforkError, *, as_json: bool) -> int:
     """Print an error as one message and what to type instead; under --json also as an object on stdout."""
-    click.echo(click.style("error: ", fg="red", bold=True) + clean(error.message), err=True)
+    click.echo(styled("error: ", fg="red", bold=True) + clean(error.message), err=True)
     remedy = clean(as_typed(error.remedy))
     if remedy:
-        click.echo(click.style("  try: ", fg="green") + remedy, err=True)
+        click.echo(styled("  try: ", fg="green") + remedy, err=True)
     if as_json:
         kind = type(error).__name__
         click.echo(json.dumps({"error": {"kind": kind, "message": redact.text(error.message), "remedy": remedy}}))

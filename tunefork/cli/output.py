@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,9 +17,14 @@ from tunefork.base import redact
 from tunefork.base.visible import visible
 
 
+def styled(text: str, **style: Any) -> str:
+    """Text in a style of click's, without it where NO_COLOR says so; click takes it away itself where no terminal is."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, **style)
+
+
 def say(line: str, lead: str = "", **style: Any) -> None:
     """One line about a step, on stderr. lead: words of ours before it, in a style of click's."""
-    click.echo((click.style(lead, **style) if lead else "") + clean(line), err=True)
+    click.echo((styled(lead, **style) if lead else "") + clean(line), err=True)
 
 
 def clean(text: str) -> str:
@@ -33,7 +39,7 @@ def echo(text: str | bytes = "", *, err: bool = False, nl: bool = True, **style:
     if isinstance(text, bytes):
         click.echo(text, nl=nl)
     else:
-        click.echo(click.style(clean(text), **style) if style else clean(text), err=err, nl=nl)
+        click.echo(styled(clean(text), **style) if style else clean(text), err=err, nl=nl)
 
 
 def plain(value: Any) -> Any:
@@ -52,16 +58,26 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(plain(value), indent=2))
 
 
+def tabs() -> bool:
+    """Whether stdout is to have tab-separated values and nothing else (--plain)."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.find_root().params.get("plain"))
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on stdout. No word or path is broken: where a terminal is too narrow, each row is a block of `column  value` lines.
 
-    In a pipe rows are whole lines; under --plain tab-separated, without a title. rich is imported here because a no-op command must not pay for it.
+    In a pipe rows are whole lines; under --plain tab-separated, without a title and
+    with an empty line between two. rich is imported here because a no-op command must not pay for it.
     """
     from rich.cells import cell_len
 
     heads, lines = [clean(column) for column in columns], [[clean(cell) for cell in row] for row in rows]
-    context = click.get_current_context(silent=True)
-    if context is not None and context.find_root().params.get("plain"):
+    if tabs():
+        meta = click.get_current_context().find_root().meta
+        if meta.setdefault("tables", 0):
+            click.echo()  # so that a reader knows where another table begins
+        meta["tables"] += 1
         for line in (heads, *lines):
             click.echo("\t".join(" ".join(cell.split()) for cell in line))
         return
@@ -69,13 +85,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     def pad(text: str, width: int) -> str:
         return text + " " * (width - cell_len(text))
 
-    click.secho(clean(title), bold=True)
+    click.echo(styled(clean(title), bold=True))
     widths = [max(map(cell_len, column)) for column in zip(heads, *lines, strict=True)]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if room is None or sum(widths) + 2 * (len(widths) - 1) <= room:
         for number, line in enumerate((heads, *lines)):
             text = "  ".join(map(pad, line, widths)).rstrip()
-            click.echo(click.style(text, bold=True) if number == 0 else text)
+            click.echo(styled(text, bold=True) if number == 0 else text)
         return
     label = max(map(cell_len, heads))
     for line in lines:

@@ -10,7 +10,7 @@ from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.base.typed import typed
 from tunefork.cli import options
-from tunefork.cli.output import clean, echo, print_json, say
+from tunefork.cli.output import clean, echo, print_json, say, styled
 from tunefork.patchset.checkout.export import Exported
 from tunefork.patchset.series import diff
 from tunefork.patchset.series.series import Series, patch_name
@@ -121,7 +121,7 @@ def show_log(name: str, upstream: str | None, brief: bool, as_json: bool) -> Non
         print_json({"upstream": where, "patch": patch_name(name), "versions": found})
         return
     for each in found:
-        click.echo(f"{click.style(each.commit[:12], fg='yellow')} {clean(f'{each.date[:10]} {each.author}: {each.what}: {each.subject}')}")
+        click.echo(f"{styled(each.commit[:12], fg='yellow')} {clean(f'{each.date[:10]} {each.author}: {each.what}: {each.subject}')}")
         if each.range_diff and not brief:
             echo(each.range_diff)
 
