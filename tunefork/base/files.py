@@ -1,4 +1,4 @@
-"""Files that are replaced in one step: a reader, and whoever comes after a kill, sees the old content or the new one."""
+"""Files, replaced in one step: a reader, and whoever comes after a kill, sees the old content or the new one; and read within a bound."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from tunefork.base.errors import TuneforkError
 
@@ -67,6 +67,18 @@ def copy_whole(source: Path, target: Path, fresh: Path | None = None) -> None:
         shutil.copyfileobj(reader, writer, COPY_BYTES)
         writer.flush()
         os.fsync(writer.fileno())
+
+
+class Readable(Protocol):
+    """A file at hand, or one that unpacks as it is read."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def read_within(file: Readable, most: int) -> bytes | None:
+    """All that a file holds; None where that is more than ``most`` bytes: a small packed file may unpack to more than there is memory."""
+    found = file.read(most + 1)
+    return found if len(found) <= most else None
 
 
 def write_synced(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tunefork.bench.run.settings import address
 from tunefork.cli.bench import run as bench_run
 from tunefork.cli.main import main
 
@@ -155,10 +156,24 @@ def test_bad_input_is_2(here, arguments: tuple[str, ...], says: str) -> None:
     assert says in said
 
 
-def test_a_running_server_is_measured_and_left_running(world) -> None:
+@pytest.mark.parametrize(("typed", "reached"), [
+    ("http://h:8000", "http://h:8000"), ("https://h/v1/", "https://h"), ("http://0.0.0.0:80/v1", "http://127.0.0.1:80"),
+    ("http://[::]:8000/", "http://[::1]:8000"), ("http://0.0.0.0", "http://127.0.0.1"), ("http://10.0.0.0:1", "http://10.0.0.0:1"),
+])
+def test_an_address_is_where_a_client_reaches_it(typed: str, reached: str) -> None:
+    assert address("--base-url", typed) == reached
+
+
+def test_a_port_that_is_none_is_said(here) -> None:
+    code, said = here(*SMOKE, "--base-url", "http://h:port")
+    assert code == 2 and "--base-url http://h:port: expected http://HOST:PORT" in said
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_running_server_is_measured_and_left_running(world, host: str) -> None:
     server = world.serve()
     try:
-        done = world.bench("run", "--json", *SMOKE, "--conc", "2", "--base-url", f"http://127.0.0.1:{world.port}/v1", "--gpus", "2")
+        done = world.bench("run", "--json", *SMOKE, "--conc", "2", "--base-url", f"http://{host}:{world.port}/v1", "--gpus", "2")
         assert done.code == 0, done.err
         assert server.poll() is None, "not ours to stop"
     finally:
@@ -166,6 +181,7 @@ def test_a_running_server_is_measured_and_left_running(world) -> None:
         server.wait()
     record, = world.records
     assert (record.server.own, record.server.gpus, record.vllm) == (False, 2, None)
+    assert record.server.base_url == f"http://127.0.0.1:{world.port}", "by one name, whatever was typed: proxies go by it, and what chip it is"
     assert record.score.tput_per_gpu == pytest.approx(record.metrics["total_token_throughput"] / 2)
 
 

@@ -155,6 +155,13 @@ def test_what_is_no_trace_is_said(tmp_path: Path, text: str, says: str) -> None:
         read(path)
 
 
+def test_a_trace_that_unpacks_to_more_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunefork.bench.trace.trace.MOST_BYTES", 1 << 20)
+    (tmp_path / "x.json.gz").write_bytes(gzip.compress(b" " * (2 << 20)))
+    with pytest.raises(BadInput, match="not a trace .*more than"):
+        read(tmp_path / "x.json.gz")
+
+
 def test_the_command_over_two_traces(tmp_path: Path) -> None:
     paths = []
     for name, scale in (("a", 1.0), ("b", 0.5)):

@@ -47,6 +47,18 @@ def test_what_is_no_variant(spec: str) -> None:
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("spec", "meant"),
+    [("onyl:slow-step", "only:slow-step"), ("onyl:slow-stp", "only:slow-step"), ("ONLY:fast-path", "only:fast-path"), ("without:slow_step", "slow-step"),
+     ("witout:slow-step,fast-pth", "without:slow-step,fast-path"), ("bas", "base"), ("slow-step", "only:slow-step"), ("up-to:fast-path", "upto:fast-path")],
+)  # fmt: skip
+def test_a_misspelt_one_is_answered_with_the_nearest(spec: str, meant: str) -> None:
+    named = Series("up", Path("/none"), {name: patch(b"Why.\n") for name in ("slow-step", "fast-path")})
+    with pytest.raises(BadInput) as caught:
+        choose(spec, named)
+    assert (caught.value.remedy or "").startswith(f"did you mean {meant}? ")
+
+
 def test_slugs_name_folders_and_branches() -> None:
     assert choose("only:a,b", series()).slug == "only-a-b"
     names = [f"{'long' * 10}{number}" for number in range(9)]

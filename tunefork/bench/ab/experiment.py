@@ -60,9 +60,19 @@ class Experiment:
 
 def folder(layout: Layout, name: str) -> Path:
     """Where an experiment's plan and failures are kept; BadInput for a name that is no folder's."""
-    if not name or name.startswith(".") or any(character not in SAFE for character in name):
-        raise BadInput(f"--name {name!r}: expected letters, digits, dot, dash and underscore", "--name my-experiment")
-    return layout.work / "experiments" / name
+    return layout.work / "experiments" / folder_name(name, "my-experiment")
+
+
+def folder_name(name: str, example: str) -> str:
+    """A name that somebody typed for a folder; BadInput where it is none."""
+    if not is_folder_name(name):
+        raise BadInput(f"--name {name!r}: expected letters, digits, dot, dash and underscore", f"--name {example}")
+    return name
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name is a folder's wherever it is put: no path, and hidden from nobody."""
+    return bool(name) and not name.startswith(".") and set(name) <= SAFE
 
 
 SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")

@@ -15,7 +15,7 @@ from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
 from tunefork.base.typed import typed
-from tunefork.bench.ab.experiment import SAFE
+from tunefork.bench.ab.experiment import folder_name, is_folder_name
 from tunefork.bench.campaign import candidate as candidates
 from tunefork.bench.campaign.candidate import Candidate, Rejected
 from tunefork.bench.campaign.cost import Costs
@@ -97,15 +97,9 @@ def named(arm: Arm) -> str:
     return "+".join(arm) or candidates.REFERENCE
 
 
-def safe(name: str) -> bool:
-    return bool(name) and not name.startswith(".") and set(name) <= SAFE
-
-
 def folder(layout: Layout, name: str) -> Path:
     """Where a campaign lives; BadInput for a name that is no folder's."""
-    if not safe(name):
-        raise BadInput(f"--name {name!r}: expected letters, digits, dot, dash and underscore", "--name my-day")
-    return layout.work / "campaigns" / name
+    return layout.work / "campaigns" / folder_name(name, "my-day")
 
 
 def names(layout: Layout) -> list[str]:
@@ -126,7 +120,7 @@ def read(where: Path) -> Planned:
     except OSError:
         raise BadInput(f"no campaign {where.name!r}", f"python3 build.py campaign plan --hours 3 --profile stage2 --name {where.name}") from None
     planned = from_json(Planned, data, f"{path}: not a campaign", f"move {typed(where)} away and plan again")
-    if not safe(planned.name):  # it stands in labels, commands and a profile of ours
+    if not is_folder_name(planned.name):  # it stands in labels, commands and a profile of ours
         raise BadInput(f"{path}: not a campaign: its name is {planned.name!r}", f"move {typed(where)} away and plan again")
     return planned
 

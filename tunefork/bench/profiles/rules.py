@@ -101,6 +101,11 @@ class Baseline(Model):
         return next((one for one in self.configurations if (one.isl, one.osl, one.conc) == (isl, osl, conc)), None)
 
 
+def published(baseline: Baseline | None, isl: int, osl: int, conc: int) -> BaselinePoint | None:
+    """What there is to compare a configuration with; None where nothing was published."""
+    return baseline.at(isl, osl, conc) if baseline else None
+
+
 class Leaderboard(Model):
     """Where results go. url: with {isl} and {osl}.  accuracy: the metrics that are sent, in order."""
 

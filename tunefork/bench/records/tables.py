@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from tunefork.base.files import read_within
 from tunefork.base.visible import visible
 from tunefork.bench.errors import RecordError
 from tunefork.bench.records import measured
@@ -199,10 +200,10 @@ def request_rows(store: Store, record: Record) -> Iterable[tuple[Any, ...]]:
 
 
 def unpacked(data: bytes) -> bytes:
-    """What a gzip file holds; ValueError beyond what any client's answer is: a small file may unpack to more than there is memory."""
+    """What a gzip file holds; ValueError beyond what any client's answer is."""
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-        found = file.read(MOST_BYTES + 1)
-    if len(found) > MOST_BYTES:
+        found = read_within(file, MOST_BYTES)
+    if found is None:
         raise ValueError(f"more than {MOST_BYTES >> 20} MiB")
     return found
 

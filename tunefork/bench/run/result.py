@@ -10,7 +10,7 @@ from typing import Any
 
 from tunefork.base.upstream_facts.vllm import COUNTS, PERCENTILES, RATES
 from tunefork.bench.load.load import client_ratio
-from tunefork.bench.profiles.rules import Baseline, Gate, Rules
+from tunefork.bench.profiles.rules import Baseline, Gate, Rules, published
 from tunefork.bench.records.schema import Accuracy, Record
 
 LOST = {"successful_requests": "completed", "benchmark_duration": "duration", "total_generated_tokens": "total_output_tokens"}
@@ -49,7 +49,7 @@ def baseline_block(record: Record, baseline: Baseline | None) -> dict[str, Any]:
     assert record.score is not None
     one, score = record.scenario, record.score
     block, prefix, suffix = BASELINE_WORDS["stage2" if baseline and baseline.result == "stage2" else "seed"]
-    point = baseline.at(one.isl, one.osl, one.conc) if baseline else None
+    point = published(baseline, one.isl, one.osl, one.conc)
     return {
         block: point and {f"{prefix}_median_e2e_1126": point.median_e2el_ms, f"{prefix}_tput_pergpu_1126": point.tput_per_gpu,
                           f"{prefix}_median_intvty_1126": point.interactivity},

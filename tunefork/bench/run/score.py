@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tunefork.bench.profiles.rules import Baseline
+from tunefork.bench.profiles.rules import Baseline, published
 from tunefork.bench.records.schema import Score
 
 SEED_DIVISOR = 8
@@ -21,7 +21,7 @@ def score(numbers: Mapping[str, float], *, gpus: int, isl: int, osl: int, conc: 
     divisor = SEED_DIVISOR if seed_divisor else gpus
     tput = numbers["total_token_throughput"] / divisor
     e2e, interactivity = numbers["median_e2el_ms"], 1000.0 / numbers["median_tpot_ms"]
-    point = baseline.at(isl, osl, conc) if baseline else None
+    point = published(baseline, isl, osl, conc)
     return Score(
         tput_per_gpu=tput, median_e2el_ms=e2e, interactivity=interactivity, divisor=divisor,
         divisor_kind="seed" if seed_divisor else "used",

@@ -19,7 +19,7 @@ from tunefork.bench.machine.gpu_processes import on_devices
 from tunefork.bench.profiles.profile import TINY, Profile
 from tunefork.bench.records.schema import ServerRecord, Tree
 from tunefork.bench.records.store import new_id
-from tunefork.bench.run.settings import Settings
+from tunefork.bench.run.settings import Settings, address
 from tunefork.bench.server import prepare
 from tunefork.bench.server.client import Client
 from tunefork.bench.server.command import ServeCommand
@@ -151,7 +151,7 @@ def own(profile: Profile, made: ServeCommand, server: Server, under_test: Subjec
 def running(layout: Layout, profile: Profile, settings: Settings, trial: str, say: Say) -> Target:
     """The target of a server that runs already; ServeError when it does not answer or serves another model."""
     assert settings.base_url is not None
-    base_url = settings.base_url.rstrip("/").removesuffix("/v1")
+    base_url = address("--base-url", settings.base_url)
     with Client(base_url, profile.served_name) as client:
         if not client.healthy(timeout_s=10.0):
             raise ServeError(f"{base_url}{HEALTH} does not answer", "start that server, or leave out --base-url")

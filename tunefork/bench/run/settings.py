@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 
@@ -15,6 +16,7 @@ from tunefork.bench.profiles import profile as profiles
 from tunefork.bench.profiles import rules
 from tunefork.bench.profiles.profile import PARALLEL, Profile, ScenarioSet
 from tunefork.bench.records.schema import Model
+from tunefork.bench.server.command import EVERYWHERE
 
 Mode = Literal["acc", "perf", "submit"]
 # The guide's variables for one configuration, and what each sets here.
@@ -115,10 +117,21 @@ def left_out(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict
     return found
 
 
-def check_url(option: str, url: str) -> None:
-    """BadInput where a server's address has no scheme: the client would take it for a server that does not answer."""
+def address(option: str, url: str) -> str:
+    """A server's address as a client on this machine reaches it: a server at 0.0.0.0 listens everywhere, and is at no such place.
+
+    BadInput where it has no scheme: the client would take it for a server that does not answer.
+    """
     if not url.startswith(("http://", "https://")):
         raise BadInput(f"{option} {url}: expected http://HOST:PORT", f"{option} http://{url}")
+    plain = url.rstrip("/").removesuffix("/v1")
+    try:
+        parts = urlsplit(plain)
+        host, port = parts.hostname or "", "" if parts.port is None else f":{parts.port}"
+    except ValueError as error:
+        raise BadInput(f"{option} {url}: expected http://HOST:PORT ({error})", f"{option} http://127.0.0.1:8000") from None
+    near = EVERYWHERE.get(host)
+    return plain if near is None else parts._replace(netloc=f"{near}{port}").geturl()
 
 
 def check(one: Settings) -> None:
@@ -133,7 +146,7 @@ def check(one: Settings) -> None:
         if len(one.conc) != 1 or one.isl is None:
             raise BadInput("RESULT_FILENAME names one file: it needs one ISL, OSL and CONC", "unset RESULT_FILENAME")
     if one.base_url:
-        check_url("--base-url", one.base_url)
+        address("--base-url", one.base_url)
     if one.base_url and (one.extra or one.port is not None or one.variant):
         raise BadInput("--base-url uses a server that runs: its port, variant and arguments are its own",
                        "leave out --port, --variant and what follows `--`")

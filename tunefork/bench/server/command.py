@@ -16,6 +16,9 @@ from tunefork.bench.profiles.profile import Profile
 # Inherited, these would change which code runs or slow the start (no bytecode: 48 s instead of 29 s until ready).
 DROPPED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE")
 
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+"""What a server may listen on, and where a client on its machine reaches it."""
+
 
 @dataclass(frozen=True)
 class ServeCommand:
@@ -36,7 +39,7 @@ class ServeCommand:
     @property
     def base_url(self) -> str:
         """Where a client on this machine reaches the server."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        host = EVERYWHERE.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{self.port}"
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:

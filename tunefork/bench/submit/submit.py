@@ -15,7 +15,7 @@ from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.base.files import write_atomically, write_synced
 from tunefork.bench.errors import SubmitFailed, SubmitRefused, SubmitUnknown
 from tunefork.bench.profiles.profile import Profile
-from tunefork.bench.profiles.rules import Rules
+from tunefork.bench.profiles.rules import Rules, published
 from tunefork.bench.records.schema import Record, Submission, utc_now
 from tunefork.bench.records.store import Store
 from tunefork.bench.submit import gradio
@@ -74,7 +74,7 @@ def refuse_early(rules: Rules, profile: Profile, team: str | None, *, url: str |
     if rules.leaderboard is None and url is None:
         raise SubmitRefused(f"profile {profile.name} has no leaderboard", "--url URL, or a profile that has one: seed, stage2")
     asked = [(load.isl, load.osl, conc) for load in profile.scenarios for conc in load.conc]
-    without = [f"{isl}/{osl} CONC {conc}" for isl, osl, conc in asked if rules.baseline is None or rules.baseline.at(isl, osl, conc) is None]
+    without = [f"{isl}/{osl} CONC {conc}" for isl, osl, conc in asked if published(rules.baseline, isl, osl, conc) is None]
     if no_baseline:
         return []
     if without and (all_or_nothing or len(without) == len(asked)):
@@ -86,7 +86,7 @@ def refuse_early(rules: Rules, profile: Profile, team: str | None, *, url: str |
 def without_baseline(record: Record, rules: Rules) -> bool:
     """Whether nothing was published to compare a record with."""
     one = record.scenario
-    return rules.baseline is None or rules.baseline.at(one.isl, one.osl, one.conc) is None
+    return published(rules.baseline, one.isl, one.osl, one.conc) is None
 
 
 def refuse_unless_passed(record: Record, name: str) -> None:
@@ -120,7 +120,7 @@ def scores(record: Record, rules: Rules, team: str, name: str, *, no_baseline: b
     """The first eleven values. Where there is no baseline, null and never zero."""
     score, one = record.score, record.scenario
     assert score is not None
-    point = rules.baseline.at(one.isl, one.osl, one.conc) if rules.baseline else None
+    point = published(rules.baseline, one.isl, one.osl, one.conc)
     if point is None and not no_baseline:
         raise SubmitRefused(f"{name} has no baseline to be compared with", "--no-baseline sends it with empty ratios")
     e2e, tput, interactivity = (point.median_e2el_ms, point.tput_per_gpu, point.interactivity) if point else (None, None, None)

@@ -24,11 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.errors import BadInput
+from tunefork.base.files import read_within
 from tunefork.base.upstream_facts import vllm
 
 STEP = re.compile(vllm.STEP)
 DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
 LAUNCH = {"cuda_runtime", "cuda_driver", "hip_runtime"}
+MOST_BYTES = 4 << 30
+"""Of a trace, unpacked."""
 Times = defaultdict[str, float]
 """Microseconds by a kernel's or operator's name."""
 
@@ -67,7 +70,10 @@ def read(path: Path, steps: int | None = None) -> Trace:
     try:
         if path.suffix == ".csv":
             return rocprof(path, steps)
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            data = read_within(file, MOST_BYTES)
+        if data is None:
+            raise ValueError(f"more than {MOST_BYTES >> 30} GiB")
         return torch(path.name, json.loads(data)["traceEvents"])
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: not a trace ({type(error).__name__}: {error})", "vLLM's *.pt.trace.json.gz, or rocprofv3's *_kernel_trace.csv") from None

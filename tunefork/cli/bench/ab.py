@@ -13,7 +13,7 @@ from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.extras import require
-from tunefork.cli.output import echo, print_json, say, table
+from tunefork.cli.output import echo, print_json, say, table, tabs
 
 if TYPE_CHECKING:
     from tunefork.bench.ab.accuracy import AccuracyDifference
@@ -74,7 +74,8 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
     """
     require("ab")
     from tunefork.bench.ab import answers, arms, evidence, experiment, profile_arms, run
-    from tunefork.bench.ab.judge import DIRECTION, LEAST_PAIRS
+    from tunefork.bench.ab.judge import LEAST_PAIRS
+    from tunefork.bench.ab.judgement import refuse_unless_served
     from tunefork.bench.ab.outcome import outcomes
     from tunefork.bench.ab.trial import settle
     from tunefork.bench.records.schema import Record
@@ -91,9 +92,7 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
                          given={**options, "each_patch": each_patch, "accuracy": accuracy, "over": over}, as_json=as_json)
     if kernel["tokens"] or kernel["cpu_timer"]:
         raise BadInput(f"--{'tokens' if kernel['tokens'] else 'cpu-timer'} goes with --kernel", "--kernel moe_a16w4")
-    served = [one for one in DIRECTION if one != "layer_us"]
-    if metric not in served:
-        raise BadInput(f"--metric {metric}: expected one of {', '.join(served)}", "--metric median_tpot_ms")
+    refuse_unless_served(metric)
     layout = Layout.here()
     servers = {key: options.pop(key) for key in ("base_url_a", "base_url_b", "server_cmd_a", "server_cmd_b")}
     profiles = profile_arms.named(a, b)
@@ -156,7 +155,7 @@ def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, 
     """What kind of arms, and the comparisons that were asked for."""
     from tunefork.bench.ab.experiment import Comparison
     from tunefork.bench.ab.experiment import each_patch as every_patch
-    from tunefork.bench.run.settings import check_url
+    from tunefork.bench.run.settings import address
     from tunefork.patchset.series.series import Series
     from tunefork.patchset.series.variant import choose
 
@@ -167,9 +166,8 @@ def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, 
     if given:
         first, second = (servers[key] or "" for key in sorted(given))
         if "base_url_a" in given:
-            check_url("--base-url-a", first)
-            check_url("--base-url-b", second)
-        if "base_url_a" in given and first.rstrip("/") == second.rstrip("/"):
+            first, second = address("--base-url-a", first), address("--base-url-b", second)
+        if "base_url_a" in given and first == second:
             raise BadInput(f"both arms are {first}: what the first trial left in its prefix cache would speed up the second",
                            "two servers; or --server-cmd-a and -b, or --a base --b base, which start one for every trial")
         return ("url" if "base_url_a" in given else "command"), (Comparison("", first, second),)
@@ -192,13 +190,13 @@ def show(found: list[Outcome], accuracy: dict[str, AccuracyDifference], *, as_js
         print_json(objects[0] if len(objects) == 1 else {"comparisons": objects})
         return
     for one in found:
-        echo(headline(one), bold=True)
+        echo(headline(one), err=tabs(), bold=True)
         title = f"{one.comparison + ': ' if one.comparison else ''}B = {one.b} against A = {one.a}: {one.verdict}"
         table(f"{title}  ({', '.join(one.chips)})", ("scenario", "metric", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), rows(one))
-        for line in forest.text([one], shutil.get_terminal_size((100, 24)).columns):
+        for line in forest.text([one], shutil.get_terminal_size((100, 24)).columns) if not tabs() else ():
             echo(line)
         if one.comparison in accuracy:
-            echo(f"accuracy, {said(accuracy[one.comparison])}")
+            echo(f"accuracy, {said(accuracy[one.comparison])}", err=tabs())
         for note in one.notes():
             say(f"  {note}")
         for scenario in one.scenarios:

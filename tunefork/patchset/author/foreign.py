@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from tunefork.base.errors import BadInput
+from tunefork.base.files import read_within
 from tunefork.base.typed import typed
 from tunefork.patchset.author import ledger, section
 from tunefork.patchset.author import letter as letters
@@ -32,7 +33,7 @@ MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors put before UTF-8
 UNPACKED: dict[str, Callable[[IO[bytes]], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
     ".gz": lambda file: gzip.GzipFile(fileobj=file), ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile, ".lzma": lzma.LZMAFile}  # fmt: skip
 MOST_BYTES = 256 << 20
-"""Of an unpacked patch: a small file may unpack to more than there is memory."""
+"""Of an unpacked patch."""
 PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\3\4", "zip"), (b"LZIP", "lzip"),
           (b"\x1f\x9d", "compress"))  # fmt: skip
 # A line that a description does not hold: of a diff in another form, or of something encoded.
@@ -214,10 +215,10 @@ def content(path: Path) -> bytes:
         return data
     try:
         with UNPACKED[path.suffix](io.BytesIO(data)) as file:
-            found = file.read(MOST_BYTES + 1)
+            found = read_within(file, MOST_BYTES)
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise BadInput(f"{path} cannot be unpacked: {error}", f"`file {path}` says what it is; unpack it by hand and name that in the series") from None
-    if len(found) > MOST_BYTES:
+    if found is None:
         raise BadInput(f"{path} unpacks to more than {MOST_BYTES >> 20} MiB", "look at what it holds; no patch is as large")
     return found.removeprefix(MARK)
 

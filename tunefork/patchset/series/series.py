@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -93,7 +94,8 @@ class Series:
         if name not in self.files:
             known = ", ".join(self.files) or "none"
             raise BadInput(f"{self.upstream} has no patch {entry!r}; its series: {known}",
-                           "use one of these names (`python3 build.py status` lists them)")
+                           "".join(f"did you mean {near}? " for near in difflib.get_close_matches(name, self.files, 1))
+                           + "use one of these names (`python3 build.py status` lists them)")
         return name
 
     def depends_on(self, name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from tunefork.base.errors import BadInput
 from tunefork.patchset.series.series import Series
 
 LONGEST = 100  # characters of a slug: git makes file names of it, with endings
+KINDS = ("only", "without", "upto")
 FORMS = "base, all, only:P, without:P or upto:P (P: a patch's name, several with commas)"
 
 
@@ -40,8 +42,8 @@ def choose(spec: str, series: Series) -> Variant:
     if kind in ("base", "all") and not rest:
         names = tuple(series.names) if kind == "all" else ()
         return Variant(kind, names, exact=True)
-    if kind not in ("only", "without", "upto") or not rest:
-        raise BadInput(f"no such variant: {spec!r}", f"use {FORMS}")
+    if kind not in KINDS or not rest:
+        raise BadInput(f"no such variant: {spec!r}", f"{meant(kind, rest, series)}use {FORMS}")
     named = [series.resolve(word) for word in rest.split(",") if word]
     if kind == "upto":
         if len(named) != 1:
@@ -54,6 +56,17 @@ def choose(spec: str, series: Series) -> Variant:
     verb = "also takes what it depends on" if kind == "only" else "also leaves out what depends on it"
     note = f"{spec} {verb}: {', '.join(sorted(affected))}" if affected else ""
     return Variant(f"{kind}:{','.join(named)}", names, exact=names == tuple(series.names[: len(names)]), note=note)
+
+
+def meant(kind: str, rest: str, series: Series) -> str:
+    """A question that names the nearest variant; "" where none is near."""
+    if rest:
+        kinds = difflib.get_close_matches(kind.lower(), KINDS, 1)
+        words = [(difflib.get_close_matches(word, series.names, 1) or [word])[0] for word in rest.split(",")]
+        near = [f"{one}:{','.join(words)}" for one in kinds]
+    else:
+        near = difflib.get_close_matches(kind.lower(), ("base", "all"), 1) or [f"only:{one}" for one in difflib.get_close_matches(kind, series.names, 1)]
+    return "".join(f"did you mean {one}? " for one in near)
 
 
 def closure(series: Series, names: list[str]) -> set[str]:
