@@ -101,3 +101,34 @@ def test_a_merge_that_a_person_made_and_a_file_that_was_broken(world: World) -> 
     git(world.root, "commit", "--quiet", "--allow-empty", "-m", "Elsewhere")
     git(world.root, "merge", "--quiet", "--no-ff", "-m", "Take the other", "other")
     assert versions(world.layout, "up", "one")[0].subject == "Other"
+
+
+@pytest.mark.parametrize("mode", ["100755", "120000"])
+def test_a_mode_is_a_change(world: World, mode: str) -> None:
+    """``git range-diff`` writes "=" for two commits that add one file under different modes: a script that no longer runs, a link."""
+    git(world.root, "init", "--quiet")
+    apply(world.layout, "up")
+    world.commit({"tool": b"a.py"}, "[Up] One")
+    export(world.layout, "up")
+    saved(world, "Add it")
+    file = world.series / "one.patch"
+    file.write_bytes(file.read_bytes().replace(b"new file mode 100644", b"new file mode " + mode.encode()))
+    saved(world, "Another mode")
+    newest = versions(world.layout, "up", "one")[0]
+    assert newest.what == "changed"
+    assert newest.range_diff.splitlines()[1:] == [f"    tool: mode 100644 -> mode {mode}"]
+
+
+def test_a_mode_of_a_file_of_upstreams_is_a_change(world: World) -> None:
+    git(world.root, "init", "--quiet")
+    apply(world.layout, "up")
+    world.commit({"a.py": A.replace(b"line 30\n", b"ours 30\n")}, "[Up] One")
+    export(world.layout, "up")
+    saved(world, "Add it")
+    file = world.series / "one.patch"
+    text = file.read_bytes()
+    index = next(line for line in text.split(b"\n") if line.startswith(b"index "))
+    file.write_bytes(text.replace(index, b"old mode 100644\nnew mode 100755\n" + index.rpartition(b" ")[0]))
+    saved(world, "Let it run")
+    newest = versions(world.layout, "up", "one")[0]
+    assert newest.what == "changed" and "mode" in newest.range_diff

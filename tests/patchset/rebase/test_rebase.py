@@ -22,6 +22,7 @@ from tunefork.patchset.checkout.export import export
 from tunefork.patchset.checkout.status import status
 from tunefork.patchset.rebase import rebase
 from tunefork.patchset.rebase.rebase import Rebased
+from tunefork.patchset.series import diff
 from tunefork.patchset.series.lock import Lock
 from tunefork.patchset.sources import packages, pins
 
@@ -225,6 +226,14 @@ def test_binary_files_and_modes(world: World) -> None:
     upstream(world, {"blob.bin": b"\0theirs" * 9, "crlf.txt": b"one\r\ntwo\r\nthree\r\nfour\r\nfive\r\nsix\r\n"})
     found = rebase.check(world.layout, "up", "v2")
     assert outcomes(found) == {"binary": "conflict", "text": "clean"} and "cannot be merged as text" in found.patches[0].why
+    with pytest.raises(PatchConflict):
+        rebase.start(world.layout, "up", "v2")
+    parked = world.layout.checkout("up", "rebase")
+    (parked / "blob.bin").write_bytes(b"\0both" * 9)
+    git(parked, "add", "blob.bin")
+    changed = patch_of(rebase.go_on(world.layout, "up"), "binary").range_diff  # where git range-diff alone writes "="
+    before, after = (diff.blob_id(data * 9)[:12] for data in (b"\0ours", b"\0both"))
+    assert " ! " in changed and f"blob.bin: binary {before} -> binary {after}" in changed
 
 
 def clash(world: World) -> None:

@@ -91,8 +91,10 @@ def compared(git: Git, older: PatchFile | None, newer: PatchFile | None, *, gone
     return ("message only" if hunks(older) == hunks(newer) else "changed"), text
 
 
-def hunks(patch: PatchFile) -> list[tuple[bytes, bytes, bytes]]:
-    return [(change.new_path, *sides(change)) for change in diff.parse(patch.name, patch.diff)]
+def hunks(patch: PatchFile) -> list[tuple[object, ...]]:
+    """What a patch does to each file; a mode that it only finds there is upstream's."""
+    return [(change.kind, change.old_path, change.new_path, change.new_mode, *sides(change))
+            for change in diff.parse(patch.name, patch.diff)]  # fmt: skip
 
 
 def sides(change: FileChange) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import history
 from tunefork.patchset.rebase.history import UpstreamCommit
 from tunefork.patchset.rebase.newbase import NewBase
-from tunefork.patchset.series import replay
+from tunefork.patchset.series import diff, replay
 from tunefork.patchset.series.lock import Touch
 from tunefork.patchset.series.mail import PatchFile
 from tunefork.patchset.series.materialise import ABSENT, Made, Tree, commit_command, materialise, merge_file, write
@@ -173,4 +173,21 @@ def range_diff(git: Git, old: str, new: str) -> str:
     if done.code:  # git 2.39 cannot read its own diff of an empty file whose name holds blanks
         return f"git range-diff cannot show {old[:12]} and {new[:12]}: {done.err.strip().splitlines()[0]}"
     text = done.out.decode("utf-8", "surrogateescape").strip()
-    return "" if re.match(r"1:\s+\S+ = 1:", text) else text
+    if (same := re.match(r"1:\s+\S+ = 1:.*", text)) is None:
+        return text
+    before, after = unshown(git, old), unshown(git, new)
+    lines = [f"    {path}: {before.get(path, 'as it was')} -> {after.get(path, 'as it was')}"
+             for path in sorted({*before, *after}) if before.get(path) != after.get(path)]  # fmt: skip
+    return "\n".join([same[0].replace(" = 1:", " ! 1:", 1), *lines]) if lines else ""
+
+
+def unshown(git: Git, commit: str) -> dict[str, str]:
+    """path -> what git range-diff takes for equal: the mode of an added file, and all of a binary file."""
+    text = git("diff-tree", "-p", "--binary", "--full-index", "-M", "--no-commit-id", "--no-color", "--no-ext-diff", commit)
+    said = {}
+    for change in diff.parse(commit, text):
+        facts = [f"mode {change.new_mode}"] if change.kind == "add" else []
+        facts += [f"binary {str(change.new_blob)[:12]}"] if change.binary else []
+        if facts:
+            said[change.new_path.decode("utf-8", "surrogateescape")] = ", ".join(facts)
+    return said
