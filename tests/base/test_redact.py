@@ -60,7 +60,7 @@ def test_free_text(said: str) -> None:
     assert SECRET not in redact.text(said) and REDACTED in redact.text(said)
 
 
-@pytest.mark.parametrize("shape", ["hf_", "sk-", "sk-proj-", "ghp_", "github_pat_", "glpat-", "xoxb-"])
+@pytest.mark.parametrize("shape", ["hf_", "sk-", "sk-proj-", "ghp_", "github_pat_", "glpat-", "xoxb-", "nvapi-", "npm_", "dckr_pat_", "pypi-AgEI"])
 def test_a_key_that_says_what_it_is(shape: str) -> None:
     key = shape + "a1B2" * 8
     assert redact.text(f"the key {key}, and no name") == f"the key {REDACTED}, and no name"
@@ -109,6 +109,30 @@ def test_every_form_in_which_a_secret_stands_in_a_text(text: str) -> None:
     assert SECRET not in shown and REDACTED in shown
 
 
+@pytest.mark.parametrize("text", [
+    r'{{"msg": "{{\"api_key\": \"{}\"}}"}}', "HF_TOKEN => {}", "HF_TOKEN -> {}", "api_key == '{}'", "api_key := {}", 'api_key: Optional[str] = "{}"', "HF_TOKEN%3D{}",
+    "\x1b[31mHF_TOKEN=\x1b[0m{}", "\x1b[36mHF_TOKEN\x1b[0m={}", "\x1b[1;31mapi_key\x1b[0m: {}", "os.environ['HF_TOKEN'] = '{}'", "$env:HF_TOKEN = '{}'",
+    "Cookie: session=x; auth={}", "Set-Cookie: a=b; session={}; Path=/", '{{"secrets": {{"a": "{}"}}}}', "api_keys:\n  - {}\n", 'token = """{}"""', "PASSWORD='''{}'''",
+    "Incorrect API key provided: {}", "API key: {}", "access token: {}", "the secret key is: {}", "login me password {}", "Token {}", "<password>{}</password>",
+    "(b'x-api-key', b'{}')", "('x-api-key', '{}')", "{{'api_key': b'{}'}}", 'api_key=Some("{}")', 'token: SecretStr("{}")', "MYSQL_PWD={}", "_authToken={}",
+    "https://h/x?X-Amz-Signature={}", "https://h/x?a=1&sig={}&b", "-e=HF_TOKEN={}", 'bash -c "vllm --api-key {}"', "--env X=1 --set HF_TOKEN={}",
+])  # fmt: skip
+def test_more_forms_of_the_third_reading(text: str) -> None:
+    """As in structured logs, dumps of Python and Rust, coloured output, headers and addresses. The value alone goes: what is behind it stays."""
+    shown = redact.text(f"{text.format('a1b2c3d4e5f6')} \nend=1")
+    assert "a1b2c3d4e5f6" not in shown and REDACTED in shown and shown.endswith("\nend=1")
+
+
+def test_a_secret_within_another_options_value_is_known_by_value() -> None:
+    assert redact.values(("docker", "-e=HF_TOKEN=a1b2c3d4", 'sh -c "x --api-key k1k2k3k4"'), {}) >= {"a1b2c3d4", "k1k2k3k4"}
+
+
+@pytest.mark.parametrize("text", ["PWD=/home/me", "OLDPWD=/x", "mode => fast", "x: str = 'abc'", "(b'host', b'127.0.0.1')", "<name>abc</name>", "https://h/?a=1&b=2", "\x1b[31mERROR\x1b[0m x=1",
+                                  "the token count is 12", "a password is needed", "secrets are kept elsewhere", "no access token given", "token ids: 1, 2", "sign: x"])  # fmt: skip
+def test_what_looks_like_one_of_these_stays(text: str) -> None:
+    assert redact.text(text) == text
+
+
 @pytest.mark.parametrize("text", ["KeyError: 'data'", "primary key: id", "max_tokens=5", "token: 5", "ssh://git@host/x", "http://127.0.0.1:8000/up@edit", "work/up@edit",
                                   "https://github.com/x/y.git", "compass: north", "expected a key, got nothing"])  # fmt: skip
 def test_what_is_none_stays(text: str) -> None:
@@ -120,7 +144,8 @@ def test_secrets_in_a_words_json_and_in_a_variables_text() -> None:
     assert redact.environment({"EXTRA_ARGS": f"--header X token={SECRET}"}) == {"EXTRA_ARGS": f"--header X token={REDACTED}"}
 
 
-@pytest.mark.parametrize("piece", ["a", "a.", "a-", "http://", "://a:", '"', "'a", "[a", "x=[", "x=['", "--a ", "a,", "?a=", "bearer ", "a:", "a=", "a_key=", "k='\\"])
+@pytest.mark.parametrize("piece", ["a", "a.", "a-", "http://", "://a:", '"', "'a", "[a", "x=[", "x=['", "--a ", "a,", "?a=", "bearer ", "a:", "a=", "a_key=", "k='\\", "\\", '\\"', "a_", "token=", "token='", 'token="\\', "token={", "token=['",
+                                   "token=Some(", "token='''", "cookie: ", "('a', '", "<a>", "a: str = ", "token ", "api key: ", "a%3D", "\x1b[", "\x1b[31ma=", "b=c", "--a b=", "_"])
 def test_a_long_line_takes_time_by_its_length(piece: str) -> None:
     """Processor time of four times the text is about four times as long; a quadratic pattern would take sixteen."""
     def took(count: int) -> float:

@@ -64,7 +64,8 @@ def test_the_cache_goes_only_when_asked(workshop):
     install.develop(workshop.layout, "cpu", machine=CPU_MACHINE)
     clean(workshop.layout)
     assert (workshop.layout.cache / "artefacts").is_dir()
-    (workshop.layout.cache / "git").mkdir()
+    for name in ("git", "gfx950-parts", "gfx950", "upstream-tests"):
+        (workshop.layout.cache / name).mkdir()
     clean(workshop.layout, cache=True)
     assert [path.name for path in workshop.layout.cache.iterdir()] == ["git"]
 

@@ -139,6 +139,11 @@ def test_gfx950_variants_share_a_build_and_refuse_another_one(two_variants, monk
     with pytest.raises(BuildError, match="variant base has other compiled sources") as caught:
         variants.environment(two_variants.layout, "base", print)
     assert caught.value.remedy == "python3 build.py apply --variant base && python3 build.py develop"
+    git(two_variants.beside, "checkout", "-q", "--", ".")
+    git(two_variants.vllm, "checkout", "-q", "--detach", "HEAD~1")  # these two commands: the primary holds it, and is built
+    monkeypatch.setattr(variants, "applied_tree", lambda *_args: two_variants.tree("vllm", "base"))
+    install.develop(two_variants.layout, "gfx950", machine=GPU_MACHINE)
+    assert variants.environment(two_variants.layout, "base", print).env == {}
 
 
 def test_uncommitted_changes_are_said_with_what_they_run_in(workshop):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,32 +17,52 @@ SHORT_NUMBER = 10  # digits: no secret is as short, and every length is shorter
 LEAST = 6  # characters of a value that is looked for by itself: "1" and "auto" stand everywhere
 PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+")
 SECRET_PART = re.compile(r"\w*(KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?)|PASS|PAT|COOKIE|AUTHORIZATION")
-ALONE = re.compile(r"(?i)-{0,2}(token|secret|password|passwd|passphrase|authorization|cookie|\w+(key|token|secret|password))")
+ALONE = re.compile(r"(?i)-{0,2}(token|secrets?|passwords?|passwd|passphrase|credentials?|authorization|cookie|\w+(key|token|secret|password))")
 """A name of one word that is a secret's: `KeyError: ...` and `key: ...` are prose."""
 BEFORE = r"(?<![A-Za-z0-9_.-])"  # a name begins where a word does: tried at every letter, a long word would take quadratic time
-NAME = rf"{BEFORE}(?:--?)?[A-Za-z][A-Za-z0-9]*+(?:[_.-]++[A-Za-z0-9]++)*+"
+WORD = r"_{0,3}[A-Za-z][A-Za-z0-9]*+(?:[_.-]++[A-Za-z0-9]++)*+_{0,3}"
 NAMED = re.compile(r"(--?)?[A-Za-z_][\w.-]*")
-BARE = r"[^\s,;\"'{}\[\]]+(?:,(?![\w.-]+[=:])[^\s,;\"'{}\[\]]+)*"
-VALUE = rf"\"(?:[^\"\\]|\\.)*+(?:\"|$)|'(?:[^'\\]|\\.)*+(?:'|$)|\[(?:\"[^\"\n]{{0,500}}\"|'[^'\n]{{0,500}}'|[^\[\]\n\"'])*+\]|{BARE}"
-GIVEN = re.compile(rf"(?P<head>(?P<quote>[\"']?)(?P<name>{NAME})(?P=quote)\s*[:=]\s*)(?P<value>{VALUE})")
+MARK = r"\\{0,4}[\"']"
+"""A quote, as it is or as it stands in a quoted text."""
+SET = r"\s*(?::\s*(?:Optional\[)?(?:str|bytes|SecretStr|Any)\b[\]| None]{0,12}=|=>|->|:=|={1,3}|:|%3[AaDd])\s*(?:-\s+)?"
+"""Between a name and its value: as a shell, Python, YAML, TOML, Rust or an address have it."""
+GIVEN = re.compile(rf"{BEFORE}(?:--?)?(?P<name>{WORD})(?:{MARK})?\]?{SET}")
+AFTER_OPTION = re.compile(rf"{BEFORE}(?P<name>--?[A-Za-z][A-Za-z0-9]*+(?:[_.-]++[A-Za-z0-9]++)*+)\s+(?!-)")
+BARE = r"[^\s,;\"'{}\[\]<>\\]+(?:,(?![\w.-]+[=:])[^\s,;\"'{}\[\]<>\\]+)*"
+THREE = r"\"\"\"[^\"]{0,4000}+(?:\"\"\"|$)|'''[^']{0,4000}+(?:'''|$)"
+WITHIN = r"\\{1,4}\"[^\"\\]*+\\{0,4}\"?|\\{1,4}'[^'\\]*+\\{0,4}'?"
+QUOTED = rf"{THREE}|{WITHIN}|\"(?:[^\"\\]|\\.)*+(?:\"|$)|'(?:[^'\\]|\\.)*+(?:'|$)"
+LISTED = r"(?:\"[^\"\n]{0,500}\"|'[^'\n]{0,500}'|[^\[\]{}\n\"'])*+"
+VALUE = re.compile(rf"(?:[A-Za-z][\w.]{{0,30}}\(|[A-Za-z]{{1,2}})?(?:{QUOTED})\)?|\[{LISTED}\]|\{{{LISTED}\}}|{BARE}", re.DOTALL)
+"""What stands behind a name that is a secret's: with a letter or a call around it too, as ``b'...'`` and ``Some("...")``."""
 IN_QUERY = re.compile(r"(?P<head>[?&](?P<name>[A-Za-z0-9_.-]++)=)(?P<value>[^\s&#\"']++)")
-AFTER_OPTION = re.compile(rf"(?P<head>(?P<name>{BEFORE}--?[A-Za-z][A-Za-z0-9]*+(?:[_.-]++[A-Za-z0-9]++)*+)\s+)(?P<value>(?!-)(?:{VALUE}))")
+SIGNATURE = re.compile(r"(?i)(x-(amz|goog)-)?signature|sig")
 IN_URL = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]{0,20}://(?:[^\s/@:'\"]{0,500}:(?!\d+/)(?=[^\s'\"]{0,500}@)|(?=[^\s/@:'\"]{8,500}@)))(?P<value>[^\s'\"]{1,500})(?=@)")
 """A password, which may hold / and @; and a user that is as long as a token, as code hosts take it."""
 BEARER = re.compile(r"(?i)(?P<head>\b(?:bearer|basic|authorization[\"']?\s*[:=]\s*[\"']?(?:token|apikey))\s+)(?P<value>[A-Za-z0-9._~+/=-]{8,})")
-
-AFTER_VARIABLE = re.compile(rf"(?P<head>{BEFORE}(?P<name>[A-Z][A-Z0-9]*+(?:_[A-Z0-9]++)++)[ \t]+)"
-                            r"(?P<value>(?=[A-Za-z._~+/=-]*\d)(?=[0-9._~+/=-]*[A-Za-z])[A-Za-z0-9._~+/=-]{8,})")
-"""A variable and its value with a blank between: the value has letters and digits, which no word of prose has."""
+COOKIES = re.compile(rf"(?i)(?P<head>\b(?:set-)?cookie(?:{MARK})?\s*:\s*(?:{MARK})?)(?P<value>[^\"'\n\\]+)")
+PAIR = re.compile(rf"(?P<head>b?{MARK}(?P<name>{WORD}){MARK}\s*,\s*b?{MARK})(?P<value>[^\"'\\\n]+)")
+"""A header as servers print theirs: ``(b'x-api-key', b'...')``."""
+ELEMENT = re.compile(rf"(?P<head><(?P<name>{WORD})>)(?P<value>[^<>\n]+)(?=</)")
+MIXED = r"(?P<value>(?=[A-Za-z._~+/=-]*\d)(?=[0-9._~+/=-]*[A-Za-z])[A-Za-z0-9._~+/=-]{8,})"
+"""A value with letters and digits, which no word of prose has."""
+AFTER_VARIABLE = re.compile(rf"(?P<head>{BEFORE}(?P<name>[A-Z][A-Z0-9]*+(?:_[A-Z0-9]++)++)[ \t]+){MIXED}")
+"""A variable and its value with a blank between."""
+IN_PROSE = re.compile(rf"(?i)(?P<head>{BEFORE}(?:(?:api|access|secret|private|auth)[ _-]?(?:key|token)|token|password|passphrase)"
+                      rf"(?:(?: provided| is)?:|[ \t])\s*){MIXED}")
 SHAPES = re.compile(r"(?<![\w-])(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
-                    r"|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16})(?![\w-])")
+                    r"|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|nvapi-[\w-]{20,}|AIza[\w-]{35}|npm_[A-Za-z0-9]{30,}|dckr_pat_[\w-]{20,}"
+                    r"|pypi-[\w-]{30,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,})(?![\w-])")
 """What is a secret wherever it stands: keys that say by their beginning what they are."""
+COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
 
 
 def is_secret(name: str, value: str = "x") -> bool:
     """Whether a variable or an option of this name, with this value, holds a secret."""
     words = [part.upper() for part in PARTS.findall(name)]
-    if not any(SECRET_PART.fullmatch(word) for word in words) or value in ("", REDACTED) or words[-1] == "KERNEL":  # down_token_kernel: ...
+    if not any(SECRET_PART.fullmatch(word) for word in words) and (len(words) < 2 or words[-1] != "PWD"):  # PWD alone is a folder
+        return False
+    if value in ("", REDACTED) or words[-1] == "KERNEL":  # down_token_kernel: ...
         return False
     number = re.fullmatch(r"[-+]?\d+(\.\d+)?|true|false|none|null", value, re.IGNORECASE)
     return not ("TOKEN" in words and number and len(value) < SHORT_NUMBER)
@@ -78,26 +98,49 @@ def _words(argv: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def text(said: str) -> str:
-    """Free text with what reads as a secret's name and value, a bearer's token or a URL's password replaced."""
-    for pattern in (IN_URL, BEARER):
+    """Free text with what reads as a secret's name and value, a bearer's token or a URL's password replaced; where that is in colours, without these."""
+    if "\x1b[" in said and (clean := redacted(plain := COLOUR.sub("", said))) != plain:
+        return clean
+    return redacted(said)
+
+
+def redacted(said: str) -> str:
+    """The same of a text without colours."""
+    for pattern in (IN_URL, BEARER, COOKIES):
         said = pattern.sub(lambda match: match["head"] + REDACTED, said)
-    said = IN_QUERY.sub(told, said)
+    for pattern in (IN_QUERY, PAIR, ELEMENT):
+        said = pattern.sub(told, said)
     for pattern in (AFTER_OPTION, GIVEN):  # in this order: `secret: --api-key A` would lose the option's name first
-        said = pattern.sub(lambda match: match["head"] + kept(match["name"], match["value"]), said)
-    return SHAPES.sub(REDACTED, AFTER_VARIABLE.sub(told, said))
+        said = without_values(pattern, said)
+    said = AFTER_VARIABLE.sub(told, said)
+    return SHAPES.sub(REDACTED, IN_PROSE.sub(lambda match: match["head"] + REDACTED, said))
 
 
 def told(match: re.Match[str]) -> str:
     """What a pattern with head, name and value found, as it may be kept where the name alone says whether it is a secret."""
-    return match["head"] + (REDACTED if is_secret(match["name"], match["value"]) else match["value"])
+    secret = is_secret(match["name"], match["value"]) or (match.re is IN_QUERY and SIGNATURE.fullmatch(match["name"]))
+    return match["head"] + (REDACTED if secret else match["value"])
 
 
-def kept(name: str, value: str) -> str:
-    """A value as it may be kept beside its name."""
-    if not told_by(name) or not is_secret(name, value.strip("\"'")):
-        return value
-    mark = value[0] if value[:1] in ("'", '"') else ""
-    return f"{mark}{REDACTED}{mark}"
+def named_values(heads: re.Pattern[str], said: str) -> Iterator[re.Match[str]]:
+    """The values behind the names that are a secret's. What stands behind another name is looked into: ``-e=HF_TOKEN=...``."""
+    at = 0
+    while head := heads.search(said, at):
+        at = head.end()
+        if told_by(head["name"]) and (value := VALUE.match(said, at)) and is_secret(head["name"], value[0].strip("\\\"'")):
+            yield value
+            at = value.end()
+
+
+def without_values(heads: re.Pattern[str], said: str) -> str:
+    """The text without them; a value's quotes stay."""
+    parts, at = [], 0
+    for value in named_values(heads, said):
+        mark = re.match(MARK, value[0])
+        around = mark[0] if mark else ""
+        parts += [said[at:value.start()], around, REDACTED, around]
+        at = value.end()
+    return "".join([*parts, said[at:]])
 
 
 def told_by(name: str) -> bool:
@@ -113,8 +156,7 @@ def values(argv: Sequence[str], variables: Mapping[str, str]) -> frozenset[str]:
             given.add(real.partition("=")[2] if shown.endswith(f"={REDACTED}") else real)
     for word in (*argv, *variables.values()):
         given |= {match["value"] for match in IN_URL.finditer(word)}
-        given |= {value for pattern in (GIVEN, AFTER_OPTION) for match in pattern.finditer(word)
-                  if told_by(match["name"]) and is_secret(match["name"], value := match["value"].strip("\"'"))}  # fmt: skip
+        given |= {match[0].strip("\\\"'") for pattern in (GIVEN, AFTER_OPTION) for match in named_values(pattern, word)}
     return frozenset(value for value in given if len(value) >= LEAST)
 
 

@@ -17,7 +17,8 @@ from tunefork.patchset.sources import pins
 
 ENDED_S = 86400.0
 """Nothing that writes a pack takes a day."""
-CACHED = ("artefacts", "downloads", "models")
+CACHED = ("artefacts", "downloads", "models", "gfx950", "gfx950-parts", "upstream-tests")
+"""What is made or downloaded again; not the clones of upstreams, which a machine without a network could not have again."""
 
 
 @dataclass(frozen=True)

@@ -57,17 +57,17 @@ def verify(expected: Expected, *, log: Path) -> tuple[str, ...]:
     if expected.checkout not in path.parents:
         raise BuildError(
             f"vllm is imported from {path.parent}, not from {expected.checkout}",
-            "unset PYTHONPATH or uninstall the other vLLM (`python3 build.py doctor` lists what shadows), then develop again",
+            "`unset PYTHONPATH`, or uninstall the other vLLM (`python3 build.py doctor` lists what shadows); then python3 build.py develop",
         )
     if found["version"] != expected.version:
-        raise BuildError(f"vllm.__version__ is {found['version']}, not {expected.version}", "run develop again")
+        raise BuildError(f"vllm.__version__ is {found['version']}, not {expected.version}", "python3 build.py develop")
     if expected.device and found["device"] != expected.device:
         raise BuildError(
             f"vLLM chose the platform {found['device']}, not {expected.device}",
-            f"unset {TARGET_DEVICE} and {PLUGINS} (`python3 build.py doctor` names them), then develop again",
+            f"`unset {TARGET_DEVICE} {PLUGINS}` (`python3 build.py doctor` names them); then python3 build.py develop",
         )
     if not found.get("operators", True):
         raise BuildError(
-            "vLLM's compiled operators were not loaded", f"read {log}; `python3 build.py clean` and develop place them again"
+            "vLLM's compiled operators were not loaded", f"read {log}; `python3 build.py clean && python3 build.py develop` places them again"
         )
     return tuple(found.get("changed", ()))

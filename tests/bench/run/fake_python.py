@@ -139,7 +139,8 @@ def tiny() -> None:
     folder = Path(option("--models")) / "tiny-fake"
     (folder / "eval").mkdir(parents=True, exist_ok=True)
     (folder / "eval" / "stories.jsonl").write_text('{"text": "one"}\n')
-    (folder / "manifest.json").write_text(json.dumps({"transformers_bits_per_byte": 0.7486}))
+    if not (folder / "manifest.json").exists():  # as the real one, which makes no model twice
+        (folder / "manifest.json").write_text(json.dumps({"transformers_bits_per_byte": 0.7486}))
     print(json.dumps({"path": str(folder), "made": True, "seconds": 0.1}))
 
 

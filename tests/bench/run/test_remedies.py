@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,50 @@ def test_the_log_to_read_says_why(world: Any, fake: dict[str, str], code: int, h
     found = LOG.search(done.err.partition("try: ")[2])
     assert done.code == code and found is not None, done.err
     assert holds in Path(found[1]).read_text()
+
+
+@pytest.mark.parametrize("fault", ["nan", "missing", "zero", "partial", "table", "no-file"])
+def test_whatever_is_wrong_with_the_accuracy_the_log_is_there(world: Any, fault: str) -> None:
+    world.fake = {"lm_eval": fault}
+    done = world.run("--profile", "smoke")
+    found = LOG.search(done.err.partition("try: ")[2])
+    assert done.code == 11 and found is not None, done.err
+    assert Path(found[1].rstrip(";:,")).is_file()
+
+
+def test_a_model_without_its_number_is_made_again(world: Any) -> None:
+    assert world.run("--profile", "smoke").code == 0
+    (path,) = (world.root / "cache" / "models").rglob("manifest.json")
+    path.write_text("{}")
+    done = world.run("--profile", "smoke")
+    printed = re.search(r"try: (rm -r \S+);", done.err)
+    assert done.code == 11 and printed is not None, done.err
+    subprocess.run(shlex.split(printed[1]), check=True)
+    assert world.run("--profile", "smoke").code == 0
+
+
+def test_a_gate_is_had_by_the_line_that_is_printed(world: Any) -> None:
+    profile = world.root / "mine.toml"
+    profile.write_text('description = "d"\ntargets = ["cpu"]\nmodel = "tiny"\nserved_name = "gpt-oss-tiny"\nport = 8000\nready_timeout_s = 60\n'
+                       "[server]\n[environment]\n[[scenarios]]\nisl = 16\nosl = 8\nconc = [1]\n")
+    words = ("--profile", str(profile), "--mode", "acc")
+    done = world.run(*words)
+    printed = re.search(r'try: (gates = "\w+") in the profile', done.err)
+    assert done.code == 11 and printed is not None, done.err
+    profile.write_text(f"{printed[1].replace('seed', 'smoke')}\n{profile.read_text()}")  # the tiny model's own; seed's texts are not here
+    again = world.run(*words)
+    assert again.code == 0, again.err
+
+
+def test_the_team_as_it_is_printed(world: Any) -> None:
+    words = ("--profile", "seed", "--mode", "submit", "--yes")
+    done = world.run(*words)
+    option, variable = re.search(r"try: (--team NAME), or export (\w+=NAME)", done.err).groups()  # type: ignore[union-attr]
+    assert done.code == 2 and "a team is needed" in done.err
+    assert "a team is needed" not in world.run(*words, *option.split()).err
+    name, _, value = variable.partition("=")
+    world.env[name] = value
+    assert "a team is needed" not in world.run(*words).err
 
 
 def test_another_port_is_free(world: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tunefork.base.errors import BadInput
 from tunefork.bench.errors import AccuracyUnknown
 from tunefork.bench.gate.accuracy import answer as answer_file
-from tunefork.bench.gate.accuracy import arguments, judge
+from tunefork.bench.gate.accuracy import arguments, judge, manifest
 from tunefork.bench.load import load
 from tunefork.bench.profiles import profile, rules
 from tunefork.bench.run import settings as configure
@@ -119,8 +119,15 @@ def test_the_real_lm_evals_answer() -> None:
     assert judged.metrics["bits_per_byte"] == 0.7509980847454547
     assert judged.limits[0].at_most == pytest.approx(1.03 * 0.7486318807131723)
     assert judge(raw, gate, {"transformers_bits_per_byte": 0.7}, seconds=1.0).status == "missed"
+
+
+@pytest.mark.parametrize("made", [{}, [], {"transformers_bits_per_byte": True}, {"transformers_bits_per_byte": "0.7"}])
+def test_a_model_without_its_number_is_no_pass(tmp_path: Path, made: Any) -> None:
+    gate = rules.read(rules.GATES / "smoke.toml").accuracy
+    assert gate is not None
+    (tmp_path / "manifest.json").write_text(json.dumps(made))
     with pytest.raises(AccuracyUnknown, match="manifest"):
-        judge(raw, gate, {}, seconds=1.0)
+        manifest(gate, tmp_path)
 
 
 @pytest.mark.parametrize(("change", "says"), [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -148,6 +149,29 @@ def test_remedies_of_a_refusal_and_of_a_failure_help(submit: Any, measured: Call
     again = submit(*words, "--team", "us")
     assert again.returncode == 0, again.stderr
     assert len(board.rows) == 1
+
+
+def test_again_and_team_as_they_are_printed(submit: Any, measured: Callable[..., Record], leaderboard: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A team that was not said; a journal that cannot be read; a tool that was killed while it sent; another leaderboard that was asked first."""
+    board, record = leaderboard(), measured()
+    words = (record.id, "--url", board.url, "--yes")
+    refused = submit(*words)
+    option, variable = re.search(r"try: (--team NAME), or export (\w+=NAME)", refused.stderr).groups()  # type: ignore[union-attr]
+    assert refused.returncode == 2
+    entry = store.path(record.id) / "submission-1.json"
+    sending = {"state": "sending", "team": "us", "data": [], "started": "2026-11-01T00:00:00Z"}
+    for number, held in enumerate(("{damaged", json.dumps({**sending, "url": board.url}), json.dumps({**sending, "url": "http://127.0.0.1:1/x"}))):
+        for path in store.path(record.id).glob("submission-*"):
+            path.unlink()
+        entry.write_text(held)
+        unknown = submit(*words, *option.split())
+        printed = re.search(r"try: .*(--again)", unknown.stderr)
+        assert unknown.returncode == 16 and printed is not None and len(board.rows) == number, unknown.stderr
+        name, _, value = variable.partition("=")
+        monkeypatch.setenv(name, value)  # the other of the two ways
+        sent = submit(*words, printed[1])
+        monkeypatch.delenv(name)
+        assert sent.returncode == 0 and len(board.rows) == number + 1, sent.stderr
 
 
 def test_no_baseline_is_what_the_refusal_says(submit: Any, measured: Callable[..., Record], leaderboard: Any) -> None:

@@ -1,6 +1,8 @@
 """`develop` for the cpu target, with real git checkouts and a stand-in for pip."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -10,6 +12,7 @@ from develop_workshop import CPU_MACHINE, GPU_MACHINE, REAL, VLLM_VERSION, git
 
 from tunefork.base.errors import BuildError, MissingTool
 from tunefork.develop import install
+from tunefork.develop.clean import clean
 from tunefork.develop.cpu import plan as cpu
 from tunefork.develop.installed import mark_path, read_mark
 
@@ -117,22 +120,32 @@ def test_a_vllm_that_shadows_ours_is_named(workshop, monkeypatch, tmp_path):
     (other / "platforms.py").write_text((workshop.vllm / "vllm" / "platforms.py").read_text())
     (other / "_C_AVX2.abi3.so").write_bytes(b"avx2 operators")
     monkeypatch.setenv("PYTHONPATH", str(other.parent))
-    with pytest.raises(BuildError, match=f"vllm is imported from {other}, not from {workshop.vllm}"):
+    with pytest.raises(BuildError, match=f"vllm is imported from {other}, not from {workshop.vllm}") as caught:
         develop(workshop)
     assert read_mark() is None
+    assert caught.value.remedy.startswith("`unset PYTHONPATH`, or") and caught.value.remedy.endswith("; then python3 build.py develop")
+    monkeypatch.delenv("PYTHONPATH")  # which is what the first of these does
+    assert develop(workshop).path == workshop.vllm
 
 
 def test_operators_that_do_not_load_are_an_error(workshop):
     platforms = workshop.vllm / "vllm" / "platforms.py"
     workshop.commit_all(workshop.vllm, {"vllm/platforms.py": platforms.read_text().replace("b'avx2 operators'", "b''")}, "break")
-    with pytest.raises(BuildError, match="compiled operators were not loaded"):
+    with pytest.raises(BuildError, match="compiled operators were not loaded") as caught:
         develop(workshop)
+    assert "`python3 build.py clean && python3 build.py develop`" in caught.value.remedy
+    workshop.commit_all(workshop.vllm, {"vllm/platforms.py": platforms.read_text().replace("b''", "b'avx2 operators'")}, "mend")
+    clean(workshop.layout)  # which is what these two do
+    assert develop(workshop).rebuilt == ("vllm",)
 
 
 def test_an_install_that_changes_a_tracked_file_is_refused(workshop):
     workshop.commit_all(workshop.vllm, {"vllm/_C.abi3.so.py": "", ".gitignore": "build/\n/vllm/_version.py\n"}, "track objects")
-    with pytest.raises(BuildError, match=r"changed files of .*_C\.abi3\.so"):
+    with pytest.raises(BuildError, match=r"changed files of .*_C\.abi3\.so") as caught:
         develop(workshop)
+    printed = re.search("`(git .*?)`", caught.value.remedy)
+    assert printed is not None
+    assert "_C.abi3.so" in subprocess.run(shlex.split(printed[1]), capture_output=True, text=True, check=True).stdout
 
 
 def test_a_cuda_torch_gets_its_libraries(workshop):

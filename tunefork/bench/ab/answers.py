@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.typed import typed
 from tunefork.bench.ab.accuracy import AccuracyDifference, bits_per_byte, mcnemar
 from tunefork.bench.ab.experiment import Comparison
 from tunefork.bench.errors import AccuracyUnknown
@@ -47,7 +48,7 @@ def differences(where: Path, comparisons: Sequence[Comparison]) -> dict[str, Acc
     for one in comparisons:
         a, b = (place(where, one.name, arm) for arm in "AB")
         if samples(a) and samples(b):
-            found[one.name] = difference(read(a), read(b))
+            found[one.name] = difference(read(a), read(b), where / "accuracy")
     return found
 
 
@@ -62,11 +63,11 @@ def read(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     return found
 
 
-def difference(a: dict[tuple[str, str], dict[str, Any]], b: dict[tuple[str, str], dict[str, Any]]) -> AccuracyDifference:
-    """McNemar on right and wrong answers, bits per byte on scored text; AccuracyUnknown where the arms had other questions."""
+def difference(a: dict[tuple[str, str], dict[str, Any]], b: dict[tuple[str, str], dict[str, Any]], folder: Path) -> AccuracyDifference:
+    """McNemar on right and wrong answers, bits per byte on scored text; AccuracyUnknown where the arms had other questions. folder: of all answers."""
     keys = sorted(a)
     if keys != sorted(b) or any(a[key].get("doc_hash") != b[key].get("doc_hash") for key in keys):
-        raise AccuracyUnknown("the arms answered other questions", "remove the experiment's accuracy folder and run it again")
+        raise AccuracyUnknown("the arms answered other questions", f"rm -r {typed(folder)}; then the same `bench ab --accuracy` again asks both")
     if all("bits_per_byte" in one for arm in (a, b) for one in arm.values()):
         bits = [[-float(arm[key]["bits_per_byte"][0]) / math.log(2) for key in keys] for arm in (a, b)]
         return bits_per_byte(bits[0], bits[1], [int(a[key]["bits_per_byte"][1]) for key in keys])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.program import run_program
+from tunefork.base.typed import typed
 from tunefork.base.upstream_facts.vllm import CHAT_COMPLETIONS, COMPLETIONS
 from tunefork.base.waiting import Waiting, counted
 from tunefork.bench.errors import AccuracyUnknown
@@ -93,7 +94,7 @@ def evaluate(target: Target, gate: Gate, folder: Path) -> Evaluation:
         last = "; ".join(last_lines(log, 3)) or "it said nothing"
         raise AccuracyUnknown(f"lm_eval ({gate.task}) {done.how}: {last}", f"read {log}")
     raw = answer(folder)
-    judged = judge(raw, gate, manifest(gate, Path(target.server.model)), seconds=time.monotonic() - started)
+    judged = judge(raw, gate, manifest(gate, Path(target.server.model)), seconds=time.monotonic() - started, log=log)
     return Evaluation(judged, raw)
 
 
@@ -115,11 +116,15 @@ def manifest(gate: Gate, model: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise AccuracyUnknown(f"no readable {model / 'manifest.json'}: {type(error).__name__}",
                               "this gate is for the model that Tunefork makes: --profile smoke") from None
-    return data if isinstance(data, dict) else {}
+    made = data if isinstance(data, dict) else {}
+    for bound in gate.limits:
+        if bound.manifest and (isinstance(made.get(bound.manifest), bool) or not isinstance(made.get(bound.manifest), int | float)):
+            raise AccuracyUnknown(f"{model / 'manifest.json'} has no number {bound.manifest}", f"rm -r {typed(model)}; the next run makes it again")
+    return made
 
 
-def judge(raw: bytes, gate: Gate, made: Mapping[str, Any], seconds: float) -> Accuracy:
-    """Read lm_eval's JSON and hold it against the gate."""
+def judge(raw: bytes, gate: Gate, made: Mapping[str, Any], seconds: float, log: Path = Path("lm_eval.log")) -> Accuracy:
+    """Read lm_eval's JSON and hold it against the gate. made: what manifest() gave.  log: lm_eval's, to name."""
     try:
         data = json.loads(raw)
         results, counts = data["results"][gate.task], data["n-samples"][gate.task]
@@ -127,17 +132,17 @@ def judge(raw: bytes, gate: Gate, made: Mapping[str, Any], seconds: float) -> Ac
         version = str(data.get("lm_eval_version", "unknown"))
     except (ValueError, KeyError, TypeError) as error:
         raise AccuracyUnknown(f"lm_eval's answer cannot be understood: {type(error).__name__}: {error}",
-                              "the lm_eval that develop installs is 0.4.13") from None
+                              f"read {log}; `python3 build.py develop` installs the lm_eval that is understood, 0.4.13") from None
     if effective != original or effective < 1:
-        raise AccuracyUnknown(f"lm_eval scored {effective} of {original} documents of {gate.task}", "score the whole task")
-    limits = tuple(limit(results, bound, gate.threshold_multiplier, made) for bound in gate.limits)
+        raise AccuracyUnknown(f"lm_eval scored {effective} of {original} documents of {gate.task}", f"read {log}: it says what it left out and why")
+    limits = tuple(limit(results, bound, gate.threshold_multiplier, made, log) for bound in gate.limits)
     return Accuracy(task=gate.task, status="passed" if all(one.passed for one in limits) else "missed",
                     metrics={one.name: one.value for one in limits}, limits=limits, samples=effective, seconds=seconds, lm_eval=version)
 
 
-def limit(results: Mapping[str, Any], bound: Bound, multiplier: float, made: Mapping[str, Any]) -> Limit:
+def limit(results: Mapping[str, Any], bound: Bound, multiplier: float, made: Mapping[str, Any], log: Path) -> Limit:
     """One metric against its bound."""
-    remedy = "look at lm_eval.log beside the results; the server's log may say more"
+    remedy = f"read {log}; the server's log may say more"
     value = results.get(bound.metric)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise AccuracyUnknown(f"lm_eval's {bound.metric} is {'missing' if bound.metric not in results else repr(value)}", remedy)
@@ -150,8 +155,6 @@ def limit(results: Mapping[str, Any], bound: Bound, multiplier: float, made: Map
         if math.log(value) * bound.per_bytes > 700:
             raise AccuracyUnknown(f"lm_eval's {bound.metric} is {value:g}, beyond what {bound.name} can hold", remedy)
         value = float(value) ** bound.per_bytes
-    reference = made.get(bound.manifest) if bound.manifest else bound.reference
-    if bound.manifest and not isinstance(reference, int | float):
-        raise AccuracyUnknown(f"the model's manifest has no number {bound.manifest}", "remove the model's folder; it is made again")
+    reference = made[bound.manifest] if bound.manifest else bound.reference
     at_most = None if reference is None else float(reference) * multiplier
     return Limit(name=bound.name, value=value, at_most=at_most, passed=at_most is None or value <= at_most)

@@ -163,7 +163,7 @@ def unchanged(checkout: Path, before: bytes) -> None:
         lines = sorted(set(after.decode("utf-8", "replace").splitlines()) - set(before.decode("utf-8", "replace").splitlines()))
         raise BuildError(
             f"installing vLLM changed files of {checkout}: {'; '.join(lines[:5])}",
-            f"`git -C {typed(checkout)} diff` shows them; a patch to a file that the wheel also holds cannot be developed for cpu",
+            f"`git -C {typed(checkout)} status --short` shows them; a patch to a file that the wheel also holds cannot be developed for cpu",
         )
 
 

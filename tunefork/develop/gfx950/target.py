@@ -161,7 +161,7 @@ class Gfx950:
         if origin != aiter.path / "aiter" / "__init__.py":
             raise BuildError(
                 f"aiter is imported from {origin}, not from {aiter.path}",
-                "unset PYTHONPATH or uninstall the other AITER (`python3 build.py doctor` lists what shadows), then develop again",
+                "`unset PYTHONPATH`, or uninstall the other AITER (`python3 build.py doctor` lists what shadows); then python3 build.py develop",
             )
 
     def proved(self, changed: tuple[str, ...], say: Say) -> None:

@@ -117,4 +117,5 @@ def bitcode(into: Path, name: str, variables: tuple[tuple[str, str, int], ...]) 
     done = ask([into / "bin" / "zig", "clang", "-x", "ir", "-c", "-emit-llvm", "-target", "amdgcn-amd-amdhsa", "-nogpulib", text, "-o", out])
     text.unlink()
     if done.returncode:
-        raise BuildError(f"clang did not assemble {name}.bc: {done.stderr.strip()[-300:]}", "python3 build.py clean --cache, then the same command again")
+        raise BuildError(f"clang did not assemble {name}.bc: {done.stderr.strip()[-300:]}",
+                         "`python3 build.py clean --cache`, then the same command again: the compiler is fetched anew")

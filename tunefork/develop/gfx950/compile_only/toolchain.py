@@ -96,7 +96,8 @@ def numbers(version: str | None) -> tuple[int, int]:
 def first_line(argv: Sequence[str]) -> str:
     done = ask(argv)
     if done.returncode or not done.stdout:
-        raise BuildError(f"`{' '.join(argv)}` does not run: {done.stderr.strip()[-200:]}", "python3 build.py doctor --target gfx950")
+        raise BuildError(f"`{' '.join(argv)}` does not run: {done.stderr.strip()[-200:]}",
+                         "`python3 build.py doctor --target gfx950` says what is amiss; `python3 build.py clean --cache` has a fetched compiler fetched anew")
     return done.stdout.splitlines()[0]
 
 
@@ -167,4 +168,5 @@ def hipify(words: Sequence[str], *, script: Path | None = None) -> None:
         return
     done = ask([*python, *([str(script)] if script else ["-c"]), *words], env=environment)
     if done.returncode:
-        raise BuildError(f"torch's hipify failed: {done.stderr.strip()[-600:]}", "run it with the torch that the sources ask for (python3 build.py doctor)")
+        raise BuildError(f"torch's hipify failed: {done.stderr.strip()[-600:]}",
+                         "`python3 build.py doctor --target gfx950` says which torch the sources ask for; install that, then the same command again")
