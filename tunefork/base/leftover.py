@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psutil
 
+from tunefork.base.boot import boot_id
 from tunefork.base.layout import user_cache
 
 MARK = "TUNEFORK_GUARDED"
 """A variable of a guarded program's environment, with a drawn value: whatever it starts has it too, and is known by it without the guardian."""
 TERM_S, KILL_S = 5.0, 10.0
-BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def folder() -> Path:
@@ -30,7 +30,7 @@ def folder() -> Path:
 def here() -> str:
     """The boot of this machine, and the process namespace: only there a mark can be looked for."""
     try:
-        return f"{BOOT.read_text().strip()} {Path('/proc/self/ns/pid').readlink()}\n"
+        return f"{boot_id()} {Path('/proc/self/ns/pid').readlink()}\n"
     except OSError:  # not Linux: nothing else shares the cache with other processes
         return "\n"
 

@@ -17,7 +17,7 @@ from tunefork.patchset.sources.pins import pin_of
 @options.upstreams()
 @options.as_json()
 def status(upstreams: tuple[str, ...], as_json: bool) -> None:
-    """Show per upstream the pin, the source, the variant, every patch, work in progress and drift from the lock. Writes nothing."""
+    """Show per upstream the pin, the source, the variant, every patch, work in progress and drift from the lock. Writes nothing of yours."""
     layout = Layout.here()
     found = [look(layout, pin_of(layout, name).name) for name in upstreams or pins.load(layout)]
     if as_json:

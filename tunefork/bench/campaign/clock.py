@@ -12,9 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.base.boot import boot_id
 from tunefork.base.files import write_atomically
-
-BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,6 @@ class Sources:
     boot: Callable[[], str]
     since_boot: Callable[[], float]
     wall: Callable[[], float]
-
-
-def boot_id() -> str:
-    try:
-        return BOOT.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def since_boot() -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +56,14 @@ class Work:
         return ", ".join(part for part in parts if part) or "clean"
 
 
-def find(checkout: Checkout, *, files: bool = True) -> Work:
+Look = Callable[[Checkout, Sequence[str]], bytes | None]
+"""How a git command that looks at all files is asked; None: it could not be, ask plainly."""
+
+
+def find(checkout: Checkout, *, files: bool = True, look: Look | None = None) -> Work:
     """Look for work in a checkout, without writing anything there. files=False: only at its commits, not at every file."""
     state = checkout.state()
-    modified, untracked = changed_paths(checkout) if files else ((), ())
+    modified, untracked = changed_paths(checkout, look) if files else ((), ())
     branch, commit = checkout.head()
     known = state is not None and bool(branch) and branch == state.branch
     applied = commit_at(checkout, applied_ref(branch)) if branch else None
@@ -78,9 +82,12 @@ def operation(checkout: Checkout) -> str:
     return next((name for file, name in OPERATIONS.items() if (checkout.git_dir / file).exists()), "")
 
 
-def changed_paths(checkout: Checkout) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def changed_paths(checkout: Checkout, look: Look | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(modified or staged, untracked and not ignored) paths."""
-    out = checkout.git("status", "--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames", env={"GIT_OPTIONAL_LOCKS": "0"})
+    words = ("status", "--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames")
+    out = look(checkout, words) if look else None
+    if out is None:
+        out = checkout.git(*words, env={"GIT_OPTIONAL_LOCKS": "0"})
     entries = [entry for entry in out.decode("utf-8", "surrogateescape").split("\0") if entry]
     untracked = tuple(entry[3:] for entry in entries if entry.startswith("??"))
     return tuple(entry[3:] for entry in entries if not entry.startswith("??")), untracked
