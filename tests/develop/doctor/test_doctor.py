@@ -108,6 +108,18 @@ def test_tools(workshop, monkeypatch):
     assert "apt-get install g++" in machine_checks.compiler(patient(workshop)).remedy
 
 
+def test_openssl_is_asked_for_where_torch_compiles_for_a_cpu(workshop, monkeypatch):
+    """Without it torch 2.13 ends with `InductorError: FileNotFoundError: 'openssl'`, with a kept graph too; the variable alone lets it go on."""
+    monkeypatch.setattr(machine_checks.shutil, "which", lambda name: f"/usr/bin/{name}")
+    found = machine_checks.openssl(patient(workshop))
+    assert (found.ok, found.found, found.remedy) == (True, "/usr/bin/openssl", "")
+    assert machine_checks.openssl(patient(workshop, GPU_MACHINE)).ok is None
+    monkeypatch.setattr(machine_checks.shutil, "which", lambda _name: None)
+    wrong = machine_checks.openssl(patient(workshop))
+    assert (wrong.ok, wrong.found) == (False, "none")
+    assert "apt-get install openssl" in wrong.remedy and "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS=0" in wrong.remedy
+
+
 def test_variables(applied):
     assert install_checks.variables(patient(applied, VLLM_USE_V1="1", PATH="")).ok is True
     found = install_checks.variables(patient(applied, VLLM_USE_AITER_UNIFIED_ATTENTION="1", VLLM_ROCM_USE_AITER_MHAA="0"))

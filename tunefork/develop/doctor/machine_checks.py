@@ -44,6 +44,17 @@ def compiler(patient: Patient) -> Check:
     return Check("compiler", found is not None, line or "none", "a C++ compiler (c++, g++ or clang++)", remedy)
 
 
+def openssl(patient: Patient) -> Check:
+    """torch's Inductor (2.13, codecache.py) starts `openssl sha512` in every process that compiles for a CPU, a kept graph included."""
+    wanted = "the program openssl, where torch.compile works for a CPU"
+    if patient.target != targets.CPU:
+        return skipped("openssl", "Inductor calls it for CPU code only", wanted)
+    found = shutil.which("openssl")
+    remedy = "" if found else ("install openssl (Debian: apt-get install openssl); till then `serve --profile smoke` works, which compiles nothing, "
+                               "or export TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS=0")  # fmt: skip
+    return Check("openssl", found is not None, found or "none", wanted, remedy)
+
+
 def git(patient: Patient) -> Check:
     line = first_line(["git", "--version"])
     version = tuple(int(part) for part in re.findall(r"\d+", line or "")[:2])
@@ -137,4 +148,4 @@ def existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-CHECKS = (python, compiler, git, disk, memory, hip_compiler, gpu, mec_firmware)
+CHECKS = (python, compiler, openssl, git, disk, memory, hip_compiler, gpu, mec_firmware)
