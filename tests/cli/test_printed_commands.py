@@ -1,6 +1,6 @@
 """Every command of ours that is printed anywhere (a remedy, a hint, a help text) exists as it stands there: its name, its options, its arguments.
 
-All strings of the package are read, so that no raise site is left out; what an f-string puts in is a word.
+All strings of the package's files that name it are read, so that no raise site is left out; what an f-string puts in is a word.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ ENDS = re.compile(r"\s{2}|\s['\"]|[.:,](\s|$)|\s(and|or|for|with|says|brings|wri
 def texts() -> Iterator[tuple[str, str]]:
     """(file:line, string) of every string in the package; of an f-string with X for each value."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text())
-        inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node) if part is not node}
-        for node in ast.walk(tree):
+        source = path.read_text()
+        nodes: list[ast.AST] = [ast.parse(source)] if "build.py" in source else []
+        while nodes:
+            node = nodes.pop()
             where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield where, node.value
-            elif isinstance(node, ast.JoinedStr) and id(node) not in inner:
+            elif isinstance(node, ast.JoinedStr):
                 yield where, "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+            else:
+                nodes.extend(ast.iter_child_nodes(node))
 
 
 def commands() -> Iterator[tuple[str, str]]:

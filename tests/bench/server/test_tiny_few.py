@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch (`python3 build.py develop`)")
-transformers = pytest.importorskip("transformers", reason="NOT TESTED: needs vLLM's dependencies (`python3 build.py develop`)")
+if importlib.util.find_spec("transformers") is None:
+    pytest.skip("NOT TESTED: needs vLLM's dependencies (`python3 build.py develop`)", allow_module_level=True)
 
 from tunefork.bench.server.tiny.few import Few  # noqa: E402 - after the check that it can be imported
 
@@ -13,6 +16,8 @@ pytestmark = pytest.mark.slow
 
 
 def small_model(size: int):
+    import transformers  # ten seconds of CPU, which `--quick` would spend in each worker to leave these tests out
+
     torch.manual_seed(0)
     return transformers.GptOssForCausalLM(transformers.GptOssConfig(
         vocab_size=size, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
