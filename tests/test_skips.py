@@ -37,9 +37,8 @@ def reasons() -> Iterator[tuple[str, str]]:
     texts = {path: path.read_text() for path in sorted((ROOT / "tests").rglob("*.py"))}
     for path in (path for path, text in texts.items() if "skip" in text):
         for call in (node for node in ast.walk(ast.parse(texts[path])) if isinstance(node, ast.Call)):
-            name = ast.unparse(call.func)
-            if name in ("pytest.skip", "pytest.mark.skipif", "pytest.mark.skip", "pytest.importorskip"):
-                for given in [word.value for word in call.keywords if word.arg == "reason"] + (call.args[:1] if name == "pytest.skip" else []):
+            if isinstance(call.func, ast.Attribute) and call.func.attr in ("skip", "skipif", "importorskip") and ast.unparse(call.func).startswith("pytest."):
+                for given in [word.value for word in call.keywords if word.arg == "reason"] + (call.args[:1] if call.func.attr == "skip" else []):
                     text = "".join(str(one.value) if isinstance(one, ast.Constant) else "vllm" for one in getattr(given, "values", [given]))
                     if re.sub(r"NOT TESTED|vllm|\W", "", text):  # else the whole reason comes from elsewhere
                         yield f"{path.relative_to(ROOT)}:{given.lineno}", text
