@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -55,6 +56,35 @@ def test_a_kernels_key_is_the_same_whichever_is_launched_first() -> None:
             "print(sorted((name, getattr(kernel, name).cache_key) for name in sys.argv[1:]))")
     said = {subprocess.run([sys.executable, "-c", code, *order], capture_output=True, text=True, check=True).stdout for order in (names, names[::-1])}
     assert len(said) == 1
+
+
+_KEYS = """
+import json, sys
+from triton.runtime.jit import JITFunction
+from tunefork.kernels.moe_a16w4.config import MoeShape, pick
+from tunefork.kernels.moe_a16w4.launch import _run
+from tunefork.kernels.moe_a16w4.plan import Case, plan
+from tunefork.kernels.warming import compile_step
+found = set()
+JITFunction.run = lambda self, *_, **__: found.add((self.fn.__name__, self.cache_key))
+case, config = Case("sm90", MoeShape(2880, 2880, 128), 64, 128), pick("sm90", MoeShape(2880, 2880, 128), 64)
+steps = plan(case, config)
+for at in map(int, sys.argv[2:]):
+    if sys.argv[1] == "compile":
+        compile_step(case, config, steps[at])
+    else:
+        _run(steps[at], {key: 1 for key in steps[at].bind.values() if key})
+print(json.dumps(sorted(found)))
+"""
+
+
+@pytest.mark.slow
+def test_a_step_is_launched_under_the_key_it_was_compiled_under_whichever_comes_first() -> None:
+    """One step of a plan at a time, as a tuner's or a server's workers compile them and a tuner times them: no caller has to settle the keys itself."""
+    orders = (("compile", "0", "1", "2"), ("compile", "2", "1", "0"), ("launch", "2", "1", "0"))
+    said = {subprocess.run([sys.executable, "-c", _KEYS, *order], capture_output=True, text=True, check=True).stdout for order in orders}
+    assert len(said) == 1
+    assert [name for name, _ in json.loads(said.pop())] == ["down_sorted_kernel", "route_kernel", "up_kernel"]
 
 
 @pytest.mark.slow

@@ -94,6 +94,7 @@ def compile_step(case: Case, config: LayerConfig, step: Step) -> None:
     import torch
     from triton.runtime.jit import MockTensor
 
+    settle_keys()
     kinds, values = POINTERS | {"part": "*bf16" if config.partial == "bf16" else "*fp32"}, _values(case)
     arguments = {name: None if key is None else MockTensor(getattr(torch, _KINDS[kinds[key]])) if key in POINTERS else values[key]
                  for name, key in step.bind.items()}
@@ -105,7 +106,6 @@ def compile_one(one: Wanted) -> str:
     import triton
 
     triton.runtime.driver.set_active(_Nowhere(one.case.arch))
-    settle_keys()
     config = _config(one.case)
     step = plan(one.case, config)[one.at]
     try:
@@ -123,7 +123,7 @@ def warm(jobs: Iterable[Wanted], processes: int | None = None) -> list[str]:
         return [said for said in map(compile_one, found) if said]
     import torch  # noqa: F401 -- once, before the fork; so is Triton, with the kernels
 
-    settle_keys()
+    settle_keys()  # before the fork as well: it takes a second
     with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
         return [said for said in pool.map(compile_one, found, chunksize=1) if said]
 

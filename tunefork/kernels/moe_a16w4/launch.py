@@ -33,7 +33,6 @@ class Prepared:
 def prepare(case: Case, config: LayerConfig | None) -> Prepared:
     """Made once for each case and configuration (None: the table's); the least recently used beyond PREPARED are forgotten. Errors: BadInput for a
     configuration that cannot run the case."""
-    settle_keys()
     config = config or pick(case.arch, case.shape, case.tokens, case.has_map, case.experts)
     reason = illegal(config, case.shape, case.tokens, case.arch, case.has_map)
     if reason:
@@ -115,6 +114,7 @@ def _check_choice(experts: int, topk: int, expert_map: torch.Tensor | None, num_
 
 
 def _run(step: Step, env: dict[str, Any]) -> None:
+    settle_keys()
     arguments = {name: None if key is None else env[key] for name, key in step.bind.items()}
     step.kernel[step.grid](**arguments, **step.constants, num_warps=step.warps, num_stages=1, **step.options)
 

@@ -6,6 +6,7 @@ The launcher runs these steps; the gate compiles them; neither knows more about 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from tunefork.kernels.arch import ARCHES, GFX950, SM90
@@ -72,8 +73,9 @@ def max_blocks(case: Case, bm: int) -> int:
     return min(pairs, (pairs + min(case.shape.experts, pairs) * (bm - 1)) // bm)
 
 
+@cache
 def settle_keys() -> None:
-    """Hash all kernels in one order, before any is compiled or launched.
+    """Hash all kernels in one order, once in a process, before any is compiled or launched: whatever compiles or launches a step calls it first.
 
     Up to 3.7.1 Triton's key of a kernel depends on whether another kernel that shares a helper with it was hashed before (the helper's constants enter
     it only then), so that a process that launches them in another order misses what lies in the cache.
