@@ -1,0 +1,52 @@
+#!/bin/sh
+# usage: sh studies/moe_peers/parts.sh PART OUT [python]      from the repository's root, on a machine with an H200, torch and Triton
+# One call of the device a part, each at most 400 s; rows in OUT/*.jsonl, what matters at the end of standard output (under 12,000 characters).
+# Peers: a folder on PYTHONPATH with triton_kernels, humming (and nvcc on PATH) and vllm/_moe_C*.so, each left out and named where it is absent.
+set -u
+part=$1
+out=$2
+python=${3:-python3}
+mkdir -p "$out"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 TRITON_CACHE_DIR="${TRITON_CACHE_DIR:-/tmp/moe-peers-cache}"
+say() { tail -c "$2" "$1"; }
+study() { # study SECONDS NAME WORDS...
+    limit=$1; name=$2; shift 2
+    timeout "$limit" "$python" -m studies.moe_peers "$@" --out "$out/$name.jsonl" >"$out/$name.log" 2>&1 || echo "$name ended with $?"
+    grep -v '"rounds": 0' "$out/$name.log" | cut -c1-220 >"$out/$name.short" || true
+    say "$out/$name.short" 5500
+}
+tests() { # tests SECONDS NAME WORDS...
+    limit=$1; name=$2; shift 2
+    timeout "$limit" "$python" -m pytest -q -p no:cacheprovider tests/kernels/test_moe_a16w4_gpu.py "$@" >"$out/$name.log" 2>&1 || echo "$name ended with $?"
+    say "$out/$name.log" 2500
+}
+case $part in
+    repeats) # 380 s: first of all, no time counts before
+        study 130 repeats repeats --seconds 110
+        tests 120 raced -k "raced_repeats_bit_for_bit or replay_follows_its_inputs_and_repeats_bit_for_bit"
+        tests 130 space64 -k "space_of_the_tuner_repeats_bit_for_bit and 360-64"
+        ;;
+    space8) tests 390 space8 -k "space_of_the_tuner_repeats_bit_for_bit and 360-1024" ;;
+    space1) tests 390 space1 -k "space_of_the_tuner_repeats_bit_for_bit and 2880-1024" ;;
+    candidates)
+        study 330 candidates candidates --tp 1 --tokens 8192 16384 12288 --seconds 290 --rounds 12
+        study 60 clocks clocks --tp 1 --tokens 16384
+        ;;
+    table8) study 395 table8 table --tp 8 --seconds 360 ;;
+    table1) study 395 table1 table --tp 1 --seconds 350 ;;
+    table42)
+        study 195 table4 table --tp 4 --seconds 170
+        study 200 table2 table --tp 2 --seconds 170
+        ;;
+    others) study 395 others others --last 20 --seconds 360 ;;
+    routing) study 395 routing others --first 20 --seconds 360 ;;
+    cold) study 390 cold cold --tp 1 ;;
+    tritons) # .dev-cubins was made by `python -m studies.cubins pack` and is named in `carry`
+        timeout 395 "$python" -m studies.cubins time .dev-cubins --out "$out/tritons.jsonl" --seconds 360 >"$out/tritons.log" 2>&1 || echo "tritons ended with $?"
+        say "$out/tritons.log" 9000
+        ;;
+    *)
+        echo "unknown part '$part': repeats, space8, space1, candidates, table8, table1, table42, others, routing, cold or tritons" >&2
+        exit 2
+        ;;
+esac
