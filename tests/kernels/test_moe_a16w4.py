@@ -75,6 +75,27 @@ def tiny() -> tuple[torch.Tensor, ...]:
     return (*matrix(32, 48), *matrix(48, 16))
 
 
+def test_the_float32_reference_stands_for_float64_at_the_models_depth() -> None:
+    """An error against the reference is one against float64 to within 2e-6 of the result, at GPT-OSS-120B's full K in both products."""
+    gen, size = torch.Generator().manual_seed(3), 2880
+
+    def matrix(rows: int) -> tuple[torch.Tensor, ...]:
+        return (torch.randint(0, 256, (2, rows, size // 2), dtype=torch.uint8, generator=gen),
+                torch.randint(119, 124, (2, rows, size // 32), dtype=torch.uint8, generator=gen), torch.randn(2, rows, generator=gen).bfloat16())
+
+    plain = (*matrix(2 * size), *matrix(size))
+    w13, s13, b13, w2, s2, b2 = plain
+    x, logits = torch.randn(3, size, generator=gen).bfloat16(), torch.randn(3, 2, generator=gen).bfloat16()
+    want = torch.zeros(3, size, dtype=torch.float64)
+    for expert, gate in enumerate(torch.softmax(logits.double(), 1).T):
+        both = x.double() @ dequantize(w13[expert], s13[expert]).double().T + b13[expert].double()
+        g, up = both[:, 0::2].clamp(max=7.0), both[:, 1::2].clamp(-7.0, 7.0)
+        part = ((up + 1) * g / (1 + torch.exp(-1.702 * g))) @ dequantize(w2[expert], s2[expert]).double().T + b2[expert].double()
+        want += gate[:, None] * part
+    got = fused_moe_reference(x, logits, plain, topk=2)
+    assert float((got.double() - want).norm() / want.norm()) <= 2e-6
+
+
 def test_ties_go_to_the_lower_expert_and_weights_sum_to_one() -> None:
     ids, weights = route(torch.tensor([[1.0, 3.0, 3.0, 1.0, 1.0, 0.0]]), 4)
     assert ids.tolist() == [[1, 2, 0, 3]]
