@@ -155,7 +155,7 @@ int cuLaunchKernelEx(const C *c, void *function, void **params, void **extra) {
 """
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="NOT TESTED: needs a C compiler")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="NOT TESTED: no C compiler on PATH, so nothing stands in for libcuda")
 def test_a_driver_gets_what_cuda_expects(tmp_path: Path) -> None:
     """The real class on a libcuda that prints what reaches it: handles wider than an int, the attribute of a chained launch, values by address."""
     (tmp_path / "stand_in.c").write_text(_STAND_IN)
