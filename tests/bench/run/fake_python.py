@@ -146,4 +146,8 @@ def tiny() -> None:
 
 PARTS = {"vllm.entrypoints.cli.main serve": serve, "vllm.entrypoints.cli.main bench": client, "lm_eval run": lm_eval,
          "tunefork.bench.server.tiny --models": tiny}
+if Path(sys.argv[1]).name == "probe.py":  # probe.py SAMPLES MODULE ...
+    if FAKE.get("lags"):
+        Path(sys.argv[2]).write_text(json.dumps(FAKE["lags"]))
+    sys.argv[1:4] = ["-m", sys.argv[3]]
 PARTS[" ".join(sys.argv[2:4])]()

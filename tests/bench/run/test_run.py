@@ -185,6 +185,16 @@ def test_a_running_server_is_measured_and_left_running(world, host: str) -> None
     assert record.score.tput_per_gpu == pytest.approx(record.metrics["total_token_throughput"] / 2)
 
 
+def test_a_client_whose_loop_was_late_did_not_measure_the_server(world) -> None:
+    world.fake["lags"] = [[number * 0.02, 0.9] for number in range(300)]
+    done = world.run(*SMOKE)
+    assert done.statuses == {1: "failed", 4: "failed"}, done.err
+    record = world.records[0]
+    assert record.problems[0].kind == "client-limit" and "late by 900 ms" in record.problems[0].message
+    assert record.metrics["client_lag_p99_ms"] == pytest.approx(900)
+    assert not list(world.batches[0].rglob("lags.json")), "the record holds what they say"
+
+
 def test_a_running_server_of_another_model_is_refused(world) -> None:
     server = world.serve()
     try:

@@ -14,13 +14,13 @@ from typing import Any
 from tunefork.base.program import Finished, run_program
 from tunefork.base.upstream_facts.vllm import COMPLETIONS, LATENCIES, MAIN
 from tunefork.base.waiting import Waiting, counted
-from tunefork.bench.load import limits
+from tunefork.bench.load import lag, limits, probe
 from tunefork.bench.load.load import client_ratio, deadline_s, lengths
 from tunefork.bench.records.schema import Problem, Scenario
 from tunefork.bench.server.logtail import last_lines
 from tunefork.bench.server.target import Target
 
-ANSWER = "answer.json"
+ANSWER, LAGS = "answer.json", "lags.json"
 LEAST_S = 10.0
 """Of a shorter load, what the client does before and after it would be a large part of its CPU time."""
 
@@ -48,7 +48,7 @@ def measure(
     limits.files(one.conc)
     log = folder / "client.log"
     with Waiting(f"CONC {one.conc}", far=lambda: far(log, one), now=lambda: "" if far(log, one) else "starting, warming up", log=log) as waiting:
-        done = run_program(arguments(target, one, folder), env=target.environment(), cwd=folder / "cwd", log=log,
+        done = run_program(probed(arguments(target, one, folder), folder / LAGS), env=target.environment(), cwd=folder / "cwd", log=log,
                            deadline_s=timeout_s or deadline_s(one), watch=waiting.after(target.check))
     if done.exit_code is None:
         return done, None, [Problem(kind="client-hangs" if done.late else "client-failed", message=f"the client {done.how}")]
@@ -61,7 +61,10 @@ def measure(
         return done, None, [Problem(kind="client-failed", message=f"the client left no answer: {type(error).__name__}: {error}")]
     if not isinstance(answer, dict):
         return done, None, [Problem(kind="client-failed", message="the client's answer is not an object")]
-    return done, answer | cpu(done, answer.get("duration")), []
+    seconds = answer.get("duration")
+    if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        return done, answer, []
+    return done, answer | cpu(done, seconds) | loop_lag(folder / LAGS, seconds), []
 
 
 def far(log: Path, one: Scenario) -> tuple[int, int] | None:
@@ -70,9 +73,26 @@ def far(log: Path, one: Scenario) -> tuple[int, int] | None:
     return last if last and last[1] == one.num_prompts else None
 
 
-def cpu(done: Finished, duration: object) -> dict[str, float]:
+def probed(words: list[str], samples: Path) -> list[str]:
+    """A ``python -m`` command with the samples of its event loop (probe.py)."""
+    python, flag, *rest = words
+    assert flag == "-m", words
+    return [python, probe.__file__, str(samples), *rest]
+
+
+def cpu(done: Finished, seconds: float) -> dict[str, float]:
     """``client_cpu_share`` over the load, which is the end of the client's life; nothing where the load was too short to tell."""
-    if not isinstance(duration, int | float) or not LEAST_S <= duration < math.inf:
-        return {}
-    share = done.cpu_share(float(duration))
+    share = done.cpu_share(seconds) if seconds >= LEAST_S else None
     return {} if share is None else {"client_cpu_share": share}
+
+
+def loop_lag(samples: Path, seconds: float) -> dict[str, float]:
+    """``client_lag_p99_ms`` over the load: before it, the client reads a tokenizer and draws its prompts in the same loop.
+
+    Nothing where the load was too short to tell, or the client ran in no loop of ``asyncio.run``.
+    """
+    try:
+        taken = [(float(at), float(late)) for at, late in json.loads(samples.read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return {}
+    return lag.late([late for at, late in taken if at >= taken[-1][0] - seconds])

@@ -150,5 +150,6 @@ def _raw(outcome: _Outcome, sampler: Sampler, folder: Path) -> dict[str, bytes]:
 
 def _tidy(folder: Path) -> None:
     """What the record now holds, once is enough."""
-    (folder / client_vllm.ANSWER).unlink(missing_ok=True)
+    for name in (client_vllm.ANSWER, client_vllm.LAGS):
+        (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "cwd", ignore_errors=True)
