@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tunefork.base import jsons
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
 
@@ -63,7 +64,7 @@ class Transaction:
     def read(self, make: Callable[[Any], Kind], remedy: str) -> Kind | None:
         """What ``make`` makes of the last step; None where nothing is under way. Errors: Damaged, with ``remedy``."""
         try:
-            return make(json.loads(self.journal.read_bytes()))
+            return make(jsons.loads(self.journal.read_bytes()))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -5,7 +5,6 @@ Two models: bytes over bandwidth (modelled: the least time that reading the weig
 
 from __future__ import annotations
 
-import json
 import math
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tunefork.base import jsons
 from tunefork.kernels.arch import GFX950
 from tunefork.kernels.model import GPT_OSS_120B, Model
 from vllm_overrides.errors import OverrideError
@@ -146,7 +146,7 @@ def read_table(path: Path) -> TableModel:
     """
     expected = '{"seconds": {"1": 0.0041, "8": 0.0063, "4096": 0.12}, "eager_seconds": 0.004}'
     try:
-        found: Any = json.loads(path.read_text())
+        found: Any = jsons.loads(path.read_text())
         points, priced = read_points(found["seconds"]), found.get("eager_seconds", 0.0)
         eager = read_points(priced) if isinstance(priced, dict) else ((1, float(priced)),)
     except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:

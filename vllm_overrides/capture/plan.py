@@ -8,6 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from tunefork.base import jsons
 from vllm_overrides.capture.cost import TableModel
 from vllm_overrides.capture.optimum import Problem, solve
 from vllm_overrides.capture.options import Options
@@ -114,7 +115,7 @@ def read_plan(path: Path, limits: Limits) -> StoredPlan:
         OverrideError: no such file, no plan in it, or a plan made for other limits.
     """
     try:
-        found = json.loads(path.read_text())
+        found = jsons.loads(path.read_text())
         sizes = numbers(found["sizes"])
         compiled = numbers(found.get("compile_sizes", []))
         (decoded,) = numbers([found.get("decode_rows", max(sizes))])

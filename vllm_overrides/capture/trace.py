@@ -7,12 +7,12 @@ tables of ``--cudagraph-metrics``; their counts are added up. Those tables do no
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import jsons
 from tunefork.base.upstream_facts.vllm import GRAPH_STEPS
 from vllm_overrides.capture.rules import Limits
 from vllm_overrides.capture.workload import Workload
@@ -32,7 +32,7 @@ def read_trace(path: Path, limits: Limits) -> Workload:
 
 def from_histogram(text: str, path: Path) -> Workload:
     try:
-        found: Any = json.loads(text)
+        found: Any = jsons.loads(text)
         kinds = [{int(rows): int(steps) for rows, steps in found.get(kind, {}).items()} for kind in ("decode", "mixed")]
     except (ValueError, TypeError, AttributeError) as error:
         raise OverrideError(f"{path} is no histogram of steps ({error})", '{"decode": {"4": 9000, "3": 20}}: rows, then steps') from None

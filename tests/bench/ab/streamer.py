@@ -1,10 +1,10 @@
 """A server that streams tokens at a set pace, with the faults that a client must survive.
 
-    python streamer.py PORT MILLISECONDS [good | error | cut | hang | nousage | dies | separators | spoils FILE]
+    python streamer.py PORT MILLISECONDS [good | error | cut | hang | nousage | dies | separators | spoils FILE | odd JSON]
 
 error: every third completion answers 500.  cut: every third stream ends after one token.  hang: a completion never ends.
 separators: texts with U+2028 as it is.  spoils FILE: in the third server that
-counts itself in FILE, the fifth completion answers 500.  nousage: no usage chunk.  dies: exits at the fifth completion.
+counts itself in FILE, the fifth completion answers 500.  odd JSON: every third stream has a chunk that is this JSON.  nousage: no usage chunk.  dies: exits at the fifth completion.
 """
 
 import itertools
@@ -49,6 +49,8 @@ class Handler(BaseHTTPRequestHandler):
             self.event({"choices": [{"text": "\u2028x" if FAULT == "separators" else "x", "index": 0}]})
             if FAULT == "cut" and bad:
                 return
+            if FAULT == "odd" and bad:
+                self.wfile.write(f"data: {sys.argv[4]}\n\n".encode())
         if FAULT != "nousage":
             self.event({"choices": [], "usage": {"prompt_tokens": len(asked["prompt"]), "completion_tokens": asked["max_tokens"]}})
         self.wfile.write(b"data: [DONE]\n\n")

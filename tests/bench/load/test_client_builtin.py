@@ -46,9 +46,9 @@ def target_of(process: subprocess.Popen[bytes], port: int, tmp_path: Path) -> Ta
 
 
 @contextmanager
-def serving(tmp_path: Path, pace_ms: float, fault: str = "good") -> Iterator[Target]:
+def serving(tmp_path: Path, pace_ms: float, *fault: str) -> Iterator[Target]:
     port = free_port("127.0.0.1")
-    with subprocess.Popen([sys.executable, str(STREAMER), str(port), str(pace_ms), fault]) as process:
+    with subprocess.Popen([sys.executable, str(STREAMER), str(port), str(pace_ms), *(fault or ("good",))]) as process:
         try:
             yield target_of(process, port, tmp_path)
         finally:
@@ -98,6 +98,15 @@ def test_failed_requests_are_counted_and_refused(tmp_path: Path, fault: str, mes
     assert any("requests failed" in one.message or "arithmetic" in one.kind for one in problems)
     assert answer["failed"] >= 2 and answer["completed"] + answer["failed"] == 6
     assert any(message in text for text in answer["errors"])
+
+
+@pytest.mark.parametrize("chunk", ["[1]", '"x"', "5", "null", "[" * 60_000, '{"usage": {"completion_tokens": 1e400}, "choices": []}', '{"usage": [1]}', '{"usage": 1}'])
+def test_an_odd_chunk_is_that_requests_fault(tmp_path: Path, chunk: str) -> None:
+    """Of a server of somebody else's, to which --base-url points."""
+    with serving(tmp_path, 1, "odd", chunk) as target:
+        _, answer, _ = client.measure(target, scenario(), tmp_path)
+    assert answer is not None
+    assert answer["failed"] >= 2 and answer["completed"] + answer["failed"] == 6
 
 
 def test_a_hanging_server_is_given_up(tmp_path: Path) -> None:

@@ -71,6 +71,17 @@ def test_without_a_gpu_nothing_of_it_is_called_right(workshop):
         assert found.found.startswith("not applicable here: ")
 
 
+@pytest.mark.parametrize(("kind", "ok"), [("ext4", True), ("nfs4", None), ("9p", None)])
+def test_a_file_system_that_others_share_is_not_judged(workshop, kind, ok):
+    told = workshop.folder / "root" / "proc" / "self" / "mountinfo"
+    told.parent.mkdir(parents=True)
+    told.write_text(f"1 0 0:1 / / rw - {kind} x rw\n")
+    found = machine_checks.file_system(patient(workshop))
+    assert found.ok is ok and found.found.startswith(f"{kind} (project), {kind} (cache)")
+    told.unlink()
+    assert machine_checks.file_system(patient(workshop)).found.startswith("unknown (project)")
+
+
 def test_gpus_and_rocm(workshop):
     found = machine_checks.gpu(patient(workshop, GPU_MACHINE))
     assert (found.ok, found.found) == (True, "8 x gfx950")

@@ -6,13 +6,13 @@ Where an experiment asks for it, each comparison's first pair also runs the prof
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import jsons
 from tunefork.base.typed import typed
 from tunefork.bench.ab.accuracy import AccuracyDifference, bits_per_byte, mcnemar
 from tunefork.bench.ab.experiment import Comparison
@@ -53,13 +53,17 @@ def differences(where: Path, comparisons: Sequence[Comparison]) -> dict[str, Acc
 
 
 def read(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Samples by (task's file, question); of a task with several filters the first counts."""
+    """Samples by (task's file, question); of a task with several filters the first counts. AccuracyUnknown where one is none."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for path in samples(folder):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            sample = json.loads(line)
-            # The file's name ends in a time; what is before it names the task.
-            found.setdefault((path.stem.rpartition("_")[0], str(sample["doc_id"])), sample)
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                sample = jsons.loads(line)
+                # The file's name ends in a time; what is before it names the task.
+                found.setdefault((path.stem.rpartition("_")[0], str(sample["doc_id"])), sample)
+            except (ValueError, KeyError, TypeError) as error:
+                raise AccuracyUnknown(f"{path} holds a line that is no sample ({type(error).__name__}: {error})",
+                                      f"rm -r {typed(folder)}; then the same `bench ab --accuracy` again asks this arm anew") from None
     return found
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from tunefork.base import jsons
 from tunefork.base.checked import CHECKED, from_json
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
@@ -81,7 +82,7 @@ def arm(text: str) -> str:
     if not text.endswith(".json"):
         return text
     try:
-        data = json.loads(Path(text).read_bytes())
+        data = jsons.loads(Path(text).read_bytes())
         return json.dumps({key: data.get("config", data)[key] for key in sorted(data.get("config", data))})
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{text}: not a layer configuration ({type(error).__name__}: {error})",
@@ -105,7 +106,7 @@ def begin(where: Path, wanted: KernelPlan) -> KernelPlan:
 def kept(path: Path, planned: KernelPlan) -> dict[str, Any] | None:
     """A pair that is there and whole, else None: a damaged one is measured again."""
     try:
-        one: dict[str, Any] = json.loads(path.read_bytes())
+        one: dict[str, Any] = jsons.loads(path.read_bytes())
         whole = all(one["us"][str(count)][arm] for count in planned.tokens for arm in "AB") and isinstance(one["chip"], str) and "foreign" in one
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -130,7 +131,7 @@ def run(layout: Layout, where: Path, planned: KernelPlan, pairs: int, say: Say) 
             done = run_program(argv, env=env, cwd=where / "cwd", log=log, deadline_s=DEADLINE_S)
         if done.exit_code != 0 or not path.is_file():
             raise NothingMeasured(f"pair {pair + 1} {done.how}: {'; '.join(last_lines(log, 3)) or 'it said nothing'}", f"read {log}")
-    return [json.loads((where / f"pair-{pair + 1}.json").read_bytes()) for pair in range(pairs)]
+    return [jsons.loads((where / f"pair-{pair + 1}.json").read_bytes()) for pair in range(pairs)]
 
 
 def outcome(planned: KernelPlan, found: Sequence[dict[str, Any]]) -> KernelOutcome:

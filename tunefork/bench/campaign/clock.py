@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.base import jsons
 from tunefork.base.boot import boot_id
 from tunefork.base.files import write_atomically
 
@@ -55,7 +56,7 @@ class DayClock:
 def resumed(path: Path, sources: Sources, now: float) -> tuple[float, str]:
     """(seconds used until now, what is to be known of how they were counted). now: since boot."""
     try:
-        kept = json.loads(path.read_bytes())
+        kept = jsons.loads(path.read_bytes())
         boot, since, wall, used = str(kept["boot"]), float(kept["since_boot"]), float(kept["wall"]), float(kept["used_s"])
     except FileNotFoundError:
         return 0.0, ""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import jsons
 from tunefork.base.program import run_program
 from tunefork.base.typed import typed
 from tunefork.base.upstream_facts.vllm import CHAT_COMPLETIONS, COMPLETIONS
@@ -112,7 +113,7 @@ def manifest(gate: Gate, model: Path) -> Mapping[str, Any]:
     if all(bound.manifest is None for bound in gate.limits):
         return {}
     try:
-        data = json.loads((model / "manifest.json").read_bytes())
+        data = jsons.loads((model / "manifest.json").read_bytes())
     except (OSError, ValueError) as error:
         raise AccuracyUnknown(f"no readable {model / 'manifest.json'}: {type(error).__name__}",
                               "this gate is for the model that Tunefork makes: --profile smoke") from None
@@ -126,7 +127,7 @@ def manifest(gate: Gate, model: Path) -> Mapping[str, Any]:
 def judge(raw: bytes, gate: Gate, made: Mapping[str, Any], seconds: float, log: Path = Path("lm_eval.log")) -> Accuracy:
     """Read lm_eval's JSON and hold it against the gate. made: what manifest() gave.  log: lm_eval's, to name."""
     try:
-        data = json.loads(raw)
+        data = jsons.loads(raw)
         results, counts = data["results"][gate.task], data["n-samples"][gate.task]
         effective, original = int(counts["effective"]), int(counts["original"])
         version = str(data.get("lm_eval_version", "unknown"))

@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 
+from tunefork.base import jsons
 from tunefork.base.program import Finished
 from tunefork.base.upstream_facts.vllm import COMPLETIONS
 from tunefork.base.waiting import Waiting
@@ -179,7 +180,7 @@ async def ask(line: Connection, request: Request, encoded: bytes) -> None:
             for _, data in events.feed(body):
                 if data != b"[DONE]":
                     last = took(request, data, line.sent, now, last)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             request.error = request.error or f"{type(error).__name__}: {error}"
 
     status = await line.ask(encoded, piece)
@@ -193,7 +194,7 @@ async def ask(line: Connection, request: Request, encoded: bytes) -> None:
 def took(request: Request, data: bytes, sent: float, now: float, last: float) -> float:
     """Account for one chunk that came at ``now``; returns when the last tokens came."""
     if not only_a_token(data):
-        chunk = json.loads(data)
+        chunk = jsons.loads(data)
         if "error" in chunk:
             raise ValueError(str(chunk["error"])[:200])
         if chunk.get("usage"):

@@ -6,11 +6,11 @@ requests fail. All of that is said here or checked in load/checks.py.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import jsons
 from tunefork.base.program import Finished, run_program
 from tunefork.base.upstream_facts.vllm import COMPLETIONS, LATENCIES, MAIN
 from tunefork.base.waiting import Waiting, counted
@@ -56,7 +56,7 @@ def measure(
         last = "; ".join(last_lines(log, 3)) or "it said nothing"
         return done, None, [Problem(kind="client-failed", message=f"the client {done.how}: {last}")]
     try:
-        answer = json.loads((folder / ANSWER).read_bytes())
+        answer = jsons.loads((folder / ANSWER).read_bytes())
     except (OSError, ValueError) as error:
         return done, None, [Problem(kind="client-failed", message=f"the client left no answer: {type(error).__name__}: {error}")]
     if not isinstance(answer, dict):

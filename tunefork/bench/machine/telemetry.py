@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunefork.base import jsons
 from tunefork.bench.records.schema import Telemetry
 
 PERIOD_S = 1.0
@@ -44,7 +45,7 @@ def known(values: dict[str, Any]) -> dict[str, float]:
 
 def read_amd(text: str) -> Reading:
     """`amd-smi metric --json`: a list of GPUs, in later releases under "gpu_data"."""
-    data = json.loads(text)
+    data = jsons.loads(text)
     listed = data.get("gpu_data", []) if isinstance(data, dict) else data
 
     def clock(gpu: dict[str, Any], name: str) -> Any:
@@ -78,7 +79,7 @@ def read_rocm(text: str) -> Reading:
         "temperature_c": find(card, r"Temperature \(Sensor junction\)"),
         "memory_temperature_c": find(card, r"Temperature \(Sensor memory\)"),
         "busy_percent": find(card, r"^GPU use"),
-    }) for name, card in json.loads(text).items() if name.startswith("card")}
+    }) for name, card in jsons.loads(text).items() if name.startswith("card")}
 
 
 TOOLS: dict[str, tuple[tuple[str, ...], Callable[[str], Reading]]] = {

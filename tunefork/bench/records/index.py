@@ -118,7 +118,10 @@ def inode(path: Path) -> str:
 def known(path: Path) -> bool:
     """Whether an index is the file that this user made; it is not opened for this. An empty one holds nothing to believe."""
     found = inode(path)
-    return not found or noted(path)[1] == found or path.stat().st_size == 0
+    if not found:
+        return True
+    of = path.stat()  # an inode's number comes again: another user's file may have it
+    return of.st_uid == os.geteuid() and (noted(path)[1] == found or of.st_size == 0)
 
 
 def begin(made: sqlite3.Connection, path: Path) -> None:

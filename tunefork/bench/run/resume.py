@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tunefork.base import redact
+from tunefork.base import jsons, redact
 from tunefork.base.errors import BadInput
 from tunefork.bench.errors import RecordError
 from tunefork.bench.profiles.rules import Rules
@@ -53,7 +53,7 @@ def believe(batch: Batch, entry: Entry, rules: Rules, store: Store) -> Record | 
         return f"record {record.id} is of another tree"
     path = batch.result_path(entry.conc)
     try:
-        same = json.loads(path.read_bytes()) == json.loads(json.dumps(result(record, rules)))
+        same = jsons.loads(path.read_bytes()) == json.loads(json.dumps(result(record, rules)))
     except (OSError, ValueError) as error:
         return f"{path.name}: {type(error).__name__}"
     return record if same else f"{path.name} does not say what record {record.id} says"

@@ -6,11 +6,12 @@ draws nothing. The index, which comes first, says how many bytes the weights hav
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+
+from tunefork.base import jsons
 
 GIB = 1 << 30
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -54,7 +55,7 @@ def whole(folder: Path) -> int:
     """Bytes of the weights by the index of any snapshot; 0 where none is there yet."""
     for path in folder.glob(f"snapshots/*/{INDEX}"):
         try:
-            return int(json.loads(path.read_bytes())["metadata"]["total_size"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return int(jsons.loads(path.read_bytes())["metadata"]["total_size"])
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             continue
     return 0

@@ -14,6 +14,7 @@ from typing import Literal
 
 import httpx
 
+from tunefork.base import jsons
 from tunefork.bench.sse import Events
 
 POST_TIMEOUT_S = 30.0
@@ -152,7 +153,7 @@ def end(kind: str, data: str, event: str) -> Reply | None:
     if kind != "complete":
         return None
     try:
-        outputs = json.loads(data)
+        outputs = jsons.loads(data)
     except ValueError:
         outputs = None
     if not isinstance(outputs, list):

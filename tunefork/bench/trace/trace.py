@@ -14,7 +14,6 @@ from __future__ import annotations
 import bisect
 import csv
 import gzip
-import json
 import re
 import zlib
 from collections import defaultdict
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import jsons
 from tunefork.base.errors import BadInput
 from tunefork.base.files import read_within
 from tunefork.base.upstream_facts import vllm
@@ -74,8 +74,8 @@ def read(path: Path, steps: int | None = None) -> Trace:
             data = read_within(file, MOST_BYTES)
         if data is None:
             raise ValueError(f"more than {MOST_BYTES >> 30} GiB")
-        return torch(path.name, json.loads(data)["traceEvents"])
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        return torch(path.name, jsons.loads(data)["traceEvents"])
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise BadInput(f"{path}: not a trace ({type(error).__name__}: {error})", "vLLM's *.pt.trace.json.gz, or rocprofv3's *_kernel_trace.csv") from None
 
 

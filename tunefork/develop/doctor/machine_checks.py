@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tunefork.base.mounts import KEEP_TIMES, kind_of
 from tunefork.base.process import ask
 from tunefork.develop import targets
 from tunefork.develop.doctor.check import Check, Patient, skipped
@@ -71,6 +72,17 @@ def disk(patient: Patient) -> Check:
     found = ", ".join(f"{amount / GIB:.0f} GiB free ({name}: {folders[name]})" for name, amount in free.items())
     remedy = "" if ok else "make room, or set TUNEFORK_CACHE to a folder on a larger disk"
     return Check("disk", ok, found, f"{wanted // GIB} GiB to install target {patient.target}", remedy)
+
+
+def file_system(patient: Patient) -> Check:
+    """Not judged where others share it, or where it is not known: most things hold there (docs/safety.md)."""
+    wanted = "of this machine, where folders can be locked and keep their times"
+    folders = {"project": patient.layout.root, "cache": patient.layout.cache}
+    kinds = {name: kind_of(folder, patient.root) for name, folder in folders.items()}
+    found = ", ".join(f"{kind or 'unknown'} ({name})" for name, kind in kinds.items())
+    if all(kind in KEEP_TIMES for kind in kinds.values()):
+        return Check("file system", True, found, wanted)
+    return Check("file system", None, f"{found}: with several machines on it, let one at a time change a series", wanted)
 
 
 def memory(patient: Patient) -> Check:
@@ -148,4 +160,4 @@ def existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-CHECKS = (python, compiler, openssl, git, disk, memory, hip_compiler, gpu, mec_firmware)
+CHECKS = (python, compiler, openssl, git, disk, file_system, memory, hip_compiler, gpu, mec_firmware)

@@ -4,7 +4,7 @@ Git compares every file with the index, and what it learns by that (that a file 
 may write into an index alone. A user's index is not ours to write at a question, so the copy is written: `<key>.<of>.index` among our notes, where
 `of` is of the very index that was copied. Another index of the user's is another copy, so no copy is ever of anything but what its name says.
 
-Folders that have not changed are not read again only on file systems that are known to keep their times (KEEP_TIMES). This is for `status` alone: what
+Folders that have not changed are not read again only on file systems that are known to keep their times (base/mounts.py). This is for `status` alone: what
 refuses or overwrites looks by itself (work.py).
 """
 
@@ -19,33 +19,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunefork.base.boot import boot_id
+from tunefork.base.mounts import KEEP_TIMES, kind_of
 from tunefork.patchset.checkout.checkout import Checkout
 from tunefork.patchset.git import Git
 
-KEEP_TIMES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "zfs", "bcachefs", "overlay"})
-"""A file that is made or removed changes its folder's time of change, at once and for every reader: not so on NFS, in FUSE and in shared folders."""
-MOUNTS = Path("/proc/self/mountinfo")
 STALE_S = 60.0
 """No look takes as long: a lock of a copy that is older is a killed git's."""
 
 
-def file_system(path: Path, mounts: str) -> str:
-    """The type of the file system that a path is on, by Linux' mountinfo; "" where it does not say. The last of several mounts on one point counts."""
-    found, longest = "", -1
-    for line in mounts.splitlines():
-        words, _, kind = line.partition(" - ")
-        point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), words.split()[4]))
-        if len(point.parts) >= longest and (point == path or point in path.parents):
-            found, longest = kind.split()[0], len(point.parts)
-    return found
-
-
 def keeps_times(path: Path) -> bool:
     """Whether a folder's time can be believed there."""
-    try:
-        return file_system(path.resolve(), MOUNTS.read_text(errors="surrogateescape")) in KEEP_TIMES
-    except (OSError, IndexError):
-        return False
+    return kind_of(path) in KEEP_TIMES
 
 
 def name_of(found: os.stat_result) -> str:

@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tunefork.base import jsons
 from tunefork.base.files import write_atomically
 
 FORMAT = 1
@@ -53,7 +54,7 @@ class State:
 def load(path: Path) -> State | None:
     """The state in a file; None where there is none or it is not of this format."""
     try:
-        data = json.loads(path.read_bytes())
+        data = jsons.loads(path.read_bytes())
         if data.pop("format") != FORMAT:
             return None
         return State(**{**data, "patches": tuple(AppliedPatch(**patch) for patch in data["patches"])})

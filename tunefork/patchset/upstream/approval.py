@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tunefork.base import jsons
 from tunefork.base.errors import TuneforkError
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
@@ -50,7 +51,7 @@ def approve(layout: Layout, upstream: str, patch: PatchFile, commands: Sequence[
 def approvals(layout: Layout) -> list[dict[str, str]]:
     """What was approved; of a damaged file nothing, so that the user is asked again."""
     try:
-        found = json.loads(record(layout).read_bytes())
+        found = jsons.loads(record(layout).read_bytes())
     except (OSError, ValueError):
         return []
     return [each for each in found if isinstance(each, dict) and {"command", "approved"} <= each.keys()] if isinstance(found, list) else []
