@@ -180,7 +180,7 @@ async def ask(line: Connection, request: Request, encoded: bytes) -> None:
             for _, data in events.feed(body):
                 if data != b"[DONE]":
                     last = took(request, data, line.sent, now, last)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             request.error = request.error or f"{type(error).__name__}: {error}"
 
     status = await line.ask(encoded, piece)

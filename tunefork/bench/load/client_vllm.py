@@ -92,7 +92,7 @@ def loop_lag(samples: Path, seconds: float) -> dict[str, float]:
     Nothing where the load was too short to tell, or the client ran in no loop of ``asyncio.run``.
     """
     try:
-        taken = [(float(at), float(late)) for at, late in json.loads(samples.read_bytes())]
+        taken = [(float(at), float(late)) for at, late in jsons.loads(samples.read_bytes())]
     except (OSError, ValueError, TypeError):
         return {}
     return lag.late([late for at, late in taken if at >= taken[-1][0] - seconds])
