@@ -141,6 +141,14 @@ def commands_keep_their_help_option() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nothing_waits_for_the_disk() -> Iterator[None]:
+    """What this process writes is not forced to the disk, some milliseconds each time: only a power cut tells the difference. Child processes sync."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: os.fstat(handle) and None)  # a closed file is still an error
+        yield
+
+
 @pytest.fixture(autouse=True)
 def random_numbers_are_the_same() -> None:
     """torch's own generator starts anywhere: a test that draws from it would see other numbers in every run and in every order."""
