@@ -165,7 +165,7 @@ def test_an_estimate_is_no_measurement(tmp_path: Path) -> None:
     assert not asked.table.exists()
 
 
-@pytest.mark.parametrize("there", [False, True], ids=["without llvm-mca", "with llvm-mca"])
+@pytest.mark.parametrize("there", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["without llvm-mca", "with llvm-mca"])
 def test_a_problem_that_fails_is_named_and_the_rest_stays(tmp_path: Path, there: bool, only_tool: Path) -> None:
     """The worker ends with exit code 1; the sweep says which problem it was, and the log why: no tool would help."""
     if not there:
