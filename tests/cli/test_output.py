@@ -77,3 +77,5 @@ def test_everybody_styles_in_one_place() -> None:
     folder = Path(output.__file__).parent
     found = {path.name for path in folder.rglob("*.py") if re.search(r"click\.(style|secho)\b", path.read_text(encoding="utf-8"))}
     assert found == {"output.py"}
+    markup = {path.name for path in folder.rglob("*.py") if re.search(r"\[/?(green|red|yellow|bold|dim)\]|\[/\]", path.read_text(encoding="utf-8"))}
+    assert not markup, "tables show it as it is"

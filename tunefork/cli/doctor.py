@@ -8,7 +8,7 @@ import click
 
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import clean, print_json, styled, table
+from tunefork.cli.output import clean, print_json, styled, table, tabs
 from tunefork.develop.doctor.check import Check
 from tunefork.develop.doctor.doctor import examine
 from tunefork.develop.targets import AUTO, TARGETS
@@ -32,11 +32,11 @@ def doctor(target: str, as_json: bool) -> None:
         table("", ("", "check", "found", "wanted"), [(state(one), one.check, one.found, one.wanted) for one in checks])
         for one in checks:
             if one.ok is False:
-                click.echo(styled(f"{one.check}: ", bold=True) + clean(one.remedy))
+                click.echo(styled(f"{one.check}: ", bold=True) + clean(one.remedy), err=tabs())
     if any(one.ok is False for one in checks):
         sys.exit(1)
 
 
 def state(check: Check) -> str:
     """A check's verdict as the table's first column."""
-    return {True: "[green]ok[/]", False: "[red]WRONG[/]", None: "[dim]skipped[/]"}[check.ok]
+    return {True: "ok", False: "WRONG", None: "skipped"}[check.ok]

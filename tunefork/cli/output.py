@@ -85,7 +85,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     def pad(text: str, width: int) -> str:
         return text + " " * (width - cell_len(text))
 
-    click.echo(styled(clean(title), bold=True))
+    if title:
+        click.echo(styled(clean(title), bold=True))
     widths = [max(map(cell_len, column)) for column in zip(heads, *lines, strict=True)]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if room is None or sum(widths) + 2 * (len(widths) - 1) <= room:
