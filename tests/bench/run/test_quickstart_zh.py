@@ -1,7 +1,7 @@
 """Every command of docs/zh-CN/quickstart.md: its options are understood, and what needs neither a GPU nor an install is run.
 
-`bench run` runs whole, with stand-ins for vLLM, its client, lm_eval and a leaderboard that is not there; `serve` runs dry; `container` meets a
-stand-in for docker.
+`bench run` and `bench submit` run whole, with stand-ins for vLLM, its client, lm_eval and a leaderboard that is not there; `serve` runs dry;
+`container` meets a stand-in for docker; `doctor`, `status`, `plan-sizes` and a dry `develop` run as they are.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ SCRIPT = {"MODEL": "openai/gpt-oss-120b", "PORT": "8888", "TP": "8", "MAX_MODEL_
           "RANDOM_RANGE_RATIO": "1.0", "NUM_PROMPTS": "80", "RESULT_FILENAME": "result_isl1024_osl1024_conc8"}
 NOWHERE = "http://127.0.0.1:1"
 # What is only parsed here, and why.
-PARSED = {"apply": "fetches sources: tests/patchset", "develop": "installs: tests/develop, tests/e2e", "doctor": "tests/develop",
-          "status": "tests/patchset", "patch": "tests/patchset", "kernels": "tests/kernels, tests/bench/kernels", "plan-sizes": "tests/vllm_overrides",
-          "bench ab": "tests/bench/ab", "bench profile": "tests/e2e", "bench submit": "tests/bench/submit"}
+PARSED = {"apply": "fetches two upstreams and checks them out: tests/patchset, tests/e2e",
+          "develop": "installs, but for --dry-run, which is run below: tests/develop, tests/e2e",
+          "patch": "exports the commits of an applied checkout: tests/patchset",
+          "kernels": "`gate` compiles and executes for minutes, `tune` needs a GPU: .ci/run, tests/kernels, tests/bench/kernels",
+          "bench ab": "needs a series with the patch my-fix, applied: tests/bench/ab, tests/e2e", "bench profile": "needs a server that traces: tests/e2e"}
+RUN = {"bench run", "bench submit", "serve", "container", "doctor", "status", "plan-sizes"}
 
 
 def commands() -> list[list[str]]:
@@ -65,7 +68,7 @@ def parsed(words: list[str]) -> click.Context:
 
 
 def test_the_page_has_its_commands() -> None:
-    known = {"bench run", "serve", "container", *PARSED}
+    known = {*RUN, *PARSED}
     assert {name(words) for words in commands()} <= known, "say how this test treats the new one"
     assert len(commands()) > 30
     assert len(of("bench run")) > 10
@@ -106,6 +109,35 @@ def test_container_is_docker(words: list[str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert ("ran docker run" in done.stdout) == ("--run" in words)
     assert "hf_secret" not in done.stdout + done.stderr
+
+
+HERE = [*of("doctor"), *of("status"), *of("plan-sizes"), *(one for one in of("develop") if "--dry-run" in one.values[0])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", HERE)
+def test_what_only_looks_is_run(words: list[str], tmp_path: Path) -> None:
+    shutil.copy(PAGE.parents[2] / "pins.toml", tmp_path)
+    shutil.copytree(PAGE.parents[2] / "patches", tmp_path / "patches")
+    done = subprocess.run([sys.executable, "-m", "tunefork.cli.main", *words], check=False, capture_output=True, text=True, cwd=tmp_path,
+                          env={**os.environ, "TUNEFORK_ROOT": str(tmp_path), "NO_COLOR": "1"})
+    assert done.returncode in ((0, 1) if words[0] == "doctor" else (0,)), done.stderr  # 1: something of this machine is wrong
+    assert "Traceback" not in done.stderr
+    assert {"doctor": "check", "status": "pending", "plan-sizes": "compilation-config", "develop": "VLLM_TARGET_DEVICE=rocm"}[words[0]] in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", of("bench submit"))
+def test_bench_submit_sends_what_was_measured(words: list[str], world: Any) -> None:
+    """First dry, as the page says; then as typed, to a leaderboard that is not there."""
+    measured = world.seed("--profile", "seed", "--isl", "1024", "--osl", "1024", "--conc", "4")
+    assert measured.code == 0, measured.err
+    world.env.update(LB_URL_OVERRIDE=NOWHERE)
+    typed = [str(world.batches[0]) if word == "BATCH" or "batch_" in word else word for word in words[2:]]
+    shown = world.bench("submit", "--json", "--dry-run", *typed)
+    assert shown.code == 0 and shown.json["submissions"][0]["state"] == "not sent (dry run)", shown.err
+    sent = world.bench("submit", "--json", "--yes", *typed)
+    assert sent.code == 15 and [one["state"] for one in sent.json["submissions"]] == ["SubmitFailed"], sent.err
 
 
 @pytest.mark.slow
