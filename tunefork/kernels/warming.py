@@ -18,6 +18,7 @@ from itertools import product
 from multiprocessing import get_context
 from typing import Any
 
+from tunefork.base.tied import tied
 from tunefork.kernels.arch import ARCHES, GFX950
 from tunefork.kernels.model import GPT_OSS_120B
 from tunefork.kernels.moe_a16w4.config import LayerConfig, MoeShape, pick
@@ -124,7 +125,7 @@ def warm(jobs: Iterable[Wanted], processes: int | None = None) -> list[str]:
     import torch  # noqa: F401 -- once, before the fork; so is Triton, with the kernels
 
     settle_keys()  # before the fork as well: it takes a second
-    with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("fork"), initializer=tied) as pool:
         return [said for said in pool.map(compile_one, found, chunksize=1) if said]
 
 

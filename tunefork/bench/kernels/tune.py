@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from tunefork.base.tied import tied
 from tunefork.bench.kernels import cases
 from tunefork.bench.kernels.timing import compare
 from tunefork.kernels.arch import ARCHES, GFX950, SM90
@@ -121,7 +122,7 @@ def _warm(job: tuple[Case, LayerConfig]) -> None:
 
 def warm(jobs: list[tuple[Case, LayerConfig]], processes: int) -> None:
     """Compile many layers in parallel."""
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=tied) as pool:
         list(pool.map(_warm, jobs, chunksize=1))
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.layout import user_cache
+from tunefork.base.tied import tied
 from tunefork.kernels.amdgcn.errors import CompileFailed
 from tunefork.kernels.arch import GFX950
 from tunefork.kernels.shipped import Shipped
@@ -173,7 +174,7 @@ def compile_all(
         return [_attempt(request, place) for request in requests]
     results: list[Compiled | CompileFailed | None] = [None] * len(requests)
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(count, mp_context=context) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=tied) as pool:
         jobs = {pool.submit(_attempt, request, place): at for at, request in enumerate(requests)}
         for job in as_completed(jobs):
             results[jobs[job]] = job.result()

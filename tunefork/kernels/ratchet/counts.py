@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from tunefork.base.tied import tied
 from tunefork.kernels.amdgcn.assembly import parse
 from tunefork.kernels.amdgcn.compile import Request, build
 from tunefork.kernels.amdgcn.errors import CompileFailed
@@ -113,7 +114,7 @@ def counted(arch: str, only: Sequence[str] | None = None, *, workers: int | None
     if processes == 1:
         yield from ((rows[at].label, found) for at, found in map(_count, places))
         return
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("forkserver"), initializer=tied) as pool:
         yield from ((rows[at].label, found) for at, found in pool.map(_count, places))
 
 
