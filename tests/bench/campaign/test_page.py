@@ -45,6 +45,9 @@ def test_it_is_rewritten_with_every_step_and_is_always_whole(desk: Any) -> None:
     assert page.proposal(found).replace("+", "&#43;")[:20] in seen[-1].replace("+", "&#43;")
     assert not re.search(r'(src|href)="(?!data:)', seen[-1]), "nothing is loaded"
     assert [path.name for path in desk.folder.glob("index.html*")] == ["index.html"]
+    wide = re.findall(r'<div class="scroll"[^>]*>', seen[-1])
+    assert len(wide) >= 6 and all('tabindex="0"' in one and "aria-label=" in one for one in wide), "by keys, too, what is wide can be moved"
+    assert not re.search(r"<th[^>]*></th>", seen[-1]) and seen[-1].count("min-width:700px") == 2
     assert ">A/A" not in seen[-1] and "race 0" in seen[-1] and "confirm" in seen[-1]
 
 

@@ -12,7 +12,7 @@ from tunefork.bench.campaign import book, picture
 from tunefork.bench.campaign.book import Rows
 from tunefork.bench.campaign.planned import Planned, named
 from tunefork.bench.campaign.result import Line, Result
-from tunefork.bench.report.page import asset, section, table
+from tunefork.bench.report.page import asset, scrolled, section, table
 
 FILE = "index.html"
 AGAIN_S = 15
@@ -42,9 +42,10 @@ def bars(planned: Planned, rows: Rows, used: float) -> list[tuple[str, float, fl
 def page(planned: Planned, rows: Rows, found: Result, used: float, now: str) -> str:
     """The whole file. used: minutes of the day.  now: what is done; "ended" where nothing is."""
     going = now not in ("ended", "")
+    day = picture.svg(bars(planned, rows, used), max(planned.minutes, used), used if going else None)
     sections = [
         section("summary", "Now" if going else "Result", summary(planned, found, used, now)),
-        section("day", "The day", picture.svg(bars(planned, rows, used), max(planned.minutes, used), used if going else None) + picture.legend()
+        section("day", "The day", scrolled("the day over the hours", day) + picture.legend()
                 + f'<p class="soft">{picture.clock(used)} of {picture.clock(planned.minutes)} hours used; costs: {escape(planned.costs.source)}</p>'),
         section("plan", "As planned", planned_steps(planned)),
         section("candidates", "Candidates", candidates(found.lines)),
@@ -66,7 +67,7 @@ def planned_steps(planned: Planned) -> str:
         bars.append((one.name, at, at + one.minutes))
         at += one.minutes
     rows = [(picture.clock(begin), f"{end - begin:.1f}", one.name, one.decides) for one, (_, begin, end) in zip(planned.steps, bars, strict=True)]
-    return picture.svg(bars, max(planned.minutes, at)) + table(("from", "minutes", "step", "what it decides"), rows)
+    return scrolled("the plan over the hours", picture.svg(bars, max(planned.minutes, at))) + table(("from", "minutes", "step", "what it decides"), rows)
 
 
 def summary(planned: Planned, found: Result, used: float, now: str) -> str:
@@ -96,12 +97,12 @@ def sure(chance: float) -> str:
 
 def candidates(lines: Sequence[Line]) -> str:
     """A table with an interval drawn in each row."""
-    head = ("candidate", "advice", "gain", "95 %", "", "starts", "minutes to decide", "why")
+    head = ("candidate", "advice", "gain", "95 %", "drawn", "starts", "minutes to decide", "why")
     top = "".join(f'<th scope="col">{one}</th>' for one in head)
     body = "".join(
         f"<tr><td>{escape(one.name)}</td><td>{one.advice}</td><td>{percent(one.gain)}</td><td>{interval(one)}</td><td>{bar(one)}</td><td>{one.starts}</td>"
         f"<td>{'' if one.minutes is None else f'{one.minutes:.0f}'}</td><td>{escape(one.why)}</td></tr>" for one in lines)
-    return f'<div class="scroll"><table id="candidates-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return scrolled("table by candidate", f'<table id="candidates-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>')
 
 
 def percent(value: float | None) -> str:

@@ -10,6 +10,8 @@ from tunefork.bench.campaign.plan import Step
 COLOURS = {"doctor": "#8c959f", "develop": "#8c959f", "warm": "#d4a72c", "tune": "#d4a72c", "A/A": "#54aeff", "beside": "#54aeff", "race": "#0969da",
            "combine": "#8250df", "confirm": "#1a7f37", "accuracy": "#bf3989", "full": "#bf3989", "final": "#bf3989", "report": "#8c959f", "more": "#afb8c1"}
 WIDTH = 60
+LEAST_PX = 700
+"""Of the picture on a phone, which can be moved: its hours could not be read at 375."""
 
 
 def colour(name: str) -> str:
@@ -43,13 +45,14 @@ def svg(bars: Sequence[tuple[str, float, float]], minutes: float, used: float | 
     """(name, from, to) in minutes, under each other in one row of time. used: where now is."""
     width, height, scale = 1000, 74, 1000 / max(minutes, 1e-9)
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="the day: {escape(", ".join(dict.fromkeys(one[0] for one in bars)))}" '
-             'style="width:100%;height:auto">', f'<rect x="0" y="18" width="{width}" height="30" fill="none" stroke="currentColor" opacity="0.3"/>']
+             f'style="width:100%;min-width:{LEAST_PX}px;height:auto">',
+             f'<rect x="0" y="18" width="{width}" height="30" fill="none" stroke="currentColor" opacity="0.3"/>']
     for name, begin, end in bars:
         label = f"{name}: {clock(begin)} to {clock(end)}"
         parts.append(f'<rect x="{begin * scale:.2f}" y="18" width="{max((end - begin) * scale, 1):.2f}" height="30" fill="{colour(name)}">'
                      f"<title>{escape(label)}</title></rect>")
     step = next(one for one in (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 10_000) if minutes / one <= 12)
-    parts += [f'<text x="{min(at * scale, width - 30):.1f}" y="66" font-size="13" fill="currentColor">{clock(at)}</text>'
+    parts += [f'<text x="{min(at * scale, width - 30):.1f}" y="66" font-size="15" fill="currentColor">{clock(at)}</text>'
               for at in range(0, int(minutes) + 1, step)]
     if used is not None:
         x = min(used, minutes) * scale

@@ -77,8 +77,12 @@ def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     """A static table of text."""
     top = "".join(f"<th scope=\"col\">{escape(one)}</th>" for one in head)
     lines = "".join("<tr>" + "".join(f"<td>{escape(one)}</td>" for one in line) + "</tr>" for line in body)
-    return (f'<div class="scroll" tabindex="0" role="group" aria-label="table by {escape(head[0])}"><table><thead><tr>{top}</tr></thead>'
-            f"<tbody>{lines}</tbody></table></div>")
+    return scrolled(f"table by {head[0]}", f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>")
+
+
+def scrolled(label: str, content: str) -> str:
+    """What may be wider than the screen: by keys, too, it can be moved. label: for who does not see it."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(label)}">{content}</div>'
 
 
 def summary(records: Sequence[Brief], damaged: Sequence[str], outcomes: Sequence[Outcome]) -> str:
