@@ -8,6 +8,7 @@ from pathlib import Path
 
 from studies.fullsize import warps
 from tunefork.base.upstream_facts.vllm import MAIN
+from tunefork.bench.machine.devices import variables
 from tunefork.bench.profiles.profile import load
 from tunefork.bench.server.command import DROPPED, ServeCommand
 
@@ -62,6 +63,6 @@ def command(name: str, model: Path, *, python: str, gpu: int, port: int, cwd: Pa
     argv = (python, "-m", MAIN, "serve", str(model), "--served-model-name", SERVED, "--host", "127.0.0.1", "--port", str(port),
             *FLAGS, *(("--attention-backend", attention) if attention != "auto" else ()), "--gpu-memory-utilization", str(utilization),
             "--kv-cache-memory-bytes", str(int(kv_gib * 2**30)), *arm.flags, *extra)  # fmt: skip
-    env = {**ENVIRONMENT, **arm.env, "TUNEFORK_OVERRIDES": ",".join(("random_mxfp4", *arm.overrides)), "CUDA_VISIBLE_DEVICES": str(gpu),
+    env = {**ENVIRONMENT, **arm.env, "TUNEFORK_OVERRIDES": ",".join(("random_mxfp4", *arm.overrides)), **variables((str(gpu),)),
            "PYTHONPATH": pythonpath}  # fmt: skip
     return ServeCommand(argv, env, tuple(one for one in DROPPED if one not in env), cwd, "127.0.0.1", port, SERVED)

@@ -67,6 +67,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| arm | tokens | kernel | idle before it, us | adds, us |", "|---|---|---|---|---|"]
     for row in rows:
         found = layers(row)
+        if not found:
+            lines.append(f"| {row['moe']} | {row['tokens']} | no layer found: no kernel is called `{ATTENTION}...` | | |")
+            continue
         count = int(median(len(one) for one in found))
         alike = [shares(one) for one in found if len(one) == count]
         whole = [sum(idle + adds for _, idle, adds in one) for one in alike]

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from studies.fullsize import arms, startup
+from studies.fullsize import arms, ready, startup
 from tunefork.base.errors import ServeError, TuneforkError
 from tunefork.base.layout import user_cache
 from tunefork.bench.load import client_builtin as builtin
@@ -113,7 +113,7 @@ def run(words: argparse.Namespace) -> None:
     began = time.monotonic()
     with words.out.open("a") as sink:
         note(sink, kind="host", at=utc_now().isoformat(), host=host().model_dump(), gpu=words.gpu, commit=os.environ.get("TUNEFORK_COMMIT", ""),
-             versions={name: metadata.version(name) for name in ("vllm", "torch", "triton", "transformers")})  # fmt: skip
+             versions=ready.versions())  # fmt: skip
         for place, name in enumerate(words.sequence.split(","), words.place):
             try:
                 serve(name, words, place, sink, began)
