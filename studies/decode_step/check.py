@@ -43,6 +43,19 @@ def route_row(tokens: int, apart: bool) -> dict[str, Any]:
             "gap": gap, "repeats": same, "done": int(done)}  # fmt: skip
 
 
+def places(slots: torch.Tensor, cache: torch.Tensor) -> torch.Tensor:
+    """Which elements of (blocks, kv_heads, 16, 2 * D) pages the tokens of these slots have: by the slots, since a right value may equal what lay there."""
+    kept = torch.zeros_like(cache, dtype=torch.bool)
+    for slot in slots[slots >= 0].tolist():
+        kept[slot // 16, :, slot % 16] = True
+    return kept
+
+
+def strays(got: torch.Tensor, before: torch.Tensor, kept: torch.Tensor) -> int:
+    """Elements outside `kept` that are not as before."""
+    return int((got.float() != before.float())[~kept].sum())
+
+
 def attend_row(tp: int, tokens: int, fp8: bool) -> dict[str, Any]:
     """qkv + RoPE + cache in one launch, in one with its norm, and behind torch's product, against float32: q, and the cache's places that were written;
     ``torch_error``: the reference's own steps on torch's bf16 product. ``strays``: places that nobody should have written."""
@@ -61,9 +74,7 @@ def attend_row(tp: int, tokens: int, fp8: bool) -> dict[str, Any]:
         return rope_cache_reference(product.bfloat16(), positions, rope, slots, into, scales, heads, dtype)
 
     want = told(linear_reference(first, w, bias), want_cache)
-    kept = torch.zeros_like(empty, dtype=torch.bool)
-    for slot in slots[slots >= 0].tolist():
-        kept[slot // 16, :, slot % 16] = True
+    kept = places(slots, cache)
     torch_cache = cache.clone()
     shipped = told(torch.nn.functional.linear(first, w, bias), torch_cache)
     front: dict[str, Any] = {"residual": residual, "norm_weight": norm, "eps": EPS}
@@ -79,7 +90,7 @@ def attend_row(tp: int, tokens: int, fp8: bool) -> dict[str, Any]:
         into = cache.clone()
         got = call(into)
         found[name] = max(error(got, want), error(into.float()[kept], want_cache.float()[kept]))
-        found["strays"] += int((into.float() != empty)[~kept].sum())
+        found["strays"] += strays(into, empty, kept)
         for _ in range(REPEATS):
             again = cache.clone()
             found["repeats"] &= bool((call(again).float() == got.float()).all()) and bool((again.float() == into.float()).all())

@@ -7,8 +7,11 @@ is only what needs the hardware: amdsmi (eight gfx950), the aiter package, the p
 model, vLLM splits it at attention, Inductor runs its passes on each piece; equal pieces are worked on once and counted.
 
 JSON: one object per TP size: ``norms`` (in the graph), ``fused`` (which pass -> norms that it fuses with the all-reduce before them;
-"before" only with --before, the pass's file without the patch), ``pieces``: each with its ``count`` and the operations ``original`` (what
-the pass is given), ``after`` and ``before`` it.
+"before" only with --before, the pass's file without the patch; 0 at TP 1, where there is no such pass), ``pieces``: each with its
+``count`` and the operations ``original`` (what the pass is given), ``after`` and ``before`` it; ``between``: what vLLM calls between
+pieces, outside the compiled graph -> how often in the whole model.
+
+--ours: with the overrides moe_a16w4 and decode_step, the latter with --attention (a backend whose pages it writes).
 
 Run as a program of its own: it puts stand-ins into sys.modules.
 """
@@ -28,6 +31,7 @@ import os
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -135,7 +139,7 @@ class Communicator:
         )
 
 
-def configuration(tp: int, layers: int) -> Any:
+def configuration(tp: int, layers: int, attention: str | None = None) -> Any:
     """vLLM's configuration for GPT-OSS-120B with its defaults at this TP size."""
     from vllm.engine.arg_utils import EngineArgs
 
@@ -144,7 +148,7 @@ def configuration(tp: int, layers: int) -> Any:
         Path(model, "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": layers, "layer_types": kinds}))
         args = EngineArgs(
             model=model, skip_tokenizer_init=True, max_num_batched_tokens=TOKENS, max_num_seqs=128, max_model_len=4096,
-            tensor_parallel_size=tp, distributed_executor_backend="mp",
+            tensor_parallel_size=tp, distributed_executor_backend="mp", attention_backend=attention,
         )  # fmt: skip
         return args.create_engine_config()
 
@@ -189,18 +193,22 @@ class Traced(Exception):
     """Raised in the place of the first forward pass."""
 
 
-def trace(config: Any, model: Any) -> list[tuple[int, Any, list[Any]]]:
-    """(count, piece, its example inputs) for each kind of piece, in order: Dynamo's graph, split where vLLM splits it."""
+def trace(config: Any, model: Any) -> tuple[list[tuple[int, Any, list[Any]]], dict[str, int]]:
+    """(count, piece, its example inputs) for each kind of piece, in order: Dynamo's graph, split where vLLM splits it. And the operations that it is split
+    at -> how often each is called."""
     import torch
     from vllm.compilation.backends import split_graph
 
     kinds: dict[str, list[Any]] = {}
+    between: Counter[str] = Counter()
 
     def backend(graph: Any, _: Any) -> Any:
         whole, items = split_graph(graph, config.compilation_config.splitting_ops)
         for item in items:
-            if not item.is_splitting_graph:
-                piece = getattr(whole, item.submod_name)
+            piece = getattr(whole, item.submod_name)
+            if item.is_splitting_graph:
+                between.update(str(node.target) for node in piece.graph.nodes if node.op == "call_function")
+            else:
                 kinds.setdefault(canonical(piece.graph), [0, piece])[0] += 1
 
         def stop(*_: Any) -> None:
@@ -213,7 +221,8 @@ def trace(config: Any, model: Any) -> list[tuple[int, Any, list[Any]]]:
         torch._dynamo.mark_dynamic(tensor, 0)
     with torch.no_grad(), suppress(Traced):
         torch.compile(model.forward, backend=backend, fullgraph=True)(*tokens)
-    return [(n, p, [node.meta["example_value"] for node in p.graph.nodes if node.op == "placeholder"]) for n, p in kinds.values()]
+    found = [(n, p, [node.meta["example_value"] for node in p.graph.nodes if node.op == "placeholder"]) for n, p in kinds.values()]
+    return found, {name: count for name, count in sorted(between.items()) if isinstance(name, str) and "getitem" not in name}
 
 
 def canonical(graph: Any) -> str:
@@ -252,16 +261,19 @@ def post_grad(config: Any, piece: Any, inputs: list[Any]) -> Any:
 
 
 def fusion_passes(config: Any, before: Path | None) -> dict[str, list[Any]]:
-    """By name, vLLM's passes up to the one under test; "before" has that one from another file."""
+    """By name, vLLM's passes up to the one under test; "before" has that one from another file. At TP 1 there is none: all of vLLM's passes."""
     from torch._subclasses.fake_tensor import FakeTensorMode
     from vllm.compilation.passes.pass_manager import PostGradPassManager
 
     flags = config.compilation_config.pass_config
-    assert flags.fuse_allreduce_rms and flags.fuse_act_padding, "the defaults changed: the pass under test is off"
+    single = config.parallel_config.tensor_parallel_size == 1
+    assert (flags.fuse_allreduce_rms or single) and flags.fuse_act_padding, "the defaults changed: the pass under test is off"
     flags.fuse_norm_quant = flags.fuse_act_quant = flags.fuse_mla_dual_rms_norm = False  # they come later and find nothing here
     with FakeTensorMode():  # one pass makes its examples on the GPU
         manager = PostGradPassManager()
         manager.configure(config)
+        if single:
+            return {"after": list(manager.passes)}
         *first, last = manager.passes
         assert type(last).__name__ == "RocmAiterAllReduceFusionPass", [type(one).__name__ for one in manager.passes]
         found = {"after": [*first, last]}
@@ -321,21 +333,71 @@ def compiling(config: Any) -> Iterator[None]:
         yield
 
 
-def capture(tp: int, layers: int, before: Path | None) -> dict[str, Any]:
+def use_ours(config: Any) -> None:
+    """The overrides, as vLLM's plugin applies them; they find an MI355X, and one that does not serve is an error."""
+    from vllm_overrides import registry
+    from vllm_overrides.decode_step import block
+
+    def stop(text: str) -> None:
+        raise AssertionError(text)
+
+    registry.apply_named("moe_a16w4,decode_step", {})
+    block.say_once = stop
+    method = importlib.import_module("vllm_overrides.moe_a16w4.method")
+    method.say_once = stop
+    method.capture_sizes = lambda: ()
+
+
+class Prepared:
+    """In the place of the experts' prepared weights, of which the forward passes on sizes and layouts."""
+
+    intermediate = 2880
+
+    class layout13:  # as the attribute is called
+        arch, wide = "gfx950", False
+
+    layout2 = layout13
+
+
+def prepare_ours(model: Any) -> None:
+    """Experts as if they were loaded; their tensors have no values and no size, since an operator of ours takes them."""
+    import torch
+    from vllm.model_executor.models.gpt_oss import TransformerBlock
+
+    for block in model.modules():
+        if isinstance(block, TransformerBlock):
+            assert block.refused is None and block.attends, block.refused
+            layer = block.mlp.experts.routed_experts
+            layer.quant_method.prepared = Prepared()
+            for name in [name for name, _ in layer.named_parameters(recurse=False)]:
+                setattr(layer, name, torch.nn.Parameter(torch.empty(0, dtype=torch.uint8), requires_grad=False))
+
+
+def capture(tp: int, layers: int, before: Path | None, ours: bool = False, attention: str | None = None) -> dict[str, Any]:
     """The JSON object of one TP size."""
     from vllm.config.utils import Range
 
-    config = configuration(tp, layers)
+    config = configuration(tp, layers, attention)
     with compiling(config):
         start_ranks(tp)
-        traced = trace(config, build(config))
+        if ours:
+            use_ours(config)
+        model = build(config)
+        if ours:
+            prepare_ours(model)
+        traced, between = trace(config, model)
         passes = fusion_passes(config, before)
-        result: dict[str, Any] = {"tp": tp, "layers": layers, "norms": 0, "fused": dict.fromkeys(passes, 0), "pieces": []}
+        result: dict[str, Any] = {"tp": tp, "layers": layers, "norms": 0, "fused": dict.fromkeys(passes, 0), "pieces": [], "between": between}
         for count, piece, inputs in traced:
             module = post_grad(config, piece, inputs)
             entry: dict[str, Any] = {"count": count}
             for name, (*first, last) in passes.items():
                 graph = copy.deepcopy(module).graph
+                if tp == 1:
+                    for one in (*first, last):
+                        one(graph)
+                    entry["original"] = entry[name] = operations(graph)
+                    continue
                 for one in first:
                     one(graph)
                 entry["original"] = operations(graph)
@@ -355,6 +417,8 @@ def main() -> None:
     parser.add_argument("--tp", type=int, nargs="+", default=[2, 8])
     parser.add_argument("--layers", type=int, default=36)
     parser.add_argument("--before", type=Path)
+    parser.add_argument("--ours", action="store_true")
+    parser.add_argument("--attention")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     pretend_mi355x(options.tree)
@@ -362,7 +426,7 @@ def main() -> None:
     results = []
     for tp in options.tp:  # a process per size: vLLM's parallel state cannot be taken back
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
-            results.append(pool.submit(capture, tp, options.layers, options.before).result())
+            results.append(pool.submit(capture, tp, options.layers, options.before, options.ours, options.attention).result())
     del library
     print(json.dumps(results))
 
