@@ -107,8 +107,8 @@ def show_plan(made: Planned) -> None:
         echo(f"not tried: {one.name}: {one.reason}")
 
 
-@click.command(epilog="Exit codes: 0 there is a result, 2 no such campaign, 13 the machine cannot do it (doctor, develop), 130 stopped (the same command "
-                      "goes on).")
+@click.command(epilog="Exit codes: 0 there is a result, 2 no such campaign, or a plan that nobody approved, 13 the machine cannot do it (doctor, develop), "
+                      "130 stopped (the same command goes on).")
 @name_of()
 @options.yes("Run a plan that was not made here without asking; it is kept that it was approved.")
 @options.as_json("Print the result as JSON.")

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from tunefork.base.errors import TuneforkError
-from tunefork.bench.records.index import FILE
+from tunefork.bench.records.index import FILE, known
 from tunefork.bench.records.query import query
 from tunefork.bench.records.store import Store
 from tunefork.bench.report.build import gather
@@ -86,3 +86,11 @@ def test_where_both_may_write_the_index_is_made_anew_for_each(shared: Store) -> 
     assert as_other(shared, lambda: query(shared, "SELECT count(*) FROM records").rows) == "((3,),)"
     assert (shared.folder / FILE).stat().st_uid == OTHER
     assert query(shared, "SELECT count(*) FROM records").rows == ((3,),) and (shared.folder / FILE).stat().st_uid == 0
+
+
+def test_an_index_of_another_user_is_not_ours_whatever_its_inode(shared: Store) -> None:
+    path = shared.folder / FILE
+    assert known(path)
+    os.chown(path, OTHER, OTHER)  # a file of theirs that got the number of ours
+    assert not known(path)
+    assert query(shared, "SELECT count(*) FROM records").rows == ((3,),) and path.stat().st_uid == 0
