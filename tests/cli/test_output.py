@@ -68,8 +68,11 @@ def test_two_tables_of_tabs_are_apart_and_nothing_else_is_there(capsys: pytest.C
         context.params["plain"] = True
         assert output.tabs()
         output.table("first", ("a", "b"), [("1", "x y")])
+        output.aside("words")
         output.table("second", ("c",), [("2\t3",)])
-    assert capsys.readouterr().out == "a\tb\n1\tx y\n\nc\n2 3\n"
+    assert capsys.readouterr() == ("a\tb\n1\tx y\n\nc\n2 3\n", "words\n")
+    output.aside("words")
+    assert capsys.readouterr() == ("words\n", "")
     assert not output.tabs()
 
 

@@ -19,7 +19,7 @@ from tunefork.base.process import bound, no_survivor, terminated_by_exception
 from tunefork.base.program import run_program
 from tunefork.base.transaction import Transaction
 from tunefork.cli import options
-from tunefork.cli.output import echo, print_json, say, table
+from tunefork.cli.output import aside, print_json, say, table
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout import checkout
 from tunefork.patchset.inspect import bisection
@@ -190,8 +190,8 @@ def show(found: Bisected, *, as_json: bool) -> None:
     rows = [(each.variant, each.verdict, "" if each.code is None else str(each.code), f"{each.seconds:g} s", each.why or each.log) for each in found.verdicts]
     table(f"{found.upstream}: {len(rows)} variants", ("variant", "verdict", "exit", "took", "why / log"), rows)
     if found.culprit is None:
-        echo(f"one of: {', '.join(found.candidates)} (the variants between were skipped)")
+        aside(f"one of: {', '.join(found.candidates)} (the variants between were skipped)")
         return
-    echo(f"{found.culprit} is the first patch with which it fails", bold=True)
+    aside(f"{found.culprit} is the first patch with which it fails", bold=True)
     if found.needs is not None:
-        echo(f"it takes {', '.join(found.needs)} beside it" if found.needs else "it fails alone")
+        aside(f"it takes {', '.join(found.needs)} beside it" if found.needs else "it fails alone")

@@ -14,7 +14,7 @@ from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.extras import require
 from tunefork.cli.options import Decorator
-from tunefork.cli.output import clean, echo, print_json, say, table
+from tunefork.cli.output import aside, clean, print_json, say, table
 
 if TYPE_CHECKING:
     from tunefork.bench.campaign.planned import Planned
@@ -79,7 +79,7 @@ def plan(*, hours: float, profile: str, gpus: int | None, ray: str | None, space
                     "rejected": made.rejected, "steps": made.steps, "costs": made.costs, "page": path})
         return
     show_plan(made)
-    echo(f"page: {path}\nnext: python3 build.py campaign run --name {name}")
+    aside(f"page: {path}\nnext: python3 build.py campaign run --name {name}")
 
 
 def resolved(profile: str) -> str:
@@ -92,19 +92,19 @@ def show_plan(made: Planned) -> None:
     from tunefork.bench.campaign import picture
 
     own = made.rules
-    echo(f"campaign {made.name}: {made.hours:g} hours, {len(own.candidates)} candidates, {own.lanes} start{'s' if own.lanes > 1 else ''} at a time; "
+    aside(f"campaign {made.name}: {made.hours:g} hours, {len(own.candidates)} candidates, {own.lanes} start{'s' if own.lanes > 1 else ''} at a time; "
          f"a start {made.costs.start:.1f} min, its first {made.costs.warm:.1f} more ({made.costs.source})", bold=True)
     for line in picture.lines(made.steps, made.minutes):
-        echo(line)
+        aside(line)
     known = {one.name: one for one in made.candidates}
     table("candidates, in order", ("candidate", "kind", "decides", "why"),
           [(name, known[name].kind, known[name].decides, known[name].why) for name in own.candidates])
     if not own.confirm:
-        echo("no confirmation: it would take too much of these hours; the result is a proposal with its certainty (--confirm always)")
+        aside("no confirmation: it would take too much of these hours; the result is a proposal with its certainty (--confirm always)")
     for name in made.left_out:
-        echo(f"does not fit: {name}")
+        aside(f"does not fit: {name}")
     for one in made.rejected:
-        echo(f"not tried: {one.name}: {one.reason}")
+        aside(f"not tried: {one.name}: {one.reason}")
 
 
 @click.command(epilog="Exit codes: 0 there is a result, 2 no such campaign, or a plan that nobody approved, 13 the machine cannot do it (doctor, develop), "
@@ -178,11 +178,11 @@ def tell(made: Planned, found: Result, path: Path, *, as_json: bool) -> None:
         print_json({"campaign": made.name, "arm": found.arm, "verdict": found.verdict, "certainty": found.certainty, "gain": found.gain, "low": found.low,
                     "high": found.high, "accepted": found.accepted, "why": found.why, "noise": found.noise, "candidates": found.lines, "report": path})
         return
-    echo(proposal(found), bold=True)
+    aside(proposal(found), bold=True)
     table("", ("candidate", "advice", "gain", "95 %", "starts", "min to decide", "why"),
           [(one.name, one.advice, percent(one.gain), interval(one), str(one.starts), "" if one.minutes is None else f"{one.minutes:.0f}", one.why)
            for one in found.lines])
-    echo(f"report: {path}")
+    aside(f"report: {path}")
 
 
 @click.command()
@@ -205,7 +205,7 @@ def status(*, name: str | None, as_json: bool) -> None:
         print_json({"campaign": made.name, "minutes": made.minutes, "used": used, "starts": counted, "pairs": sum(key.startswith("pair:") for key in rows),
                     "arm": found.arm, "certainty": found.certainty, "verdict": found.verdict, "candidates": found.lines, "page": where / "index.html"})
         return
-    echo(f"campaign {made.name}: {used:.0f} of {made.minutes:.0f} minutes, {counted} starts that count", bold=True)
+    aside(f"campaign {made.name}: {used:.0f} of {made.minutes:.0f} minutes, {counted} starts that count", bold=True)
     tell(made, found, where / "index.html", as_json=False)
 
 

@@ -11,7 +11,7 @@ from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.base.typed import typed
 from tunefork.cli import options
-from tunefork.cli.output import clean, echo, print_json, say, styled, table
+from tunefork.cli.output import aside, clean, echo, print_json, say, styled, table
 from tunefork.develop import install
 from tunefork.develop.gfx950.compile_only.unit import UPSTREAMS
 from tunefork.develop.machine import probe
@@ -109,10 +109,10 @@ def show_native(report: Report) -> None:
         if not one.ok:
             click.echo(styled("LOST: " if one.lost else f"{one.state}: ", fg="red" if one.lost else "yellow") + clean(f"{one.name}: {one.why}"))
     for name in report.missing:
-        echo(f"no longer listed: {name}")
+        aside(f"no longer listed: {name}")
     good = [one for one in report.files if one.ok]
     before, with_stand_ins = sum(one.state == "cached" for one in good), sum(bool(one.stand_ins) for one in good)
-    echo(f"{len(good)} of {len(report.files)} compiled, {before} of them before; {with_stand_ins} (*) with a stand-in of hipCUB; "
+    aside(f"{len(good)} of {len(report.files)} compiled, {before} of them before; {with_stand_ins} (*) with a stand-in of hipCUB; "
          f"{len(report.files) - len(good)} not, of which {len(report.lost)} did before")
 
 

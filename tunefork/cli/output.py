@@ -64,6 +64,11 @@ def tabs() -> bool:
     return context is not None and bool(context.find_root().params.get("plain"))
 
 
+def aside(text: str = "", **style: Any) -> None:
+    """A line beside a table: under --plain on stderr, so that stdout is the table alone."""
+    echo(text, err=tabs(), **style)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on stdout. No word or path is broken: where a terminal is too narrow, each row is a block of `column  value` lines.
 

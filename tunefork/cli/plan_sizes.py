@@ -10,7 +10,7 @@ import click
 from tunefork.base.errors import BadInput
 from tunefork.base.upstream_facts.vllm import RELEASE
 from tunefork.cli import options
-from tunefork.cli.output import echo, print_json, table
+from tunefork.cli.output import aside, print_json, table, tabs
 from vllm_overrides.capture.cost import PADDINGS
 from vllm_overrides.capture.options import Options, concurrencies
 from vllm_overrides.capture.plan import Plan, make_plan
@@ -95,8 +95,8 @@ def memory_limit(memory: float | None, per_graph: float | None) -> int | None:
 
 def show(plan: Plan) -> None:
     """The plan, a table of the three lists, the YAML."""
-    echo(f"capture sizes: {' '.join(map(str, plan.sizes))}")
-    echo(f"compile sizes: {' '.join(map(str, plan.compile_sizes)) or 'none'}")
+    aside(f"capture sizes: {' '.join(map(str, plan.sizes))}")
+    aside(f"compile sizes: {' '.join(map(str, plan.compile_sizes)) or 'none'}")
     lists = (("plan", plan.expected), ("default", plan.default), ("guide", plan.guide))
     rows = [
         (name, str(one.graphs), str(one.full), f"{one.rows:.2%}", f"{one.time:.2%}", f"{one.eager:.2%}", f"{one.piecewise:.2%}")
@@ -104,8 +104,8 @@ def show(plan: Plan) -> None:
     ]
     columns = ("list", "sizes", "decode", "padding", "time", "no graph", "piecewise")
     table("", columns, rows)
-    echo("decode: sizes with a graph for decode steps; padding: rows per live row; time: what padding adds to a step;")
-    echo(f"no graph, piecewise: share of decode time outside FULL graphs. default: vLLM {RELEASE}'s list for GPT-OSS.\n")
+    aside("decode: sizes with a graph for decode steps; padding: rows per live row; time: what padding adds to a step;")
+    aside(f"no graph, piecewise: share of decode time outside FULL graphs. default: vLLM {RELEASE}'s list for GPT-OSS.\n")
     for line in (*plan.notes, plan.workload, plan.cost):
-        echo(line)
-    click.echo("\n" + plan.as_yaml(), nl=False)
+        aside(line)
+    click.echo("\n" + plan.as_yaml(), nl=False, err=tabs())

@@ -7,7 +7,7 @@ import click
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import echo, print_json, say, table
+from tunefork.cli.output import aside, print_json, say, table
 from tunefork.patchset.rebase.rebase import Rebased
 
 
@@ -63,13 +63,13 @@ def show(done: Rebased, *, diffs: bool) -> None:
     for patch in done.patches:
         for each in patch.upstream_commits:
             what = "is this patch" if each.same else "touched its lines"
-            echo(f"  {patch.name}: {each.commit[:12]} {what}: {each.subject}")
+            aside(f"  {patch.name}: {each.commit[:12]} {what}: {each.subject}")
         if diffs and patch.range_diff:
-            echo(patch.range_diff)
+            aside(patch.range_diff)
     lines = [f"commits between the pins are not known: {done.no_history}" if done.no_history else "", *done.notes,
              f"sha256 {done.sha256}" if done.sha256 and done.checked else "",
              f"the checkout's old state: git -C work/{done.upstream} checkout {done.backup}" if done.backup else ""]  # fmt: skip
     for line in filter(None, lines):
-        echo(f"  {line}")
+        aside(f"  {line}")
     if not done.checked:
-        echo("  next: python3 build.py develop and test; then commit pins.toml and patches/")
+        aside("  next: python3 build.py develop and test; then commit pins.toml and patches/")

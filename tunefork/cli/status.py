@@ -6,7 +6,7 @@ import click
 
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import echo, print_json, table
+from tunefork.cli.output import aside, print_json, table
 from tunefork.patchset.checkout.status import UpstreamStatus
 from tunefork.patchset.checkout.status import status as look
 from tunefork.patchset.sources import pins
@@ -33,9 +33,9 @@ def show(found: UpstreamStatus) -> None:
     rows = [(patch.name, patch.state, (patch.tree or "")[:12]) for patch in found.patches]
     table(f"{found.name} {found.pin} ({found.commit[:12]}): {where}", ("patch", "state", "tree"), rows)
     for each in found.checkouts:
-        echo(f"  work/{each.path.name}: {each.variant}, {each.work.summary()}")
+        aside(f"  work/{each.path.name}: {each.variant}, {each.work.summary()}")
     if found.parked:
-        echo(f"  parked: {found.parked} (apply --continue, or apply --abort)")
+        aside(f"  parked: {found.parked} (apply --continue, or apply --abort)")
     for line in found.drift:
-        echo(f"  drift: {line}")
-    echo()
+        aside(f"  drift: {line}")
+    aside()

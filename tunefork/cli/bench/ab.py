@@ -13,7 +13,7 @@ from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.cli import options
 from tunefork.cli.extras import require
-from tunefork.cli.output import echo, print_json, say, table, tabs
+from tunefork.cli.output import aside, echo, print_json, say, table, tabs
 
 if TYPE_CHECKING:
     from tunefork.bench.ab.accuracy import AccuracyDifference
@@ -190,13 +190,13 @@ def show(found: list[Outcome], accuracy: dict[str, AccuracyDifference], *, as_js
         print_json(objects[0] if len(objects) == 1 else {"comparisons": objects})
         return
     for one in found:
-        echo(headline(one), err=tabs(), bold=True)
+        aside(headline(one), bold=True)
         title = f"{one.comparison + ': ' if one.comparison else ''}B = {one.b} against A = {one.a}: {one.verdict}"
         table(f"{title}  ({', '.join(one.chips)})", ("scenario", "metric", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), rows(one))
         for line in forest.text([one], shutil.get_terminal_size((100, 24)).columns) if not tabs() else ():
             echo(line)
         if one.comparison in accuracy:
-            echo(f"accuracy, {said(accuracy[one.comparison])}", err=tabs())
+            aside(f"accuracy, {said(accuracy[one.comparison])}")
         for note in one.notes():
             say(f"  {note}")
         for scenario in one.scenarios:
