@@ -15,6 +15,10 @@ study() { # study SECONDS NAME WORDS...
     grep -v '"rounds": 0' "$out/$name.log" | cut -c1-220 >"$out/$name.short" || true
     say "$out/$name.short" 5500
 }
+warm() { # warm SECONDS WORDS...: our kernels of these sizes, in parallel, before their cells are timed
+    limit=$1; shift
+    timeout "$limit" "$python" -m tunefork.kernels.warming sm90 --live 0 "$@" 2>&1 | tail -n 2
+}
 tests() { # tests SECONDS NAME WORDS...
     limit=$1; name=$2; shift 2
     timeout "$limit" "$python" -m pytest -q -p no:cacheprovider tests/kernels/test_moe_a16w4_gpu.py "$@" >"$out/$name.log" 2>&1 || echo "$name ended with $?"
@@ -32,14 +36,31 @@ case $part in
         study 330 candidates candidates --tp 1 --tokens 8192 16384 12288 --seconds 290 --rounds 12
         study 60 clocks clocks --tp 1 --tokens 16384
         ;;
-    table8) study 395 table8 table --tp 8 --seconds 360 ;;
-    table1) study 395 table1 table --tp 1 --seconds 350 ;;
-    table42)
-        study 195 table4 table --tp 4 --seconds 170
-        study 200 table2 table --tp 2 --seconds 170
+    table8)
+        warm 70 --intermediate 360 --tokens 24 32 48 64 96 128 192 256 300 512 700 1152 1280
+        study 325 table8 table --tp 8 --seconds 290
         ;;
-    others) study 395 others others --last 20 --seconds 360 ;;
-    routing) study 395 routing others --first 20 --seconds 360 ;;
+    table1)
+        warm 70 --intermediate 2880 --tokens 96 128 192 256 300 512 700 1152 1280 1536 4096 6144
+        study 325 table1 table --tp 1 --seconds 285
+        ;;
+    table42)
+        warm 40 --intermediate 720 --tokens 1 8 64 300 1280 8192
+        study 160 table4 table --tp 4 --seconds 135
+        warm 40 --intermediate 1440 --tokens 1 8 64 300 1280 8192
+        study 160 table2 table --tp 2 --seconds 135
+        ;;
+    others)
+        warm 30 --intermediate 2880 --experts 32 --tokens 1 8 64 128 300 1024 4096
+        warm 30 --intermediate 360 --experts 32 --tokens 1 8 64 128 300 1024 4096
+        warm 30 --hidden 4096 --intermediate 1536 --topk 8 --tokens 1 8 64 128 300 1024
+        study 305 others others --last 20 --seconds 270
+        ;;
+    routing)
+        warm 40 --intermediate 2880 --tokens 8 64 300 1024 4096
+        warm 40 --intermediate 360 --tokens 8 64 300 1024 4096
+        study 315 routing others --first 20 --seconds 280
+        ;;
     cold) study 390 cold cold --tp 1 ;;
     tritons) # .dev-cubins was made by `python -m studies.cubins pack` and is named in `carry`
         timeout 395 "$python" -m studies.cubins time .dev-cubins --out "$out/tritons.jsonl" --seconds 360 >"$out/tritons.log" 2>&1 || echo "tritons ended with $?"

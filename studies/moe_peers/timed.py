@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import torch
 
 from studies.moe_peers import layers
 from studies.moe_peers.layers import Cell
-from studies.moe_peers.variants import CANDIDATES, call, size
+from studies.moe_peers.variants import CANDIDATES, call, size, steps
 from tunefork.bench.kernels import cases, peers
 from tunefork.bench.kernels.measure import PEER_TOLERANCE, TOLERANCE, measure_problem
 from tunefork.bench.kernels.timing import capture, compare
@@ -25,6 +27,7 @@ from tunefork.kernels.moe_a16w4 import Weights, fused_moe, make_workspace
 from tunefork.kernels.moe_a16w4.config import MoeShape, illegal, table
 from tunefork.kernels.moe_a16w4.plan import Case
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
+from tunefork.kernels.warming import compile_step
 
 Row = dict[str, Any]
 UNTIMED = {8: (24, 32, 48, 64, 96, 128, 192, 256, 300, 384, 512, 700, 1152, 1280), 1: (96, 128, 192, 256, 300, 384, 512, 700, 1152, 1280, 1536, 4096, 6144)}
@@ -76,8 +79,25 @@ def times(makers: Mapping[str, tuple[float, Callable[[], Sequence[cases.Call]]]]
         yield {**about, "impl": name, "us": taken.us, "us_lo": taken.us_lo, "us_hi": taken.us_hi, "rounds": len(taken.rounds)}
 
 
+def compile_candidate(tp: int, tokens: int, name: str) -> None:
+    """One candidate's kernels into Triton's cache."""
+    config, variant = CANDIDATES[name]
+    case = Case(SM90.name, MoeShape(MODEL.hidden, MODEL.intermediate // tp, MODEL.experts, MODEL.topk), tokens, MODEL.experts)
+    for step in steps(case, config, variant):
+        compile_step(case, config, step)
+
+
+def compile_candidates(tp: int, tokens: int) -> None:
+    """All of them, in as many processes; what cannot be compiled is said again by its row."""
+    with ProcessPoolExecutor(min(len(CANDIDATES), os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
+        for done in [pool.submit(compile_candidate, tp, tokens, name) for name in CANDIDATES]:
+            if (error := done.exception()) is not None:
+                print(f"cannot compile a candidate: {str(error).splitlines()[0][:200]}", flush=True)
+
+
 def candidate_rows(tp: int, tokens: Sequence[int], rounds: int, end: float) -> Iterator[Row]:
     """The candidates beside Humming and triton_kernels, one M after another."""
+    compile_candidates(tp, tokens[0])
     plain = cases.random_plain(tp, "cuda")
     weights = cases.layers(plain, tp)
     found = peers_of(plain, ("humming-grouped", "humming", "tk", "tk-splitk"))

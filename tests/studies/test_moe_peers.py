@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -154,9 +155,10 @@ def test_every_part_asks_for_words_that_the_study_takes(tmp_path: Path) -> None:
             elif words[1] == "studies.cubins":
                 with pytest.raises(SystemExit, match="0"):
                     cubins([words[2], "--help"])
+            elif words[1] == "tunefork.kernels.warming":
+                assert words[2:5] == ["sm90", "--live", "0"]
             else:
                 assert words[1] == "pytest"
         body = limits.partition(f"    {part})")[2].partition(";;")[0]
-        spent = [int(word) for line in body.splitlines() for word in line.replace("timeout", "study").split("study ")[1:2] + line.split("tests ")[1:2]
-                 for word in word.split()[:1]]
+        spent = [int(limit) for limit in re.findall(r"\b(?:study|tests|warm|timeout) (\d+) ", body)]
         assert 0 < sum(spent) <= 400, (part, spent)
