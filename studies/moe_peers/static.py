@@ -68,7 +68,7 @@ def value_rows() -> Iterator[dict[str, Any]]:
     want = fused_moe_reference(x, logits, plain, topk)
     case = Case(SM90.name, MoeShape(hidden, inter, experts, topk), tokens, experts, asm=False)
     base = CANDIDATES["shipped"][0]
-    small = replace(base.up, wn=4, r=1, bm=16, rest=0)
+    small = replace(base.up, wn=8, r=1, bm=16, rest=0)
     config = replace(base, up=small, down=small)
     shipped: torch.Tensor | None = None
     for variant in dict.fromkeys((SHIPPED, *(variant for _, variant in CANDIDATES.values()))):

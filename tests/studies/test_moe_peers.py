@@ -85,7 +85,7 @@ def test_no_candidate_writes_what_a_product_in_flight_reads(name: str, capsys: p
     assert main(["static", "code", "--only", name]) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["kernel"] for row in found] == ["up_tiled_kernel", "down_tiled_kernel"]
-    assert all(row["early writes"] == 0 and row["spills"] == 0 and row["hgmma"] >= 16 for row in found), found
+    assert all(row["early writes"] == 0 and row["hgmma"] >= 16 for row in found), found
 
 
 @pytest.mark.parametrize("routing", layers.ROUTINGS)
