@@ -13,6 +13,7 @@ from typing import Any
 os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
+import triton.language as tl
 
 from tunefork.kernels.add_norm_router import RouterConfig, add_norm_moe, add_norm_route, make_done
 from tunefork.kernels.add_norm_router.reference import add_norm_route_reference
@@ -20,7 +21,7 @@ from tunefork.kernels.moe_a16w4 import prepare_weights
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference, route
 from tunefork.kernels.qkv_rope import qkv_rope_cache, rope_cache
 from tunefork.kernels.qkv_rope.reference import rope_cache_reference
-from tunefork.kernels.skinny import SkinnyConfig, add_norm_linear, best_logit, linear
+from tunefork.kernels.skinny import SkinnyConfig, add_norm_linear, best_logit, kernel, linear
 from tunefork.kernels.skinny.reference import add_norm_reference, linear_reference
 
 GEN = torch.Generator().manual_seed(5)
@@ -139,6 +140,8 @@ def main() -> None:
         "one token, a head in one program": lambda: attended(1, 2, 1, 32, 320, False, SkinnyConfig(4, 2, 8, 2)),
         "four strips, sixteen columns": lambda: attended(9, 3, 1, 64, 448, False, SkinnyConfig(2, 4, 16, 3)),
     }
+    if sys.argv[2:] == ["halves"]:  # as under Triton 3.8.0 and newer
+        kernel.BY_HALVES = tl.constexpr(True)
     for name, case in {"skinny": skinny, "router": router, "qkv": qkv}[sys.argv[1]].items():
         print(json.dumps({"name": name, **case()}), flush=True)
 

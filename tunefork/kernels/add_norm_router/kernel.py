@@ -12,7 +12,7 @@ import triton.language as tl
 from tunefork.kernels.moe_a16w4.kernel import _stored
 from tunefork.kernels.moe_a16w4.overlap import release
 from tunefork.kernels.moe_a16w4.routing import _place, _store_choice, select
-from tunefork.kernels.skinny.kernel import contract, weight_index
+from tunefork.kernels.skinny.kernel import BY_HALVES, contract, weight_index
 
 
 @triton.jit
@@ -89,7 +89,7 @@ def router_kernel(
     every = tl.arange(0, E)
     bias = tl.load(bias_ptr + every).to(tl.float32)[None, :]  # under way before the launch waits
     acc, square = contract(w_ptr + split * COUNT, tile * 16 + row, x_ptr + split * COUNT, x_stride, res_ptr, res_stride, norm_ptr, sum_ptr, pid == 0, M, K,
-                           COUNT, PARTS, 1, BM, LAYOUT, ASM, DEPTH, CACHE, NORM, OVERLAP)  # fmt: skip
+                           COUNT, PARTS, 1, BM, LAYOUT, ASM, DEPTH, CACHE, NORM, OVERLAP, BY_HALVES and LAYOUT != "gfx950")  # fmt: skip
     if NORM:
         scale = tl.rsqrt(square / K + eps)
         _write_normed(x_ptr, x_stride, res_ptr, res_stride, norm_ptr, normed_ptr, scale, pid, M, K, BM, PROGRAMS)

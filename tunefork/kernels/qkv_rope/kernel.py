@@ -102,7 +102,7 @@ def qkv_rope_kernel(
         cos = tl.load(rope_at, mask=live[None, :], other=0.0)
         sin = tl.load(rope_at + HALF, mask=live[None, :], other=0.0)
     acc, square = contract(w_ptr, row, x_ptr, x_stride, res_ptr, res_stride, norm_ptr, sum_ptr, pid == 0, M, K, K, PARTS, R, BM, LAYOUT, ASM, DEPTH, CACHE,
-                           NORM, OVERLAP)  # fmt: skip
+                           NORM, OVERLAP, False)  # fmt: skip
     if not OVERLAP:
         rope_at = rope_ptr + position[None, :] * D + d[:, None]
         cos = tl.load(rope_at, mask=live[None, :], other=0.0)

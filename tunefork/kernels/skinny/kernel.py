@@ -14,6 +14,10 @@ from tunefork.kernels.moe_a16w4.operands import act_index, dot
 from tunefork.kernels.moe_a16w4.overlap import release, wait
 from tunefork.kernels.skinny.ahead import ask
 
+# From 3.8.0 on `tl.sum` over warps passes a barrier for every register or two (67 in o at TP8, M = 64). Added by halves it is one trip through shared memory,
+# 3 barriers and no shuffles; under older Tritons, too, where it waits for a timing (docs/decode-step.md).
+BY_HALVES = tl.constexpr(tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 8))
+
 
 @triton.jit
 def weight_index(G: tl.constexpr, R: tl.constexpr, LAYOUT: tl.constexpr):
@@ -82,6 +86,16 @@ def _acts(x_at, res_at, norm_at, sum_at, ok, writes, square, FROM: tl.constexpr,
 
 
 @triton.jit
+def over_parts(acc, G: tl.constexpr, ROWS: tl.constexpr, BM: tl.constexpr):
+    """[G, ROWS, BM] -> [ROWS, BM] for a power of two G: halves added to halves."""
+    if G == 1:
+        return tl.reshape(acc, [ROWS, BM])
+    else:
+        one, two = tl.split(tl.permute(tl.reshape(acc, [2, G // 2, ROWS, BM]), [1, 2, 3, 0]))
+        return over_parts(one + two, G // 2, ROWS, BM)
+
+
+@triton.jit
 def contract(
     w_ptr,  # (N, K) bf16
     row,  # [flat, 1] of the weights, inside the matrix
@@ -104,6 +118,7 @@ def contract(
     CACHE: tl.constexpr,
     NORM: tl.constexpr,
     OVERLAP: tl.constexpr,
+    HALVES: tl.constexpr,  # whether warps' sums are added by halves
 ):
     """-> ([16 * R, BM] float32 sums over K, [BM] float32 sums of squares of x + residual, zero without NORM)."""
     CHUNKS: tl.constexpr = COUNT // 64
@@ -137,10 +152,10 @@ def contract(
         if step + SLOTS < STEPS:
             at = _ordered(step + SLOTS, ASM, LAYOUT)
             weights = weights + (_weights(w_at, w_part, at, CHUNKS, G, step + SLOTS, CACHE),)  # noqa: RUF005 # Triton knows tuples by +
-    if G > 1:
-        total = tl.sum(acc, 0)
+    if HALVES or G == 1:
+        total = over_parts(acc, G, R * 16, BM)
     else:
-        total = tl.reshape(acc, [R * 16, BM])
+        total = tl.sum(acc, 0)
     if LAYOUT == "gfx950":
         square = tl.reshape(tl.sum(tl.sum(tl.reshape(square, [BM // 16, G, 4, 16]), 2), 1), [BM])
     else:
@@ -202,7 +217,7 @@ def skinny_kernel(
     if BIAS:  # under way before the launch waits
         bias = tl.load(bias_ptr + out, mask=out < N, other=0.0).to(tl.float32)
     acc, square = contract(w_ptr, row, x_ptr, x_stride, res_ptr, res_stride, norm_ptr, sum_ptr, pid == 0, M, K, K, PARTS, R, BM, LAYOUT, ASM, DEPTH, CACHE,
-                           NORM, OVERLAP)  # fmt: skip
+                           NORM, OVERLAP, BY_HALVES and LAYOUT != "gfx950")  # fmt: skip
     if NORM:
         acc = acc * tl.rsqrt(square / K + eps)[None, :]
     column = tl.arange(0, BM)
