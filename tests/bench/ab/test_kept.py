@@ -62,6 +62,15 @@ def test_what_did_not_change_is_not_judged_again(store: Store, counted: list[str
     assert build.gather(store, experiments=["y"]).outcomes == first[1:] and counted == ["x", "y"]
 
 
+def test_an_experiment_of_any_name_is_judged_and_kept(tmp_path: Path, counted: list[str]) -> None:
+    names = ("a\0b", "a", "é\u2028", "'; --", "")
+    records = [one for number, name in enumerate(names) for one in samples.experiment(name, "base", "only:p", 1.05, pairs=2, first=100 * number)]
+    store = fill(tmp_path / "odd", records)
+    first = build.gather(store).outcomes
+    assert {one.experiment for one in first} == {*names} and len(counted) == len(names)
+    assert build.gather(store).outcomes == first and len(counted) == len(names)
+
+
 def replaced(store: Store) -> list[Record]:
     slower = X[1].model_copy(update={"metrics": {**(X[1].metrics or {}), "total_token_throughput": 1.0}})
     shutil.rmtree(store.folder / slower.id)
