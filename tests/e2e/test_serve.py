@@ -1,4 +1,7 @@
-"""The real server: ready, completions, Ctrl-C and kill -9 leave nothing, the score is what transformers says (a patch that shows: test_bench_ab.py)."""
+"""The real server: ready, completions, Ctrl-C and kill -9 leave nothing, the score is what transformers says (a patch that shows: test_bench_ab.py).
+
+A start takes three imports of vLLM: tests take the server that the one before left, and one that ends a server starts the next.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,54 +49,60 @@ class Running:
         return not any(alive(one) for one in self.tree)
 
 
-@contextmanager
-def serving(*arguments: str, root: Path = ROOT) -> Iterator[Running]:
-    """A server of the smoke profile on a free port; killed at the end unless the test has stopped it."""
-    with subprocess.Popen(
-        [sys.executable, str(ROOT / "build.py"), "serve", "--port", "0", "--json", *arguments], cwd=root, text=True,
-        env={**os.environ, "TUNEFORK_ROOT": str(root)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            lines = [process.stdout.readline()]
-            while lines[-1] not in ("", "}\n"):
-                lines.append(process.stdout.readline())
-            if not lines[-1]:
-                raise AssertionError(f"serve ended: {process.communicate()[1]}")
-            yield Running(process, json.loads("".join(lines)))
-        finally:
-            process.send_signal(signal.SIGINT)
+class Lent:
+    """One server at a time, started where none runs."""
+
+    def __init__(self) -> None:
+        self.running: Running | None = None
+
+    def __call__(self) -> Running:
+        if self.running is None or self.running.process.poll() is not None:
+            self.running = started()
+        return self.running
+
+    def give_back(self) -> None:
+        if self.running:
+            self.running.process.send_signal(signal.SIGINT)
             try:
-                process.wait(60)
+                self.running.process.wait(60)
             finally:
-                process.kill()
+                self.running.process.kill()
+                self.running.process.communicate()
 
 
-def test_serve_smoke_answers_scores_and_leaves_nothing(developed: Path) -> None:
-    with serving() as server:
-        assert server.client.healthy()
-        assert server.said["seconds_to_ready"] < READY_SECONDS
-        first = server.client.complete("This is a story of", 32)
-        assert first.completion_tokens == 32
-        assert first.text.strip()
-        assert server.client.complete("This is a story of", 32) == first, "greedy is deterministic"
-        model = served_model(server)
-        manifest = json.loads((model / "manifest.json").read_text())
-        # bf16 in another order of additions: measured 7e-5 apart; a wrong kernel is percents away.
-        assert bits_per_byte(server.client, model) == pytest.approx(manifest["transformers_bits_per_byte"], rel=2e-3)
-        assert len(server.tree) >= 3, "the guardian, the API server and its engine"
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(60) == 0
-        assert not any(alive(one) for one in server.tree)
-        assert ports.is_free("127.0.0.1", server.port)
+@pytest.fixture(scope="module")
+def server(developed: Path) -> Iterator[Lent]:
+    """server(): one that is ready, which tests may end; stopped after the last."""
+    lent = Lent()
+    yield lent
+    lent.give_back()
 
 
-def test_the_openai_client_chats_with_it_at_once_and_streaming(developed: Path) -> None:
+def started() -> Running:
+    """A server of the smoke profile on a free port."""
+    process = subprocess.Popen([sys.executable, str(ROOT / "build.py"), "serve", "--port", "0", "--json"], cwd=ROOT, text=True,
+                               env={**os.environ, "TUNEFORK_ROOT": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        while lines[-1] not in ("", "}\n"):
+            lines.append(process.stdout.readline())
+        if not lines[-1]:
+            raise AssertionError(f"serve ended: {process.communicate()[1]}")
+        return Running(process, json.loads("".join(lines)))
+    except BaseException:
+        process.kill()  # its guardian takes the rest
+        process.communicate()
+        raise
+
+
+def test_the_openai_client_chats_with_it_at_once_and_streaming(server: Lent) -> None:
     """vLLM renders a chat of a gpt_oss model in Harmony's tokens, which the tiny model has; a vocabulary of its own was refused (400)."""
     from openai import OpenAI
 
-    with serving() as server, OpenAI(base_url=f"{server.said['base_url']}/v1", api_key="none", timeout=120, max_retries=0) as client:
-        asked: dict[str, Any] = {"model": server.said["model"], "max_tokens": 48, "temperature": 0,
+    running = server()
+    with OpenAI(base_url=f"{running.said['base_url']}/v1", api_key="none", timeout=120, max_retries=0) as client:
+        asked: dict[str, Any] = {"model": running.said["model"], "max_tokens": 48, "temperature": 0,
                                  "messages": [{"role": "user", "content": "Tell me a story of Alice, Hugo and Zoe."}]}
         first = client.chat.completions.create(**asked)
         answer = first.choices[0].message
@@ -111,11 +119,31 @@ def test_the_openai_client_chats_with_it_at_once_and_streaming(developed: Path) 
         assert again.usage is not None and again.usage.prompt_tokens > first.usage.prompt_tokens
 
 
-def test_kill_9_of_build_py_leaves_nothing(developed: Path) -> None:
-    with serving() as server:
-        server.process.kill()
-        assert server.gone_within(60)
-        assert ports.is_free("127.0.0.1", server.port)
+def test_serve_smoke_answers_scores_and_leaves_nothing(server: Lent) -> None:
+    running = server()
+    assert running.client.healthy()
+    assert running.said["seconds_to_ready"] < READY_SECONDS
+    first = running.client.complete("This is a story of", 32)
+    assert first.completion_tokens == 32
+    assert first.text.strip()
+    assert running.client.complete("This is a story of", 32) == first, "greedy is deterministic"
+    model = served_model(running)
+    manifest = json.loads((model / "manifest.json").read_text())
+    # bf16 in another order of additions: measured 7e-5 apart; a wrong kernel is percents away.
+    assert bits_per_byte(running.client, model) == pytest.approx(manifest["transformers_bits_per_byte"], rel=2e-3)
+    assert len(running.tree) >= 3, "the guardian, the API server and its engine"
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(60) == 0
+    assert not any(alive(one) for one in running.tree)
+    assert ports.is_free("127.0.0.1", running.port)
+
+
+def test_kill_9_of_build_py_leaves_nothing(server: Lent) -> None:
+    running = server()
+    running.process.kill()
+    running.process.wait()
+    assert running.gone_within(60)
+    assert ports.is_free("127.0.0.1", running.port)
 
 
 def test_the_tiny_model_has_the_same_bytes_at_every_build(developed: Path, tmp_path: Path) -> None:
@@ -168,9 +196,9 @@ print(json.dumps(unknown))
 """
 
 
-def served_model(server: Running) -> Path:
+def served_model(running: Running) -> Path:
     """The folder of the model, from the log's first line."""
-    words = Path(server.said["log"]).read_text().splitlines()[0].split()
+    words = Path(running.said["log"]).read_text().splitlines()[0].split()
     return Path(words[words.index("serve") + 1])
 
 
