@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -92,6 +91,8 @@ class Series:
         """A patch's name from what a user typed: with or without ``.patch``."""
         name = patch_name(entry)
         if name not in self.files:
+            import difflib  # here: an apply with nothing to do does not pay for it
+
             known = ", ".join(self.files) or "none"
             raise BadInput(f"{self.upstream} has no patch {entry!r}; its series: {known}",
                            "".join(f"did you mean {near}? " for near in difflib.get_close_matches(name, self.files, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from dataclasses import dataclass
@@ -60,6 +59,8 @@ def choose(spec: str, series: Series) -> Variant:
 
 def meant(kind: str, rest: str, series: Series) -> str:
     """A question that names the nearest variant; "" where none is near."""
+    import difflib  # here: an apply with nothing to do does not pay for it
+
     if rest:
         kinds = difflib.get_close_matches(kind.lower(), KINDS, 1)
         words = [(difflib.get_close_matches(word, series.names, 1) or [word])[0] for word in rest.split(",")]
