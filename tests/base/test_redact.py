@@ -156,3 +156,14 @@ def test_a_long_line_takes_time_by_its_length(piece: str) -> None:
         return time.process_time() - begin
 
     assert took(200_000) < 12 * max(took(50_000), 0.02)
+
+
+@pytest.mark.parametrize("said", ['{"pass_config":{"fuse_allreduce_rms":false,"enable_sp":true}}', "pass_manager=[a, b]", 'PWD=/home/me', "post_grad_custom_pre_pass_timeout=3"])
+def test_a_compilers_pass_is_no_secret(said: str) -> None:
+    """`serve --dry-run` printed a flag that vLLM's parser refused: its value was taken for a secret's."""
+    assert redact.text(said) == said
+
+
+@pytest.mark.parametrize("name", ["DB_PASS", "SMTP_PWD", "--db-pass"])
+def test_a_pass_at_the_end_is_one(name: str) -> None:
+    assert SECRET not in redact.text(f"{name}={SECRET}")

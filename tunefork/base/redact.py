@@ -16,7 +16,9 @@ REDACTED = "<redacted>"
 SHORT_NUMBER = 10  # digits: no secret is as short, and every length is shorter
 LEAST = 6  # characters of a value that is looked for by itself: "1" and "auto" stand everywhere
 PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+")
-SECRET_PART = re.compile(r"\w*(KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?)|PASS|PAT|COOKIE|AUTHORIZATION")
+SECRET_PART = re.compile(r"\w*(KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?)|PAT|COOKIE|AUTHORIZATION")
+LAST = ("PASS", "PWD")
+"""Only at the end, and PWD not alone: vLLM has a ``pass_config``, a shell a PWD."""
 ALONE = re.compile(r"(?i)-{0,2}(token|secrets?|passwords?|passwd|passphrase|credentials?|authorization|cookie|\w+(key|token|secret|password))")
 """A name of one word that is a secret's: `KeyError: ...` and `key: ...` are prose."""
 BEFORE = r"(?<![A-Za-z0-9_.-])"  # a name begins where a word does: tried at every letter, a long word would take quadratic time
@@ -60,7 +62,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
 def is_secret(name: str, value: str = "x") -> bool:
     """Whether a variable or an option of this name, with this value, holds a secret."""
     words = [part.upper() for part in PARTS.findall(name)]
-    if not any(SECRET_PART.fullmatch(word) for word in words) and (len(words) < 2 or words[-1] != "PWD"):  # PWD alone is a folder
+    if not any(SECRET_PART.fullmatch(word) for word in words) and (not words or words[-1] not in LAST or words == ["PWD"]):
         return False
     if value in ("", REDACTED) or words[-1] == "KERNEL":  # down_token_kernel: ...
         return False
