@@ -27,9 +27,12 @@ from tunefork.kernels.amdgcn.model import analyse, find_tool, hot_code, weight_b
 from tunefork.kernels.amdgcn.native.cases import SKINNY
 from tunefork.kernels.amdgcn.provenance import widths_by_argument
 from tunefork.kernels.arch import GFX950
+from tunefork.kernels.model import GPT_OSS_120B
 from tunefork.kernels.registry import shipped
 
-SHAPES = {"router": (128, 2880), "o": (2880, 4096), "qkv": (5120, 2880)}
+MODEL = GPT_OSS_120B
+QUERIES = MODEL.heads * MODEL.head_dim
+SHAPES = {"router": (MODEL.experts, MODEL.hidden), "o": (MODEL.hidden, QUERIES), "qkv": (QUERIES + 2 * MODEL.kv_heads * MODEL.head_dim, MODEL.hidden)}
 """Product -> (N, K) at TP 1."""
 OURS = {"router": "add_norm_router.router_kernel [m{}] ", "o": "skinny.skinny_kernel [o-tp1-m{}] ", "qkv": "qkv_rope.qkv_rope_kernel [tp1-m{}] "}
 TABLE = "aiter/configs/model_configs/gptoss_bf16_tuned_gemm.csv"
