@@ -30,11 +30,19 @@ from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 from tunefork.kernels.warming import compile_step
 
 Row = dict[str, Any]
-UNTIMED = {8: (24, 32, 48, 64, 96, 128, 192, 256, 300, 384, 512, 700, 1152, 1280), 1: (96, 128, 192, 256, 300, 384, 512, 700, 1152, 1280, 1536, 4096, 6144)}
-OTHER_TPS = {2: (1, 8, 64, 300, 1280, 8192), 4: (1, 8, 64, 300, 1280, 8192)}
-OTHERS = tuple(Cell(2880, inter, 32, 4, tokens) for inter in (2880, 360) for tokens in (1, 8, 64, 128, 300, 1024, 4096))
+
+
+def counts(words: str) -> tuple[int, ...]:
+    """Numbers of tokens."""
+    return tuple(map(int, words.split()))
+
+
+UNTIMED = {8: counts("24 32 48 64 96 128 192 256 300 384 512 700 1152 1280"), 1: counts("96 128 192 256 300 384 512 700 1152 1280 1536 4096 6144")}
+OTHER_TPS = {tp: counts("1 8 64 300 1280 8192") for tp in (2, 4)}
+RANKS = tuple(MODEL.intermediate // tp for tp in (1, 8))
+OTHERS = tuple(Cell(MODEL.hidden, inter, 32, 4, tokens) for inter in RANKS for tokens in (1, 8, 64, 128, 300, 1024, 4096))
 OTHERS += tuple(Cell(4096, 1536, 128, 8, tokens) for tokens in (1, 8, 64, 128, 300, 1024))
-OTHERS += tuple(Cell(2880, inter, 128, 4, tokens, routing) for routing in ("zipf", "hot") for inter in (2880, 360) for tokens in (8, 64, 300, 1024, 4096))
+OTHERS += tuple(Cell(MODEL.hidden, inter, 128, 4, tokens, routing) for routing in ("zipf", "hot") for inter in RANKS for tokens in (8, 64, 300, 1024, 4096))
 CAPTURES = (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16))  # vLLM's default sizes up to 512
 
 
