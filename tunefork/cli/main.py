@@ -15,8 +15,9 @@ import click
 from tunefork.base import redact
 from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.base.layout import is_checkout
+from tunefork.base.near import near
 from tunefork.cli import defaults, registry
-from tunefork.cli.output import clean, styled
+from tunefork.cli.output import clean, problem
 from tunefork.cli.registry import Commands
 
 
@@ -105,14 +106,12 @@ def plain_first(args: list[str]) -> list[str]:
 
 def usage_remedy(error: click.UsageError, args: list[str]) -> str:
     """What to type after a usage error: the closest command, or the help of the one that was meant."""
-    import difflib
-
     missing = re.match(r"No such command '([^']*)'", error.format_message())
     if missing:
         group = error.ctx.info_name if error.ctx and error.ctx.parent else registry.ROOT
         here = {row.name: row for row in registry.TABLE if row.group == group}
         for known in (here, {row.name: row for row in registry.TABLE}):  # then of any group: `submit` is `bench submit`
-            if close := difflib.get_close_matches(missing[1], known, 1):
+            if close := near(missing[1], known):
                 row = known[close[0]]
                 return f"python3 build.py {'' if row.group == registry.ROOT else f'{row.group} '}{row.name}"
     path = error.ctx.command_path if error.ctx else program()
@@ -121,10 +120,8 @@ def usage_remedy(error: click.UsageError, args: list[str]) -> str:
 
 def report(error: TuneforkError, *, as_json: bool) -> int:
     """Print an error as one message and what to type instead; under --json also as an object on stdout."""
-    click.echo(styled("error: ", fg="red", bold=True) + clean(error.message), err=True)
     remedy = clean(as_typed(error.remedy))
-    if remedy:
-        click.echo(styled("  try: ", fg="green") + remedy, err=True)
+    problem(error.message, remedy)
     if as_json:
         kind = type(error).__name__
         click.echo(json.dumps({"error": {"kind": kind, "message": redact.text(error.message), "remedy": remedy}}))

@@ -27,6 +27,13 @@ def say(line: str, lead: str = "", **style: Any) -> None:
     click.echo((styled(lead, **style) if lead else "") + clean(line), err=True)
 
 
+def problem(message: str, remedy: str) -> None:
+    """An error on stderr, and what to type instead where there is something; remedy: clean."""
+    click.echo(styled("error: ", fg="red", bold=True) + clean(message), err=True)
+    if remedy:
+        click.echo(styled("  try: ", fg="green") + remedy, err=True)
+
+
 def clean(text: str) -> str:
     """Text that may quote somebody else's (a patch, a server's log, a command line): no control reaches the terminal, and no secret."""
     return visible(redact.text(text))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.base.near import near, question
 from tunefork.base.upstream_facts.vllm import READ_ELSEWHERE, WITHOUT_EFFECT
 
 
@@ -37,6 +37,5 @@ def dead(environment: Mapping[str, str], known: Collection[str]) -> list[Dead]:
         if name in WITHOUT_EFFECT:
             found.append(Dead(name, WITHOUT_EFFECT[name]))
         elif name not in known and name not in READ_ELSEWHERE:
-            near = difflib.get_close_matches(name, [other for other in known if other.startswith("VLLM_")], n=1)
-            found.append(Dead(name, f"did you mean {near[0]}?" if near else "unset it"))
+            found.append(Dead(name, question(near(name, [other for other in known if other.startswith("VLLM_")])).rstrip() or "unset it"))
     return found

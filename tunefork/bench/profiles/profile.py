@@ -6,7 +6,6 @@ misspelt one is an error and not a default (profiles/schema.py). It may be deriv
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 from tunefork.base import toml
 from tunefork.base.errors import BadInput
+from tunefork.base.near import near
 from tunefork.bench.profiles.derived import Difference, derive
 
 PROFILES = Path(__file__).with_name("servers")
@@ -97,8 +97,8 @@ def read(name_or_path: str, beside: Path) -> tuple[dict[str, Any], Path]:
     if not NAME.fullmatch(name_or_path) or not is_file(path):
         path = beside.parent / name_or_path
         if not is_file(path):
-            near = difflib.get_close_matches(name_or_path, names(), 1) or names()
-            raise BadInput(f"no profile {name_or_path!r}: expected one of {', '.join(names())}, or a TOML file", f"--profile {near[0]}")
+            meant = near(name_or_path, names()) or names()
+            raise BadInput(f"no profile {name_or_path!r}: expected one of {', '.join(names())}, or a TOML file", f"--profile {meant[0]}")
     return toml.read(path), path
 
 

@@ -15,7 +15,7 @@ from tunefork.base.layout import Layout
 from tunefork.bench.errors import ConfigurationsFailed
 from tunefork.bench.profiles import profile as profiles
 from tunefork.cli import options
-from tunefork.cli.output import clean, print_json, say, styled
+from tunefork.cli.output import clean, print_json, problem, say
 from tunefork.cli.serve import on_signal, stop_like_ctrl_c
 
 if TYPE_CHECKING:
@@ -166,6 +166,4 @@ def show(done: Run, *, as_json: bool) -> None:
         for batch in done.batches:
             say(f"results: {batch.folder}")
     if done.error is not None:
-        click.echo(styled("error: ", fg="red", bold=True) + clean(done.error.message), err=True)
-        if done.error.remedy:
-            click.echo(styled("  try: ", fg="green") + clean(done.error.remedy), err=True)
+        problem(done.error.message, clean(done.error.remedy))

@@ -5,13 +5,13 @@ Option names and what becomes of their values are asked of the Triton installed:
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tunefork.base.near import near
 from tunefork.kernels.amdgcn.compile import Compiled, compile_all
 from tunefork.kernels.amdgcn.errors import CompileFailed
 from tunefork.kernels.arch import GFX950
@@ -30,8 +30,7 @@ def option_faults(options: Mapping[str, Any]) -> list[str]:
 
     known, lines = set(HIPOptions.__dataclass_fields__), []
     for name in sorted(set(options) - known):
-        near = difflib.get_close_matches(name, known, 1)
-        lines.append(f"Triton {triton.__version__} drops the option {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        lines.append(f"Triton {triton.__version__} drops the option {name}" + (f"; did you mean {meant[0]}?" if (meant := near(name, known)) else ""))
     warps = options.get("num_warps", 4)
     if not isinstance(warps, int) or warps < 1 or warps & (warps - 1) or warps > WARPS_MOST:
         lines.append(f"num_warps is {warps}: a power of two of at most {WARPS_MOST} is one work-group of {GFX950.name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from functools import cached_property
 
 from tunefork.base.errors import BadInput, WorkAtRisk
 from tunefork.base.layout import Layout
+from tunefork.base.near import near, question
 from tunefork.base.process import Say
 from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import repin, switch, work
@@ -179,5 +179,4 @@ def owner(layout: Layout, names: Sequence[str], upstream: str | None = None) -> 
     odd = [name for name in names if patch_name(name) not in every]
     if not odd:
         raise BadInput(f"{', '.join(names)} are patches of different upstreams", "name patches of one upstream at a time")
-    near = difflib.get_close_matches(patch_name(odd[0]), every, 1)
-    raise BadInput(f"no series has a patch {odd[0]!r}", "".join(f"did you mean {each}? " for each in near) + "`python3 build.py status` lists them")
+    raise BadInput(f"no series has a patch {odd[0]!r}", question(near(patch_name(odd[0]), every)) + "`python3 build.py status` lists them")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tunefork.base import mutex
 from tunefork.base.errors import BadInput
+from tunefork.base.near import near, question
 from tunefork.base.typed import typed
 from tunefork.patchset.series import mail
 from tunefork.patchset.series.mail import PatchFile
@@ -91,11 +92,9 @@ class Series:
         """A patch's name from what a user typed: with or without ``.patch``."""
         name = patch_name(entry)
         if name not in self.files:
-            import difflib  # here: an apply with nothing to do does not pay for it
-
             known = ", ".join(self.files) or "none"
             raise BadInput(f"{self.upstream} has no patch {entry!r}; its series: {known}",
-                           "".join(f"did you mean {near}? " for near in difflib.get_close_matches(name, self.files, 1))
+                           question(near(name, self.files))
                            + "use one of these names (`python3 build.py status` lists them)")
         return name
 

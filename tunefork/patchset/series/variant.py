@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from tunefork.base.errors import BadInput
+from tunefork.base.near import near, question
 from tunefork.patchset.series.series import Series
 
 LONGEST = 100  # characters of a slug: git makes file names of it, with endings
@@ -59,15 +60,10 @@ def choose(spec: str, series: Series) -> Variant:
 
 def meant(kind: str, rest: str, series: Series) -> str:
     """A question that names the nearest variant; "" where none is near."""
-    import difflib  # here: an apply with nothing to do does not pay for it
-
     if rest:
-        kinds = difflib.get_close_matches(kind.lower(), KINDS, 1)
-        words = [(difflib.get_close_matches(word, series.names, 1) or [word])[0] for word in rest.split(",")]
-        near = [f"{one}:{','.join(words)}" for one in kinds]
-    else:
-        near = difflib.get_close_matches(kind.lower(), ("base", "all"), 1) or [f"only:{one}" for one in difflib.get_close_matches(kind, series.names, 1)]
-    return "".join(f"did you mean {one}? " for one in near)
+        words = [(near(word, series.names) or [word])[0] for word in rest.split(",")]
+        return question(f"{one}:{','.join(words)}" for one in near(kind.lower(), KINDS))
+    return question(near(kind.lower(), ("base", "all")) or [f"only:{one}" for one in near(kind, series.names)])
 
 
 def closure(series: Series, names: list[str]) -> set[str]:
