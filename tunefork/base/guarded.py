@@ -129,12 +129,11 @@ class Guarded:
         self.listen(0.0)
         killed = self._kill_what_is_left(seen)
         left = self._left(seen)
-        if not left:
-            leftover.forget(self._mark, self._note)
-            self._note = None
         if left:
             raise ServeError(f"still there after SIGKILL: {', '.join(map(describe, left))}",
                              "a process that SIGKILL does not end hangs in a driver; see `dmesg`")
+        leftover.forget(self._mark, self._note)
+        self._note = None
         return Stopped(int(self._said.get("stopped", {}).get("killed", 0)) + killed, time.monotonic() - started)
 
     def _kill_what_is_left(self, seen: list[psutil.Process]) -> int:

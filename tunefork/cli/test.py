@@ -22,7 +22,7 @@ IN_ONE_PROCESS = ("-n", "--numprocesses", "-s", "--capture=no", "--pdb", "--trac
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]})
 @click.option("--no-develop", is_flag=True, help="Do not apply and develop first; tests that need vLLM then skip, and say so.")
-@click.option("--quick", is_flag=True, help="Every room, in about two minutes: no server, no gate, few examples of each property. Implies --no-develop.")
+@click.option("--quick", is_flag=True, help="Every room: no server, no gate, few examples of each property. Implies --no-develop.")
 @click.option("--long", "long_", is_flag=True, help="Each property on its full number of examples.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGS]...")
 def test(no_develop: bool, quick: bool, long_: bool, pytest_args: tuple[str, ...]) -> int:

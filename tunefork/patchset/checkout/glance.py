@@ -15,7 +15,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tunefork.base.boot import boot_id
@@ -66,17 +66,22 @@ OURS = re.compile(r"(?P<key>.+)\.[0-9a-f]{16}\.index(\.\d+\.tmp|\.lock)?")
 
 def forget(checkout: Checkout) -> None:
     """Remove the copies of earlier indexes of a checkout, and what a kill left of them."""
-    for path in checkout.notes.iterdir():
-        if (found := OURS.fullmatch(path.name)) and found["key"] == checkout.key:
-            path.unlink(missing_ok=True)
+    remove(checkout.notes, lambda key: key == checkout.key)
 
 
 def forget_others(found: Sequence[Checkout]) -> None:
     """Remove the copies of checkouts that are no more."""
-    with contextlib.suppress(OSError):
-        for path in found[0].notes.iterdir() if found else ():
-            if (of := OURS.fullmatch(path.name)) and of["key"] not in {checkout.key for checkout in found}:
-                path.unlink(missing_ok=True)
+    known = {checkout.key for checkout in found}
+    if found:
+        with contextlib.suppress(OSError):
+            remove(found[0].notes, lambda key: key not in known)
+
+
+def remove(notes: Path, gone: Callable[[str], bool]) -> None:
+    """Remove the copies of the checkouts whose keys ``gone`` holds for."""
+    for path in notes.iterdir():
+        if (found := OURS.fullmatch(path.name)) and gone(found["key"]):
+            path.unlink(missing_ok=True)
 
 
 def asked(checkout: Checkout, words: Sequence[str], *, alone: bool, times: bool) -> bytes | None:
