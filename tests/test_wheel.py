@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 from project import ROOT, project
 
-pytestmark = pytest.mark.slow
-
+slow = pytest.mark.slow
 Done = subprocess.CompletedProcess[str]
 NO_CHECKOUT = "is not in a Tunefork checkout"
+EXTRAS = ("numpy", "scipy", "httptools", "torch", "triton", "duckdb", "pyarrow", "transformers", "vllm", "requests")
+"""What ``pip install tunefork`` does not bring, of what this code imports."""
+
 # What is typed in a folder that is no checkout -> what it says that it needs; "" works there.
 ELSEWHERE: dict[str, str | tuple[str, ...]] = {
     "plan-sizes --conc 8": "", "kernels list": "", "--version": "", "-h": "",
@@ -64,12 +67,14 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return venv / "bin"
 
 
+@slow
 def test_the_wheel_holds_the_packages_and_nothing_else(built: Path) -> None:
     held = {name for name in zipfile.ZipFile(next(built.glob("*.whl"))).namelist() if ".dist-info/" not in name}
     tracked = subprocess.run(["git", "ls-files", "tunefork", "vllm_overrides"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert held == set(tracked.stdout.split())
 
 
+@slow
 def test_the_sdist_is_a_checkout(built: Path, tmp_path: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         archive.extractall(tmp_path, filter="data")
@@ -80,6 +85,7 @@ def test_the_sdist_is_a_checkout(built: Path, tmp_path: Path) -> None:
     assert done.returncode == 0 and '"pin"' in done.stdout, done.stderr
 
 
+@slow
 @pytest.mark.parametrize("words", ELSEWHERE)
 def test_each_command_outside_a_checkout_works_or_says_what_it_needs(words: str, installed: Path, tmp_path: Path) -> None:
     done = run(installed / "tunefork", *words.split(), cwd=tmp_path, TUNEFORK_CACHE=str(tmp_path / "cache"))
@@ -92,6 +98,28 @@ def test_each_command_outside_a_checkout_works_or_says_what_it_needs(words: str,
     assert any(need in error for need in ([needs] if isinstance(needs, str) else needs)), error
 
 
+def test_no_command_needs_an_extra_before_it_says_so(tmp_path: Path) -> None:
+    """The same without building anything: numpy came in with a client's module, and `bench run` of a bare install ended in a traceback."""
+    blocked = f"""
+import sys
+sys.modules.update(dict.fromkeys({EXTRAS!r}))
+from tunefork.cli import main
+for words in {[*ELSEWHERE]!r}:
+    sys.argv = ["tunefork", *words.split()]
+    try:
+        main.main()
+    except SystemExit:
+        pass
+    except BaseException as error:
+        print("RAISED", words, repr(error))
+"""
+    for package in ("tunefork", "vllm_overrides"):  # away from this checkout, on which the commands would act
+        shutil.copytree(ROOT / package, tmp_path / "site" / package)
+    done = run(sys.executable, "-P", "-c", blocked, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"), TUNEFORK_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0 and "RAISED" not in done.stdout and done.stderr.count(NO_CHECKOUT) > 30, done.stdout[-2000:] + done.stderr
+
+
+@slow
 def test_in_a_checkout_the_wheel_acts_on_it(installed: Path, checkout: Path, tmp_path: Path) -> None:
     folder = checkout / "patches" / "vllm"
     said = run(installed / "tunefork", "status", "--json", cwd=folder, TUNEFORK_CACHE=str(tmp_path))
@@ -102,6 +130,7 @@ def test_in_a_checkout_the_wheel_acts_on_it(installed: Path, checkout: Path, tmp
     assert "try: tunefork apply" in wrong.stderr
 
 
+@slow
 @pytest.mark.parametrize("links", ["text", "none"])
 def test_a_checkout_without_its_links_works(links: str, checkout: Path, tmp_path: Path) -> None:
     root = project(tmp_path / "zip") if links == "none" else checkout
@@ -114,6 +143,7 @@ def test_a_checkout_without_its_links_works(links: str, checkout: Path, tmp_path
         assert done.returncode == 0, done.stderr
 
 
+@slow
 def test_an_editable_install_puts_neither_root_nor_links_on_the_path(tmp_path: Path) -> None:
     """transformers imports a library called `kernels`; ours must not answer for it, whatever the working directory of the program is."""
     root = project(tmp_path / "clone")
@@ -129,6 +159,7 @@ def test_an_editable_install_puts_neither_root_nor_links_on_the_path(tmp_path: P
     assert Path(ours) == root / "tunefork" and str(root) not in path, seen
 
 
+@slow
 def test_where_the_packaging_tool_is_missing_build_py_names_it(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     done = run(tmp_path / "venv/bin/python", "-m", "build", cwd=ROOT)

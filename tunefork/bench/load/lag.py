@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
-
-import numpy as np
 
 from tunefork.bench.load.probe import sample
 
@@ -39,4 +38,4 @@ class Lag:
 
 def late(lags_s: Sequence[float]) -> dict[str, float]:
     """``client_lag_p99_ms``; nothing where there are too few samples."""
-    return {"client_lag_p99_ms": float(np.percentile(lags_s, 99)) * 1000} if len(lags_s) >= LEAST_SAMPLES else {}
+    return {"client_lag_p99_ms": statistics.quantiles(lags_s, n=100, method="inclusive")[98] * 1000} if len(lags_s) >= LEAST_SAMPLES else {}
