@@ -34,6 +34,16 @@ def test_a_closed_connections_wait_state_does_not_take_a_port() -> None:
     assert ports.is_free("127.0.0.1", port)
 
 
+@pytest.mark.parametrize(("first", "second", "same"), [
+    ("http://localhost:8000", "http://127.0.0.1:8000", True), ("http://127.0.0.1:8000", "http://127.0.0.1:8001", False),
+    (f"http://{socket.gethostname()}:8000", "http://[::1]:8000", True), ("http://127.0.0.1", "http://127.0.0.1:80/v1", True),
+    ("http://192.0.2.1:8000", "http://192.0.2.2:8000", False), ("http://192.0.2.1:8000", "http://192.0.2.1:8000/v1", True),
+    ("http://no-such-host.invalid:1", "http://no-such-host.invalid:1", True), ("http://127.0.0.1:80", "https://127.0.0.1", False),
+])
+def test_two_names_of_one_server_are_one(first: str, second: str, same: bool) -> None:
+    assert ports.same_server(first, second) is same
+
+
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(ServeError, match=r"cannot listen on 192\.0\.2\.1:8000"):
         ports.is_free("192.0.2.1", 8000)

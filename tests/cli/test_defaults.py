@@ -79,6 +79,9 @@ def test_another_folders_checkout(checkout: Path, tmp_path_factory: pytest.TempP
 @pytest.mark.parametrize(("args", "says"), [
     (["bnech"], "python3 build.py bench"), (["bench", "submti"], "python3 build.py bench submit"), (["submit"], "python3 build.py bench submit"),
     (["patch", "expotr"], "python3 build.py patch export"), (["kernels", "tnue"], "python3 build.py kernels tune"), (["zzzz"], "python3 build.py -h"),
+    (["patch", "show", "moe-pad-onec"], "did you mean moe-pad-once? "), (["doctor", "--target", "gfx90"], "--target gfx950"),
+    (["bench", "ab", "--client", "buitlin"], "--client builtin"), (["kernels", "tune", "--tp", "3"], "python3 build.py kernels tune -h"),
+    (["bench", "ab", "--metric", "total_token_throughputt"], "--metric total_token_throughput\n"), (["upstream", "moe-pad-onec", "--onto", "main"], "did you mean moe-pad-once? "),
 ])
 def test_a_misspelt_name_is_answered_with_one_near_it(args: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args) == 2

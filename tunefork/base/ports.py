@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shlex
 import socket
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -34,6 +35,28 @@ def free_port(host: str) -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def reached(url: str) -> tuple[frozenset[str], int | None]:
+    """(addresses, port) at which a URL's host is reached; every address of this machine is "here", whatever name stands for it.
+
+    A host that no name server knows is its own address.
+    """
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    host = parts.hostname or ""
+    try:
+        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except OSError:
+        found = {host}
+    own = {entry.address.partition("%")[0] for entries in psutil.net_if_addrs().values() for entry in entries}
+    return frozenset("here" if one in own or one.startswith("127.") else one for one in found), port
+
+
+def same_server(first: str, second: str) -> bool:
+    """Whether two URLs reach one port of one host."""
+    (one, port), (other, its_port) = reached(first), reached(second)
+    return port == its_port and bool(one & other)
 
 
 def listeners(port: int) -> list[psutil.Process]:

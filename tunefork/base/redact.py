@@ -19,6 +19,8 @@ PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+")
 SECRET_PART = re.compile(r"\w*(KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?)|PAT|COOKIE|AUTHORIZATION")
 LAST = ("PASS", "PWD")
 """Only at the end, and PWD not alone: vLLM has a ``pass_config``, a shell a PWD."""
+NO_SECRET = ("KERNEL", "THROUGHPUT")
+"""At the end: ``down_token_kernel: ...``, and ``total_token_throughput: 64/32 c4 +0.4%`` of an A/B."""
 ALONE = re.compile(r"(?i)-{0,2}(token|secrets?|passwords?|passwd|passphrase|credentials?|authorization|cookie|\w+(key|token|secret|password))")
 """A name of one word that is a secret's: `KeyError: ...` and `key: ...` are prose."""
 BEFORE = r"(?<![A-Za-z0-9_.-])"  # a name begins where a word does: tried at every letter, a long word would take quadratic time
@@ -64,7 +66,7 @@ def is_secret(name: str, value: str = "x") -> bool:
     words = [part.upper() for part in PARTS.findall(name)]
     if not any(SECRET_PART.fullmatch(word) for word in words) and (not words or words[-1] not in LAST or words == ["PWD"]):
         return False
-    if value in ("", REDACTED) or words[-1] == "KERNEL":  # down_token_kernel: ...
+    if value in ("", REDACTED) or words[-1] in NO_SECRET:
         return False
     number = re.fullmatch(r"[-+]?\d+(\.\d+)?|true|false|none|null", value, re.IGNORECASE)
     return not ("TOKEN" in words and number and len(value) < SHORT_NUMBER)

@@ -10,7 +10,7 @@ import click
 from tunefork.base.errors import BadInput, SourceError
 from tunefork.base.layout import Layout
 from tunefork.cli import options
-from tunefork.cli.output import echo, print_json, say
+from tunefork.cli.output import aside, echo, print_json, say
 from tunefork.patchset.checkout import apply as applying
 from tunefork.patchset.checkout.apply import Applied
 from tunefork.patchset.series.series import Series
@@ -71,8 +71,8 @@ def tried(layout: Layout, upstream: str, name: str, *, as_json: bool) -> int:
         print_json({"pin": found, "tried": done})
     else:
         rebase.show(done, diffs=False)
-        echo(f"  {name}: {found.state}; {found.why}")
-        echo(f"  next: python3 build.py rebase {upstream} --to {found.tag}" + (", which stops at each conflict" if done.conflicts else ""))
+        aside(f"  {name}: {found.state}; {found.why}")
+        aside(f"  next: python3 build.py rebase {upstream} --to {found.tag}" + (", which stops at each conflict" if done.conflicts else ""))
     return 1 if done.conflicts else 0
 
 

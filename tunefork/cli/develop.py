@@ -11,7 +11,7 @@ from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
 from tunefork.base.typed import typed
 from tunefork.cli import options
-from tunefork.cli.output import aside, clean, echo, print_json, say, styled, table
+from tunefork.cli.output import aside, clean, echo, print_json, say, styled, table, tabs
 from tunefork.develop import install
 from tunefork.develop.gfx950.compile_only.unit import UPSTREAMS
 from tunefork.develop.machine import probe
@@ -107,7 +107,7 @@ def show_native(report: Report) -> None:
     table(f"gfx950 code by {report.toolchain}", columns, [native_row(one) for one in report.files if one.ok])
     for one in report.files:
         if not one.ok:
-            click.echo(styled("LOST: " if one.lost else f"{one.state}: ", fg="red" if one.lost else "yellow") + clean(f"{one.name}: {one.why}"))
+            click.echo(styled("LOST: " if one.lost else f"{one.state}: ", fg="red" if one.lost else "yellow") + clean(f"{one.name}: {one.why}"), err=tabs())
     for name in report.missing:
         aside(f"no longer listed: {name}")
     good = [one for one in report.files if one.ok]

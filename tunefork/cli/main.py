@@ -114,6 +114,10 @@ def usage_remedy(error: click.UsageError, args: list[str]) -> str:
             if close := near(missing[1], known):
                 row = known[close[0]]
                 return f"python3 build.py {'' if row.group == registry.ROOT else f'{row.group} '}{row.name}"
+    odd = re.search(r"'([^']*)' is not one of ", error.format_message())
+    if odd and isinstance(error, click.BadParameter) and error.param and isinstance(error.param.type, click.Choice):
+        for meant in near(odd[1], map(str, error.param.type.choices)):
+            return f"{error.param.opts[0]} {meant}"
     path = error.ctx.command_path if error.ctx else program()
     return f"python3 build.py {path.partition(' ')[2]}".rstrip() + " -h"
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def test_two_experiments_never_measure_at_the_same_time(root: Path) -> None:
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    (["--metric", "speed"], "expected one of request_throughput, output_throughput, total_token_throughput"),
+    (["--metric", "speed"], "--metric speed is none of a server's, expected one of request_throughput, output_throughput, total_token_throughput"),
     (["--name", "../x"], "expected letters"),
 ])
 def test_bad_arguments(root: Path, bench: Any, more: list[str], message: str) -> None:
@@ -229,10 +230,20 @@ def test_what_cannot_be_spread_is_refused(root: Path, more: list[str], message: 
     assert done.returncode == 2 and message in done.stderr
 
 
-def test_one_server_as_both_arms_is_refused(root: Path) -> None:
-    command = [sys.executable, str(here.ROOT / "build.py"), "--no-venv", "bench", "ab", "--base-url-a", "http://h:1", "--base-url-b", "http://h:1/"]
+@pytest.mark.parametrize(("a", "b"), [("http://h:1", "http://h:1/"), ("http://localhost:1", "http://127.0.0.1:1/v1"),
+                                      (f"http://{socket.gethostname()}:1", "http://0.0.0.0:1")])
+def test_one_server_as_both_arms_is_refused(root: Path, a: str, b: str) -> None:
+    command = [sys.executable, str(here.ROOT / "build.py"), "--no-venv", "bench", "ab", "--base-url-a", a, "--base-url-b", b]
     done = subprocess.run(command, env=here.environment(root), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2 and "what the first trial left in its prefix cache" in done.stderr
+
+
+def test_a_server_that_does_not_answer_is_told_before_anything_is_begun(root: Path) -> None:
+    command = [sys.executable, str(here.ROOT / "build.py"), "--no-venv", "bench", "ab", "--base-url-a", "http://127.0.0.1:1", "--base-url-b", "http://127.0.0.1:2",
+               "--client", "builtin", "--profile", str(root / "pace.toml"), "--name", "x"]
+    done = subprocess.run(command, env=here.environment(root), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 9 and "http://127.0.0.1:1/health does not answer" in done.stderr
+    assert not (root / "work").exists()
 
 
 def test_a_url_without_its_scheme_is_refused(root: Path) -> None:

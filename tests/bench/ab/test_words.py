@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tunefork.bench.ab.judgement import Judgement, Verdict
-from tunefork.bench.ab.outcome import Outcome, ScenarioOutcome
+from tunefork.bench.ab.outcome import Outcome, ScenarioOutcome, as_json, rows
+from tunefork.bench.ab.pairs import Rejected
 from tunefork.bench.ab.words import better_is, headline, size
 
 
@@ -44,6 +45,18 @@ def test_a_selection_is_no_verdict() -> None:
     found = outcome((1.5, "better"))
     uneven = replace(found, scenarios=(replace(found.scenarios[0], uneven=True),))
     assert headline(uneven) == "slow-step: no verdict, one arm lost more of its trials than the other"
+
+
+def test_pairs_that_are_all_spoiled_ask_for_no_more() -> None:
+    found = outcome((None, "inconclusive"))
+    none = replace(found.scenarios[0].judgements["total_token_throughput"], pairs=0, more_pairs=4)
+    scenario = replace(found.scenarios[0], judgements={none.metric: none}, rejected=(Rejected(0, "B failed: in one piece", "B"),))
+    spoiled = replace(found, scenarios=(scenario,))
+    assert headline(spoiled) == "slow-step: no verdict, every pair was spoiled"
+    assert [row[-1] for row in rows(spoiled)] == ["no verdict: every pair was spoiled"]
+    assert as_json(spoiled)["scenarios"][0]["more_pairs"] is None  # type: ignore[index]
+    waiting = replace(found, scenarios=(replace(scenario, rejected=()),))
+    assert [row[-1] for row in rows(waiting)] == ["inconclusive, 4 more pairs should settle it"]
 
 
 def test_directions() -> None:

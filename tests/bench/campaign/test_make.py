@@ -93,7 +93,7 @@ def test_too_few_hours_name_how_many_do(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize(("changes", "told"), [
-    ({"metric": "speed"}, "--metric speed: expected one of total_token_throughput|--metric speed: expected one of"),
+    ({"metric": "speed"}, "--metric speed is none of a server's, expected one of"),
     ({"only": ("nothing",)}, "--only nothing: no candidate's name has that in it"),
     ({"profile": "seed", "gpus": 4}, "--gpus 4: a server of profile seed takes 8"),
     ({"spaces": ("x",)}, "no space 'x'"),

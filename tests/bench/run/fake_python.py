@@ -1,7 +1,7 @@
 """A stand-in for the developed interpreter: `vllm serve`, `vllm bench serve`, lm_eval and the tiny model's maker, with faults to order.
 
 FAKE is a JSON object in the environment: "log" (a file that gets one line per call), "client" ({CONC: fault}), "lm_eval" (a fault),
-"metrics" (lm_eval's values), "vram" (the file in which
+"metrics" (lm_eval's values), "longest" (the server's max_model_len), "vram" (the file in which
 fake_smi.py finds the memory in use; a server that "leaks" leaves it). The client's answer and lm_eval's have the keys of the real ones (client_answer.json, lm_eval_answer.json).
 """
 
@@ -34,7 +34,7 @@ def serve() -> None:
         def do_GET(self) -> None:
             if self.path == "/die":
                 os._exit(7)
-            body = json.dumps({"data": [{"id": name}]}).encode()
+            body = json.dumps({"data": [{"id": name, "max_model_len": FAKE.get("longest", 131072)}]}).encode()
             if self.path == "/metrics" and "prefix_cache" in FAKE:
                 body = f'vllm:cache_config_info{{block_size="16",enable_prefix_caching="{FAKE["prefix_cache"]}",engine="0"}} 1.0\n'.encode()
             self.send_response(200)

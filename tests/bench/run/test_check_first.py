@@ -41,6 +41,16 @@ def test_a_profile_of_another_target(cpu: Path, words: tuple[str, ...], monkeypa
     assert not (cpu / "work").exists(), "no folder was made"
 
 
+@pytest.mark.parametrize("words", [("run",), ("ab", "--a", "base", "--b", "all", "--name", "x"), ("profile",)])
+def test_an_install_that_is_not_there(cpu: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("tunefork.cli.bench.run.on_signal", lambda _handler: None)
+    monkeypatch.setattr(session, "installed_target", lambda: None)
+    assert main(["bench", *words]) == 6
+    said = capsys.readouterr().err
+    assert "vLLM is not installed here" in said and "try: python3 build.py apply && python3 build.py develop" in said
+    assert "experiment" not in said and not (cpu / "work").exists(), "nothing was begun"
+
+
 def test_a_run_for_another_target_makes_no_batch(world: Any) -> None:
     done = world.run("--profile", "seed")
     assert done.code == 6, done.err

@@ -184,6 +184,15 @@ def test_a_load_that_the_server_would_refuse_is_refused_before_it_starts(more: d
     assert configure.profile(Settings(profile="seed", conc=(4,), base_url="http://h:1", **{key: value for key, value in more.items() if key != "extra"}))
 
 
+@pytest.mark.parametrize("base_url", [None, "http://h:1"])
+def test_a_load_without_a_time_per_token_is_refused_before_a_server_starts(base_url: str | None) -> None:
+    one = Settings(profile="seed", conc=(4,), isl=1024, osl=1, base_url=base_url)
+    with pytest.raises(BadInput, match="an answer of one token has no time per token") as error:
+        configure.profile(one)
+    assert "--osl 2" in error.value.remedy
+    assert configure.profile(one.model_copy(update={"osl": 2}))
+
+
 def test_the_clients_one_ratio_keeps_both_lengths() -> None:
     for isl, osl in ((1024, 8192), (8192, 1024), (1000, 7)):
         ratio = load.client_ratio(isl, osl, 0.8)

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tunefork.bench.profiles import profile as profiles
+from tunefork.bench.profiles import rules
+from tunefork.bench.profiles.rules import Rules
 from tunefork.bench.run.settings import address
+from tunefork.bench.run.summary import accuracy_lines
 from tunefork.cli.bench import run as bench_run
 from tunefork.cli.main import main
 
@@ -195,15 +199,32 @@ def test_a_client_whose_loop_was_late_did_not_measure_the_server(world) -> None:
     assert not list(world.batches[0].rglob("lags.json")), "the record holds what they say"
 
 
-def test_a_running_server_of_another_model_is_refused(world) -> None:
+@pytest.mark.parametrize(("more", "code", "says"), [
+    (("--profile", "seed"), 9, "serves tiny, not openai/gpt-oss-120b"),
+    ((*SMOKE, "--conc", "2"), 2, "ISL 64 + OSL 32 = 96 tokens, the server takes 90"),
+])
+def test_a_running_server_is_asked_before_a_folder_is_made(world, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], code: int, says: str) -> None:
+    monkeypatch.setenv("FAKE", json.dumps({"longest": 90}))
     server = world.serve()
     try:
-        done = world.bench("run", "--json", "--profile", "seed", "--base-url", f"http://127.0.0.1:{world.port}")
-        assert done.code == 9
-        assert "serves tiny, not openai/gpt-oss-120b" in done.err
+        done = world.bench("run", "--json", *more, "--base-url", f"http://127.0.0.1:{world.port}")
     finally:
         server.kill()
         server.wait()
+    assert (done.code, says in done.err) == (code, True), done.err
+    assert not (world.root / "work" / "bench").exists()
+
+
+def test_a_server_that_does_not_answer_makes_no_folder(world) -> None:
+    done = world.bench("run", *SMOKE, "--base-url", f"http://127.0.0.1:{world.port}")
+    assert done.code == 9 and "/health does not answer" in done.err
+    assert not (world.root / "work" / "bench").exists()
+
+
+def test_an_accuracy_that_was_not_reached_is_not_called_absent() -> None:
+    seed = rules.load(profiles.load("seed"))
+    assert accuracy_lines(None, seed) == ["accuracy: not measured"]
+    assert accuracy_lines(None, Rules()) == ["accuracy: not measured (the profile has no gate)"]
 
 
 @pytest.mark.parametrize(("arguments", "code", "says"), [

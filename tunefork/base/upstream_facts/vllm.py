@@ -8,6 +8,7 @@ RELEASE = "0.33.0"
 # Starting it.
 MAIN = "vllm.entrypoints.cli.main"
 """``python -m`` this is the command `vllm`."""
+LONGEST = "max_model_len"  # of an entry of MODELS
 HEALTH, MODELS, COMPLETIONS, CHAT_COMPLETIONS = "/health", "/v1/models", "/v1/completions", "/v1/chat/completions"
 METRICS = "/metrics"
 PREFIX_CACHING = r'^vllm:cache_config_info\{[^}]*\benable_prefix_caching="(True|False)"'

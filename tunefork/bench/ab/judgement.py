@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tunefork.base.errors import BadInput
+from tunefork.base.near import near
 from tunefork.base.upstream_facts.vllm import PERCENTILES, RATES
 
 Verdict = Literal["better", "worse", "no difference", "inconclusive"]
@@ -25,7 +26,8 @@ DIRECTION = {KERNEL: LOWER, **dict.fromkeys(RATES, HIGHER), **dict.fromkeys(PERC
 def refuse_unless_served(metric: str) -> None:
     """BadInput for a metric that no client measures of a server."""
     if metric not in SERVED:
-        raise BadInput(f"--metric {metric}: expected one of {', '.join(SERVED)}", "--metric median_tpot_ms")
+        meant = (near(metric, SERVED) or ["median_tpot_ms"])[0]
+        raise BadInput(f"--metric {metric} is none of a server's, expected one of {', '.join(SERVED)}", f"--metric {meant}")
 
 
 @dataclass(frozen=True)

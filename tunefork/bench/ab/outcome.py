@@ -37,6 +37,11 @@ class ScenarioOutcome:
         return "inconclusive" if self.uneven else self.judgements[self.decides].verdict
 
     @property
+    def spoiled(self) -> bool:
+        """Whether no pair counts, and each for a reason that more pairs would have, too."""
+        return not self.judgements[self.decides].pairs and bool(self.rejected)
+
+    @property
     def name(self) -> str:
         return f"{self.isl}/{self.osl} c{self.conc}"
 
@@ -123,7 +128,8 @@ def as_json(found: Outcome) -> dict[str, object]:
         scenarios.append({
             "isl": one.isl, "osl": one.osl, "conc": one.conc, "metric": one.decides, "ratio": main.ratio, "lo": main.lo, "hi": main.hi,
             "pairs": main.pairs, "rejected": [{"pair": bad.pair, "reason": bad.reason} for bad in one.rejected],
-            "lost": {"a": one.lost[0], "b": one.lost[1]}, "verdict": one.verdict, "period": one.period, "more_pairs": main.more_pairs,
+            "lost": {"a": one.lost[0], "b": one.lost[1]}, "verdict": one.verdict, "period": one.period,
+            "more_pairs": None if one.spoiled else main.more_pairs,
             "metrics": one.judgements})
     return {"experiment": found.experiment, "comparison": found.comparison, "a": found.a, "b": found.b, "profile": found.profile,
             "chips": found.chips, "server_restarts": found.restarts, "look": found.look, "verdict": found.verdict, "scenarios": scenarios}
@@ -136,7 +142,8 @@ def rows(found: Outcome) -> list[tuple[str, str, str, str, str, str, str]]:
         for metric, judged in one.judgements.items():
             count = f"{judged.more_pairs} more pair{'s' if judged.more_pairs != 1 else ''}"
             more = f", {count} should settle it" if judged.verdict == "inconclusive" and judged.more_pairs else ""
-            said = "no verdict: spoiled trials are not alike" if one.uneven else f"{judged.verdict}{more}"
+            none = "no verdict: every pair was spoiled" if one.spoiled else "no verdict: spoiled trials are not alike" if one.uneven else ""
+            said = none or f"{judged.verdict}{more}"
             lines.append((one.name, f"{metric}{' *' if metric == one.decides else ''}", ratio(judged.ratio), interval(judged),
                           "-" if judged.p_holm is None else f"{judged.p_holm:.3g}", str(judged.pairs), said))
     return lines

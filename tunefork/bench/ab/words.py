@@ -43,6 +43,8 @@ def said(found: Outcome) -> str:
     if found.verdict in ("better", "worse") and speeds:
         telling = [value for value in speeds if (value > 1) == (found.verdict == "better")] or speeds
         return span(telling, "faster" if found.verdict == "better" else "slower")
+    if found.scenarios and all(one.spoiled for one in found.scenarios):
+        return "no verdict, every pair was spoiled"
     if any(one.uneven for one in found.scenarios):
         return "no verdict, one arm lost more of its trials than the other"
     bounds = [speed(one.metric, value) for one in judged for value in (one.lo, one.hi) if value is not None]

@@ -14,6 +14,7 @@ from tunefork.base.checked import from_json
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
 from tunefork.base.layout import Layout
+from tunefork.base.near import near, question
 from tunefork.base.typed import typed
 from tunefork.bench.ab.experiment import folder_name, is_folder_name
 from tunefork.bench.campaign import candidate as candidates
@@ -118,7 +119,9 @@ def read(where: Path) -> Planned:
     try:
         data = path.read_bytes()
     except OSError:
-        raise BadInput(f"no campaign {where.name!r}", f"python3 build.py campaign plan --hours 3 --profile stage2 --name {where.name}") from None
+        meant = near(where.name, [found.parent.name for found in where.parent.glob(f"*/{FILE}")])
+        raise BadInput(f"no campaign {where.name!r}",
+                       question(meant) + f"python3 build.py campaign plan --hours 3 --profile stage2 --name {where.name}") from None
     planned = from_json(Planned, data, f"{path}: not a campaign", f"move {typed(where)} away and plan again")
     if not is_folder_name(planned.name):  # it stands in labels, commands and a profile of ours
         raise BadInput(f"{path}: not a campaign: its name is {planned.name!r}", f"move {typed(where)} away and plan again")

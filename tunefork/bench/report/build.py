@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
+from tunefork.base.near import near, question
 from tunefork.bench.ab import kept
 from tunefork.bench.ab.accuracy import AccuracyDifference
 from tunefork.bench.ab.experiment import FILE, read
@@ -50,7 +51,8 @@ def gather(store: Store, *, experiments: Sequence[str] = (), profile: str | None
             missing = [name for name in experiments if not any(one.experiment == name for one in records)]
             if missing:
                 known = sorted({one.experiment for one in found if one.experiment})
-                raise BadInput(f"no records of experiment {missing[0]}", f"one of {', '.join(known)}" if known else "bench ab makes experiments")
+                meant = question(near(missing[0], known))
+                raise BadInput(f"no records of experiment {missing[0]}", f"{meant}one of {', '.join(known)}" if known else "bench ab makes experiments")
             asked = {name: planned(name, own, plans) for name, own in of_experiments(records).items()}
             looked = kept.read(database, asked)
         judged = kept.judged(database, asked, looked)

@@ -19,7 +19,7 @@ from tunefork.bench.machine.gpu_processes import on_devices
 from tunefork.bench.profiles.profile import TINY, Profile
 from tunefork.bench.records.schema import ServerRecord, Tree
 from tunefork.bench.records.store import new_id
-from tunefork.bench.run.settings import Settings, address
+from tunefork.bench.run.settings import Settings, address, fits
 from tunefork.bench.server import prepare
 from tunefork.bench.server.client import Client
 from tunefork.bench.server.command import ServeCommand
@@ -27,7 +27,7 @@ from tunefork.bench.server.server import Server
 from tunefork.bench.server.target import Target
 from tunefork.bench.server.tiny.make import tiny_model
 from tunefork.develop.installed import installed_target
-from tunefork.develop.variants import VariantEnvironment
+from tunefork.develop.variants import DEVELOP, VariantEnvironment
 from tunefork.patchset.checkout.applied import applied_tree
 from tunefork.patchset.checkout.running import running_from
 
@@ -49,25 +49,45 @@ class Subject:
         return self.environment.version if self.environment else ""
 
 
-def check_first(profile: Profile, settings: Settings, *, client: str = "vllm", gate: bool, own: bool = True, conc: int = 0) -> None:
+def check_first(profile: Profile, settings: Settings, *, client: str = "vllm", gate: bool, own: bool = True, conc: int = 0,
+                urls: Sequence[str] = ()) -> None:
     """What a measurement needs of this machine, asked before a checkout, a folder or a server is made: MissingTool says what to type.
 
-    gate: lm_eval will be asked.  own: the server will be the installed vLLM.  conc: of a load that is not the profile's.
+    gate: lm_eval will be asked.  own: the server will be the installed vLLM.  conc: of a load that is not the profile's.  urls: of servers that
+    run already, beside that of ``settings``; ServeError where one does not answer, serves another model or takes no such load.
     """
     limits.files(max(conc, profile.most_conc))
     if client == "vllm":
         require_client()
     if gate:
         require_lm_eval()
-    target = installed_target() if own and not settings.base_url else None
-    if target is not None:
+    if own and not settings.base_url:
+        target = installed_target()
+        if target is None:
+            raise MissingTool("vLLM is not installed here", DEVELOP)
         prepare.check_target(profile, target)
+    for url in (*([address("--base-url", settings.base_url)] if settings.base_url else []), *urls):
+        with Client(url, profile.served_name) as asked:
+            served_name(asked, profile, settings)
+
+
+def served_name(client: Client, profile: Profile, settings: Settings) -> str:
+    """The name of the model at a server that runs already; ServeError when it does not answer, serves another or takes no such load."""
+    if not client.healthy(timeout_s=10.0):
+        raise ServeError(f"{client.base_url}{HEALTH} does not answer", "start that server, or leave out --base-url")
+    served = client.models()
+    # The guide serves the model under its own id; ours under the profile's name.
+    name = next((one for one in (profile.served_name, settings.model) if one in served), None)
+    if name is None:
+        raise ServeError(f"{client.base_url} serves {', '.join(served) or 'nothing'}, not {profile.served_name}", f"--model {next(iter(served), 'ID')}")
+    fits(profile, served[name])
+    return name
 
 
 def require_lm_eval() -> None:
     """MissingTool where the gate's tool is not installed."""
     if importlib.util.find_spec("lm_eval") is None:
-        raise MissingTool("the accuracy gate needs lm_eval, not installed here", "python3 build.py apply && python3 build.py develop")
+        raise MissingTool("the accuracy gate needs lm_eval, not installed here", DEVELOP)
 
 
 def subject(layout: Layout, settings: Settings, say: Say) -> Subject:
@@ -86,7 +106,7 @@ def subject(layout: Layout, settings: Settings, say: Say) -> Subject:
 def require_client() -> None:
     """MissingTool where the client is not installed."""
     if "vllm" not in host.versions():
-        raise MissingTool("the client `vllm bench serve` is not installed here", "python3 build.py apply && python3 build.py develop")
+        raise MissingTool("the client `vllm bench serve` is not installed here", DEVELOP)
 
 
 def interpreter() -> Path:
@@ -153,15 +173,8 @@ def running(layout: Layout, profile: Profile, settings: Settings, trial: str, sa
     assert settings.base_url is not None
     base_url = address("--base-url", settings.base_url)
     with Client(base_url, profile.served_name) as client:
-        if not client.healthy(timeout_s=10.0):
-            raise ServeError(f"{base_url}{HEALTH} does not answer", "start that server, or leave out --base-url")
-        served = client.models()
+        name = served_name(client, profile, settings)
         prefix_cache = cached(client, (), say)
-    # The guide serves the model under its own id; ours under the profile's name.
-    name = next((one for one in (profile.served_name, settings.model) if one in served), None)
-    if name is None:
-        raise ServeError(f"{base_url} serves {', '.join(served) or 'nothing'}, not {profile.served_name}",
-                         f"--model {(served or ['ID'])[0]}")
     python = interpreter()
     model = str(tiny_model(layout, python, say)) if profile.model == TINY else profile.model
     gpus = settings.gpus or profile.gpus

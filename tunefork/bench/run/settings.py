@@ -31,6 +31,7 @@ OF_ONE = ("CONC", "NUM_PROMPTS", "RESULT_FILENAME")
 OF_GSM8K = ("GSM8K_BASELINE_METRIC", "GSM8K_TOL")
 OF_OUR_SERVER = ("PORT", "MAX_MODEL_LEN", "GPU_MEMORY_UTIL", "BLOCK_SIZE", "SERVER_LOG")
 SERVER_FLAGS = {"max_model_len": "max-model-len", "gpu_memory_util": "gpu-memory-utilization", "block_size": "block-size"}
+LEAST_OSL = 2
 SHORT_PARALLEL = {"-tp": PARALLEL[0], "-pp": PARALLEL[1], "-dp": PARALLEL[2]}
 
 
@@ -165,20 +166,34 @@ def profile(one: Settings) -> Profile:
         found = found.with_tensor_parallel(one.tp)
     flags = {flag: getattr(one, name) for name, flag in SERVER_FLAGS.items() if getattr(one, name) is not None}
     made = replace(found, server={**found.server, **flags}, model=one.model or found.model, scenarios=scenarios(one, found))
+    has_pace(made)
     if not one.base_url:
-        fits(made, one.extra)
+        fits(made, longest(made, one.extra))
     return made
 
 
-def fits(made: Profile, extra: tuple[str, ...]) -> None:
-    """Refuse, before any server starts, a load whose requests the server would refuse one by one."""
+def has_pace(made: Profile) -> None:
+    """Refuse a load whose answers have no time between tokens: it would be measured to its end and could not pass (load/checks.py)."""
+    for load in made.scenarios:
+        if load.osl < LEAST_OSL:
+            raise BadInput(f"ISL {load.isl} OSL {load.osl}: an answer of one token has no time per token, so this load could not pass",
+                           f"--isl {load.isl} --osl {LEAST_OSL}, or a longer answer")
+
+
+def longest(made: Profile, extra: tuple[str, ...]) -> int | None:
+    """The most tokens of a request to the server that will be started; None where it is not said as a number."""
     given = [word.partition("=")[2] for word in extra if word.startswith("--max-model-len=")]
     given += [after for word, after in pairwise(extra) if word == "--max-model-len"]
     most = str(given[-1] if given else made.server.get("max-model-len", ""))
+    return int(most) if most.isdecimal() else None
+
+
+def fits(made: Profile, most: int | None) -> None:
+    """Refuse, before anything is begun, a load whose requests a server of ``most`` tokens would refuse one by one."""
     for load in made.scenarios:
-        if most.isdecimal() and load.isl + load.osl > int(most):
+        if most is not None and load.isl + load.osl > most:
             raise BadInput(f"ISL {load.isl} + OSL {load.osl} = {load.isl + load.osl} tokens, the server takes {most} (max-model-len)",
-                           f"--max-model-len {load.isl + load.osl}, or a shorter load")
+                           f"a shorter load, or a server that takes it: `-- --max-model-len {load.isl + load.osl}` starts one")
 
 
 def scenarios(one: Settings, found: Profile) -> tuple[ScenarioSet, ...]:

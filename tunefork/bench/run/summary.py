@@ -33,10 +33,10 @@ def grid(rows: Sequence[Sequence[str]]) -> list[str]:
             for line in rows]
 
 
-def accuracy_lines(accuracy: Accuracy | None) -> list[str]:
+def accuracy_lines(accuracy: Accuracy | None, rules: Rules) -> list[str]:
     """Each metric with its bound."""
     if accuracy is None:
-        return ["accuracy: not measured (the profile has no gate)"]
+        return [f"accuracy: not measured{'' if rules.accuracy else ' (the profile has no gate)'}"]
     lines = [f"accuracy: {accuracy.status.upper()} ({accuracy.task}, {accuracy.samples} documents, lm_eval {accuracy.lm_eval})"]
     for one in accuracy.limits:
         bound = f"<= {one.at_most:.4f}" if one.at_most is not None else f">= {one.at_least:.4f}" if one.at_least is not None else "no bound"
@@ -71,7 +71,7 @@ def summary(batch: Batch, rules: Rules, records: dict[int, Record], accuracy: Ac
         lines.append(f"host {any_record.host.name}: {', '.join(any_record.host.gpus) or 'no GPU seen, ' + any_record.host.cpu}; "
                      f"GPUs used by the server: {any_record.server.gpus} (TP x PP x DP)")
     table = grid([COLUMNS, *(row(batch, entry, records.get(entry.conc)) for entry in entries)])
-    lines += [*accuracy_lines(accuracy), RULE, *(conc_line(entry, records.get(entry.conc)) for entry in entries), RULE, *table, RULE,
+    lines += [*accuracy_lines(accuracy, rules), RULE, *(conc_line(entry, records.get(entry.conc)) for entry in entries), RULE, *table, RULE,
               ", ".join(f"{number} {status}" for status, number in count.items() if number) + f" of {len(entries)}",
               f"Total tests: {len(entries)}  Passed: {count['passed']}  Failed: {len(entries) - count['passed']}  "
               f"Seconds: {sum(map(seconds, records.values())):.0f}",

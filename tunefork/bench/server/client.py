@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tunefork.base.errors import ServeError
-from tunefork.base.upstream_facts.vllm import CACHED_TOKENS, COMPLETIONS, HEALTH, METRICS, MODELS, PREFIX_CACHING
+from tunefork.base.upstream_facts.vllm import CACHED_TOKENS, COMPLETIONS, HEALTH, LONGEST, METRICS, MODELS, PREFIX_CACHING
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,13 @@ class Client:
         except httpx.HTTPError:
             return False
 
-    def models(self) -> list[str]:
-        """Names of the served models."""
+    def models(self) -> dict[str, int | None]:
+        """Names of the served models, each with the most tokens of a request where the server says so."""
         answer = self._json("GET", MODELS)
         try:
-            return [str(entry["id"]) for entry in answer["data"]]
-        except (KeyError, TypeError) as error:
+            longest = {str(entry["id"]): entry.get(LONGEST) for entry in answer["data"]}
+            return {name: most if isinstance(most, int) else None for name, most in longest.items()}
+        except (KeyError, TypeError, AttributeError) as error:
             raise ServeError(f"{self.base_url}{MODELS}: no list of models ({error!r}): {str(answer)[:200]}", "is it a vLLM server?") from None
 
     def prefix_cache(self) -> bool | None:

@@ -105,7 +105,8 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
         profile_arms.check(settings, a, b)
     kind, comparisons = ("profile", (experiment.Comparison("", a, b),)) if profiles else compared(layout, a, b, servers, each_patch=each_patch)
     place = placed(over, kind) if over else None
-    check_first(profile, settings, client=client, gate=accuracy, own=kind in ("variant", "profile"))
+    check_first(profile, settings, client=client, gate=accuracy, own=kind in ("variant", "profile"),
+                urls=[url for one in comparisons for url in (one.a, one.b)] if kind == "url" else ())
     where = experiment.folder(layout, name)
     # The seed is the plan's; 0 stands here in plans of before.
     fixed = {**settings.model_dump(mode="json"), "seed": 0, "client": client, "accuracy": accuracy, "kind": kind}
@@ -153,6 +154,7 @@ def placed(over: str, kind: Kind) -> Local | Ray:
 
 def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, each_patch: bool) -> tuple[Kind, tuple[Comparison, ...]]:
     """What kind of arms, and the comparisons that were asked for."""
+    from tunefork.base.ports import same_server
     from tunefork.bench.ab.experiment import Comparison
     from tunefork.bench.ab.experiment import each_patch as every_patch
     from tunefork.bench.run.settings import address
@@ -167,8 +169,9 @@ def compared(layout: Layout, a: str, b: str, servers: dict[str, str | None], *, 
         first, second = (servers[key] or "" for key in sorted(given))
         if "base_url_a" in given:
             first, second = address("--base-url-a", first), address("--base-url-b", second)
-        if "base_url_a" in given and first == second:
-            raise BadInput(f"both arms are {first}: what the first trial left in its prefix cache would speed up the second",
+        if "base_url_a" in given and same_server(first, second):
+            both = first if first == second else f"one server, {first} and {second}"
+            raise BadInput(f"both arms are {both}: what the first trial left in its prefix cache would speed up the second",
                            "two servers; or --server-cmd-a and -b, or --a base --b base, which start one for every trial")
         return ("url" if "base_url_a" in given else "command"), (Comparison("", first, second),)
     series = Series.load("vllm", layout.series_dir("vllm"))

@@ -156,7 +156,7 @@ def show(done: Run, *, as_json: bool) -> None:
 
     if not as_json:
         rows = [row(batch, entry, done.of(batch).get(entry.conc)) for batch in done.batches for entry in batch.state.entries]
-        for line in accuracy_lines(done.accuracy):
+        for line in accuracy_lines(done.accuracy, done.rules):
             say(line)
         if rows:
             table(f"{done.profile.name}: {done.subject.version or done.settings.base_url}",

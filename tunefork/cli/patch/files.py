@@ -8,6 +8,7 @@ import click
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import Layout
+from tunefork.base.near import near, question
 from tunefork.base.typed import typed
 from tunefork.cli import options
 from tunefork.cli.output import clean, echo, print_json, say, styled
@@ -79,10 +80,11 @@ def lint(upstreams: tuple[str, ...], as_json: bool) -> int:
 def show_patch(name: str, as_json: bool) -> None:
     """Show a patch: its upstream, its place in the series, what it touches, and the file itself."""
     layout = Layout.here()
-    found = [series for series in (Series.load(each, layout.series_dir(each)) for each in pins.load(layout))
-             if patch_name(name) in series.files]  # fmt: skip
+    every = [Series.load(each, layout.series_dir(each)) for each in pins.load(layout)]
+    found = [series for series in every if patch_name(name) in series.files]
     if not found:
-        raise BadInput(f"no series has a patch {name!r}", "`python3 build.py status` lists them")
+        meant = near(patch_name(name), [each for series in every for each in series.names])
+        raise BadInput(f"no series has a patch {name!r}", question(meant) + "`python3 build.py status` lists them")
     series, key = found[0], patch_name(name)
     if key in series.picks:
         series = obtained(layout, series)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from tunefork.base.errors import BadInput, PatchConflict, SourceError, WorkAtRisk
 from tunefork.base.layout import Layout
+from tunefork.base.near import near, question
 from tunefork.base.process import Say, quiet
 from tunefork.base.program import run_program
 from tunefork.base.transaction import Damaged, Transaction
@@ -268,7 +269,8 @@ def owner(layout: Layout, name: str) -> str:
         if patch_name(name) in series.files:
             return each
     listed = "; ".join(f"{each}: {', '.join(series.names) or 'none'}" for each, series in known.items())
-    raise BadInput(f"no series has a patch {name!r} ({listed})", "use one of these names")
+    meant = near(patch_name(name), [one for series in known.values() for one in series.names])
+    raise BadInput(f"no series has a patch {name!r} ({listed})", question(meant) + "use one of these names")
 
 
 def upto(series: Series, name: str) -> Series:
