@@ -29,11 +29,10 @@ def texts() -> Iterator[tuple[str, str]]:
         nodes: list[ast.AST] = [ast.parse(source)] if "build.py" in source else []
         while nodes:
             node = nodes.pop()
-            where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield where, node.value
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
             elif isinstance(node, ast.JoinedStr):
-                yield where, "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
             else:
                 nodes.extend(ast.iter_child_nodes(node))
 

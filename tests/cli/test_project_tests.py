@@ -35,12 +35,13 @@ class Started:
         self.codes: dict[str, int] = {}
         self.ready: str | None = "pytest was not started"
         self.words: list[str] = []
+        self.environment: dict[str, str] = {}
 
     def run(self, argv: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
         if "pytest" in argv:
             environment = options["env"]
             assert isinstance(environment, dict)
-            self.ready = environment.get("TUNEFORK_E2E_READY")
+            self.ready, self.environment = environment.get("TUNEFORK_E2E_READY"), environment
             self.steps.append("pytest")
             self.words = argv[argv.index("-c") + 2 :]
             return subprocess.CompletedProcess(argv, 0)
@@ -63,6 +64,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 def test_without_rocm_everything_is_brought_first(started: Started) -> None:
     assert main(["test"]) == 0
     assert (started.steps, started.ready) == (["apply --variant all", "develop --target cpu", "pytest"], "1")
+
+
+def test_what_python_compiles_is_kept_for_the_next_process(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    assert main(["test", "--quick"]) == 0
+    assert "PYTHONDONTWRITEBYTECODE" not in started.environment and started.environment["PYTHONUNBUFFERED"] == "1"
 
 
 def test_a_step_that_fails_ends_it(started: Started) -> None:

@@ -47,7 +47,8 @@ def test(no_develop: bool, quick: bool, long_: bool, pytest_args: tuple[str, ...
     layout = Layout.here()
     if importlib.util.find_spec("pytest") is None:
         raise MissingTool("the tests need pytest, not installed here", f"{sys.executable} -m pip install 'tunefork[test]'")
-    environment = dict(os.environ)
+    # The tests start hundreds of processes, and each would compile our modules, pytest its rewritten tests, once more.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     if quick:
         say("--quick: nothing is applied or developed; what is slow or needs a server is left out")
     elif not no_develop and (why := as_it_is()):

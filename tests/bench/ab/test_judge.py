@@ -131,6 +131,19 @@ def test_the_flips_of_many_pairs_are_drawn_some_at_a_time() -> None:
     assert found == pytest.approx(stats.ttest_1samp(logs, 0.0).pvalue, abs=0.01)
 
 
+@pytest.mark.parametrize("n", [14, 15], ids=["every flip", "drawn flips"])
+def test_many_experiments_are_judged_some_at_a_time_and_as_each_alone(n: int) -> None:
+    logs = np.random.default_rng(2).normal(0.02, 0.05, (2, 1000, n))
+    judge.every_flip(n)  # kept, so not counted
+    tracemalloc.start()
+    found = judge.sign_flips(logs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6, "37 MB; all at once took 524 and 642 (32a3829)"
+    assert found is not None and found.shape == (2, 1000)
+    assert [found[0, 0], found[1, 500], found[1, 999]] == [judge.sign_flip(logs[at]) for at in ((0, 0), (1, 500), (1, 999))]
+
+
 def test_sign_flip_of_equal_logs_is_two_in_all() -> None:
     assert judge.sign_flip(np.full(6, 0.1)) == 2 / 64
     assert judge.sign_flip(np.zeros(6)) == 1.0

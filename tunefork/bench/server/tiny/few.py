@@ -7,9 +7,12 @@ is the large one exactly, at a two-hundredth of the head's cost.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import GptOssForCausalLM
+
+if TYPE_CHECKING:  # at run time ten seconds of CPU for a name
+    from transformers import GptOssForCausalLM
 
 SHARED = 0.3  # half the length of an embedding as it is drawn
 AGAINST = -4.0  # times some 5 in the last norm's output: below the logarithm of 200,000 tokens, 12.2
