@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -90,6 +91,15 @@ def test_the_pictures_have_every_step() -> None:
     assert len(lines) == len(found.steps) and all(len(line.split("|")[1]) == picture.WIDTH for line in lines)
     drawn = picture.svg([("race", 0, 30), ("warm <b>", 30, 60)], 60, 45)
     assert drawn.count("<rect") == 3 and "<b>" not in drawn and math.isfinite(len(drawn))
+
+
+@pytest.mark.parametrize("hours", [1, 8, 12, 24])
+def test_the_last_hour_is_written_within_the_picture(hours: int) -> None:
+    """At 8 px a digit of its font of 15."""
+    ends = []
+    for x, end, text in re.findall(r'<text x="([\d.]+)"[^>]*?( text-anchor="end")?>([\d:]+)</text>', picture.svg([], 60 * hours)):
+        ends.append(float(x) + (0 if end else 9 * len(text)))
+    assert max(ends) <= 1000 and text == f"{hours}:00"
 
 
 def test_a_finalist_on_other_gpus_than_the_reference_is_not_paired_with_it() -> None:

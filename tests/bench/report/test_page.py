@@ -19,9 +19,10 @@ import pytest
 from tunefork.base.errors import BadInput
 from tunefork.bench.ab import evidence
 from tunefork.bench.ab.outcome import outcomes
+from tunefork.bench.records import brief
 from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store
-from tunefork.bench.report import build, forest, page, points
+from tunefork.bench.report import build, charts, forest, page, points
 from tunefork.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -129,6 +130,24 @@ def test_failed_records_are_folded_with_their_reason(samples: ModuleType, store_
     text = (tmp_path / "r.html").read_text()
     assert "<details><summary>3 records did not pass, for 2 reasons</summary>" in text
     assert "<td>2</td><td>3 of 40 requests failed</td>" in text
+
+
+def test_pairs_left_out_are_folded_with_their_reason(samples: ModuleType, store_of: StoreOf, tmp_path: Path) -> None:
+    whole = samples.experiment("x", "base", "only:p", 1.0, pairs=4, concs=(4, 32))
+    bad = [samples.failed(number, "one piece", labels=one.labels, scenario=one.scenario, trees=one.trees) if one.labels["arm"] == "B" else one
+           for number, one in enumerate(whole, start=500)]
+    build.write(build.gather(store_of([*bad, *samples.experiment("y", "base", "only:q", 1.05, first=900)])), out=tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert "<details><summary>8 pairs left out, for 1 reason</summary>" in text
+    assert "<td>8</td><td>B failed: one piece</td><td>8192/1024 c4 pair 1, " in text
+    assert re.search(r"<h3>x, <time>[\d-]+</time>( to <time>[\d-]+</time>)?, on simulated chip: no pair counts</h3>", text), "it has no chart, and a title"
+    assert "p: <b>no verdict, every pair was spoiled</b>" in text
+
+
+def test_the_targets_names_are_not_cut_at_a_charts_edge(samples: ModuleType) -> None:
+    panel, = points.panels([brief.of(samples.record(1))])
+    named = [trace for trace in charts.scatter(panel, "interactivity", {panel.points[0].record: 0})["data"] if "text" in trace["mode"]]
+    assert named and all(trace["cliponaxis"] is False for trace in named)
 
 
 def test_a_reader_sees_headline_patches_date_and_rejections_first(samples: ModuleType, store_of: StoreOf, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from tunefork.bench.campaign.plan import Step
 COLOURS = {"doctor": "#8c959f", "develop": "#8c959f", "warm": "#d4a72c", "tune": "#d4a72c", "A/A": "#54aeff", "beside": "#54aeff", "race": "#0969da",
            "combine": "#8250df", "confirm": "#1a7f37", "accuracy": "#bf3989", "full": "#bf3989", "final": "#bf3989", "report": "#8c959f", "more": "#afb8c1"}
 WIDTH = 60
+LABEL = 45
+"""Of the picture's 1000: the widest time, "12:00", in its font."""
 LEAST_PX = 700
 """Of the picture on a phone, which can be moved: its hours could not be read at 375."""
 
@@ -52,8 +54,10 @@ def svg(bars: Sequence[tuple[str, float, float]], minutes: float, used: float | 
         parts.append(f'<rect x="{begin * scale:.2f}" y="18" width="{max((end - begin) * scale, 1):.2f}" height="30" fill="{colour(name)}">'
                      f"<title>{escape(label)}</title></rect>")
     step = next(one for one in (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 10_000) if minutes / one <= 12)
-    parts += [f'<text x="{min(at * scale, width - 30):.1f}" y="66" font-size="15" fill="currentColor">{clock(at)}</text>'
-              for at in range(0, int(minutes) + 1, step)]
+    for at in range(0, int(minutes) + 1, step):
+        place = min(at * scale, width)
+        anchor = ' text-anchor="end"' if place > width - LABEL else ""
+        parts.append(f'<text x="{place:.1f}" y="66" font-size="15" fill="currentColor"{anchor}>{clock(at)}</text>')
     if used is not None:
         x = min(used, minutes) * scale
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="8" y2="56" stroke="currentColor" stroke-width="2"><title>now</title></line>')

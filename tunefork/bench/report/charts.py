@@ -36,7 +36,7 @@ def scatter(panel: Panel, x: str, places: Mapping[str, int]) -> Figure:
         traces.append({
             "type": "scatter", "mode": "markers+text", "name": f"{plain(references[0].variant)} (published)",
             "x": [getattr(one, x) for one in references], "y": [one.tput for one in references],
-            "text": [f"c{one.conc}" for one in references], "textposition": "top center",
+            "text": [f"c{one.conc}" for one in references], "textposition": "top center", "cliponaxis": False,
             "hovertemplate": "%{text}: %{x:.4g}, %{y:.4g} tok/s/GPU<extra>" + plain(references[0].variant) + "</extra>",
             "marker": {"symbol": "star", "size": 14, "color": "#F0E442", "line": {"color": "#000000", "width": 1}}})
     return {"title": panel.title, "x": x, "data": traces, "height": 420, "layout": {

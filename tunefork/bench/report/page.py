@@ -162,12 +162,8 @@ def failures(records: Sequence[Brief]) -> str:
     for one in records:
         if one.status != "passed":
             reasons.setdefault(one.problem or one.status, []).append(one)
-    if not reasons:
-        return ""
-    count = sum(map(len, reasons.values()))
-    lines = [(str(len(own)), reason, own[-1].id) for reason, own in sorted(reasons.items(), key=lambda item: -len(item[1]))]
-    return (f"<details><summary>{count} record{'s' if count > 1 else ''} did not pass, for {len(reasons)} reason{'s' if len(reasons) > 1 else ''}"
-            f"</summary>{table(('records', 'reason', 'the last of them'), lines)}</details>")
+    lines = [(str(len(own)), reason, own[-1].id) for reason, own in by_count(reasons)]
+    return by_reason("record", "did not pass", reasons, table(("records", "reason", "the last of them"), lines))
 
 
 def best_of(panel: Panel, records: Sequence[Brief]) -> list[tuple[str, ...]]:
@@ -190,15 +186,36 @@ def effects(outcomes: Sequence[Outcome], records: Mapping[str, Sequence[Brief]])
     for name, own in by_name.items():
         decides = next((scenario.decides for one in own for scenario in one.scenarios), DECIDES)
         on = ", ".join(sorted({each for one in own for each in one.chips}))
-        parts.append(forest.html(f"{name}, {when(records.get(name, ()))}, on {on}", decides, own))
+        title = f"{name}, {when(records.get(name, ()))}, on {on}"
+        parts.append(forest.html(title, decides, own) or f"<h3>{forest.dated(escape(title))}: no pair counts</h3>")
         lines = [(one.comparison or f"{one.b} vs {one.a}", *line) for one in own for line in rows(one)]
         whole = table(("comparison", "scenario", "metric (* decides)", "B/A", "95 %", "p (Holm)", "pairs", "verdict"), lines)
         parts.append(f"<details><summary>every metric of {escape(name)}</summary>{whole}</details>")
-        bad = [(one.comparison or name, each.name, str(pair.pair + 1), pair.reason) for one in own for each in one.scenarios
-               for pair in each.rejected]
-        if bad:
-            parts.append("<h3>Pairs left out</h3>" + table(("comparison", "scenario", "pair", "reason"), bad))
+        parts.append(left_out(own))
     return "".join(parts) or '<p class="soft">No experiment.</p>'
+
+
+def left_out(own: Sequence[Outcome]) -> str:
+    """The pairs of an experiment that do not count, folded, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for one in own:
+        for each in one.scenarios:
+            for bad in each.rejected:
+                reasons.setdefault(bad.reason, []).append(f"{f'{one.comparison} ' if one.comparison else ''}{each.name} pair {bad.pair + 1}")
+    lines = [(str(len(pairs)), reason, ", ".join(pairs)) for reason, pairs in by_count(reasons)]
+    return by_reason("pair", "left out", reasons, table(("pairs", "reason", "which"), lines))
+
+
+def by_count(reasons: Mapping[str, list[Any]]) -> list[tuple[str, list[Any]]]:
+    """The commonest reason first."""
+    return sorted(reasons.items(), key=lambda item: -len(item[1]))
+
+
+def by_reason(one: str, what: str, reasons: Mapping[str, Sequence[object]], inner: str) -> str:
+    """A table by reason under "3 records did not pass, for 2 reasons"; "" where there is no reason."""
+    count, kinds = sum(map(len, reasons.values())), len(reasons)
+    title = f"{count} {one}{'s' if count > 1 else ''} {what}, for {kinds} reason{'s' if kinds > 1 else ''}"
+    return f"<details><summary>{title}</summary>{inner}</details>" if reasons else ""
 
 
 def accuracies(found: Sequence[tuple[str, str, AccuracyDifference]]) -> str:
