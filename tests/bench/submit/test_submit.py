@@ -210,6 +210,14 @@ def test_the_leaderboards_addresses(seed: Rules, measured: Measured) -> None:
     ('["✅ Results submitted"]', "complete"), ('["Submission successful!", 3]', "complete"), ('["taken: us"]', "complete"),
     ('["Submission failed: team unknown"]', "rejected"), ('["Your results could not be saved"]', "unknown"), ('["❌ no"]', "rejected"),
     ('["Not submitted: CONC 4 is unknown"]', "unknown"), ('["rate limit exceeded"]', "rejected"),
+    *((json.dumps([said]), "unknown") for said in (
+        "Success: false", '{"success": false}', "success=0", "No submission was recorded", "Recorded nothing", "0 rows added", "We received no results",
+        "Thanks, but the contest is closed", "Submitted too late", "Your submission was received after the deadline", "Accepted: no",
+        "Score saved as draft; disqualified", "Submission received, it will be reviewed", "Finished, no error", "The file was read", "Thank you",
+        "Submission must be accepted by an organiser", "Your team has submitted 3 times today", "Nothing failed")),
+    *((json.dumps([said]), "complete") for said in (
+        "✅ Submission successful! Score 0.98", "Your results have been recorded.", "Submission accepted for team 'us'", "Successfully submitted",
+        "Results for team us saved")),
     ("null", "unknown"), ("[]", "unknown"), ("[null]", "unknown"), ('[""]', "unknown"), ('["queued"]', "unknown"), ('{"ok": true}', "unknown"),
 ])
 def test_only_the_leaderboards_own_yes_is_a_success(data: str, state: str) -> None:

@@ -26,6 +26,13 @@ NOT_TAKEN = (429, 503)
 YES = re.compile(r"✅|\b(success\w*|submitted|accepted|recorded|received|taken|saved|added|thanks?)\b")
 NO = re.compile(r"❌|\b(error|failed|failure|fails|invalid|rejected|refused|denied|not|cannot|could ?n.t|unable|unsuccess\w*|missing|wrong|unknown|"
                 r"exceed\w*|limit|already|duplicate)\b")
+TAKEN = re.compile(r"✅|(?:(?:your |the |all )?(?:results?|submissions?|entry|scores?)\b[\w ]{0,40}?\b)?(?:successfully )?"
+                   r"(?:submitted|accepted|recorded|received|taken|saved|added|success\w*)\b")
+"""How a yes begins."""
+DOUBT = re.compile(r"\b(no|nothing|none|zero|false|without|but|however|except|only|late|after|before|until|deadline|closed|over|expired|draft|disqualif\w*|"
+                   r"pending|queue\w*|await\w*|review\w*|ignor\w*|skip\w*|partial\w*|warning|retry|again|will|would|must|should|may|might|if|once|"
+                   r"unless|need\w*)\b|(?<![\d.])0(?![\d.])")
+"""What makes of a yes, and of a no ("no errors"), something that a person must read."""
 EVENT = re.compile(r"[A-Za-z0-9_-]{1,200}")  # it becomes a part of an address
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 
@@ -164,10 +171,12 @@ def end(kind: str, data: str, event: str) -> Reply | None:
 def meaning(outputs: list[object]) -> Literal["complete", "rejected", "unknown"]:
     """What an application says in its output: such functions return their complaints as ordinary text.
 
-    Only words of success make a success, and only words of refusal a refusal; both, or neither, and nobody knows.
+    A success begins with one and says nothing else that could take it back; only words of refusal make a refusal. Of the rest nobody knows: to
+    take a no for a yes is a lost submission, to look at the leaderboard once more is a minute.
     """
-    said = " ".join(text for text in outputs if isinstance(text, str)).lower()
-    yes, no = bool(YES.search(said)), bool(NO.search(said))
-    if yes == no:
-        return "unknown"
-    return "complete" if yes else "rejected"
+    texts = [text.strip().lower() for text in outputs if isinstance(text, str)]
+    said = " ".join(texts)
+    yes, no, doubt = bool(YES.search(said)), bool(NO.search(said)), bool(DOUBT.search(said))
+    if yes and not no and not doubt and any(map(TAKEN.match, texts)):
+        return "complete"
+    return "rejected" if no and not yes and (not doubt or said.startswith("❌")) else "unknown"
