@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -175,6 +176,32 @@ def test_more_connections_than_open_files_is_told_before_any_is_opened(monkeypat
 ])
 def test_what_is_surely_a_token_is_not_parsed(data: bytes, sure: bool) -> None:
     assert client.only_a_token(data) is sure
+
+
+def test_what_requests_cost_is_paid_before_the_first_goes_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the first tokens of a load wait for the client's own work: at CONC 512 that was most of their time."""
+    order: list[str] = []
+    encode, ask, opened = client.encode, client.ask, client.Connection.open
+
+    def encoding(*words: Any) -> bytes:
+        order.append("encode")
+        return encode(*words)
+
+    async def asking(*words: Any) -> None:
+        order.append("ask")
+        await ask(*words)
+
+    async def opening(url: Any) -> client.Connection:
+        order.append("open")
+        return await opened(url)
+
+    monkeypatch.setattr(client, "encode", encoding)
+    monkeypatch.setattr(client, "ask", asking)
+    monkeypatch.setattr(client.Connection, "open", opening)
+    with truth(tmp_path, 2, 1) as target:
+        _, answer, problems = client.measure(target, scenario(), tmp_path)
+    assert problems == [] and answer is not None and answer["failed"] == 0
+    assert order == ["encode"] * 2 + ["open"] * 2 + ["ask"] * 2 + ["encode"] * 6 + ["ask"] * 6
 
 
 def test_the_times_of_a_server_of_known_times(tmp_path: Path) -> None:
