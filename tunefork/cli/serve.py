@@ -49,7 +49,7 @@ def serve(
 ) -> int:
     """Serve a profile's model with the installed vLLM, in the foreground, until Ctrl-C.
 
-    The smoke profile makes a tiny GPT-OSS on this machine first (once, under a minute). Arguments after `--` go to `vllm serve` and
+    The smoke profile makes a tiny GPT-OSS on this machine first (once; a minute or two). Arguments after `--` go to `vllm serve` and
     win over the profile's. Stopping ends every process of the server; a second Ctrl-C does so at once. The log of each start is kept
     in work/logs/serve/.
 

@@ -118,8 +118,11 @@ def test_kill_9_costs_the_pair_it_hit_and_leaves_no_server(root: Path, bench: An
 
 
 def test_failed_requests_spoil_the_pair_with_the_reason(root: Path, bench: Any) -> None:
-    found = here.outcome(bench(here.server_command(5), here.server_command(5, "error"), "--pairs", "2", "--conc", "1"))
-    one = found["scenarios"][0]
+    done = bench(here.server_command(5), here.server_command(5, "error"), "--pairs", "2", "--conc", "1")
+    said = done.stderr
+    assert said.index("pair 1 of 2") < said.index("c1: pair 1 left out: B failed: 2 of 6 requests failed") < said.index("1 pair left, about ") < said.index("pair 2 of 2"), \
+        "told at once"
+    one = here.outcome(done)["scenarios"][0]
     assert (one["pairs"], one["verdict"]) == (0, "inconclusive")
     assert [bad["pair"] for bad in one["rejected"]] == [0, 1]
     assert "2 of 6 requests failed" in one["rejected"][0]["reason"]

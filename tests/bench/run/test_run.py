@@ -57,6 +57,14 @@ def test_a_good_run(world) -> None:
     assert first["score"]["interactivity"] == pytest.approx(100)
 
 
+def test_every_run_has_prompts_of_its_own(world) -> None:
+    """A server that caches prefixes would know the second run's; the seed in the record makes them again."""
+    for more in ((), (), ("--seed", "7"), ("--seed", "7")):
+        assert world.run(*SMOKE, "--conc", "1", *more).code == 0
+    first, second, third, fourth = (one.scenario.seed for one in sorted(world.records, key=lambda one: one.created))
+    assert len({first, second, third}) == 3 and third == fourth
+
+
 def test_acc_times_nothing(world) -> None:
     done = world.run(*SMOKE, "--mode", "acc")
     assert done.code == 0, done.err

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tunefork.base.layout import Layout
+from tunefork.bench.server.tiny import make, store
 from tunefork.bench.server.tiny import recipe as recipes
-from tunefork.bench.server.tiny import store
 from tunefork.bench.server.tiny.recipe import Recipe
 
 
@@ -94,3 +97,22 @@ def test_two_processes_make_one_model(tmp_path: Path) -> None:
     for process in both:
         process.join(20)
     assert sorted(results.get(timeout=5) for _ in both) == [False, True]
+
+
+def test_the_minute_that_it_takes_is_a_shown_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    @contextmanager
+    def ticking(what: str, *, log: Path) -> Iterator[None]:
+        shown.append(f"{what}; log: {log.name}")
+        yield
+        shown.append("over")
+
+    def run(*_words: Any, **_more: Any) -> str:
+        assert shown == ["making the tiny model; log: tiny-model.log"]
+        return '{"path": "/m"}\n'
+
+    monkeypatch.setattr(make, "ticking", ticking)
+    monkeypatch.setattr(make, "run", run)
+    assert make.tiny_model(Layout(tmp_path, tmp_path / "cache"), Path("python3"), lambda _line: None) == Path("/m")
+    assert shown[-1] == "over"

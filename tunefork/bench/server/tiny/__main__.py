@@ -20,7 +20,7 @@ from tunefork.bench.server.tiny.store import obtain
 
 def make_files(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """checkpoint.make_files, imported only when something must be made: torch and transformers take five seconds."""
-    print("making the tiny GPT-OSS (under a minute, once)", flush=True)
+    print("making the tiny GPT-OSS (once; a minute or two)", flush=True)
     os.environ["HF_HUB_OFFLINE"] = "1"
     from tunefork.bench.server.tiny import checkpoint
 
