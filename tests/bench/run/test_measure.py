@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -107,6 +110,20 @@ def test_what_the_client_is_told(target, scenario, tmp_path: Path) -> None:
 def test_the_client_does_not_run_the_variants_code(target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/work/vllm@base")
     assert "PYTHONPATH" not in target.environment()
+
+
+def test_a_proxy_of_the_environment_is_passed_by_the_client_and_lm_eval(target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They keep the proxy, which lm_eval may need for its data, and go straight to the server: by what Python's own rules say."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.org")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    host = urlsplit(target.server.base_url).hostname
+    environment = target.environment()
+    assert {environment[name] for name in ("no_proxy", "NO_PROXY")} == {f"example.org,{host}"}
+    asked = "import urllib.request as r; print(r.getproxies()['http'], *(bool(r.proxy_bypass(one)) for one in (" + repr(host) + ", 'example.org', 'example.com')))"
+    done = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["http://127.0.0.1:9", "True", "True", "False"]
 
 
 def test_a_programs_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
