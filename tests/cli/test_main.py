@@ -7,14 +7,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from tunefork.base import errors
+from tunefork.base.layout import Layout
 from tunefork.cli import main as module
-from tunefork.cli import options
+from tunefork.cli import options, status
 from tunefork.cli.main import main
 from tunefork.cli.registry import ROOT, TABLE, CommandRow
 
@@ -91,6 +95,21 @@ def test_what_an_apply_with_nothing_to_do_does_not_import() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     late = {"git", "subprocess", "tempfile", "email.utils", "rich", "difflib", "tunefork.patchset.series.materialise", "tunefork.patchset.sources.sources"}
     assert "tunefork.patchset.checkout.apply" in loaded and not late & set(loaded)
+
+
+def test_the_first_look_at_checkouts_is_a_shown_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    @contextmanager
+    def ticking(what: str) -> Iterator[None]:
+        shown.append(what)
+        yield
+        shown.append("over")
+
+    monkeypatch.setattr(status, "ticking", ticking)
+    monkeypatch.setattr(status, "look", lambda _layout, name: shown.append(f"status of {name}"))
+    status.looked(Layout(tmp_path, tmp_path), "vllm")
+    assert shown == ["looking at vllm's files", "status of vllm", "over"]
 
 
 @pytest.mark.parametrize("words", [("--conc", "4,8"), ("--conc", "4", "--conc", "8"), ("--conc=4,8",)])

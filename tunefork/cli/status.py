@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tunefork.base.layout import Layout
+from tunefork.base.waiting import ticking
 from tunefork.cli import options
 from tunefork.cli.output import aside, print_json, table
 from tunefork.patchset.checkout.status import UpstreamStatus
@@ -19,12 +20,18 @@ from tunefork.patchset.sources.pins import pin_of
 def status(upstreams: tuple[str, ...], as_json: bool) -> None:
     """Show per upstream the pin, the source, the variant, every patch, work in progress and drift from the lock. Writes nothing of yours."""
     layout = Layout.here()
-    found = [look(layout, pin_of(layout, name).name) for name in upstreams or pins.load(layout)]
+    found = [looked(layout, pin_of(layout, name).name) for name in upstreams or pins.load(layout)]
     if as_json:
         print_json({"upstreams": found})
         return
     for each in found:
         show(each)
+
+
+def looked(layout: Layout, name: str) -> UpstreamStatus:
+    """The first look of a user at checkouts reads every file of theirs."""
+    with ticking(f"looking at {name}'s files"):
+        return look(layout, name)
 
 
 def show(found: UpstreamStatus) -> None:
