@@ -25,6 +25,20 @@ def test_no_secrets_name(name: str) -> None:
     assert not redact.is_secret(name, SECRET) or name == "MONKEYS"
 
 
+@pytest.mark.parametrize("said", ["so far, B/A of total_token_throughput: 64/32 c1 +0.00% (-); 64/32 c4 +0.00%", "inter_token_latency: p50/p99", "eos_token_id: [199999, 200002]",
+                                  "num_key_value_heads: 8", '{"reasoning_end_token_ids": [1, 2]}', "kv_cache_uses_per_token_head_scales=fp8", "time_to_first_token: 1.2 ms to 3.4 ms",
+                                  "--pooler token_classify=x", "'post_grad_custom_post_pass': <Fusion object>", "inductor_pass: a.b.c", "eos_token: <|return|>", "time_per_output_token_ms = a/b",
+                                  "pad_token='<|endoftext|>'", "fused_layernorm_dynamic_per_token_quant: cu"])  # fmt: skip
+def test_a_token_of_text_a_caches_key_and_a_compilers_pass_stay(said: str) -> None:
+    """`bench ab` printed `B/A of total_token_throughput: <redacted> c1`: what it had measured was taken for a secret."""
+    assert redact.text(said) == said
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "ACCESS_TOKEN", "TOKEN", "hfToken", "API_TOKEN_VALUE", "TOKEN_SECRET", "EOS_API_KEY", "PER_USER_PASSWORD", "DB_PASS", "KEY_VALUE_SECRET", "FIRST_KEY", "PER_USER_TOKEN", "FIRST_ACCESS_TOKEN"])
+def test_a_secret_beside_one_of_these_words_is_one(name: str) -> None:
+    assert redact.is_secret(name, "a1b2c3") and "a1b2c3" not in redact.text(f"{name}=a1b2c3")
+
+
 def test_a_length_under_a_tokens_name_stays() -> None:
     assert not redact.is_secret("--eos-token-id", "200002") and redact.is_secret("HF_TOKEN", "12345678901234")
     assert redact.is_secret("--api-key", "1234")
@@ -123,6 +137,43 @@ def test_more_forms_of_the_third_reading(text: str) -> None:
     assert "a1b2c3d4e5f6" not in shown and REDACTED in shown and shown.endswith("\nend=1")
 
 
+@pytest.mark.parametrize("text", [
+    "curl -u me:{} https://x", "curl --user me:{} https://x", "curl -ume:{} https://x", "curl -s --proxy-user 'me:{}' x", "['curl', '-u', 'me:{}', 'x']", "curl -b 'session={}' x",
+    "sshpass -p {} ssh x", "redis-cli -h x -a {}", "docker login -u me -p {} x", "podman login -p={} x",
+    '<add key="apiKey" value="{}"/>', '<add name="HF_TOKEN" value="{}"/>', '{{"name": "HF_TOKEN", "value": "{}"}}', "[{{'Name': 'HF_TOKEN', 'Value': '{}'}}]",
+    "- name: HF_TOKEN\n  value: {}", '- name: HF_TOKEN\n  value: "{}"', r'{{\"name\":\"HF_TOKEN\",\"value\":\"{}\"}}', "HF_TOKEN\n{}", "  HF_TOKEN \n  {}  ",
+    "https://chat.invalid/services/T0ABCDEFG/B0ABCDEFG/{}", "https://chat.invalid/api/webhooks/123456789012345678/{}", "https://chat.invalid/hooks/{}",
+    "https://chat.invalid/webhookb2/0b1c2d3e@0b1c2d3e/IncomingWebhook/{}/0b1c", "https://chat.invalid/bot123456789:{}/send", "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END",
+])  # fmt: skip
+def test_the_forms_that_decision_0051_left(text: str) -> None:
+    """Options whose name says nothing, of programs where they hold a secret; a name and a value that have names themselves; addresses that are a secret."""
+    secret = "a1b2c3d4e5f6a7b8c9d0e1f2"
+    shown = redact.text(f"{text.format(secret)} \nend=1")
+    assert secret not in shown and REDACTED in shown and shown.endswith("\nend=1")
+
+
+@pytest.mark.parametrize(("argv", "shown"), [
+    (("/usr/bin/curl", "-s", "-u", f"me:{SECRET}", "x"), ("/usr/bin/curl", "-s", "-u", f"me:{REDACTED}", "x")), (("curl", f"-ume:{SECRET}"), ("curl", f"-ume:{REDACTED}")),
+    (("docker", "login", "-p", "pw", "h"), ("docker", "login", "-p", REDACTED, "h")), (("sshpass", "-p", "pw", "ssh", "h"), ("sshpass", "-p", REDACTED, "ssh", "h")),
+    (("bash", "-c", "curl -u me:pw x"), ("bash", "-c", f"curl -u me:{REDACTED} x")),
+])  # fmt: skip
+def test_a_programs_own_options_word_by_word(argv: tuple[str, ...], shown: tuple[str, ...]) -> None:
+    assert redact.words(argv) == shown and redact.words(shown) == shown
+
+
+@pytest.mark.parametrize("argv", [("docker", "run", "-u", "1000:1000", "-p", "8000:8000", "image"), ("python3", "-u", "x:y"), ("curl", "http://127.0.0.1:8000/v1", "-u", "me"),
+                                  ("vllm", "serve", "m", "-p", "a", "--compilation-config", '{"pass_config":{"fuse_allreduce_rms":false}}'), ("git", "log", "-p", "login")])  # fmt: skip
+def test_the_same_options_of_other_programs_stay(argv: tuple[str, ...]) -> None:
+    assert redact.words(argv) == argv and redact.text(" ".join(argv)) == " ".join(argv)
+
+
+@pytest.mark.parametrize("said", ["HF_TOKEN\nmoe-sort-by-token-of-a16w4\naiter-fp4-quant-v2", "HF_TOKEN\nVLLM_USE_V1_ENGINE_OF_0_33", "MAX_TOKEN\ndown_token_kernel_a1b2c3d4e5",
+                                  "name: moe_a16w4, value: 3", '{"name": "pass_config", "value": "on"}', "name=token value=5", "/services/list", "https://h/hooks/post-commit",
+                                  "drop token\n0123456789abcdef0123456789abcdef01234567"])  # fmt: skip
+def test_what_stands_like_one_of_these_stays(said: str) -> None:
+    assert redact.text(said) == said
+
+
 def test_a_secret_within_another_options_value_is_known_by_value() -> None:
     assert redact.values(("docker", "-e=HF_TOKEN=a1b2c3d4", 'sh -c "x --api-key k1k2k3k4"'), {}) >= {"a1b2c3d4", "k1k2k3k4"}
 
@@ -145,7 +196,8 @@ def test_secrets_in_a_words_json_and_in_a_variables_text() -> None:
 
 
 @pytest.mark.parametrize("piece", ["a", "a.", "a-", "http://", "://a:", '"', "'a", "[a", "x=[", "x=['", "--a ", "a,", "?a=", "bearer ", "a:", "a=", "a_key=", "k='\\", "\\", '\\"', "a_", "token=", "token='", 'token="\\', "token={", "token=['",
-                                   "token=Some(", "token='''", "cookie: ", "('a', '", "<a>", "a: str = ", "token ", "api key: ", "a%3D", "\x1b[", "\x1b[31ma=", "b=c", "--a b=", "_"])
+                                   "token=Some(", "token='''", "cookie: ", "('a', '", "<a>", "a: str = ", "token ", "api key: ", "a%3D", "\x1b[", "\x1b[31ma=", "b=c", "--a b=", "_", "curl ", "curl -u ", "curl -u a", "name=a ", "name: a\n", "A_TOKEN\n", "A_B \n", "/hooks/", "/bot123456:",
+                                   "-----BEGIN PRIVATE KEY-----", "docker login ", "sshpass -p "])
 def test_a_long_line_takes_time_by_its_length(piece: str) -> None:
     """Processor time of four times the text is about four times as long; a quadratic pattern would take sixteen."""
     def took(count: int) -> float:

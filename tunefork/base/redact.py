@@ -19,8 +19,17 @@ PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+")
 SECRET_PART = re.compile(r"\w*(KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?)|PAT|COOKIE|AUTHORIZATION")
 LAST = ("PASS", "PWD")
 """Only at the end, and PWD not alone: vLLM has a ``pass_config``, a shell a PWD."""
-NO_SECRET = ("KERNEL", "THROUGHPUT")
-"""At the end: ``down_token_kernel: ...``, and ``total_token_throughput: 64/32 c4 +0.4%`` of an A/B."""
+OF_TEXT = frozenset((
+    "ID", "IDS", "THROUGHPUT", "LATENCY", "LATENCIES", "COUNT", "COUNTS", "NUM", "THRESHOLD", "BUDGET", "BUDGETS",
+    "LIMIT", "LENGTH", "RATE", "PROB", "PROBS", "LOGPROBS", "LEVEL", "HEAD", "GROUP", "SCALED", "QUANT", "CLASSIFY",
+    "EMBED", "EMBEDDINGS", "KERNEL", "INDEX", "INDICES", "TYPE",
+))  # fmt: skip
+"""Behind TOKEN: a piece of text, as models, their compilers and our tables count it."""
+ONE_BEFORE = [[word] for word in ["PER", "INTER", "FIRST", "EOS", "BOS", "PAD", "SEP", "MASK", "UNK", "NOISE", "SPECULATIVE"]]
+PER = (["PER", "OUTPUT"], ["PER", "INPUT"])
+"""Before it."""
+COMPILERS = [[word] for word in ["PRE", "POST", "CUSTOM", "INDUCTOR", "SINGLE", "MULTI", "FUSION", "GRAPH", "FORWARD", "BACKWARD"]]
+"""Before PASS: one of a compiler's."""
 ALONE = re.compile(r"(?i)-{0,2}(token|secrets?|passwords?|passwd|passphrase|credentials?|authorization|cookie|\w+(key|token|secret|password))")
 """A name of one word that is a secret's: `KeyError: ...` and `key: ...` are prose."""
 BEFORE = r"(?<![A-Za-z0-9_.-])"  # a name begins where a word does: tried at every letter, a long word would take quadratic time
@@ -45,7 +54,7 @@ IN_URL = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]{0,20}://(?:[^\s/@:'\"]{0,500}:
 """A password, which may hold / and @; and a user that is as long as a token, as code hosts take it."""
 BEARER = re.compile(r"(?i)(?P<head>\b(?:bearer|basic|authorization[\"']?\s*[:=]\s*[\"']?(?:token|apikey))\s+)(?P<value>[A-Za-z0-9._~+/=-]{8,})")
 COOKIES = re.compile(rf"(?i)(?P<head>\b(?:set-)?cookie(?:{MARK})?\s*:\s*(?:{MARK})?)(?P<value>[^\"'\n\\]+)")
-PAIR = re.compile(rf"(?P<head>b?{MARK}(?P<name>{WORD}){MARK}\s*,\s*b?{MARK})(?P<value>[^\"'\\\n]+)")
+PAIR = re.compile(rf"(?P<head>b?{MARK}(?P<name>{WORD}){MARK}\s*,\s*b?{MARK})(?P<value>[^\"'\\\n]++)(?!{MARK}\s*[:=])")
 """A header as servers print theirs: ``(b'x-api-key', b'...')``."""
 ELEMENT = re.compile(rf"(?P<head><(?P<name>{WORD})>)(?P<value>[^<>\n]+)(?=</)")
 MIXED = r"(?P<value>(?=[A-Za-z._~+/=-]*\d)(?=[0-9._~+/=-]*[A-Za-z])[A-Za-z0-9._~+/=-]{8,})"
@@ -58,18 +67,48 @@ SHAPES = re.compile(r"(?<![\w-])(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[
                     r"|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|nvapi-[\w-]{20,}|AIza[\w-]{35}|npm_[A-Za-z0-9]{30,}|dckr_pat_[\w-]{20,}"
                     r"|pypi-[\w-]{30,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,})(?![\w-])")
 """What is a secret wherever it stands: keys that say by their beginning what they are."""
+NAME_AND_VALUE = re.compile(rf"(?i)(?P<head>{BEFORE}(?:name|key|variable)(?:{MARK})?\s*[:=]\s*(?:{MARK})?(?P<name>{WORD})(?:{MARK})?[\s,;]+(?:{MARK})?"
+                            rf"value(?:{MARK})?\s*[:=]\s*(?:{MARK})?)(?P<value>[^\"'\\\s<>{{}},]+)")
+"""A variable of a pod, an entry of a configuration: its name and its value each have a name of their own."""
+ON_LINES = re.compile(rf"(?m)(?P<head>{BEFORE}(?P<name>[A-Z][A-Z0-9]*+(?:_[A-Z0-9]++)++)[ \t]*\r?\n[ \t]*)"
+                      r"(?P<value>(?=[A-Za-z+/=]*\d)(?=[A-Z0-9+/=]*[a-z])[A-Za-z0-9+/=]{16,})(?=[ \t]*(?:\r?\n|\Z))")
+"""A variable, and in the line below nothing but what may be a secret: names of patches and kernels have a dash or an underscore, and are shorter."""
+HOOK = re.compile(r"(?P<head>/(?:(?:services|workflows|triggers)/T[A-Z0-9]{6,20}/|webhooks/\d{15,22}/|webhookb2/|hooks/|bot(?=\d{6,12}:)))"
+                  r"(?P<value>[\w:@/-]{20,})")
+"""An address that whoever has it may write to: of Slack, Discord, Teams, Mattermost, Telegram."""
+PRIVATE = re.compile(r"(?P<head>-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)(?P<value>[^-]++)")
+CALL = re.compile(r"\b(?P<program>curl|sshpass|redis-cli|(?:docker|podman)[\"', ]{1,5}login)\b[^\n]*")
+APART = r"[\s=,\"']{0,6}"
+TO_PROGRAM = {
+    "curl": re.compile(rf"(?P<head>(?<![\w-])(?:-[uU]|--user|--proxy-user){APART}[^\s:\"',]+:|(?<![\w-])(?:-b|--cookie){APART}[\w.-]+=)(?P<value>[^\s\"',]+)"),
+    "sshpass": re.compile(rf"(?P<head>(?<![\w-])-p{APART})(?P<value>[^\s\"',]+)"),
+    "redis-cli": re.compile(rf"(?P<head>(?<![\w-])-a{APART})(?P<value>[^\s\"',]+)"),
+    "login": re.compile(rf"(?P<head>(?<![\w-])-p{APART})(?P<value>[^\s\"',]+)"),
+}
+"""Options whose name says nothing, of programs in which they hold a secret: `-u` and `-p` of another program are a user and a port."""
 COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
 
 
 def is_secret(name: str, value: str = "x") -> bool:
     """Whether a variable or an option of this name, with this value, holds a secret."""
-    words = [part.upper() for part in PARTS.findall(name)]
+    words = told_words([part.upper() for part in PARTS.findall(name)])
     if not any(SECRET_PART.fullmatch(word) for word in words) and (not words or words[-1] not in LAST or words == ["PWD"]):
         return False
-    if value in ("", REDACTED) or words[-1] in NO_SECRET:
+    if value in ("", REDACTED):
         return False
     number = re.fullmatch(r"[-+]?\d+(\.\d+)?|true|false|none|null", value, re.IGNORECASE)
     return not ("TOKEN" in words and number and len(value) < SHORT_NUMBER)
+
+
+def told_words(words: list[str]) -> list[str]:
+    """A name's words without those that only look like a secret's: a token of text, a key of a cache, a compiler's pass."""
+    found: list[str] = []
+    for at, word in enumerate(words):
+        before, after = words[:at], words[at + 1] if at + 1 < len(words) else ""
+        of_text = word == "TOKEN" and (after in OF_TEXT or before[-1:] in ONE_BEFORE or before[-2:] in PER)
+        of_a_cache, of_a_compiler = word == "KEY" and after == "VALUE", word == "PASS" and before[-1:] in COMPILERS
+        found += [] if of_text or of_a_cache or of_a_compiler else [word]
+    return found
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -85,19 +124,27 @@ def words(argv: Sequence[str]) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)  # thousands of records have the same few command lines
 def _words(argv: tuple[str, ...]) -> tuple[str, ...]:
     found: list[str] = []
-    option = ""
-    for word in argv:
+    option = called = ""
+    for at, word in enumerate(argv):
+        program = CALL.search(" ".join((argv[at - 1].rpartition("/")[2], word) if at and word == "login" else (word.rpartition("/")[2],)))
+        called = program["program"] if program and " " not in word else called
         name, is_set, value = word.partition("=")
         if is_set and NAMED.fullmatch(name) and is_secret(name, value):
             found.append(f"{name}={REDACTED}")
             option = ""
         elif word.startswith("-") and word != "-":
             option = "" if is_set else word
-            found.append(text(word))
+            found.append(given_to(called, word))
         else:
-            found.append(REDACTED if option.startswith("-") and is_secret(option, word) else text(word))
+            found.append(REDACTED if option.startswith("-") and is_secret(option, word) else given_to(f"{called} {option}" if called else "", word))
             option = option if option and is_secret(option) else ""
     return tuple(found)
+
+
+def given_to(before: str, word: str) -> str:
+    """A word of a command line. before: the program and the option that it stands behind, where that program is one of ``TO_PROGRAM``."""
+    whole = text(f"{before} {word}") if before else ""
+    return whole.removeprefix(f"{before} ") if whole.startswith(f"{before} ") else text(word)
 
 
 @lru_cache(maxsize=4096)
@@ -110,14 +157,21 @@ def text(said: str) -> str:
 
 def redacted(said: str) -> str:
     """The same of a text without colours."""
-    for pattern in (IN_URL, BEARER, COOKIES):
+    said = CALL.sub(to_program, said)
+    for pattern in (IN_URL, BEARER, COOKIES, HOOK, PRIVATE):
         said = pattern.sub(lambda match: match["head"] + REDACTED, said)
-    for pattern in (IN_QUERY, PAIR, ELEMENT):
+    for pattern in (NAME_AND_VALUE, IN_QUERY, PAIR, ELEMENT, ON_LINES):
         said = pattern.sub(told, said)
     for pattern in (AFTER_OPTION, GIVEN):  # in this order: `secret: --api-key A` would lose the option's name first
         said = without_values(pattern, said)
     said = AFTER_VARIABLE.sub(told, said)
     return SHAPES.sub(REDACTED, IN_PROSE.sub(lambda match: match["head"] + REDACTED, said))
+
+
+def to_program(call: re.Match[str]) -> str:
+    """A call of a program, to its line's end, without what it is given in secret."""
+    given = TO_PROGRAM["login" if call["program"].endswith("login") else call["program"]]
+    return given.sub(lambda match: match["head"] + REDACTED, call[0])
 
 
 def told(match: re.Match[str]) -> str:
