@@ -31,20 +31,20 @@ def text(*values: float) -> list[dict[str, object]]:
 
 def test_right_and_wrong_by_question(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", right(1, 1, 0, 1)), write(tmp_path / "b", right(1, 0, 0, 0))
-    found = difference(read(a), read(b), tmp_path)
+    found = difference(read(a), read(b))
     assert (found.unit, found.samples, found.a, found.b, found.p) == ("share correct", 4, 0.75, 0.25, 0.5)
 
 
 def test_bits_per_byte_of_documents(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", text(1.0, 2.0)), write(tmp_path / "b", text(1.1, 2.1))
-    found = difference(read(a), read(b), tmp_path)
+    found = difference(read(a), read(b))
     assert (found.unit, found.a, found.b) == ("bits per byte", pytest.approx(1.5), pytest.approx(1.6))
 
 
 def test_other_questions_are_refused(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", right(1, 1)), write(tmp_path / "b", right(1, 1, 1))
     with pytest.raises(AccuracyUnknown, match="other questions"):
-        difference(read(a), read(b), tmp_path)
+        difference(read(a), read(b))
 
 
 def test_only_comparisons_that_both_arms_answered(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A stand-in for the developed interpreter: `vllm serve`, `vllm bench serve`, lm_eval and the tiny model's maker, with faults to order.
 
 FAKE is a JSON object in the environment: "log" (a file that gets one line per call), "client" ({CONC: fault}), "lm_eval" (a fault),
-"metrics" (lm_eval's values), "longest" (the server's max_model_len), "vram" (the file in which
+"metrics" (lm_eval's values), "samples" (their text by the folder of the arm), "longest" (the server's max_model_len), "vram" (the file in which
 fake_smi.py finds the memory in use; a server that "leaks" leaves it). The client's answer and lm_eval's have the keys of the real ones (client_answer.json, lm_eval_answer.json).
 """
 
@@ -130,6 +130,8 @@ def lm_eval() -> None:
     answer["results"] = {task: values}
     answer["n-samples"] = {task: {"original": 29, "effective": 10 if fault == "partial" else 29}}
     path = Path(option("--output_path"))
+    if lines := FAKE.get("samples", {}).get(path.parent.name):
+        path.with_name(f"samples_{task}_2026-11-22T09-25-15.313912.jsonl").write_text(lines)
     if fault != "no-file":
         text = "| bits_per_byte | 0.1 |" if fault == "table" else json.dumps(answer)
         path.with_name(f"{path.stem}_2026-11-22T09-25-15.313912.json").write_text(text)

@@ -112,15 +112,18 @@ def manifest(gate: Gate, model: Path) -> Mapping[str, Any]:
     """The manifest of a model made here, where a bound refers to it."""
     if all(bound.manifest is None for bound in gate.limits):
         return {}
+    # The folder may be the user's own, of a --model: nothing of that is to be removed.
+    ours = model.name.startswith("tiny-") and model.parent.name == "models"
+    remedy = f"rm {typed(model / 'manifest.json')}; the next run makes the model again" if ours else \
+        "this gate is for the model that Tunefork makes: leave --model out"  # fmt: skip
     try:
         data = jsons.loads((model / "manifest.json").read_bytes())
     except (OSError, ValueError) as error:
-        raise AccuracyUnknown(f"no readable {model / 'manifest.json'}: {type(error).__name__}",
-                              "this gate is for the model that Tunefork makes: --profile smoke") from None
+        raise AccuracyUnknown(f"no readable {model / 'manifest.json'}: {type(error).__name__}", remedy) from None
     made = data if isinstance(data, dict) else {}
     for bound in gate.limits:
         if bound.manifest and (isinstance(made.get(bound.manifest), bool) or not isinstance(made.get(bound.manifest), int | float)):
-            raise AccuracyUnknown(f"{model / 'manifest.json'} has no number {bound.manifest}", f"rm -r {typed(model)}; the next run makes it again")
+            raise AccuracyUnknown(f"{model / 'manifest.json'} has no number {bound.manifest}", remedy)
     return made
 
 

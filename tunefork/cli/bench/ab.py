@@ -16,11 +16,15 @@ from tunefork.cli.extras import require
 from tunefork.cli.output import aside, echo, print_json, say, table, tabs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from tunefork.bench.ab.accuracy import AccuracyDifference
     from tunefork.bench.ab.arms import Kind
     from tunefork.bench.ab.experiment import Comparison
     from tunefork.bench.ab.outcome import Outcome
     from tunefork.bench.machine.spread import Local, Ray
+
 
 @click.command(epilog="Exit codes: 0 the experiment was carried out, whatever its verdict, 2 bad arguments, 9 a server did not start, "
                       "13 an arm failed twice in a row, 130 stopped (the same command goes on).")
@@ -105,6 +109,7 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
         profile_arms.check(settings, a, b)
     kind, comparisons = ("profile", (experiment.Comparison("", a, b),)) if profiles else compared(layout, a, b, servers, each_patch=each_patch)
     place = placed(over, kind) if over else None
+    answers.check(profile, asked=accuracy)
     check_first(profile, settings, client=client, gate=accuracy, own=kind in ("variant", "profile"),
                 urls=[url for one in comparisons for url in (one.a, one.b)] if kind == "url" else ())
     where = experiment.folder(layout, name)
@@ -128,8 +133,22 @@ def ab(ctx: click.Context, /, a: str, b: str, *, each_patch: bool, over: str | N
         run.run_spread(layout, store, where, planned, trials.scenarios(), profile.gpus, place, say)
     own = [one for one in store.records() if isinstance(one, Record) and one.labels.get("experiment") == name]
     found = outcomes(map(evidence.of, own), decides=metric, threshold=threshold)
-    show(found, answers.differences(where, comparisons), as_json=as_json)
+    show_all(found, where, comparisons, as_json=as_json)
     return 0
+
+
+def show_all(found: list[Outcome], where: Path, comparisons: Sequence[Comparison], *, as_json: bool) -> None:
+    """The outcomes, with the answers' differences. AccuracyUnknown, after the outcomes: a sample that cannot be read hides no hours of measuring."""
+    from tunefork.bench.ab import answers
+    from tunefork.bench.errors import AccuracyUnknown
+
+    try:
+        asked = answers.differences(where, comparisons)
+    except AccuracyUnknown:
+        if not as_json:  # whose answer is one object: the error's
+            show(found, {}, as_json=False)
+        raise
+    show(found, asked, as_json=as_json)
 
 
 def typed(ctx: click.Context, name: str) -> bool:
