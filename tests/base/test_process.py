@@ -148,8 +148,17 @@ def test_a_step_that_fails_shows_its_last_lines(tmp_path: Path) -> None:
 def test_an_answer_comes_with_its_exit_code_and_both_streams() -> None:
     done = process.ask(["bash", "-c", "cat; echo no >&2; exit 3"], words="asked")
     assert (done.returncode, done.stdout, done.stderr) == (3, "asked", "no\n")
-    with pytest.raises(FileNotFoundError):
-        process.ask(["no-such-program-here"])
+    assert process.ask(["no-such-program-here"]).returncode == 127
+
+
+@pytest.mark.parametrize(("data", "mode", "code"), [(b"garbage\0", 0o755, 126), (b"#!/bin/sh\n", 0o644, 126), (b"#!/nowhere/sh\n", 0o755, 127), (b"\x7fELF of another machine", 0o755, 126)])
+def test_a_program_that_cannot_be_started_answers_as_a_shell_does(data: bytes, mode: int, code: int, tmp_path: Path) -> None:
+    """A compiler, an smi or an llvm-mca that is broken was a traceback of whatever asked it."""
+    program = tmp_path / "program"
+    program.write_bytes(data)
+    program.chmod(mode)
+    done = process.ask([program, "--version"], words="in")
+    assert (done.returncode, done.stdout) == (code, "") and str(program) in done.stderr
 
 
 def test_signals_have_their_defaults_again_after_a_program() -> None:

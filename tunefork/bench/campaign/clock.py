@@ -7,6 +7,7 @@ says how long the machine was away, a step back counts as nothing, and ``note`` 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,9 +59,11 @@ def resumed(path: Path, sources: Sources, now: float) -> tuple[float, str]:
     try:
         kept = jsons.loads(path.read_bytes())
         boot, since, wall, used = str(kept["boot"]), float(kept["since_boot"]), float(kept["wall"]), float(kept["used_s"])
+        if not (math.isfinite(since) and math.isfinite(wall) and 0 <= used < math.inf):
+            raise ValueError  # no clock wrote that: of `nan` hours, none would ever be the last
     except FileNotFoundError:
         return 0.0, ""
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return 0.0, f"{path} cannot be read: the hours begin anew"
     if boot and boot == sources.boot() and now >= since:
         return used + now - since, ""

@@ -9,6 +9,7 @@ The first line says what the results hold for; a journal of something else is re
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -41,7 +42,7 @@ def read(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
         try:
             entry = json.loads(line)
             key, row = entry["key"], entry["row"]
-            whole = line.endswith(b"\n") and entry["sum"] == checksum(key, row)
+            whole = line.endswith(b"\n") and isinstance(key, str) and isinstance(row, dict) and entry["sum"] == checksum(key, row)
         except (ValueError, KeyError, TypeError, RecursionError):
             whole = False
         if not whole:
@@ -65,6 +66,24 @@ class Journal:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             what = "a link" if path.is_symlink() else "no file"
             raise BadInput(f"{path} is {what}: a journal is written to a file of its own", "give another place, or remove it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)  # through no link
+        file = open(handle, "ab")  # noqa: PTH123, SIM115 - kept open
+        try:
+            return cls._begun(path, file, about)
+        except BaseException:
+            file.close()
+            raise
+
+    @classmethod
+    def _begun(cls, path: Path, file: BinaryIO, about: Mapping[str, Any]) -> Journal:
+        """Of an open file. Held by its writer until that ends: another one would cut off what comes between its reading and its first line."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(f"another process writes {path}", "wait for its end, then the same command goes on; or give another --out") from None
+        except OSError:  # a file system without locks
+            pass
         rows, good = read(path)
         head = line_of(HEADER, dict(about))
         if not good and path.is_file() and not head.startswith(path.read_bytes()):  # else: a kill cut off the first line
@@ -76,8 +95,6 @@ class Journal:
             changed = [name for name in {*known, *about} if known.get(name) != about.get(name)]
             told = ", ".join(f"{name} {known.get(name)} there, {about.get(name)} here" for name in sorted(changed))
             raise BadInput(f"{path} holds results of something else: {told}", "give another --out, or remove the file to begin again")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "ab")  # noqa: PTH123, SIM115 - kept open, and through no link
         file.truncate(good)
         journal = cls(path, file, rows)
         if known is None:

@@ -8,7 +8,7 @@ without any of them nothing is known and nothing is claimed.
 from __future__ import annotations
 
 import csv
-import json
+import math
 import os
 import re
 import shutil
@@ -17,14 +17,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunefork.base.errors import ServeError
+from tunefork.base import jsons
+from tunefork.base.errors import BadInput, ServeError
 from tunefork.base.process import Say
 from tunefork.bench.machine.host import ask
 from tunefork.bench.machine.telemetry import number
 
 BUSY_SHARE = 0.05
 """Of a GPU's memory: more than this in use before the start is somebody's. Profiles leave vLLM 95 %."""
-RELEASE_S = float(os.environ.get("TUNEFORK_RELEASE_S", "30"))
+
+
+def seconds(text: str) -> float:
+    """TUNEFORK_RELEASE_S. Errors: BadInput for what is no time that anyone waits: of `nan` and `inf` the end never comes."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found <= 3600:
+        raise BadInput(f"TUNEFORK_RELEASE_S={text}: expected seconds, 0 to 3600", "unset TUNEFORK_RELEASE_S (it is 30 then)")
+    return found
+
+
+RELEASE_S = seconds(os.environ.get("TUNEFORK_RELEASE_S", "30"))
 """A driver may take some seconds to give a dead process' memory back."""
 POLL_S = 0.5
 UNITS = {"B": 2.0**-20, "KB": 2.0**-10, "KIB": 2.0**-10, "MB": 1.0, "MIB": 1.0, "GB": 2.0**10, "GIB": 2.0**10}
@@ -56,7 +70,7 @@ def mib(value: Any) -> float:
 
 def read_amd(text: str) -> Reading:
     """`amd-smi metric --mem-usage --json`: a list of GPUs, in later releases under "gpu_data"."""
-    data = json.loads(text)
+    data = jsons.loads(text)
     listed = data.get("gpu_data", []) if isinstance(data, dict) else data
     return {str(gpu["gpu"]): Memory(mib(gpu["mem_usage"]["used_vram"]), mib(gpu["mem_usage"]["total_vram"])) for gpu in listed}
 
@@ -69,7 +83,7 @@ def read_nvidia(text: str) -> Reading:
 def read_rocm(text: str) -> Reading:
     """`rocm-smi --showmeminfo vram --json`: bytes by card."""
     return {name.removeprefix("card"): Memory(float(card["VRAM Total Used Memory (B)"]) / 2**20, float(card["VRAM Total Memory (B)"]) / 2**20)
-            for name, card in json.loads(text).items() if re.fullmatch(r"card\d+", name)}
+            for name, card in jsons.loads(text).items() if re.fullmatch(r"card\d+", name)}
 
 
 TOOLS: dict[str, tuple[tuple[str, ...], Callable[[str], Reading]]] = {

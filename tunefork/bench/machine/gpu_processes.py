@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from tunefork.base import jsons
 from tunefork.bench.machine.host import ask
 
 
@@ -35,11 +35,11 @@ def nvidia(text: str, numbers: dict[str, str], gpus: Sequence[str] = ()) -> list
 def amd(text: str, gpus: Sequence[str] = ()) -> list[str]:
     """`amd-smi process --json`: per GPU a list of processes, or a sentence that there is none."""
     try:
-        data = json.loads(text or "[]")
+        data = jsons.loads(text or "[]")
     except ValueError:
         return []
     listed = data.get("gpu_data", []) if isinstance(data, dict) else data
-    own = [gpu for gpu in listed if isinstance(gpu, dict) and (not gpus or str(gpu.get("gpu")) in gpus)]
+    own = [gpu for gpu in entries(listed) if (not gpus or str(gpu.get("gpu")) in gpus)]
     processes = [one.get("process_info", one) for gpu in own for one in entries(gpu.get("process_list"))]
     return list(dict.fromkeys(f"{one['pid']}, {one.get('name', '?')}" for one in processes
                               if isinstance(one, dict) and str(one.get("pid", "")).isdigit()))

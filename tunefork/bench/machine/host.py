@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import shutil
@@ -15,10 +14,12 @@ from pathlib import Path
 
 import psutil
 
-from tunefork.base import process
+from tunefork.base import jsons, process
+from tunefork.base.errors import TuneforkError
 from tunefork.bench.records.schema import Host, Tree
 from tunefork.patchset.checkout import work
 from tunefork.patchset.checkout.applied import AppliedTree
+from tunefork.patchset.git import Git
 
 PACKAGES = ("tunefork", "vllm", "lm_eval", "torch", "triton", "transformers")
 ASK_S = 20.0
@@ -54,7 +55,7 @@ def ask(*argv: str) -> str:
 def gpus() -> tuple[str, ...]:
     """The GPUs' names, from whichever tool there is."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        data = json.loads(ask("amd-smi", "static", "--asic", "--json") or "[]")
+        data = jsons.loads(ask("amd-smi", "static", "--asic", "--json") or "[]")
         listed = data.get("gpu_data", []) if isinstance(data, dict) else data
         if listed:
             return tuple(str(gpu["asic"]["market_name"]) for gpu in listed)
@@ -81,6 +82,10 @@ def tree(applied: AppliedTree) -> Tree:
 
 def project_commit(root: Path) -> str:
     """The commit of this project, with "+" where tracked files are changed; "unknown" outside git."""
-    commit = ask("git", "-C", str(root), "rev-parse", "HEAD").strip()
-    changed = ask("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no").strip()
+    try:
+        git = Git(root)  # a folder that was handed over may have an fsmonitor or a filter in its configuration: neither runs
+        commit = git.run("rev-parse", "--verify", "--quiet", "HEAD").out.decode().strip()
+        changed = git.run("status", "--porcelain", "--untracked-files=no", env={"GIT_OPTIONAL_LOCKS": "0"}).out.strip()
+    except TuneforkError:  # no git, no such folder
+        return "unknown"
     return f"{commit}{'+' if changed else ''}" if commit else "unknown"

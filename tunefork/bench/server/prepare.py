@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -10,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunefork.base import ports
+from tunefork.base import jsons, ports
 from tunefork.base.errors import BadInput, MissingTool
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
+from tunefork.base.typed import typed
 from tunefork.bench.checkpoint.quick import refuse
 from tunefork.bench.profiles.profile import TINY, Profile
 from tunefork.bench.server import command
@@ -53,7 +53,11 @@ def check_operators(layout: Layout, target: str, model: str) -> None:
     wheel, changed = operator_schemas.recorded(layout.checkout("vllm"))
     if target != "cpu" or not changed or not config.is_file():
         return
-    if called := [name for name in operator_schemas.met(json.loads(config.read_bytes())) if name in changed]:
+    try:
+        read = jsons.loads(config.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{config} is no configuration of a model: {error}", f"python3 build.py checkpoint check {typed(config.parent)}") from None
+    if called := [name for name in operator_schemas.met(read if isinstance(read, dict) else {}) if name in changed]:
         raise BadInput(f"{model} would call {' and '.join(called)}, which {'takes' if len(called) == 1 else 'take'} other arguments in {wheel} "
                        "than this vLLM gives", "serve an unquantised model on target cpu, such as --profile smoke's")
 

@@ -21,6 +21,7 @@ from tunefork.base.upstream_facts.aiter import TRITON
 from tunefork.cli import options
 from tunefork.cli.extras import require_kernels
 from tunefork.cli.output import print_json, say, table
+from tunefork.patchset.git import Git
 from tunefork.patchset.sources import pins
 
 
@@ -30,10 +31,10 @@ def pinned(into: Path) -> Path:
     tree, commit = layout.checkout("aiter"), pins.load(layout)["aiter"].commit
     if not (tree / ".git").exists():
         raise SourceError(f"{tree} holds no AITER", "python3 build.py apply (needs AITER's git repository), or give --tree")
-    archive = subprocess.run(["git", "-c", f"safe.directory={tree}", "-C", str(tree), "archive", commit, TRITON], capture_output=True, check=False)
-    if archive.returncode:
-        raise SourceError(f"{tree} lacks AITER's pinned commit {commit[:12]}: {archive.stderr.decode().strip()}", "python3 build.py apply, or give --tree")
-    subprocess.run(["tar", "-x", "-C", str(into)], input=archive.stdout, check=True)
+    archive = Git(tree).run("archive", commit, TRITON)  # which runs no filter of the checkout's
+    if archive.code:
+        raise SourceError(f"{tree} lacks AITER's pinned commit {commit[:12]}: {archive.err.strip()}", "python3 build.py apply, or give --tree")
+    subprocess.run(["tar", "-x", "-C", str(into)], input=archive.out, check=True)
     return into
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, MissingTool
+from tunefork.base.layout import home
 
 REPOSITORY = "vllm/vllm-openai-rocm"  # vLLM's own ROCm images, one for each release: the ROCm and torch that its Dockerfile.rocm_base names
 GUIDE = "rocm/7.0:rocm7.0_ubuntu_22.04_vllm_0.10.1_instinct_20250927_rc1"  # what `--image guide` means: of vLLM 0.10.1, older than the pin builds on
@@ -89,8 +90,7 @@ def container(
     image: a name, or ``guide`` for GUIDE.  mounts: further ``HOST:INSIDE`` folders.  environment: of the caller (the process's if None).
     """
     environment = os.environ if environment is None else environment
-    home = Path(environment.get("HOME") or Path.home())
-    weights = Path(environment.get("HF_HOME") or home / ".cache" / "huggingface")
+    weights = Path(environment.get("HF_HOME") or Path(environment.get("HOME") or home()) / ".cache" / "huggingface")
     further = tuple(parsed(mount) for mount in mounts)
     taken = {inside for _, inside in further}
     usual = ((root, WORKSPACE), (weights, HUGGING_FACE), (cache, TUNEFORK_CACHE))

@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import jsons
 from tunefork.base.layout import user_cache
 from tunefork.base.tied import tied
 from tunefork.kernels.amdgcn.errors import CompileFailed
@@ -109,9 +111,13 @@ def compile_request(request: Request, cache: Path) -> Compiled:
     """Compile one kernel, or read it from the cache. Errors: CompileFailed with Triton's message."""
     key = content_key(request)
     place = cache / GFX950.name / key
-    if (place / "facts.json").is_file():
-        about = json.loads((place / "facts.json").read_text())
+    kept = place.is_dir()
+    try:
+        about = jsons.loads((place / "facts.json").read_text())
         return Compiled(text=(place / "kernel.amdgcn").read_text(), key=key, **about)
+    except (OSError, ValueError, TypeError):  # not there; or what a full disk or a power cut left, which `_store` replaces
+        if kept:
+            shutil.rmtree(place, ignore_errors=True)
     import triton
 
     done = build(request)

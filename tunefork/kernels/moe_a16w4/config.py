@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefork.base.errors import BadInput
+from tunefork.base.files import write_atomically
 from tunefork.kernels.arch import ARCHES, SM90
 from tunefork.kernels.model import GPT_OSS_120B
 
@@ -160,7 +161,7 @@ def table(arch: str) -> tuple[Row, ...]:
 def write_table(arch: str, rows: list[Row], path: Path | None = None) -> None:
     """Write rows as configs/<arch>.json (or to `path`)."""
     data = {"arch": arch, "rows": [asdict(row) for row in sorted(rows, key=lambda row: (row.intermediate, row.tokens))]}
-    (path or TABLES / f"{arch}.json").write_text(json.dumps(data, indent=1) + "\n")
+    write_atomically(path or TABLES / f"{arch}.json", (json.dumps(data, indent=1) + "\n").encode())
 
 
 def is_tuned(arch: str, shape: MoeShape, routed: int = 0) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunefork.base import jsons
 from tunefork.base.errors import BadInput
 from tunefork.base.files import write_atomically
 from tunefork.kernels.ratchet.counts import Counts, as_json, from_json
@@ -73,9 +74,9 @@ def write(record: Record, folder: Path = RECORDS) -> Path:
 def read(path: Path) -> Record:
     """Errors: BadInput for a file that is no record."""
     try:
-        held: dict[str, Any] = json.loads(path.read_text())
+        held: dict[str, Any] = jsons.loads(path.read_bytes())
         return Record(held["arch"], held["triton"], held["source"], {label: from_json(row) for label, row in held["rows"].items()})
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} is no record of counts: {error}", "python3 build.py kernels ratchet --take") from error
 
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tunefork.base.errors import BadInput
 from tunefork.base.layout import user_cache
-from tunefork.base.process import bound
+from tunefork.base.mutex import locked
+from tunefork.base.process import bound, quiet
 from tunefork.base.waiting import ticking
 from tunefork.kernels.ratchet.counts import Counts, counted, from_json
 from tunefork.kernels.ratchet.record import Record, source_hash
 
 Tell = Callable[[str, int], None]
+VERSION = re.compile(r"\d+(\.\d+){0,3}[A-Za-z0-9.+]{0,40}")
+WHOLE = ".tunefork-whole"
 
 
 def installed() -> str:
@@ -44,31 +50,59 @@ def take(arch: str, triton: str | None, *, only: Sequence[str] | None = None, wo
 
 
 def folder(triton: str) -> Path:
-    """A folder with that version, fetched once. Errors: BadInput."""
+    """A folder with that version, fetched once: it has its name when it is whole. Errors: BadInput."""
+    if not VERSION.fullmatch(triton):
+        raise BadInput(f"{triton!r} is no version", "a version that pip finds for this Python, e.g. --triton 3.8.0")
     place = user_cache() / "triton" / triton
-    if not (place / "triton" / "__init__.py").is_file():
+    if (place / WHOLE).is_file():
+        return place
+    with locked(place.with_name(f"{triton}.lock"), quiet, ""):
+        if not (place / WHOLE).is_file():
+            fetch(triton, place)
+    return place
+
+
+def fetch(triton: str, place: Path) -> None:
+    """Let pip put that version into a folder beside, and give that its name. What a kill left half-made under the name goes."""
+    with tempfile.TemporaryDirectory(prefix=f".{triton}-", dir=place.parent) as scratch:
+        made = Path(scratch) / "made"
         argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--upgrade",
-                "--target", str(place), f"triton=={triton}"]  # fmt: skip
+                "--target", str(made), f"triton=={triton}"]  # fmt: skip
         with ticking(f"fetching triton {triton} into {place}"):
             done = subprocess.run(bound(argv), capture_output=True, text=True, check=False)
         if done.returncode:
             last = next((line for line in reversed(done.stderr.splitlines()) if line.startswith("ERROR")), "pip said nothing")
             raise BadInput(f"triton {triton} cannot be had here: {last}", "a version that pip finds for this Python, e.g. --triton 3.8.0")
-    return place
+        (made / WHOLE).touch()
+        shutil.rmtree(place, ignore_errors=True)
+        made.rename(place)
+
+
+def row_of(line: str) -> tuple[str, Counts | str] | None:
+    """A row that the child printed; None for what another printed between: a library, a compiler."""
+    try:
+        label, found = json.loads(line)
+        return str(label), from_json(found)
+    except (ValueError, TypeError):
+        return None
 
 
 def _in_child(arch: str, triton: str, only: Sequence[str] | None, workers: int | None, tell: Tell | None) -> Record:
     argv = [sys.executable, "-P", "-m", "tunefork.kernels.ratchet.child", arch, json.dumps(only), str(workers or 0)]
     environment = {**os.environ, "PYTHONPATH": str(folder(triton))}
     rows: dict[str, Counts | str] = {}
-    with subprocess.Popen(bound(argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
-        assert child.stdout is not None and child.stderr is not None
+    # A file, not a pipe: Triton's compiler prints whole modules there, and would wait for whoever reads it.
+    with tempfile.TemporaryFile() as errors, \
+            subprocess.Popen(bound(argv), stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace", env=environment) as child:  # fmt: skip
+        assert child.stdout is not None
         for line in child.stdout:
-            label, found = json.loads(line)
-            rows[label] = from_json(found)
-            if tell:
-                tell(label, len(rows))
-        said = child.stderr.read()
+            if row := row_of(line):
+                rows[row[0]] = row[1]
+                if tell:
+                    tell(row[0], len(rows))
+        child.wait()
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "replace")
     if child.returncode:
         last = said.strip().splitlines()[-1] if said.strip() else f"exit code {child.returncode}"
         raise BadInput(f"triton {triton} cannot compile our kernels here: {last}", "python3 build.py -v kernels ratchet --triton VERSION")
