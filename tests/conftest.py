@@ -28,7 +28,7 @@ _spec.loader.exec_module(loading)
 # studies and tools are importable without the root on the path, where the link `kernels` would shadow the library of that name.
 for name in ("studies", "tools"):
     loading.module(name, HERE.parent / name / "__init__.py", str(HERE.parent / name))
-budgets, workers, skips, *_ = (loading.module(name, HERE / f"{name}.py") for name in ("budgets", "workers", "skips", "project", "inner"))
+budgets, workers, skips, *_ = (loading.module(name, HERE / f"{name}.py") for name in ("budgets", "workers", "skips", "project", "inner", "every_step"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

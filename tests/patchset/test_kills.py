@@ -1,20 +1,23 @@
 """A kill at every step of every command that keeps a journal: what the next command finds is before or after, and the way on is the one that is printed.
 
-Every step under ``--long``, a sample otherwise; TUNEFORK_KILL_EVERY=12, as CI gives it, is every twelfth under ``--long`` too. A step is a git command, a rename, a link or a deletion; the kill is SIGKILL, in a fork of this process.
-The journals are those of tunefork/base/transaction.py. Others: apply, export and lock are killed in checkout/test_faults.py and checkout/test_park.py.
+Every step under ``--long``, a sample otherwise; TUNEFORK_KILL_EVERY=12, as CI gives it, is every twelfth under ``--long`` too (every_step.py). A step is a git
+command, a rename, a link or a deletion; the kill is SIGKILL, in a fork of this process. The journals are those of tunefork/base/transaction.py; JOURNALS
+says which test kills the owner of each.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
-import budgets
 import pytest
+from every_step import chosen, say_kills
+from project import ROOT
 from steps import counting
 from test_author import settled, three
 from test_park import conflicting, parked_path
@@ -22,6 +25,7 @@ from test_rebase import lines, series, upstream
 from world import World, git
 
 from tunefork.base.errors import PatchConflict, TuneforkError
+from tunefork.base.layout import Layout
 from tunefork.base.process import quiet
 from tunefork.cli.main import main
 from tunefork.patchset.author import edit, refresh, reshape
@@ -32,7 +36,6 @@ from tunefork.patchset.rebase import rebase
 from tunefork.patchset.upstream import submission
 
 pytestmark = pytest.mark.slow
-MOST = 2_000  # steps; no command has as many
 
 
 def killed(step: int, world: World, call: Callable[[World], object]) -> bool:
@@ -279,6 +282,63 @@ def reset(world: World) -> None:
     assert git(world.checkout, "log", "-1", "--format=%s") == "Three"
 
 
+def bisection_waits(world: World) -> None:
+    """As a kill in the middle of it leaves it: another variant, and the one to bring back in the journal."""
+    three(world)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNEFORK_ROOT", str(world.root))
+        patch.setattr("tunefork.cli.bisect.ran", stopped_there)
+        child = os.fork()
+        if child == 0:
+            main(["bisect", "up", "--run", "! grep -q two a.py"])
+            os._exit(0)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def stopped_there(layout: Layout, name: str, _spec: str, *_: object, **__: object) -> None:
+    apply(layout, name, "base")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def bisected_on(world: World) -> None:
+    """The bisection ends, or is forgotten: either way the variant of before is back."""
+    if (world.layout.work / ".bisect" / "up.json").exists():
+        assert main(["bisect", "up", "--continue"]) == 0
+    reset(world)
+
+
+def branched(world: World) -> None:
+    submission.submit(world.layout, "one", "v2", verify=0)
+
+
+def branch_is_there(world: World) -> None:
+    """The same command again takes the branch that a kill left for its own, and makes the same of it."""
+    branched(world)
+    assert git(world.checkout, "show", "upstream/one:a.py") + "\n" == lines(l5="one", l50="theirs").decode()
+
+
+def goes_upstream(world: World) -> None:
+    series(world, ("One", {"a.py": lines(l5="one")}), ("Two", {"b.py": b"two\n"}))
+    if not git(world.upstream, "tag", "--list", "v2"):
+        upstream(world, {"a.py": lines(l50="theirs")})
+
+
+def edited_by_hand(world: World) -> None:
+    three(world)
+    file = world.series / "two.patch"
+    file.write_bytes(file.read_bytes().replace(b"+two\n", b"+TWO\n"))
+
+
+def locked(world: World) -> object:
+    return park.lock_or_park(world.layout, "up")
+
+
+def locked_again(world: World) -> None:
+    locked(world)
+    apply(world.layout, "up")
+    assert b"TWO" in (world.checkout / "a.py").read_bytes()
+
+
 def parked(world: World) -> None:
     conflicting(world)
     with pytest.raises(PatchConflict):
@@ -316,20 +376,44 @@ COMMANDS = {
     "upstream --continue, given up": Command(submission_resolved, lambda world: submission.go_on(world.layout, "one", verify=0), given_up_submission, nothing_lost),
     "upstream --abort": Command(submission_resolved, lambda world: submission.abort(world.layout, "one"), submission_aborted, settled, 4),
     "bisect": Command(three, bisected, reset),
+    "bisect --continue": Command(bisection_waits, lambda world: main(["bisect", "up", "--continue"]), bisected_on),
+    "bisect --reset": Command(bisection_waits, reset, reset),
+    "upstream": Command(goes_upstream, branched, branch_is_there),
+    "patch lock": Command(edited_by_hand, locked, locked_again),
     "apply --abort": Command(parked, lambda world: park.abort(world.layout, "up"), unparked, lambda world: None, 5, applies=False),
 }
+
+
+# Which of our modules keeps a journal (base/transaction.py), and what kills its owner at every step: a command above, or a test in a file of its own.
+JOURNALS = {
+    "patchset/checkout/checkout.py": ("checkout/test_faults.py", "checkout/test_attacks.py"),
+    "patchset/checkout/park.py": ("checkout/test_park.py", "patch lock", "apply --abort"),
+    "patchset/checkout/repin.py": ("patch edit", "patch edit --continue", "patch edit --abort", "patch refresh", "patch drop", "patch reorder", "patch squash", "patch split",
+                                   "patch rename", "patch import", "rebase/test_rebase.py", "rebase, a conflict", "rebase --continue", "rebase --abort"),
+    "patchset/upstream/submission.py": ("upstream", "upstream, a conflict", "upstream --continue", "upstream --abort"),
+    "patchset/inspect/bisection.py": ("bisect", "bisect --continue", "bisect --reset"),
+    "cli/bisect.py": ("bisect", "bisect --continue", "bisect --reset"),
+}  # fmt: skip
+
+
+def test_no_journal_is_left_out() -> None:
+    code = ROOT / "tunefork"
+    found = {str(path.relative_to(code)) for path in code.rglob("*.py") if "Transaction(" in path.read_text() and path.name != "transaction.py"}
+    assert found == set(JOURNALS)
+    for killed_by in JOURNALS.values():
+        assert all(name in COMMANDS or "say_kills(capfd" in (Path(__file__).parent / name).read_text() for name in killed_by)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_kill_at_any_step_leaves_before_or_after(name: str, world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))
     monkeypatch.setenv("TUNEFORK_CACHE", str(world.layout.cache))
-    command, every = COMMANDS[name], int(os.environ.get("TUNEFORK_KILL_EVERY") or (1 if budgets.percent >= budgets.LONG else 9))
+    command = COMMANDS[name]
     command.prepare(world)
     saved, odd, kills = world.root.parent / "saved", [], 0
     shutil.copytree(world.root, saved, symlinks=True)
     step = 0
-    for step in range(len(name) % every, MOST, every):
+    for step in chosen(9, len(name), sparse=True):
         shutil.rmtree(world.root)
         shutil.copytree(saved, world.root, symlinks=True)
         git(world.checkout, "update-index", "-q", "--refresh", check=False)
@@ -343,8 +427,6 @@ def test_a_kill_at_any_step_leaves_before_or_after(name: str, world: World, monk
             command.done(world)
         except Exception as error:
             odd.append((step, f"{error!r} {getattr(error, 'remedy', '')}"[:400]))
-    capfd.readouterr()
-    with capfd.disabled():
-        print(f"\n{name}: {kills} kills, up to step {step}, {len(odd)} odd", file=sys.stderr)
+    say_kills(capfd, name, kills, step, len(odd))
     assert not odd, "\n".join(f"step {at}: {said}" for at, said in odd[:8])
     assert step > command.least

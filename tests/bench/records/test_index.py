@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import budgets
 import pytest
+from every_step import chosen, say_kills
 
 from tunefork.bench.records import index
 from tunefork.bench.records.query import query
@@ -191,10 +191,10 @@ query.query(store.Store(Path(sys.argv[1])), "SELECT count(*) FROM requests")
 
 
 @pytest.mark.slow
-def test_a_kill_anywhere_costs_time_only(twelve: Store) -> None:
+def test_a_kill_anywhere_costs_time_only(twelve: Store, capfd: pytest.CaptureFixture[str]) -> None:
     """Every step under `--long`, every fifth otherwise; each goes on from the index that the one before left."""
-    killed = 0
-    for step in range(0, 500, 1 if budgets.percent >= budgets.LONG else 5):
+    killed = step = 0
+    for step in chosen(5):
         (twelve.folder / index.FILE).unlink(missing_ok=True) if step % 2 else None
         done = subprocess.run([sys.executable, "-c", KILLER, str(twelve.folder), str(step)], check=False)
         if done.returncode == 0:
@@ -204,4 +204,5 @@ def test_a_kill_anywhere_costs_time_only(twelve: Store) -> None:
         if step % 3 == 0:
             assert counts(twelve) == (12, 24, 0)
             (twelve.folder / index.FILE).unlink()
-    assert killed >= 5 and counts(twelve) == (12, 24, 0)
+    say_kills(capfd, "the index beside the records", killed, step)
+    assert step >= 25 and counts(twelve) == (12, 24, 0)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from every_step import chosen, say_kills
 from test_apply import three_patches
 from world import FILES, World, git
 
@@ -223,11 +224,11 @@ def test_a_folder_of_the_users_stands_where_a_checkout_would(world: World) -> No
     assert (side / "precious").read_text() == "x"
 
 
-def test_a_kill_at_any_step_of_making_a_checkout_beside(world: World) -> None:
+def test_a_kill_at_any_step_of_making_a_checkout_beside(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     done = three_patches(world)
     side = world.layout.checkout("up", "base")
-    killed = 0
-    for step in range(1000):
+    killed = step = 0
+    for step in chosen(1):
         child = subprocess.run(
             [sys.executable, str(KILLER), str(step), str(world.root), str(world.layout.cache), "apply(layout, 'up', 'base', beside=True)"],
             capture_output=True, check=False,
@@ -245,7 +246,8 @@ def test_a_kill_at_any_step_of_making_a_checkout_beside(world: World) -> None:
         (side / "b.py").write_bytes(b"mine\n")
         assert apply(world.layout, "up", "base", beside=True).changed == 0 and (side / "b.py").read_bytes() == b"mine\n"
         git(world.checkout, "worktree", "remove", "--force", str(side))
-    assert killed >= 8
+    say_kills(capfd, "apply --beside", killed, step)
+    assert step >= 8
 
 
 # -- file systems -----------------------------------------------------------------------------------------------

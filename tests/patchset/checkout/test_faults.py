@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from every_step import chosen, say_kills
 from test_apply import three_patches
 from world import FILES, World, git
 
@@ -41,11 +42,11 @@ def check_tree(world: World, tree: str) -> None:
     assert git(world.checkout, "write-tree") == tree
 
 
-def test_a_kill_at_any_step_of_switching_is_recovered(world: World) -> None:
+def test_a_kill_at_any_step_of_switching_is_recovered(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     done = three_patches(world)
     apply(world.layout, "up", "base")
-    killed = 0
-    for step in range(NEVER):
+    killed = step = 0
+    for step in chosen(1):
         if not killed_at(step, world, "apply(layout, 'up', 'all')"):
             break
         killed += 1
@@ -56,13 +57,14 @@ def test_a_kill_at_any_step_of_switching_is_recovered(world: World) -> None:
         check_tree(world, done.tree or "")
         apply(world.layout, "up", "base")
         check_tree(world, done.base_tree or "")
-    assert killed >= 10
+    say_kills(capfd, "apply, another variant", killed, step)
+    assert step >= 10
 
 
-def test_a_kill_at_any_step_of_the_first_apply_is_recovered(world: World) -> None:
+def test_a_kill_at_any_step_of_the_first_apply_is_recovered(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     done = three_patches(world)
-    killed = 0
-    for step in range(NEVER):
+    killed = step = 0
+    for step in chosen(1):
         shutil.rmtree(world.root / "work")
         shutil.rmtree(world.layout.cache, ignore_errors=True)
         if not killed_at(step, world, "apply(layout, 'up', 'all')"):
@@ -70,7 +72,8 @@ def test_a_kill_at_any_step_of_the_first_apply_is_recovered(world: World) -> Non
         killed += 1
         assert apply(world.layout, "up").tree == done.tree
         check_tree(world, done.tree or "")
-    assert killed >= 20
+    say_kills(capfd, "apply, the first", killed, step)
+    assert step >= 20
 
 
 def test_a_kill_in_the_middle_of_writing_files_is_recovered(world: World) -> None:
@@ -99,13 +102,13 @@ def test_what_was_written_after_a_kill_is_set_aside(world: World) -> None:
     assert any("copies are in" in line for line in said)
 
 
-def test_a_kill_at_any_step_of_export_is_recovered(world: World) -> None:
+def test_a_kill_at_any_step_of_export_is_recovered(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     three_patches(world)
     saved = world.root / "saved"
-    killed = 0
+    killed = step = 0
     shutil.copytree(world.root / "patches", saved / "patches", symlinks=True)
     shutil.copytree(world.root / "work", saved / "work", symlinks=True)
-    for step in range(NEVER):
+    for step in chosen(1):
         for name in ("patches", "work"):
             shutil.rmtree(world.root / name)
             shutil.copytree(saved / name, world.root / name, symlinks=True)
@@ -118,7 +121,8 @@ def test_a_kill_at_any_step_of_export_is_recovered(world: World) -> None:
         assert apply(world.layout, "up").changed == 0
         assert (world.checkout / "b.py").read_bytes() == b"mine\n"
         assert export(world.layout, "up", dry_run=True).same
-    assert killed >= 15
+    say_kills(capfd, "patch export", killed, step)
+    assert step >= 15
 
 
 def test_an_error_while_files_are_written_rolls_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

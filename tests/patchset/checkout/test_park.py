@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import budgets
 import pytest
+from every_step import chosen, say_kills
 from world import FILES, World, git
 
 from tunefork.base.errors import BadInput, PatchConflict
@@ -292,11 +292,11 @@ def test_damaged_notes_can_be_aborted(world: World, damage: str) -> None:
 KILLER = Path(__file__).parents[1] / "killer.py"
 
 
-def test_a_kill_at_any_step_of_parking_is_recovered(world: World) -> None:
+def test_a_kill_at_any_step_of_parking_is_recovered(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     conflicting(world)
     before = leave(world)
-    killed = 0
-    for step in range(1000):
+    killed = step = 0
+    for step in chosen(1):
         done = subprocess.run(
             [sys.executable, str(KILLER), str(step), str(world.root), str(world.layout.cache), "lock_or_park(layout, 'up')"],
             capture_output=True, check=False, env=dict(os.environ),
@@ -311,10 +311,11 @@ def test_a_kill_at_any_step_of_parking_is_recovered(world: World) -> None:
         assert (parked_path(world) / "b.py").read_bytes() == b"second\n" and b"<<<<<<< " in (parked_path(world) / "a.py").read_bytes()
         park.abort(world.layout, "up")
         assert leave(world) == before
-    assert killed >= 8
+    say_kills(capfd, "apply, a patch that does not match", killed, step)
+    assert step >= 8
 
 
-def test_a_kill_at_any_step_of_continue_is_finished_by_the_next_run(world: World, tmp_path: Path) -> None:
+def test_a_kill_at_any_step_of_continue_is_finished_by_the_next_run(world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Every step under `--long`, every third otherwise. The next run is a plain apply, or the same --continue: no other command is needed."""
     conflicting(world)
     with pytest.raises(PatchConflict):
@@ -322,8 +323,8 @@ def test_a_kill_at_any_step_of_continue_is_finished_by_the_next_run(world: World
     (parked_path(world) / "a.py").write_bytes(lines(l5="second"))
     saved = tmp_path / "saved"
     shutil.copytree(world.root, saved, symlinks=True)
-    odd, killed, trees = [], 0, set()
-    for step in range(0, 1000, 1 if budgets.percent >= budgets.LONG else 3):
+    odd, killed, trees, step = [], 0, set(), 0
+    for step in chosen(3):
         shutil.rmtree(world.root)
         shutil.copytree(saved, world.root, symlinks=True)
         done = subprocess.run([sys.executable, str(KILLER), str(step), str(world.root), str(world.layout.cache), "go_on(layout, 'up')"],
@@ -341,7 +342,8 @@ def test_a_kill_at_any_step_of_continue_is_finished_by_the_next_run(world: World
         trees.add(done_again.tree)
         assert git(world.checkout, "status", "--porcelain") == "" and not parked_path(world).exists() and park.find(world.layout, "up") is None
         assert apply(world.layout, "up").changed == 0 and export(world.layout, "up", dry_run=True).same
-    assert odd == [] and killed >= (20 if budgets.percent >= budgets.LONG else 7) and len(trees) == 1
+    say_kills(capfd, "apply --continue", killed, step, len(odd))
+    assert odd == [] and step >= 20 and len(trees) == 1
 
 
 def test_what_was_taken_is_not_aborted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from every_step import chosen, say_kills
 from world import FILES, TRAILERS, World, filled, git
 
 from tunefork.base.errors import BadInput, LockMismatch, PatchConflict, WorkAtRisk
@@ -451,17 +452,18 @@ def killed(world: World, at: int, call: str) -> bool:
 
 
 @pytest.mark.slow
-def test_killed_anywhere_it_is_before_or_after(world: World, tmp_path: Path) -> None:
-    """At every third step, in a copy each time: what the next apply finds is the old pin whole or the new pin whole."""
+def test_killed_anywhere_it_is_before_or_after(world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """In a copy each time: what the next apply finds is the old pin whole or the new pin whole."""
     series(world, ("Taken", {"a.py": lines(l5="five")}), ("Kept", {"a.py": lines(l5="five", l50="fifty")}))
     upstream(world, {"a.py": lines(l5="five", l30="thirty")})
     old = {"pins": world.layout.pins.read_bytes(), "names": world.names(), "file": (world.checkout / "a.py").read_bytes()}
-    seen = set()
-    for at in range(0, 400, 3):
+    seen, killed_times, at = set(), 0, 0
+    for at in chosen(3):
         copy = World(Layout(tmp_path / f"copy{at}", tmp_path / "caches" / str(at)), world.upstream)
         shutil.copytree(world.root, copy.root, symlinks=True)
         if not killed(copy, at, "rebase.start(layout, 'up', 'v2')"):
             break
+        killed_times += 1
         apply(copy.layout, "up")
         is_old = copy.layout.pins.read_bytes() == old["pins"]
         seen.add(is_old)
@@ -472,6 +474,7 @@ def test_killed_anywhere_it_is_before_or_after(world: World, tmp_path: Path) -> 
             rebase.start(copy.layout, "up", "v2")
             consistent(copy)
         shutil.rmtree(copy.root)
+    say_kills(capfd, "rebase", killed_times, at)
     assert seen == {True, False}
 
 
