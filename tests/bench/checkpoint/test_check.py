@@ -323,3 +323,11 @@ def test_arrays_within_arrays_end(tmp_path: Path) -> None:
     nested = struct.pack("<Q", 1) + b"k" + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000
     (tmp_path / "a.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + nested)
     assert [fault.kind for fault in check(tmp_path / "a.gguf").faults][:1] == ["unreadable file"]
+
+
+@pytest.mark.parametrize("count", [2**64 - 1, 2**63 - 1, 2**61, 5])
+@pytest.mark.parametrize("kind", [0, 10])
+def test_an_array_that_is_longer_than_its_gguf_file(count: int, kind: int, tmp_path: Path) -> None:
+    """A seek by it was a traceback, or went beyond the end as if the values were there."""
+    (tmp_path / "a.gguf").write_bytes(b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<IIQ", 9, kind, count))
+    assert [(fault.kind, "beyond the file's end" in fault.message) for fault in check(tmp_path / "a.gguf").faults][:1] == [("unreadable file", True)]

@@ -134,6 +134,9 @@ def test_samples_of_another_kind_want_another_task(world: Any) -> None:
     done = world.bench("ab", "--a", "base", "--b", "all", "--profile", "smoke", "--accuracy", "--pairs", "1", "--port", str(world.port))
     assert done.code == 11 and "neither exact_match nor bits_per_byte" in done.err
     assert [name for name in ("seed", "smoke") if f'"{name}"' in done.err.partition("try: ")[2]] == ["seed", "smoke"]
+    world.fake = {"samples": GOOD}
+    again = world.bench("ab", "--a", "base", "--b", "all", "--profile", "smoke", "--accuracy", "--pairs", "1", "--port", str(world.port), "--name", "another")
+    assert again.code == 0 and "bits per byte" in again.out + again.err, again.err
 
 
 def test_an_ab_without_a_task_starts_no_server(world: Any) -> None:

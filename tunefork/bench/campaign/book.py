@@ -70,8 +70,8 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("note", "reason", "why", "kind"), lambda value: isinstance(value, str)),
 }  # fmt: skip
 """What the fields of rows hold: a book may have been handed over, with sums that are right."""
-NEEDED = {"start": ("block", "slot", "arm", "value", "lane", "minutes", "reason"), "warm": ("arm", "good"), "block": ("kind", "slots"), "confirm": ("arm", "pairs"),
-          "step": ("note",)}  # fmt: skip
+NEEDED = {"start": ("block", "slot", "arm", "value", "lane", "minutes", "reason"), "warm": ("arm", "good"), "block": ("kind", "slots"),
+          "confirm": ("arm", "pairs"), "step": ("note",)}  # fmt: skip
 """What rows of a kind have."""
 
 

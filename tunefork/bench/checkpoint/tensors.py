@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,9 @@ def _value(file: BinaryIO, kind: int, depth: int = 0) -> object:
     if kind == _GGUF_ARRAY:
         inner, count = _number(file, "<I"), _number(file, "<Q")
         if inner in _GGUF_SCALARS:
-            file.seek(_GGUF_SCALARS[inner] * count, 1)
+            if (size := _GGUF_SCALARS[inner] * count) > os.fstat(file.fileno()).st_size - file.tell():
+                raise Unreadable(f"an array of {count} values, beyond the file's end")
+            file.seek(size, 1)
         else:
             if depth >= DEEPEST:
                 raise Unreadable(f"arrays within arrays, {depth} deep")
