@@ -120,6 +120,16 @@ class TestSubmit:
         assert "nothing was submitted" in done.err
         assert "from the environment: TEAM_NAME_ENV=us" in done.err
 
+    @pytest.mark.parametrize(("words", "says"), [
+        (("submit", "Team", "-isl", "1024", "-osl", "1024", "--conc", "16"), ("not used: TEAM_NAME_ENV=us (the team was typed: Team)", ": LB_URL_OVERRIDE=")),
+        (("submit", "--conc", "16", "-isl", "1024", "-osl", "1024"), (": TEAM_NAME_ENV=us\n", ": LB_URL_OVERRIDE=")),
+        (("--mode", "acc"), ("not used: TEAM_NAME_ENV=us (--mode submit sends)", "not used: LB_URL_OVERRIDE=http://127.0.0.1:1 (--mode submit sends)")),
+    ])
+    def test_the_variables_of_a_submission_say_what_became_of_them(self, world: Any, words: tuple[str, ...], says: tuple[str, ...]) -> None:
+        world.env.update(TEAM_NAME_ENV="us", LB_URL_OVERRIDE="http://127.0.0.1:1")
+        said = world.bench("run", "--profile", "seed", *words).err
+        assert all(f"from the environment{', ' * (one[0] == 'n')}{one}" in said for one in says), said
+
     def test_a_mode_said_twice_is_refused(self, world: Any) -> None:
         done = world.run("--profile", "smoke", "--mode", "perf", "acc")
         assert done.code == 2

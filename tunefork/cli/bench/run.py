@@ -85,9 +85,10 @@ def run(ctx: click.Context, /, out: Path | None, resume: tuple[Path, ...], team:
         raise BadInput(f"--resume goes on with the batch's own settings; --{next(iter(typed)).replace('_', '-')} would change them",
                        "leave it out, or start a new batch")
     asked, taken = settings(options if not resume else {"profile": "smoke"}, {} if resume else os.environ)
-    for name, value in ({} if resume else {**taken, **{name: os.environ[name] for name in of_submitting(ctx)}}).items():
+    used, unused = ([], {}) if resume else of_submitting(ctx, asked.mode, team)
+    for name, value in {**taken, **{name: os.environ[name] for name in used}}.items():
         say(f"from the environment: {name}={value}")
-    for name, why in ({} if resume else left_out(options, os.environ)).items():
+    for name, why in {**({} if resume else left_out(options, os.environ)), **unused}.items():
         say(f"from the environment, not used: {name}={os.environ[name]} ({why})")
     submitting: dict[str, Any] = {"yes": yes, "no_baseline": no_baseline, "all_or_nothing": all_or_nothing, "url": url}
     if asked.mode == "submit":
@@ -129,10 +130,18 @@ def guides_words(ctx: click.Context, options: dict[str, Any], team: str | None) 
     return team
 
 
-def of_submitting(ctx: click.Context) -> list[str]:
-    """Which of the guide's variables of a submission took effect."""
-    return [name for name, option in (("TEAM_NAME_ENV", "team"), ("LB_URL_OVERRIDE", "url"))
-            if ctx.get_parameter_source(option) is click.core.ParameterSource.ENVIRONMENT]
+def of_submitting(ctx: click.Context, mode: str, team: str | None) -> tuple[list[str], dict[str, str]]:
+    """Which of the guide's variables of a submission took effect, and why those that are set and did not. team: that goes out."""
+    used, unused = [], {}
+    for name, option in (("TEAM_NAME_ENV", "team"), ("LB_URL_OVERRIDE", "url")):
+        if ctx.get_parameter_source(option) is click.core.ParameterSource.ENVIRONMENT:
+            if mode != "submit":
+                unused[name] = "--mode submit sends"
+            elif option == "team" and team != ctx.params[option]:
+                unused[name] = f"the team was typed: {team}"
+            else:
+                used.append(name)
+    return used, unused
 
 
 def submittable(asked: Settings, team: str | None, *, yes: bool, no_baseline: bool, all_or_nothing: bool, url: str | None) -> None:
