@@ -69,6 +69,14 @@ def test_a_dry_run_needs_no_team(submit: Any, measured: Callable[..., Record], l
     assert board.posts == 0
 
 
+def test_the_guides_variables_are_a_team_and_an_address(submit: Any, measured: Callable[..., Record], leaderboard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    board, record = leaderboard(), measured()
+    monkeypatch.setenv("LB_URL_OVERRIDE", board.url)
+    monkeypatch.setenv("TEAM_NAME_ENV", "us")
+    shown = json.loads(submit(record.id, "--dry-run").stdout)["submissions"][0]
+    assert (shown["url"], shown["data"][0]) == (board.url, "us")
+
+
 def test_the_guides_words_without_run_are_answered_with_the_command_that_measures(submit: Any) -> None:
     done = submit("O'Hara", "-isl", "1024", "-osl", "1024")
     assert done.returncode == 2
