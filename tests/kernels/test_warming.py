@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from tunefork.kernels.moe_a16w4.config import MoeShape, pick
-from tunefork.kernels.moe_a16w4.plan import Case, plan
+from tunefork.kernels.moe_a16w4.plan import Case, buffers, plan
 from tunefork.kernels.warming import wanted
 
 SIZES = (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16))  # vLLM's default capture sizes up to 512
 SHAPE = MoeShape(2880, 2880, 128)
 
 
-def test_51_capture_sizes_ask_for_40_kernels_each_once() -> None:
+def test_51_capture_sizes_ask_for_41_kernels_each_once() -> None:
     jobs = list(wanted("sm90", SHAPE, SIZES))
-    assert len(SIZES) == 51 and len(jobs) == 40
+    assert len(SIZES) == 51 and len(jobs) == 41
     kernels = Counter(plan(job.case, pick("sm90", SHAPE, job.case.tokens))[job.at].kernel.__name__ for job in jobs)
     assert kernels["up_tiled_kernel"] == kernels["down_tiled_kernel"] == kernels["interleave_kernel"] == 1
 
@@ -30,9 +30,11 @@ def test_every_launch_of_every_size_is_among_them() -> None:
     def told(tokens: tuple[int, ...]) -> set[str]:
         found = set()
         for job in wanted("sm90", SHAPE, tokens):
-            step = plan(job.case, pick("sm90", SHAPE, job.case.tokens))[job.at]
+            config = pick("sm90", SHAPE, job.case.tokens)
+            step = plan(job.case, config)[job.at]
             ints = {name: (job.case.tokens % 16 == 0, job.case.tokens == 1) for name, key in step.bind.items() if key == "M"}
-            found.add(repr((step.kernel.__name__, sorted(step.constants.items(), key=str), step.warps, step.options, ints)))
+            kinds = {name: buffers(job.case, config)[key][1] for name, key in step.bind.items() if key == "part"}
+            found.add(repr((step.kernel.__name__, sorted(step.constants.items(), key=str), step.warps, step.options, ints, kinds)))
         return found
 
     together = told(SIZES)

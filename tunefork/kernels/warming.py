@@ -44,8 +44,9 @@ def _values(case: Case) -> dict[str, Any]:
 def _key(case: Case, step: Step) -> str:
     """What makes two launches one compilation: Triton tells whole numbers apart by being 1 and by dividing by 16."""
     told = {name: (_values(case)[key] == 1, _values(case)[key] % 16 == 0) for name, key in step.bind.items() if key in ("M", "programs")}
+    part = _config(case).partial if "part" in step.bind.values() else ""
     return repr((step.kernel.__name__, sorted(step.constants.items(), key=str), step.warps, sorted(step.options.items()), told,
-                 [name for name, key in step.bind.items() if key is None], case.asm))  # fmt: skip
+                 [name for name, key in step.bind.items() if key is None], part, case.asm))  # fmt: skip
 
 
 def wanted(arch: str, shape: MoeShape, tokens: Iterable[int], *, wide: tuple[bool, bool] = (False, False), live: Iterable[bool] = (True,),
