@@ -16,6 +16,7 @@ from test_apply import three_patches
 from world import World, applied, git
 
 from tunefork.cli.main import main
+from tunefork.patchset.checkout import checkout
 from tunefork.patchset.checkout.apply import apply
 from tunefork.patchset.checkout.export import export
 from tunefork.patchset.checkout.status import status
@@ -92,6 +93,15 @@ def test_states_and_drift(world: World) -> None:
     assert "is not a line of a lock" in status(world.layout, "up").drift[0]
     lock.unlink()
     assert status(world.layout, "up").drift[0] == "there is no series.lock"
+
+
+def test_no_worktree_is_called_unknown_while_somebody_may_be_making_it(world: World) -> None:
+    applied(world)
+    stray = world.layout.work / "up@stray"
+    git(world.checkout, "worktree", "add", "--quiet", "--detach", str(stray))
+    assert status(world.layout, "up").drift == (f"nothing knows up@stray any more: move what you need out of it, then: rm -r {stray}",)
+    with checkout.locked(world.layout, "up", lambda line: None):
+        assert status(world.layout, "up").drift == ()
 
 
 def older_checkout(world: World, spec: str = "all") -> bytes:

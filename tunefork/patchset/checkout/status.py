@@ -88,7 +88,7 @@ def status(layout: Layout, upstream: str) -> UpstreamStatus:
         patches=tuple(patch_state(name, sums, state, parked.patch if parked else None) for name in series.names),
         work=sides[0].work if sides else Work(),
         checkouts=sides,
-        drift=(damage or drift(series, lock, pin, found, sums)) + waiting(layout, upstream) + forgotten(layout, upstream, found),
+        drift=(damage or drift(series, lock, pin, found, sums)) + waiting(layout, upstream) + forgotten(layout, upstream),
         parked=parked.patch if parked else None,
         seconds=round(time.monotonic() - begin, 3),
     )
@@ -120,13 +120,15 @@ def waiting(layout: Layout, upstream: str) -> tuple[str, ...]:
     return ()
 
 
-def forgotten(layout: Layout, upstream: str, found: list[tuple[Checkout, State]]) -> tuple[str, ...]:
+def forgotten(layout: Layout, upstream: str) -> tuple[str, ...]:
     """A line for each worktree beside the checkout that no state and no journal knows: its notes were removed by hand, or with a repository."""
-    known = {checkout.path for checkout, _ in found}
+    asked_for = tuple(f"{upstream}@{kind}-" for kind in ("upstream", "backup"))  # they stay until the user removes them
+    there = [path for path in sorted(layout.work.glob(f"{upstream}@*")) if not path.name.startswith(asked_for) and (path / ".git").exists()]
+    if not there or checkouts.busy(layout, upstream):  # who makes one writes down last what it is
+        return ()
+    known = {checkout.path for checkout in checkouts.all_checkouts(layout, upstream) if checkout.state() is not None}
     known |= {layout.checkout(upstream, slug) for slug, this in (("edit", repin.editing(layout, upstream)), ("rebase", repin.rebasing(layout, upstream)),
                                                                  ("parked", park.parking(layout, upstream))) if this.under_way}  # fmt: skip
-    asked_for = tuple(f"{upstream}@{kind}-" for kind in ("upstream", "backup"))  # they stay until the user removes them
-    there = (path for path in sorted(layout.work.glob(f"{upstream}@*")) if not path.name.startswith(asked_for) and (path / ".git").exists())
     return tuple(f"nothing knows {path.name} any more: move what you need out of it, then: rm -r {typed(path)}" for path in there if path not in known)
 
 
