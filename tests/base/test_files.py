@@ -67,6 +67,16 @@ def test_a_block_that_fails_changes_nothing_and_its_error_comes_through(tmp_path
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_error_of_a_block_is_told_where_it_was_and_keeps_its_own_words(tmp_path: Path) -> None:
+    def told(error: OSError) -> str:
+        with pytest.raises(OSError) as caught, files.replacing(tmp_path / "f"):
+            raise error
+        return str(caught.value)
+
+    assert told(OSError(errno.ENOSPC, "No space left on device")) == f"[Errno {errno.ENOSPC}] No space left on device: '{tmp_path / 'f'}'"
+    assert told(OSError("not a plain file")) == "not a plain file"
+
+
 def test_two_processes_of_the_same_number_do_not_meet(tmp_path: Path) -> None:
     """As in two containers on one disk."""
     path = tmp_path / "f"

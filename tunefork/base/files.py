@@ -53,7 +53,8 @@ def replacing(path: Path, fresh: Path | None = None) -> Iterator[Path]:
     except BaseException as error:
         with contextlib.suppress(OSError):  # the block's own error is the one to tell
             fresh.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a write does not say where: the remedy would name another disk
+        # A write does not say where: the remedy would name another disk. Of an error that only has words these would go.
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
 
