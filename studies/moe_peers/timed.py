@@ -100,7 +100,7 @@ def compile_candidates(tp: int, tokens: int) -> None:
     with ProcessPoolExecutor(min(len(CANDIDATES), os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
         for done in [pool.submit(compile_candidate, tp, tokens, name) for name in CANDIDATES]:
             if (error := done.exception()) is not None:
-                print(f"cannot compile a candidate: {str(error).splitlines()[0][:200]}", flush=True)
+                print(f"cannot compile a candidate: {str(error).partition(chr(10))[0][:200]}", flush=True)
 
 
 def candidate_rows(tp: int, tokens: Sequence[int], rounds: int, end: float) -> Iterator[Row]:

@@ -12,14 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 from tunefork.base.errors import BadInput, MissingTool, TuneforkError
-from tunefork.bench.kernels import sweep, tune_problem
+from tunefork.bench.kernels import sweep, tune, tune_problem
 from tunefork.bench.kernels.journal import Journal
 from tunefork.bench.kernels.static import WaveCost, estimate, expected_experts, programs, shape_of
 from tunefork.bench.kernels.tune import Candidate, candidates
 from tunefork.bench.machine.spread import Local, Ray
 from tunefork.cli.kernels import tune as kernels_tune
 from tunefork.kernels.amdgcn.model import find_tool
-from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, illegal, table
+from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, illegal, pick, table
+from tunefork.kernels.moe_a16w4.plan import Case, plan
 
 COST = WaveCost(cycles=1000, busy=500, occupancy=4)
 
@@ -32,6 +33,19 @@ def test_every_candidate_is_legal_and_comes_once(arch: str, tokens: int) -> None
     assert len(found) == len(set(found)) > 20
     assert all(illegal(one.layer(shape.topk), shape, tokens, arch) is None for one in found)
     assert {one.part for one in found} == {"up", "down"}
+
+
+@pytest.mark.parametrize("said", ["", "ptxas fatal\n.version 8.7\n"])
+def test_what_cannot_be_compiled_is_a_line_whatever_its_error_says(said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError(said)
+
+    monkeypatch.setattr(tune, "compile_step", refuse)
+    shape = shape_of(360)
+    config = pick("sm90", shape, 1)
+    case = Case("sm90", shape, 1, shape.experts)
+    tune._warm((case, config))
+    assert capsys.readouterr().out == f"cannot compile {config}: {said.partition(chr(10))[0]}\n" * len(plan(case, config))
 
 
 def test_keys_give_the_candidate_back() -> None:

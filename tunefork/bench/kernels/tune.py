@@ -117,7 +117,7 @@ def _warm(job: tuple[Case, LayerConfig]) -> None:
         try:
             compile_step(case, config, step)
         except Exception as error:
-            print(f"cannot compile {config}: {str(error).splitlines()[0]}", flush=True)  # ptxas' says 4,000 lines, the PTX among them
+            print(f"cannot compile {config}: {str(error).partition(chr(10))[0]}", flush=True)  # ptxas' says 4,000 lines, the PTX among them
 
 
 def warm(jobs: list[tuple[Case, LayerConfig]], processes: int) -> None:

@@ -196,7 +196,7 @@ def _by_ray(tasks: Sequence[Task], place: Ray, say: Say) -> Iterator[Ended]:
             try:
                 ended = ray.get(ready)
             except ray.exceptions.RayError as error:
-                ended = Ended(task, LOST, (), Finished(None, 0.0), f"{type(error).__name__}: {str(error).splitlines()[0]}")
+                ended = Ended(task, LOST, (), Finished(None, 0.0), f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
             say(f"{task.name}: ended on {ended.host}{f', GPU {chr(44).join(ended.gpus)}' if ended.gpus else ''}")
             yield ended
     finally:
