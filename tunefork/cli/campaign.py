@@ -93,7 +93,7 @@ def show_plan(made: Planned) -> None:
 
     own = made.rules
     aside(f"campaign {made.name}: {made.hours:g} hours, {len(own.candidates)} candidates, {own.lanes} start{'s' if own.lanes > 1 else ''} at a time; "
-         f"a start {made.costs.start:.1f} min, its first {made.costs.warm:.1f} more ({made.costs.source})", bold=True)
+          f"a start {made.costs.start:.1f} min, its first {made.costs.warm:.1f} more ({made.costs.source})", bold=True)
     for line in picture.lines(made.steps, made.minutes):
         aside(line)
     known = {one.name: one for one in made.candidates}

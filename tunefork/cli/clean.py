@@ -11,13 +11,13 @@ from tunefork.develop import clean as cleaning
 
 
 @click.command()
-@click.option("--cache", is_flag=True, help="Also the shared cache of artefacts and downloads, which every checkout of yours uses.")
+@click.option("--cache", is_flag=True, help="Also what can be made or fetched again in the shared cache, which every checkout of yours uses: builds, downloads, models, compilers.")
 @options.dry_run("Only say what would go.")
 @options.as_json()
 def clean(cache: bool, dry_run: bool, as_json: bool) -> None:
     """Remove build folders, compiled files and logs of this project's checkouts; `develop` makes them again.
 
-    Only what git ignores goes: checkouts, patches, edits and untracked files stay.
+    Checkouts, patches, edits and untracked files stay: of a checkout only what git ignores goes, and packs that git left half-written.
 
     \b
     python3 build.py clean --dry-run

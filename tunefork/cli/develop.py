@@ -113,7 +113,7 @@ def show_native(report: Report) -> None:
     good = [one for one in report.files if one.ok]
     before, with_stand_ins = sum(one.state == "cached" for one in good), sum(bool(one.stand_ins) for one in good)
     aside(f"{len(good)} of {len(report.files)} compiled, {before} of them before; {with_stand_ins} (*) with a stand-in of hipCUB; "
-         f"{len(report.files) - len(good)} not, of which {len(report.lost)} did before")
+          f"{len(report.files) - len(good)} not, of which {len(report.lost)} did before")
 
 
 def native_row(one: FileResult) -> tuple[str, ...]:

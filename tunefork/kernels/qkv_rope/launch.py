@@ -1,4 +1,4 @@
-"""qkv + RoPE + KV-cache write on the active device: one launch, two with a norm in front, no host synchronisation, safe under graph capture."""
+"""qkv + RoPE + KV-cache write on the active device: one launch, with a norm in front too; no host synchronisation, safe under graph capture."""
 
 from __future__ import annotations
 
