@@ -14,6 +14,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from tunefork.base.tied import tied
 from tunefork.kernels.amdgcn.compile import Request, build
 
 LOADED = (".text", ".rodata", ".note")  # instructions; descriptor and constants; metadata with the arguments, registers and LDS
@@ -50,7 +51,7 @@ def lines() -> list[str]:
     from tunefork.kernels import registry
 
     rows = registry.shipped()
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver"), initializer=tied) as pool:
         hashes = pool.map(digest_of, [Request.of(row) for row in rows])
         return sorted(f"{found}  {row.label}" for found, row in zip(hashes, rows, strict=True))
 

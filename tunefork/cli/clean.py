@@ -11,7 +11,8 @@ from tunefork.develop import clean as cleaning
 
 
 @click.command()
-@click.option("--cache", is_flag=True, help="Also what can be made or fetched again in the shared cache, which every checkout of yours uses: builds, downloads, models, compilers.")
+@click.option("--cache", is_flag=True,
+              help="Also what can be made or fetched again in the cache, which all your checkouts share: builds, downloads, models, compilers.")
 @options.dry_run("Only say what would go.")
 @options.as_json()
 def clean(cache: bool, dry_run: bool, as_json: bool) -> None:

@@ -158,7 +158,7 @@ def test_the_compiler_logs_what_is_read_from_the_log(vllm: Any) -> None:
     said = vllm.strings("vllm/compilation/decorators.py")
     assert any(facts.FROM_COMPILE_CACHE in text for text in said) and any("saved AOT compiled function to" in text for text in said)
     assert "torch_aot_compile" in said
-    line = f"[decorators.py:326] [backbone] {facts.FROM_COMPILE_CACHE} /root/.cache/vllm/torch_compile_cache/torch_aot_compile/64e62d0359/rank_0_0/model"
+    line = f"[decorators.py:326] [backbone] {facts.FROM_COMPILE_CACHE} /home/me/.cache/vllm/torch_compile_cache/torch_aot_compile/64e62d0359/rank_0_0/model"
     assert (kept := re.search(facts.KEPT_MODEL, line)) and kept[1] == "64e62d0359"
 
 
