@@ -31,6 +31,9 @@ for name in ("studies", "tools"):
 budgets, workers, skips, *_ = (loading.module(name, HERE / f"{name}.py") for name in ("budgets", "workers", "skips", "project", "inner", "every_step"))
 
 
+LONG_SHARE = 50  # a file is long whose tests are this part of the whole
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tunefork")
     group.addoption("--quick", action="store_true", help="no test that is slow or drives the real vLLM, and few examples of each property")
@@ -55,7 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what `--quick` leaves out; in a worker, the longest files first, so that none begins when the others are done.
 
-    Under `--random`, pytest-randomly has shuffled files and tests before this: files stay in its order, and tests within them.
+    Under `--random`, pytest-randomly has shuffled files and tests before this: tests stay in its order, and all files but those that are
+    a fiftieth of the whole or more. One of minutes that began last would keep one worker alone.
     """
     if config.getoption("quick"):
         left_out = [item for item in items if item.get_closest_marker("e2e") or item.get_closest_marker("slow")]
@@ -67,7 +71,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         sizes[workers.group(item.nodeid)] += 10 if item.get_closest_marker("slow") else 1
     if config.getoption("random"):
-        sizes = Counter({name: len(items) - at for at, name in reversed(list(enumerate(workers.group(item.nodeid) for item in items)))})
+        least = sizes.total() / LONG_SHARE
+        for at, name in reversed(list(enumerate(workers.group(item.nodeid) for item in items))):
+            if sizes[name] < least:
+                sizes[name] = -at
     items.sort(key=lambda item: ((name := workers.group(item.nodeid)) != workers.VLLM, -sizes[name], name, workers.place(item.nodeid)))
 
 

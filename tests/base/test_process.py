@@ -86,6 +86,7 @@ CALLER = """
 import sys
 from pathlib import Path
 from tunefork.base import process
+process.GRACE_S = 0.3
 process.run(sys.argv[2:], log=Path(sys.argv[1]))
 """
 

@@ -168,6 +168,22 @@ def test_a_group_shares_a_worker_and_a_file_is_not_split(rooms: Callable[..., tu
     assert "9 passed, 1 skipped" in said and "room/test_not_here.py:2: NOT TESTED: no chattr on PATH" in said
 
 
+@pytest.mark.slow
+def test_in_random_order_too_a_worker_begins_with_the_longest_file(tmp_path: Path) -> None:
+    for needed in ("xdist", "pytest_randomly"):
+        pytest.importorskip(needed, reason=f"NOT TESTED: {needed.replace('_', '-').replace('xdist', 'pytest-xdist')} is not installed")
+    many = "import pytest\npytestmark = pytest.mark.slow\n@pytest.mark.parametrize('n', range(60))\ndef test_n(n): pass\n"
+    inner.prepare(tmp_path, {"room/test_long.py": many, **{f"room/test_{name}.py": "def test_one(): pass\n" for name in "abcdefgh"}})
+    short, within = [], []
+    for seed in (3, 4):
+        done = inner.run(tmp_path, "-n", "1", "-vv", "--random", f"--randomly-seed={seed}")
+        ran = re.findall(r"PASSED tests/room/(test_\w+\.py)::(\S+)", done.stdout)
+        assert len(ran) == 68 and {file for file, _ in ran[:60]} == {"test_long.py"}, done.stdout
+        short.append([file for file, _ in ran[60:]])
+        within.append([test for _, test in ran[:60]])
+    assert short[0] != short[1] and within[0] != within[1]
+
+
 def test_what_drives_vllm_or_a_gpu_is_one_group() -> None:
     marked = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")
               if re.search(r"^(@|pytestmark = ).*mark\.(e2e|gpu)\b", path.read_text(), re.MULTILINE)]

@@ -75,6 +75,7 @@ def tiny() -> tuple[torch.Tensor, ...]:
     return (*matrix(32, 48), *matrix(48, 16))
 
 
+@pytest.mark.slow
 def test_the_float32_reference_stands_for_float64_at_the_models_depth() -> None:
     """An error against the reference is one against float64 to within 2e-6 of the result, at GPT-OSS-120B's full K in both products."""
     gen, size = torch.Generator().manual_seed(3), 2880

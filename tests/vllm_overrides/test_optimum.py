@@ -64,7 +64,8 @@ def objective(problem: Problem, sizes: tuple[int, ...]) -> tuple[int, int, int] 
     return time, len(sizes), padding
 
 
-@pytest.mark.parametrize("seed", range(200))
+# Seed 173 alone takes three quarters of the time of all: the most subsets.
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=pytest.mark.slow) if seed == 173 else seed for seed in range(200)])
 def test_equals_brute_force(seed: int) -> None:
     """Over every subset of a range of sizes that is wider than what the search considers."""
     problem = random_problem(seed)

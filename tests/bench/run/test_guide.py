@@ -96,6 +96,7 @@ class TestSubmit:
 
     WORDS = ("--profile", "seed", "--yes", "submit", "O'Hara", "-isl", "1024", "-osl", "1024")
 
+    @pytest.mark.slow
     def test_a_conc_without_a_baseline_is_left_out(self, world: Any) -> None:
         world.env["LB_URL_OVERRIDE"] = "http://127.0.0.1:1"
         done = world.seed(*self.WORDS)
@@ -104,6 +105,7 @@ class TestSubmit:
         assert [one["state"] for one in done.json["submissions"]] == ["SubmitFailed"] * 2, "nobody answers at port 1"
         assert done.code == 15
 
+    @pytest.mark.slow
     def test_a_failed_conc_holds_back_no_other(self, world: Any) -> None:
         world.env.update(LB_URL_OVERRIDE="http://127.0.0.1:1")
         world.fake = {"client": {"8": "requests-fail"}}

@@ -26,7 +26,7 @@ def typed(world: Any, done: Any, **words: str) -> Any:
     return world.run(*rest, *(() if "--resume" in rest else ("--profile", "smoke")))
 
 
-@pytest.mark.parametrize(("faults", "code"), [({"1": "crashes", "4": "crashes"}, 13), ({"4": "nan"}, 12)])
+@pytest.mark.parametrize(("faults", "code"), [pytest.param({"1": "crashes", "4": "crashes"}, 13, marks=pytest.mark.slow), ({"4": "nan"}, 12)])
 def test_failed_configurations_are_measured_by_resume(world: Any, faults: dict[str, str], code: int) -> None:
     world.fake = {"client": faults}
     done = world.run("--profile", "smoke")
@@ -37,6 +37,7 @@ def test_failed_configurations_are_measured_by_resume(world: Any, faults: dict[s
     assert again.statuses == {1: "passed", 4: "passed"} and len(world.batches) == 1
 
 
+@pytest.mark.slow
 def test_resume_takes_a_folder_with_a_blank(world: Any) -> None:
     world.fake = {"client": {"4": "crashes"}}
     done = world.run("--profile", "smoke", "--out", str(world.root / "my results"))
@@ -46,6 +47,7 @@ def test_resume_takes_a_folder_with_a_blank(world: Any) -> None:
     assert again.code == 0, again.err
 
 
+@pytest.mark.slow
 def test_a_missed_gate_is_asked_of_one_patch(world: Any) -> None:
     world.fake = {"metrics": {"bits_per_byte,none": 1.0}}
     done = world.run("--profile", "smoke")
@@ -74,6 +76,7 @@ def test_whatever_is_wrong_with_the_accuracy_the_log_is_there(world: Any, fault:
     assert Path(found[1].rstrip(";:,")).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["{}", "no JSON"])
 def test_a_model_without_its_number_is_made_again(world: Any, text: str) -> None:
     assert world.run("--profile", "smoke").code == 0
@@ -148,6 +151,7 @@ def test_an_ab_without_a_task_starts_no_server(world: Any) -> None:
     assert world.bench(*words).code == 0
 
 
+@pytest.mark.slow
 def test_a_gate_is_had_by_the_line_that_is_printed(world: Any) -> None:
     profile = world.root / "mine.toml"
     profile.write_text(TASKLESS)
@@ -160,6 +164,7 @@ def test_a_gate_is_had_by_the_line_that_is_printed(world: Any) -> None:
     assert again.code == 0, again.err
 
 
+@pytest.mark.slow
 def test_the_team_as_it_is_printed(world: Any) -> None:
     words = ("--profile", "seed", "--mode", "submit", "--yes")
     done = world.run(*words)
@@ -171,6 +176,7 @@ def test_the_team_as_it_is_printed(world: Any) -> None:
     assert "a team is needed" not in world.run(*words).err
 
 
+@pytest.mark.slow
 def test_another_port_is_free(world: Any) -> None:
     holder = world.serve()
     try:

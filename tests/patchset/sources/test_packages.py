@@ -195,6 +195,7 @@ def test_an_index_out_of_reach_is_said(index: Path, tmp_path: Path, said: list[s
     assert not ok and "does not answer" in line
 
 
+@pytest.mark.slow
 def test_a_python_without_pip_is_said(index: Path, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bare/bin/python"))

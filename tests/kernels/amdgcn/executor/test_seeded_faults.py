@@ -20,6 +20,7 @@ def test_a_seeded_fault_is_seen(fault: Any) -> None:
         assert faults.failure(fault.seen_by) is not None, f"{fault.seen_by} holds with {fault.module} changed so that {fault.does}"
 
 
+@pytest.mark.slow
 def test_what_sees_the_faults_holds_without_them() -> None:
     """Otherwise a test that always fails would count as seeing everything; and the copy with the fault is gone afterwards."""
     for check in sorted({fault.seen_by for fault in faults.FAULTS}):
