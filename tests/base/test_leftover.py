@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -123,3 +125,17 @@ def test_a_cache_that_cannot_be_written_hinders_nobody(tmp_path: Path, monkeypat
     program = Guarded([sys.executable, "-c", "import time; time.sleep(600)"], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "log", grace_s=1.0)
     program.stop()
     assert program.exit_code is not None
+
+
+def test_a_note_that_cannot_be_held_is_none_and_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(held: int, how: int) -> None:
+        opened.append(held)
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    opened: list[int] = []
+    monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert leftover.note("mark") is None
+    assert list(leftover.folder().iterdir()) == []
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])

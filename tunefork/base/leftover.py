@@ -41,9 +41,14 @@ def note(mark: str) -> int | None:
         folder().mkdir(parents=True, exist_ok=True)
         unseen = folder() / f".{mark}"
         held = os.open(unseen, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(held, fcntl.LOCK_EX)
-        os.write(held, here().encode())
-        unseen.rename(folder() / mark)  # seen only when it is held
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            os.write(held, here().encode())
+            unseen.rename(folder() / mark)  # seen only when it is held
+        except OSError:  # a file system without locks, or a full one
+            os.close(held)
+            unseen.unlink()
+            raise
         return held
     return None
 
