@@ -170,8 +170,8 @@ def test_a_group_shares_a_worker_and_a_file_is_not_split(rooms: Callable[..., tu
 
 @pytest.mark.slow
 def test_in_random_order_too_a_worker_begins_with_the_longest_file(tmp_path: Path) -> None:
-    for needed in ("xdist", "pytest_randomly"):
-        pytest.importorskip(needed, reason=f"NOT TESTED: {needed.replace('_', '-').replace('xdist', 'pytest-xdist')} is not installed")
+    pytest.importorskip("xdist", reason="NOT TESTED: pytest-xdist is not installed")
+    pytest.importorskip("pytest_randomly", reason="NOT TESTED: pytest-randomly is not installed")
     many = "import pytest\npytestmark = pytest.mark.slow\n@pytest.mark.parametrize('n', range(60))\ndef test_n(n): pass\n"
     inner.prepare(tmp_path, {"room/test_long.py": many, **{f"room/test_{name}.py": "def test_one(): pass\n" for name in "abcdefgh"}})
     short, within = [], []
