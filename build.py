@@ -17,6 +17,7 @@ import sys
 ROOT = os.path.dirname(os.path.realpath(__file__))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "bin", "python")
+MARK, BEGUN = os.path.join(VENV, "tunefork-ready"), os.path.join(VENV, "tunefork-begun")
 
 
 def rocm_torch() -> bool:
@@ -47,14 +48,19 @@ def text(file: str) -> str:
         return ""
 
 
-def step(line: str, argv: "list[str]") -> None:
-    """Say a step in one line and run it; its output is shown only when it fails, its last line also on a terminal."""
+def step(line: str, argv: "list[str]", held: int) -> None:
+    """Say a step in one line and run it; its output is shown only when it fails, its last line also on a terminal.
+
+    held: the lock, which the step holds too: where this process is killed, the next one waits for the end of pip.
+    """
+    import shlex
     import subprocess
     import time
 
     print(line, file=sys.stderr, flush=True)
     began, said = time.monotonic(), []
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as done:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", pass_fds=(held,)) as done:
+        assert done.stdout is not None
         for word in done.stdout:
             said.append(word)
             if sys.stderr.isatty():
@@ -63,22 +69,79 @@ def step(line: str, argv: "list[str]") -> None:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
     if done.returncode:
         print("".join(said)[-4000:], file=sys.stderr)
-        sys.exit(f"error: `{' '.join(argv)}` ended with exit code {done.returncode}\n  try: fix what it says above, "
-                 f"then run the same command again; `rm -rf {VENV}` starts over")
+        sys.exit(f"error: `{shlex.join(argv)}` ended with exit code {done.returncode}\n  try: fix what it says above, "
+                 f"then run the same command again; `rm -rf {shlex.quote(VENV)}` starts over")
+
+
+def ready() -> bool:
+    """Whether .venv was made to its end, from this pyproject.toml, and still has its interpreter: that is a link to one of the machine's."""
+    return text(MARK) == ready_mark() and os.access(PYTHON, os.X_OK)
 
 
 def bootstrap() -> None:
     """Make .venv and install the project there, editable; a mark tells a finished environment from a broken one."""
-    mark = os.path.join(VENV, "tunefork-ready")
-    if text(mark) == ready_mark():
+    if ready():
         return
+    try:
+        held = alone()
+        if not ready():  # else: another process made it meanwhile
+            make(held)
+        os.close(held)
+    except OSError as error:
+        unwritable(error)
+
+
+def alone() -> int:
+    """Hold .venv's folder, so that no two processes fill it; the handle, whose lock goes with the last process that has it."""
+    import fcntl
+
+    os.makedirs(VENV, exist_ok=True)
+    held = os.open(VENV, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"another process is making {VENV}; waiting for it", file=sys.stderr, flush=True)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    except OSError:  # NFS locks no folder
+        pass
+    return held
+
+
+def make(held: int) -> None:
+    """The steps; the mark comes last."""
+    open(MARK, "w").close()  # what is there is not to be believed from here on; and it says whether the folder is writable
+    if os.path.exists(BEGUN):  # ours, and never finished: a pip that was half installed is not mended by installing it again
+        empty(VENV)
+    if not os.path.exists(os.path.join(VENV, "pyvenv.cfg")):  # else: a user's own, or one that `develop` has filled since
+        open(BEGUN, "w").close()
     site = ["--system-site-packages"] if rocm_torch() else []
-    step(f"making {VENV}" + (" over this interpreter's ROCm torch" if site else ""),
-         [sys.executable, "-m", "venv", *site, VENV])
+    step(f"making {VENV}" + (" over this interpreter's ROCm torch" if site else ""), [sys.executable, "-m", "venv", *site, VENV], held)
     step("installing Tunefork there, editable, with what its tests need",
-         [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-e", f"{ROOT}[test]"])
-    with open(mark, "w", encoding="utf-8") as done:
+         [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-e", f"{ROOT}[test]"], held)
+    if os.path.exists(BEGUN):
+        os.unlink(BEGUN)
+    with open(MARK, "w", encoding="utf-8") as done:
         done.write(ready_mark())
+
+
+def empty(folder: str) -> None:
+    """Remove what is in a folder, but for BEGUN: whoever is killed here is gone on with."""
+    import shutil
+
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        elif entry.path != BEGUN:
+            os.unlink(entry.path)
+
+
+def unwritable(error: OSError) -> None:
+    """.venv cannot be written: why, and what to do without it. A copy by tar: git clones no folder of another user's."""
+    import shlex
+
+    copy = f"mkdir ~/tunefork && tar -C {shlex.quote(ROOT)} --exclude=./.venv --exclude=./work -c . | tar -C ~/tunefork -x"
+    sys.exit(f"error: cannot make {VENV}: {error.strerror}\n  try: make it writable to you, with 1 GB free; or have a copy of your own: "
+             f"`{copy}`, then python3 ~/tunefork/build.py")
 
 
 def holds_project() -> bool:
@@ -116,7 +179,11 @@ def main() -> int:
     if args[:1] == ["--no-venv"]:
         args = args[1:]
     elif in_venv or not holds_project():
-        bootstrap()
+        try:
+            bootstrap()
+        except KeyboardInterrupt:
+            print("stopped; the next call goes on", file=sys.stderr)
+            return 130
         if not in_venv:
             os.execv(PYTHON, [PYTHON, os.path.join(ROOT, "build.py"), *args])
     try:
@@ -125,7 +192,12 @@ def main() -> int:
         from tunefork.base import layout
         from tunefork.cli.main import main as command
     except ModuleNotFoundError as error:
-        sys.exit(f"error: this Python lacks {error.name}\n  try: {sys.executable} -m pip install -e '{ROOT}[test]'")
+        import shlex
+
+        install = shlex.join([sys.executable, "-m", "pip", "install", "-e", f"{ROOT}[test]"])
+        if in_venv:  # finished, and lacks it: the machine's Python is another than the one that it was made with
+            install = f"rm -rf {shlex.quote(VENV)}, then the same command again: it is made anew"
+        sys.exit(f"error: this Python lacks {error.name}\n  try: {install}")
     layout.BUILD_PY[:] = [Path(ROOT)]
     return command(args)
 
