@@ -32,5 +32,13 @@ def test_events_come_whole_wherever_the_stream_is_cut(end: bytes) -> None:
         assert split(whole, cuts) == wanted, cuts
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_event() -> None:
+    """A client of PyPI loses that event (findings/sse_clients_beside_the_standard.sh)."""
+    raw = b"\xef\xbb\xbfdata: one\n\ndata: two\n\n"
+    for cut in range(len(raw)):
+        assert split(raw, [cut]) == [("message", b"one"), ("message", b"two")]
+    assert split(b"data: one\n\n\xef\xbb\xbfdata: two\n\n", []) == [("message", b"one")], "in the middle it makes another field's name"
+
+
 def test_an_event_without_its_empty_line_has_not_come() -> None:
     assert split(b"data: half\n", []) == []

@@ -1,10 +1,12 @@
 """Server-sent events from bytes, as the WHATWG's HTML standard (9.2.6) splits them.
 
-A line ends at LF, CR or CRLF and nowhere else: text splitters of HTTP libraries also end one at U+2028, which JSON may hold as it is.
+A line ends at LF, CR or CRLF and nowhere else: text splitters of HTTP libraries also end one at U+2028, which JSON may hold as it is. A byte order mark
+before the first line is none of it.
 """
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 
 
@@ -13,6 +15,7 @@ class Events:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._first = True
         self._kind = "message"
         self._data: list[bytes] = []
 
@@ -25,6 +28,8 @@ class Events:
         self._rest = b"\r" if held else b""
         if lines and not lines[-1].endswith((b"\n", b"\r")):
             self._rest = lines.pop() + self._rest
+        if lines and self._first:
+            lines[0], self._first = lines[0].removeprefix(codecs.BOM_UTF8), False
         for line in lines:
             ended = self._line(line.rstrip(b"\r\n"))
             if ended is not None:

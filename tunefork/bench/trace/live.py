@@ -20,6 +20,7 @@ from tunefork.base.upstream_facts.vllm import COMPLETIONS, START_PROFILE, STOP_P
 from tunefork.bench.load.client_builtin import draw, watched
 from tunefork.bench.records.schema import Scenario
 from tunefork.bench.server.target import Target
+from tunefork.bench.sse import Events
 
 SETTLE_TOKENS = 4  # of every stream before the profile: its prefill is over, and the batch is full
 SPARE_TOKENS = 32
@@ -86,9 +87,9 @@ async def stream(http: httpx.AsyncClient, model: str, prompt: list[int], length:
     body = {"model": model, "prompt": prompt, "max_tokens": length, "temperature": 0, "ignore_eos": True, "stream": True}
     async with http.stream("POST", COMPLETIONS, json=body) as response:
         response.raise_for_status()
-        async for line in response.aiter_lines():
-            if line.startswith("data:") and line[5:].strip() != "[DONE]":
-                seen[number] += 1
+        events = Events()
+        async for piece in response.aiter_bytes():
+            seen[number] += sum(data.strip() != b"[DONE]" for _, data in events.feed(piece))
 
 
 def settled(folder: Path, target: Target) -> list[Path]:
