@@ -152,6 +152,15 @@ def test_the_forms_that_decision_0051_left(text: str) -> None:
     assert secret not in shown and REDACTED in shown and shown.endswith("\nend=1")
 
 
+@pytest.mark.parametrize(("text", "shown"), [
+    ("password=ab<rest end", f"password={REDACTED} end"), (r"HF_TOKEN=abc\def end", f"HF_TOKEN={REDACTED} end"), ("HF_TOKEN=a>b end", f"HF_TOKEN={REDACTED} end"),
+    ("<b>HF_TOKEN=abc</b>", f"<b>HF_TOKEN={REDACTED}</b>"), (r'"HF_TOKEN=abc\nline two"', rf'"HF_TOKEN={REDACTED}\nline two"'), ("token: <your token>", "token: <your token>"),
+])  # fmt: skip
+def test_a_bare_value_ends_at_a_tag_or_an_escape_and_not_at_their_signs(text: str, shown: str) -> None:
+    """What stood behind such a sign stayed readable."""
+    assert redact.text(text) == shown == redact.text(shown)
+
+
 @pytest.mark.parametrize(("argv", "shown"), [
     (("/usr/bin/curl", "-s", "-u", f"me:{SECRET}", "x"), ("/usr/bin/curl", "-s", "-u", f"me:{REDACTED}", "x")), (("curl", f"-ume:{SECRET}"), ("curl", f"-ume:{REDACTED}")),
     (("docker", "login", "-p", "pw", "h"), ("docker", "login", "-p", REDACTED, "h")), (("sshpass", "-p", "pw", "ssh", "h"), ("sshpass", "-p", REDACTED, "ssh", "h")),
@@ -197,7 +206,7 @@ def test_secrets_in_a_words_json_and_in_a_variables_text() -> None:
 
 @pytest.mark.parametrize("piece", ["a", "a.", "a-", "http://", "://a:", '"', "'a", "[a", "x=[", "x=['", "--a ", "a,", "?a=", "bearer ", "a:", "a=", "a_key=", "k='\\", "\\", '\\"', "a_", "token=", "token='", 'token="\\', "token={", "token=['",
                                    "token=Some(", "token='''", "cookie: ", "('a', '", "<a>", "a: str = ", "token ", "api key: ", "a%3D", "\x1b[", "\x1b[31ma=", "b=c", "--a b=", "_", "curl ", "curl -u ", "curl -u a", "name=a ", "name: a\n", "A_TOKEN\n", "A_B \n", "/hooks/", "/bot123456:",
-                                   "-----BEGIN PRIVATE KEY-----", "docker login ", "sshpass -p "])
+                                   "-----BEGIN PRIVATE KEY-----", "docker login ", "sshpass -p ", "a=b<", "a_key=b<c", "a_key=\\d", "a>b"])
 def test_a_long_line_takes_time_by_its_length(piece: str) -> None:
     """Processor time of four times the text is about four times as long; a quadratic pattern would take sixteen."""
     def took(count: int) -> float:

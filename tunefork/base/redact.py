@@ -41,7 +41,10 @@ SET = r"\s*(?::\s*(?:Optional\[)?(?:str|bytes|SecretStr|Any)\b[\]| None]{0,12}=|
 """Between a name and its value: as a shell, Python, YAML, TOML, Rust or an address have it."""
 GIVEN = re.compile(rf"{BEFORE}(?:--?)?(?P<name>{WORD})(?:{MARK})?\]?{SET}")
 AFTER_OPTION = re.compile(rf"{BEFORE}(?P<name>--?[A-Za-z][A-Za-z0-9]*+(?:[_.-]++[A-Za-z0-9]++)*+)\s+(?!-)")
-BARE = r"[^\s,;\"'{}\[\]<>\\]+(?:,(?![\w.-]+[=:])[^\s,;\"'{}\[\]<>\\]+)*"
+PLAIN = r"[^\s,;\"'{}\[\]<>\\]"
+# A tag and an escape end a bare value; < and > and a backslash that are none are of it.
+WITH_SIGNS = rf"(?:{PLAIN}|<(?![/!]?[A-Za-z][^<>\s]{{0,40}}>)|>(?=\w)|\\(?![nrtu\"'\\]))*"
+BARE = rf"{PLAIN}{WITH_SIGNS}(?:,(?![\w.-]+[=:]){PLAIN}{WITH_SIGNS})*"
 THREE = r"\"\"\"[^\"]{0,4000}+(?:\"\"\"|$)|'''[^']{0,4000}+(?:'''|$)"
 WITHIN = r"\\{1,4}\"[^\"\\]*+\\{0,4}\"?|\\{1,4}'[^'\\]*+\\{0,4}'?"
 QUOTED = rf"{THREE}|{WITHIN}|\"(?:[^\"\\]|\\.)*+(?:\"|$)|'(?:[^'\\]|\\.)*+(?:'|$)"
