@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tunefork.kernels import warming
 from tunefork.kernels.moe_a16w4.config import MoeShape, pick
 from tunefork.kernels.moe_a16w4.plan import Case, buffers, plan
 from tunefork.kernels.warming import wanted
@@ -63,6 +64,7 @@ def test_a_kernels_key_is_the_same_whichever_is_launched_first() -> None:
 _KEYS = """
 import json, sys
 from triton.runtime.jit import JITFunction
+from tunefork.kernels import warming
 from tunefork.kernels.moe_a16w4.config import MoeShape, pick
 from tunefork.kernels.moe_a16w4.launch import _run
 from tunefork.kernels.moe_a16w4.plan import Case, plan
@@ -87,6 +89,21 @@ def test_a_step_is_launched_under_the_key_it_was_compiled_under_whichever_comes_
     said = {subprocess.run([sys.executable, "-c", _KEYS, *order], capture_output=True, text=True, check=True).stdout for order in orders}
     assert len(said) == 1
     assert [name for name, _ in json.loads(said.pop())] == ["down_sorted_kernel", "route_kernel", "up_kernel"]
+
+
+def test_of_many_workers_that_ask_for_the_same_one_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under TP 8 eight processes compiled the same kernels at once, on every core each."""
+    monkeypatch.setattr("triton.knobs.cache.dir", str(tmp_path))
+    compiled: list[int] = []
+    monkeypatch.setattr(warming, "warm", lambda jobs, processes: compiled.append(len(jobs)) or [])
+    words = ["sm90", "--intermediate", "360", "--tokens", "1", "--once"]
+    with warming.sole(words) as alone:
+        assert alone
+        assert warming.main(words) == 0 and compiled == []
+        assert warming.main([*words[:4], "2", "--once"]) == 0 and len(compiled) == 1, "other sizes are other kernels"
+        assert warming.main(words[:-1]) == 0 and len(compiled) == 2, "whoever types it gets it"
+    assert warming.main(words) == 0 and len(compiled) == 3
+    assert capsys.readouterr().out.count("another process compiles the same") == 1
 
 
 @pytest.mark.slow

@@ -9,15 +9,21 @@ later is found there under the same key, since the same code makes both (`settle
 from __future__ import annotations
 
 import argparse
+import fcntl
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
+from tunefork.base.mutex import opened
 from tunefork.base.tied import tied
 from tunefork.kernels.arch import ARCHES, GFX950
 from tunefork.kernels.model import GPT_OSS_120B
@@ -130,6 +136,23 @@ def warm(jobs: Iterable[Wanted], processes: int | None = None) -> list[str]:
         return [said for said in pool.map(compile_one, found, chunksize=1) if said]
 
 
+@contextmanager
+def sole(words: list[str]) -> Iterator[bool]:
+    """Whether no other process has these words under way for the same cache: eight workers of a server ask for the same kernels at once."""
+    from triton import knobs
+
+    place = Path(knobs.cache.dir) / f"tunefork-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]}.lock"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with opened(place) as file:
+        alone = True
+        with suppress(OSError):  # where nothing can be locked, everybody compiles
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                alone = False
+        yield alone
+
+
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tunefork.kernels.warming", description=(__doc__ or "").partition("\n")[0])
     model = GPT_OSS_120B
@@ -143,10 +166,15 @@ def main(words: list[str]) -> int:
     parser.add_argument("--wide", type=int, nargs=2, choices=(0, 1), default=(0, 0), help="of w13's and w2's layout")
     parser.add_argument("--live", type=int, nargs="+", choices=(0, 1), default=(1,), help="1: live rows are counted (FULL graphs), 0: not (all else)")
     parser.add_argument("--processes", type=int)
+    parser.add_argument("--once", action="store_true", help="compile nothing where another process is at the very same")
     given = parser.parse_args(words)
     shape = MoeShape(given.hidden, given.intermediate, given.experts, given.topk)
     jobs = list(wanted(given.arch, shape, given.tokens, wide=(bool(given.wide[0]), bool(given.wide[1])), live=map(bool, given.live), routed=given.routed))
-    wrong = warm(jobs, given.processes)
+    with sole(words) as alone:
+        if given.once and not alone:
+            print("another process compiles the same into this cache")
+            return 0
+        wrong = warm(jobs, given.processes)
     print(f"{len(jobs) - len(wrong)} of {len(jobs)} kernels are in Triton's cache")
     for line in wrong:
         print(line, file=sys.stderr)

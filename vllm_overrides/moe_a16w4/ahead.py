@@ -19,7 +19,7 @@ def command(weights: Weights, sizes: Iterable[int], topk: int, routed: int | Non
     """What compiles the kernels of these sizes. routed: the router's experts, where not all are local."""
     words = [sys.executable, "-m", "tunefork.kernels.warming", weights.layout13.arch, "--hidden", str(weights.hidden), "--intermediate",
              str(weights.intermediate), "--experts", str(weights.experts), "--topk", str(topk), "--wide", str(int(weights.layout13.wide)),
-             str(int(weights.layout2.wide)), "--live", "1", "0", "--tokens", *map(str, sizes)]  # fmt: skip
+             str(int(weights.layout2.wide)), "--live", "1", "0", "--once", "--tokens", *map(str, sizes)]  # fmt: skip
     return words if routed is None else [*words, "--routed", str(routed)]
 
 
