@@ -37,6 +37,10 @@ def test_the_server_answers_there(vllm: Any, place: str, path: str) -> None:
     assert re.search(rf'@router\.(get|post)\(\s*"{place}"', vllm.text(path))
 
 
+def test_a_model_is_listed_with_its_length(vllm: Any) -> None:
+    assert f"{facts.LONGEST}={facts.LONGEST}" in vllm.text("vllm/entrypoints/openai/models/serving.py")
+
+
 def test_the_metrics_tell_of_a_prefix_cache(vllm: Any) -> None:
     """As loggers.py writes them: a gauge with the cache's settings as labels, and a counter, to which its library adds _total."""
     text = vllm.text("vllm/v1/metrics/loggers.py")

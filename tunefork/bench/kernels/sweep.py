@@ -5,17 +5,19 @@ Started again with the same folder it goes on; a finished problem is not touched
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, TuneforkError
+from tunefork.base.files import write_atomically
 from tunefork.base.process import Say
 from tunefork.bench.kernels.journal import HEADER, read
 from tunefork.bench.kernels.tune_problem import chosen_row
 from tunefork.bench.machine.spread import Local, Ray, Task, spread
-from tunefork.kernels.moe_a16w4.config import Row, table, write_table
+from tunefork.kernels.moe_a16w4.config import TABLES, Row, table
 
 BUCKETS = (2, 8, 16, 64, 256, 1024, 16384)
 DEADLINE_S = 4 * 3600.0
@@ -72,6 +74,12 @@ def run(sweep: Sweep, place: Local | Ray, say: Say) -> list[Row]:
     if failed:
         raise TuneforkError(f"{len(failed)} of {len(sweep.journals())} problems have no choice: {', '.join(failed)}", "run the same command again: it goes on")
     return rows
+
+
+def write_table(arch: str, rows: Sequence[Row], path: Path | None = None) -> None:
+    """Write rows as configs/<arch>.json (or to `path`)."""
+    data = {"arch": arch, "rows": [asdict(row) for row in sorted(rows, key=lambda row: (row.intermediate, row.tokens))]}
+    write_atomically(path or TABLES / f"{arch}.json", (json.dumps(data, indent=1) + "\n").encode())
 
 
 def take(arch: str, rows: Sequence[Row], path: Path | None = None) -> int:

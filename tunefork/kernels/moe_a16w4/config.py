@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tunefork.base.errors import BadInput
-from tunefork.base.files import write_atomically
 from tunefork.kernels.arch import ARCHES, SM90
 from tunefork.kernels.model import GPT_OSS_120B
 
@@ -156,12 +155,6 @@ def table(arch: str) -> tuple[Row, ...]:
         raise BadInput(f"no configuration table for {arch!r}", f"make {path.name} with `kernels tune`")
     rows = [Row(r["intermediate"], r["tokens"], _layer(r["config"]), r["source"]) for r in json.loads(path.read_text())["rows"]]
     return tuple(sorted(rows, key=lambda row: (row.intermediate, row.tokens)))
-
-
-def write_table(arch: str, rows: list[Row], path: Path | None = None) -> None:
-    """Write rows as configs/<arch>.json (or to `path`)."""
-    data = {"arch": arch, "rows": [asdict(row) for row in sorted(rows, key=lambda row: (row.intermediate, row.tokens))]}
-    write_atomically(path or TABLES / f"{arch}.json", (json.dumps(data, indent=1) + "\n").encode())
 
 
 def is_tuned(arch: str, shape: MoeShape, routed: int = 0) -> bool:
