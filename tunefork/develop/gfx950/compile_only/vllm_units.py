@@ -11,7 +11,7 @@ from tunefork.base.layout import Layout
 from tunefork.base.mutex import locked
 from tunefork.base.process import Say
 from tunefork.develop.gfx950.compile_only import cmake_lists
-from tunefork.develop.gfx950.compile_only.toolchain import Toolchain, hipify, torch_flags
+from tunefork.develop.gfx950.compile_only.toolchain import WITHOUT_TORCH, Toolchain, hipify, torch_flags
 from tunefork.develop.gfx950.compile_only.unit import Unit
 from tunefork.develop.native import inputs
 from tunefork.develop.targets import GFX950
@@ -83,10 +83,10 @@ def hip_name(source: str) -> str:
 
 
 def hipified(layout: Layout, checkout: Path, names: list[str], say: Say) -> Path:
-    """The folder with csrc hipified by the checkout's cmake/hipify.py; made again where csrc, the script, the list or torch is another."""
+    """The folder with csrc hipified by the checkout's cmake/hipify.py; made again where csrc, the script, the list, torch or our way to call it is another."""
     from tunefork.develop.machine import installed_torch
 
-    key = hashlib.sha256(repr((inputs(checkout, ("csrc", "cmake/hipify.py")), names, installed_torch())).encode()).hexdigest()
+    key = hashlib.sha256(repr((inputs(checkout, ("csrc", "cmake/hipify.py")), names, installed_torch(), WITHOUT_TORCH)).encode()).hexdigest()
     place = layout.work / "develop" / "native" / "vllm"
     note = place / "hipified"
     place.parent.mkdir(parents=True, exist_ok=True)
