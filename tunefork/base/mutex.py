@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tunefork.base.process import Say
 
@@ -51,6 +51,16 @@ def busy(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def claimed(file: IO[Any]) -> bool:
+    """Lock an open file until it is closed, without waiting: whether nobody else has it. Where files cannot be locked, nobody is known to."""
+    with contextlib.suppress(OSError):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 @contextmanager

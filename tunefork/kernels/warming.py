@@ -9,21 +9,20 @@ later is found there under the same key, since the same code makes both (`settle
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from tunefork.base.mutex import opened
+from tunefork.base.mutex import claimed, opened
 from tunefork.base.tied import tied
 from tunefork.kernels.arch import ARCHES, GFX950
 from tunefork.kernels.model import GPT_OSS_120B
@@ -144,13 +143,7 @@ def sole(words: list[str]) -> Iterator[bool]:
     place = Path(knobs.cache.dir) / f"tunefork-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
     with opened(place) as file:
-        alone = True
-        with suppress(OSError):  # where nothing can be locked, everybody compiles
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                alone = False
-        yield alone
+        yield claimed(file)
 
 
 def main(words: list[str]) -> int:

@@ -9,7 +9,6 @@ The first line says what the results hold for; a journal of something else is re
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from tunefork.base.errors import BadInput
+from tunefork.base.mutex import claimed
 
 HEADER = "(journal)"
 
@@ -78,12 +78,8 @@ class Journal:
     @classmethod
     def _begun(cls, path: Path, file: BinaryIO, about: Mapping[str, Any]) -> Journal:
         """Of an open file. Held by its writer until that ends: another one would cut off what comes between its reading and its first line."""
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(f"another process writes {path}", "wait for its end, then the same command goes on; or give another --out") from None
-        except OSError:  # a file system without locks
-            pass
+        if not claimed(file):
+            raise BadInput(f"another process writes {path}", "wait for its end, then the same command goes on; or give another --out")
         rows, good = read(path)
         head = line_of(HEADER, dict(about))
         if not good and path.is_file() and not head.startswith(path.read_bytes()):  # else: a kill cut off the first line

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tunefork.base.layout import Layout
-from tunefork.base.mutex import locked
+from tunefork.base.mutex import claimed, locked
 from tunefork.base.process import Say, quiet
 
 
@@ -30,8 +29,8 @@ def warn(checkout: Path, say: Say) -> None:
     """Say so where a server runs from a checkout whose files are about to change."""
     try:
         with lock_file(checkout).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say(f"warning: a server runs from work/{checkout.name}; it keeps what it has loaded, and what it imports later is new: restart it")
+            free = claimed(file)
     except OSError:  # none ever ran from it
         return
+    if not free:
+        say(f"warning: a server runs from work/{checkout.name}; it keeps what it has loaded, and what it imports later is new: restart it")
