@@ -18,6 +18,7 @@ import torch
 from studies.moe_peers import layers
 from studies.moe_peers.layers import Cell
 from studies.moe_peers.variants import CANDIDATES, call, size, steps
+from tunefork.base.errors import first_line
 from tunefork.base.tied import tied
 from tunefork.bench.kernels import cases, peers
 from tunefork.bench.kernels.measure import PEER_TOLERANCE, TOLERANCE, measure_problem
@@ -101,7 +102,7 @@ def compile_candidates(tp: int, tokens: int) -> None:
     with ProcessPoolExecutor(min(len(CANDIDATES), os.cpu_count() or 1), mp_context=get_context("spawn"), initializer=tied) as pool:
         for done in [pool.submit(compile_candidate, tp, tokens, name) for name in CANDIDATES]:
             if (error := done.exception()) is not None:
-                print(f"cannot compile a candidate: {str(error).partition(chr(10))[0][:200]}", flush=True)
+                print(f"cannot compile a candidate: {first_line(error)[:200]}", flush=True)
 
 
 def candidate_rows(tp: int, tokens: Sequence[int], rounds: int, end: float) -> Iterator[Row]:

@@ -68,3 +68,8 @@ class ServeError(TuneforkError):
     """The server under test did not start, answer or stop as it should."""
 
     code = 9
+
+
+def first_line(text: object) -> str:
+    """Of what an error or a program says, which may be thousands of lines; "" where it says nothing."""
+    return next(iter(str(text).splitlines()), "")

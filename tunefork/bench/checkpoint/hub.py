@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tunefork.base.errors import BadInput, MissingTool, SourceError, TuneforkError
+from tunefork.base.errors import BadInput, MissingTool, SourceError, TuneforkError, first_line
 from tunefork.base.process import Say
 from tunefork.bench.checkpoint.check import INDEX, named_files
 
@@ -44,7 +44,7 @@ def folder(text: str, say: Say) -> Path:
     except LocalEntryNotFoundError:
         cached = None
     except HFValidationError as error:
-        raise BadInput(f"{text} is no path here and no name of a hub: {str(error).splitlines()[0]}", "give a folder") from None
+        raise BadInput(f"{text} is no path here and no name of a hub: {first_line(error)}", "give a folder") from None
     if cached is None or not whole(cached):
         return fetched(text, repo, revision, say)  # a fetch that was cut goes on
     say(f"{text}: as huggingface_hub's cache has it, {cached}")

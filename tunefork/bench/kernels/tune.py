@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from tunefork.base.errors import first_line
 from tunefork.base.tied import tied
 from tunefork.bench.kernels import cases
 from tunefork.bench.kernels.timing import compare
@@ -117,7 +118,7 @@ def _warm(job: tuple[Case, LayerConfig]) -> None:
         try:
             compile_step(case, config, step)
         except Exception as error:
-            print(f"cannot compile {config}: {str(error).partition(chr(10))[0]}", flush=True)  # ptxas' says 4,000 lines, the PTX among them
+            print(f"cannot compile {config}: {first_line(error)}", flush=True)  # ptxas' says 4,000 lines, the PTX among them
 
 
 def warm(jobs: list[tuple[Case, LayerConfig]], processes: int) -> None:

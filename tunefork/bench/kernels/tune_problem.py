@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunefork.base.errors import BadInput, MissingTool, TuneforkError
+from tunefork.base.errors import BadInput, MissingTool, TuneforkError, first_line
 from tunefork.bench.kernels.journal import Journal
 from tunefork.bench.kernels.static import WaveCost, estimate, shape_of
 from tunefork.bench.kernels.tune import Candidate, best_layers, candidates
@@ -114,7 +114,7 @@ def require_device(candidate: Candidate) -> None:
     try:
         torch.cuda.synchronize()
     except RuntimeError as error:
-        raise TuneforkError(f"{candidate} broke the GPU's context: {str(error).splitlines()[0]}",
+        raise TuneforkError(f"{candidate} broke the GPU's context: {first_line(error)}",
                             "run the same command again: it goes on after this candidate") from None
 
 

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tunefork.base.errors import BadInput, MissingTool
+from tunefork.base.errors import BadInput, MissingTool, first_line
 from tunefork.base.layout import user_cache
 from tunefork.base.process import Say, quiet
 from tunefork.base.program import Finished, run_program
@@ -174,7 +174,7 @@ def _by_ray(tasks: Sequence[Task], place: Ray, say: Say) -> Iterator[Ended]:
             with ticking(f"asking Ray's cluster at {place.address}"):
                 ray.init(address=place.address, log_to_driver=False, logging_level="ERROR", namespace="tunefork")
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-            raise BadInput(f"no Ray cluster answers at {place.address}: {str(error).splitlines()[0]}",
+            raise BadInput(f"no Ray cluster answers at {place.address}: {first_line(error)}",
                            "`ray start --head` on one host, `ray start --address=...` on the others") from None
     pending: dict[object, Task] = {}
     try:
@@ -196,7 +196,7 @@ def _by_ray(tasks: Sequence[Task], place: Ray, say: Say) -> Iterator[Ended]:
             try:
                 ended = ray.get(ready)
             except ray.exceptions.RayError as error:
-                ended = Ended(task, LOST, (), Finished(None, 0.0), f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+                ended = Ended(task, LOST, (), Finished(None, 0.0), f"{type(error).__name__}: {first_line(error)}")
             say(f"{task.name}: ended on {ended.host}{f', GPU {chr(44).join(ended.gpus)}' if ended.gpus else ''}")
             yield ended
     finally:

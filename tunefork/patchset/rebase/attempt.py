@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from tunefork.base.errors import first_line
 from tunefork.base.process import Say
 from tunefork.patchset.git import Git
 from tunefork.patchset.rebase import history
@@ -171,7 +172,7 @@ def range_diff(git: Git, old: str, new: str) -> str:
         return ""
     done = git.run("range-diff", "--no-color", "--creation-factor=999", f"{old}^..{old}", f"{new}^..{new}")
     if done.code:  # git 2.39 cannot read its own diff of an empty file whose name holds blanks
-        return f"git range-diff cannot show {old[:12]} and {new[:12]}: {done.err.strip().splitlines()[0]}"
+        return f"git range-diff cannot show {old[:12]} and {new[:12]}: {first_line(done.err.strip())}"
     text = done.out.decode("utf-8", "surrogateescape").strip()
     if (same := re.match(r"1:\s+\S+ = 1:.*", text)) is None:
         return text
