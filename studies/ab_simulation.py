@@ -13,6 +13,7 @@ import functools
 import math
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,7 +227,13 @@ def figures() -> str:
               "| pairs | effect, in SDs of a pair, by t alone | share shown in simulation |", "|---|---|---|"]
     lines += [f"| {n} | {found:.2f} | {measured_power(n, found):.1%} |" for n in (4, 5, 6, 8, 10, 12, 16, 20)
               for found in [power.detectable(n, alpha=judge.spent(n))]]
-    return "\n".join(lines)
+    return wrapped("\n".join(lines))
+
+
+def wrapped(block: str) -> str:
+    """A block of Markdown with the lines of its prose under 120 characters; tables and headings as they are."""
+    parts = block.split("\n\n")
+    return "\n\n".join(part if part.startswith(("|", "**")) else textwrap.fill(part, 119, break_on_hyphens=False) for part in parts)
 
 
 def placed(text: str, block: str) -> str:

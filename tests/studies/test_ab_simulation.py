@@ -71,3 +71,11 @@ def test_the_power_table_holds_in_simulation_where_t_alone_decides(pairs: int) -
 def test_the_docs_hold_what_the_command_prints() -> None:
     text = (ROOT / simulate.DOCUMENT).read_text(encoding="utf-8")
     assert simulate.placed(text, simulate.figures()) == text, "python -m studies.ab_simulation --write"
+
+
+def test_the_docs_are_wrapped_as_the_command_wraps() -> None:
+    """Quick, beside the slow one above: who wraps the figures by hand sees it at once."""
+    begin, end = simulate.MARKS
+    block = (ROOT / simulate.DOCUMENT).read_text(encoding="utf-8").split(begin + "\n")[1].split("\n" + end)[0]
+    assert simulate.wrapped(block) == block, "python -m studies.ab_simulation --write"
+    assert max(len(line) for line in block.splitlines() if not line.startswith(("|", "**"))) < 120
