@@ -22,7 +22,7 @@ from tunefork.base.errors import first_line
 from tunefork.base.tied import tied
 from tunefork.bench.kernels import cases, peers
 from tunefork.bench.kernels.measure import PEER_TOLERANCE, TOLERANCE, measure_problem
-from tunefork.bench.kernels.timing import capture, compare
+from tunefork.bench.kernels.timing import capture, compare, told
 from tunefork.kernels.arch import SM90
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4 import Weights, fused_moe, make_workspace
@@ -74,7 +74,7 @@ def checked(makers: Mapping[str, tuple[float, Callable[[], Sequence[cases.Call]]
             else:
                 yield "", {**about, "impl": name, "failed": f"relative error {error:.2e}, at most {limit:.0e}"}
         except Exception as caught:  # a peer may fail in any way; the others are still worth timing
-            yield "", {**about, "impl": name, "failed": f"{type(caught).__name__}: {str(caught)[:200]}"}
+            yield "", {**about, "impl": name, "failed": told(caught)}
 
 
 def times(makers: Mapping[str, tuple[float, Callable[[], Sequence[cases.Call]]]], want: torch.Tensor, about: Row, rounds: int) -> Iterator[Row]:
@@ -85,7 +85,10 @@ def times(makers: Mapping[str, tuple[float, Callable[[], Sequence[cases.Call]]]]
             good[name] = found
         else:
             yield found
-    for name, taken in compare(good, rounds).items():
+    failed: dict[str, str] = {}
+    timed = compare(good, rounds, failed=failed.__setitem__)
+    yield from ({**about, "impl": name, "failed": why} for name, why in failed.items())
+    for name, taken in timed.items():
         yield {**about, "impl": name, "us": taken.us, "us_lo": taken.us_lo, "us_hi": taken.us_hi, "rounds": len(taken.rounds)}
 
 
@@ -175,9 +178,9 @@ def table_rows(tp: int, tokens: Sequence[int], rounds: int, end: float) -> Itera
             continue
         try:
             for row in measure_problem(cases.MoeProblem(tp, count), plain, weights, found, rounds, partial(print, flush=True)):
-                yield {**about, **{key: value for key, value in asdict(row).items() if key not in ("op", "tp", "M", "chip")}}
-        except Exception as caught:  # the next M is still worth its time
-            yield {**about, "failed": f"{type(caught).__name__}: {str(caught)[:200]}"}
+                yield {**about, **{key: value for key, value in asdict(row).items() if key not in ("op", "tp", "M", "chip") and value not in (None, "")}}
+        except Exception as caught:  # of ours or the floor: the next M is still worth its time
+            yield {**about, "failed": told(caught)}
         torch.cuda.empty_cache()
 
 
@@ -231,7 +234,7 @@ def clock_rows(tp: int, count: int, seconds: float) -> Iterator[Row]:
             said = (smi.communicate()[0] or "").strip().splitlines()
             yield {**about, "us": taken * 1e6 / replays / len(calls), "smi": said[len(said) // 2 :][:4]}
         except Exception as caught:  # without nvidia-smi there is still a time of the others
-            yield {**about, "failed": f"{type(caught).__name__}: {str(caught)[:200]}"}
+            yield {**about, "failed": told(caught)}
 
 
 def first_calls(tp: int, tokens: Sequence[int]) -> Iterator[Row]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,8 @@ from studies.moe_peers.__main__ import main
 from studies.moe_peers.static import programs
 from studies.moe_peers.variants import CANDIDATES, SHIPPED, Variant, gemm, module, steps
 from tunefork.bench.kernels import cases, humming, peers
+from tunefork.bench.kernels.measure import LayerTime
+from tunefork.bench.kernels.timing import Timed
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4 import tiled_kernel
 from tunefork.kernels.moe_a16w4.config import GemmConfig, MoeShape, illegal, pick
@@ -121,6 +126,29 @@ def test_without_a_gpu_nothing_is_timed(words: list[str], capsys: pytest.Capture
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(words) == 1
     assert "no GPU: nothing can be timed" in capsys.readouterr().err
+
+
+def test_a_peer_that_fails_is_a_row_and_not_the_whole_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One peer's TypeError had cost all of a table's rows."""
+    monkeypatch.setattr(cases, "random_plain", lambda tp, device: ())
+    monkeypatch.setattr(cases, "layers", lambda plain, tp: [])
+    monkeypatch.setattr(timed, "peers_of", lambda plain: {})
+    row = partial(LayerTime, "moe_a16w4", 8, 1)
+    made = [row("ours", 2.0, 1.0, 3.0, 5, 1.0, "made up", 1e-3), row("marlin", None, None, None, 5, 1.0, "made up", 0.0, "TypeError: an argument more")]
+    monkeypatch.setattr(timed, "measure_problem", lambda *given: made)
+    ours, marlin = timed.table_rows(8, (1,), 2, math.inf)
+    assert (ours["impl"], ours["us"], "failed" in ours) == ("ours", 2.0, False)
+    assert (marlin["impl"], marlin["failed"], "us" in marlin) == ("marlin", "TypeError: an argument more", False)
+
+
+def test_what_cannot_be_captured_is_a_row_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compare(good: dict[str, object], rounds: int, failed: Callable[[str, str], None]) -> dict[str, Timed]:
+        failed("humming", "RuntimeError: not under capture")
+        return {"ours": Timed(2.0, 1.0, 3.0, (2.0,))}
+
+    monkeypatch.setattr(timed, "compare", compare)
+    found = list(timed.times({}, torch.zeros(1), {"M": 1}, 2))
+    assert [(row["impl"], row.get("failed", row.get("us"))) for row in found] == [("humming", "RuntimeError: not under capture"), ("ours", 2.0)]
 
 
 def parts() -> list[str]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -12,10 +17,11 @@ from click.testing import CliRunner
 
 from tunefork.base.errors import TuneforkError
 from tunefork.base.process import Say
-from tunefork.bench.kernels import cases, measure
+from tunefork.bench.kernels import cases, measure, timing
 from tunefork.bench.kernels.check import CHIP, NOT_TIMED
 from tunefork.cli.bench.kernels import kernels
 from tunefork.kernels import registry
+from tunefork.kernels.moe_a16w4.weights import Weights
 
 WANTED = {"op", "tp", "M", "impl", "us", "us_lo", "us_hi", "bytes", "floor_us", "chip"}
 
@@ -70,3 +76,58 @@ def test_timed_rows_are_all_that_stdout_holds(monkeypatch: pytest.MonkeyPatch, t
     first = record.read_bytes()
     CliRunner().invoke(kernels, ["--tp", "1", "--tokens", "1", "--json", "--out", str(tmp_path)], standalone_mode=False)
     assert record.read_bytes() == first and len(list(tmp_path.glob("*.json"))) == 2, "a day's second run replaced the first"
+
+
+class _Clock:
+    """torch.cuda.Event where nothing is timed."""
+
+    def __init__(self, enable_timing: bool) -> None:
+        pass
+
+    def record(self) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+    def elapsed_time(self, end: _Clock) -> float:
+        return 1.0
+
+
+def _captured(calls: Sequence[Callable[[], object]]) -> SimpleNamespace:
+    for call in calls:
+        call()
+    return SimpleNamespace(replay=lambda: None)
+
+
+def test_a_peer_that_fails_is_a_row_of_its_own_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at its first call, one under graph capture, one with a wrong result: three rows that say why, times of the others."""
+    x, said, called = torch.ones(1, 4), list[str](), Counter[str]()
+    monkeypatch.setattr(cases, "inputs", lambda problem, device, count: [(x, torch.zeros(1, 128))])
+    monkeypatch.setattr(measure, "fused_moe_reference", lambda x, logits, plain: x)
+    monkeypatch.setattr(measure, "_ours", lambda layers, data: [lambda: x])
+    monkeypatch.setattr(measure, "floor_call", lambda weights, logits, topk: lambda: None)
+    monkeypatch.setattr(timing, "capture", _captured)
+    monkeypatch.setattr(torch.cuda, "Event", _Clock)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "made up")
+
+    def layer(name: str, fails_at: int, by: float = 1.0) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        def run(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+            called[name] += 1
+            if called[name] == fails_at:
+                raise TypeError(f"{name} takes 6 arguments\nand more")
+            return x * by
+
+        return run
+
+    found = {"first": layer("first", 1), "captured": layer("captured", 2), "wrong": layer("wrong", 9, 1.5), "good": layer("good", 9)}
+    weights = cast("list[Weights]", [None])
+    rows = measure.measure_problem(cases.MoeProblem(8, 1), cast("cases.Plain", ()), weights, found, 2, said.append)
+    assert {row.impl: row.us is not None for row in rows} == {"ours": True, "good": True, "floor": True, "first": False, "captured": False, "wrong": False}
+    failed = {row.impl: row.failed for row in rows if row.failed}
+    assert failed == {"first": "TypeError: first takes 6 arguments", "captured": "TypeError: captured takes 6 arguments", "wrong": "relative error 5.00e-01"}
+    assert len(said) == 3 and all(" is left out at " in line for line in said)
+    found.pop("good")
+    monkeypatch.setattr(measure, "_ours", lambda layers, data: [partial(layer("ours", 2), x, x)])
+    with pytest.raises(TuneforkError, match="ours cannot be timed at TP 8, M 1: TypeError: ours takes 6 arguments"):
+        measure.measure_problem(cases.MoeProblem(8, 1), cast("cases.Plain", ()), weights, found, 2, said.append)

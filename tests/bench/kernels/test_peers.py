@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from tunefork.base.errors import MissingTool
-from tunefork.bench.kernels import cases, marlin, one_call, peers
+from tunefork.bench.kernels import cases, humming, marlin, one_call, peers
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 from tunefork.kernels.mxfp4.format import nibbles
 
@@ -34,6 +39,65 @@ def test_marlin_scales_keep_their_bytes() -> None:
     for expert in range(2):
         for group in range(4):
             assert sorted(packed[expert, group].tolist()) == sorted(scales[expert, :, group].tolist())
+
+
+# The operators that the peers call, as vLLM's csrc/moe/torch_bindings.cpp declares them in each release.
+_SOFTMAX = "topk_softmax(Tensor! topk_weights, Tensor! topk_indices, Tensor! token_expert_indices, Tensor gating_output, bool renormalize, Tensor? bias{}) -> ()"
+_ALIGN = ("moe_align_block_size(Tensor topk_ids, int num_experts, int block_size, Tensor! sorted_token_ids, Tensor! experts_ids, "
+          "Tensor! num_tokens_post_pad, Tensor? maybe_expert_map{}) -> ()")  # fmt: skip
+_GEMM = ("moe_wna16_marlin_gemm(Tensor! a, Tensor? c_or_none, Tensor! b_q_weight, Tensor? b_bias_or_none, Tensor! b_scales, Tensor? a_scales, "
+         "Tensor? global_scale, Tensor? b_zeros_or_none, {}Tensor! workspace, Tensor sorted_token_ids, Tensor! expert_ids, "
+         "Tensor! num_tokens_past_padded, Tensor! topk_weights, int moe_block_size, int top_k, bool mul_topk_weights, int b_type_id, int size_m, "
+         "int size_n, int size_k, {}bool use_atomic_add, bool use_fp32_reduce, bool is_zp_float, int thread_k, int thread_n, int blocks_per_sm) -> Tensor")  # fmt: skip
+_SCHEMAS = {
+    "0.26": (_SOFTMAX.format(""), _ALIGN.format(""), _GEMM.format("Tensor? g_idx_or_none, Tensor? perm_or_none, ", "bool is_k_full, ")),
+    "0.33": (_SOFTMAX.format(", Tensor? is_padding"), _ALIGN.format(", Tensor(a!)? scatter_idx=None"), _GEMM.format("", "")),
+}
+Calls = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture(params=sorted(_SCHEMAS))
+def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
+    """`_moe_C` of one release, whose operators write down what they are called with, by their own names of it."""
+    space, calls = f"moe_of_vllm_{request.param.replace('.', '_')}", Calls()
+    with torch.library._scoped_library(space, "DEF") as library:
+        for schema in _SCHEMAS[request.param]:
+            library.define(schema)
+            name = schema.partition("(")[0]
+            taken = [argument.name for argument in getattr(getattr(torch.ops, space), name).default._schema.arguments]
+
+            def run(*given: Any, name: str = name, taken: list[str] = taken) -> torch.Tensor | None:
+                calls.append((name, dict(zip(taken, given, strict=False))))
+                return torch.zeros(given[1].shape, dtype=torch.bfloat16) if name == "moe_wna16_marlin_gemm" else None
+
+            library.impl(name, run, "CPU")
+        monkeypatch.setattr(torch.ops, "_moe_C", getattr(torch.ops, space))
+        yield calls
+
+
+def test_every_release_of_vllms_operators_is_called_as_it_wants(asked: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM 0.33's `topk_softmax` takes an argument more than 0.26's, its Marlin GEMM three fewer: each value must arrive under its own name."""
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(multi_processor_count=2))
+    monkeypatch.setattr(marlin, "_swiglu_kernel", defaultdict(lambda: lambda *args, **constants: None))
+    layer = marlin.marlin_layer(peers.padded(cases.random_plain(8, "cpu", experts=2), 128), 1.702, 7.0)
+    assert layer(torch.zeros(3, cases.HIDDEN).bfloat16(), torch.randn(3, 2)).shape == (3, cases.HIDDEN)
+    assert [name for name, _ in asked] == ["topk_softmax", "moe_align_block_size", "moe_wna16_marlin_gemm", "moe_wna16_marlin_gemm"]
+    (_, softmax), (_, align), (_, up), (_, down) = asked
+    assert softmax["topk_indices"].shape == (3, cases.TOPK) and softmax["renormalize"] is True
+    assert all(softmax[name] is None for name in ("bias", "is_padding") if name in softmax)
+    for gemm, sizes in ((up, (3, 768, cases.HIDDEN)), (down, (3 * cases.TOPK, cases.HIDDEN, 384))):
+        assert tuple(gemm[name] for name in ("size_m", "size_n", "size_k")) == sizes
+        assert gemm["workspace"].shape == (8,) and gemm["sorted_token_ids"].shape == align["sorted_token_ids"].shape
+        assert (gemm["use_atomic_add"], gemm["use_fp32_reduce"], gemm["is_zp_float"], gemm["thread_k"]) == (False, True, False, -1)
+        assert gemm.get("is_k_full", True) is True and gemm.get("g_idx_or_none") is None and gemm["b_zeros_or_none"] is None
+    assert (up["top_k"], up["mul_topk_weights"], down["top_k"], down["mul_topk_weights"]) == (cases.TOPK, False, 1, True)
+
+
+def test_humming_chooses_by_every_release_of_the_operator(asked: Calls) -> None:
+    gates, ids = torch.zeros(2, 4), torch.zeros(2, 4, dtype=torch.int32)
+    marlin.choose(gates, ids, torch.zeros_like(ids), torch.randn(2, 8))
+    assert humming.choose is marlin.choose
+    assert [(name, given["renormalize"], given["bias"]) for name, given in asked] == [("topk_softmax", True, None)]
 
 
 def test_padding_changes_nothing() -> None:

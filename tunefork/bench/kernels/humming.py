@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 from tunefork.bench.kernels.cases import TOPK, Plain
-from tunefork.bench.kernels.marlin import load
+from tunefork.bench.kernels.marlin import choose, load
 
 
 @triton.jit  # type: ignore[untyped-decorator] # triton has no types
@@ -115,7 +115,7 @@ def humming_layer(plain: Plain, alpha: float, limit: float, grouped: bool = Fals
         tokens, pairs = x.shape[0], x.shape[0] * TOPK
         gates = torch.empty(tokens, TOPK, dtype=torch.float32, device=device)
         ids, spare = torch.empty(2, tokens, TOPK, dtype=torch.int32, device=device)
-        torch.ops._moe_C.topk_softmax(gates, ids, spare, logits, True, None)
+        choose(gates, ids, spare, logits)
         where = torch.arange(pairs, device=device)
         if grouped:
             order = ids.view(-1).argsort(stable=True)

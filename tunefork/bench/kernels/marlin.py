@@ -37,6 +37,16 @@ def load() -> None:
     torch.ops.load_library(str(found[0]))
 
 
+def names(op: str) -> list[str]:
+    """An operator's arguments: vLLM adds and drops some of them between releases."""
+    return [argument.name for argument in getattr(torch.ops._moe_C, op).default._schema.arguments]
+
+
+def choose(gates: torch.Tensor, ids: torch.Tensor, spare: torch.Tensor, logits: torch.Tensor) -> None:
+    """Softmax over the best `ids.shape[1]` of [tokens, experts] logits, written to gates and ids; what a release takes beyond is left out."""
+    torch.ops._moe_C.topk_softmax(gates, ids, spare, logits, True, *[None] * (len(names("topk_softmax")) - 5))
+
+
 def pack_values(values: torch.Tensor) -> torch.Tensor:
     """[E, N, K / 2] uint8 -> [E, K / 16, 2 N] int32: tiles of 16 x 64, a word per lane and warp."""
     experts, rows, half = values.shape
@@ -79,8 +89,8 @@ def _swiglu_kernel(a_ptr, h_ptr, inter, alpha, limit, BLOCK: tl.constexpr):  # t
 
 
 def marlin_layer(plain: Plain, alpha: float, limit: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The layer as vLLM 0.26 runs it. The intermediate size must be a multiple of 128, as vLLM's padding at load makes it (vLLM also pads the hidden
-    size to 256, which costs Marlin time and is left out)."""
+    """The layer as vLLM runs it (the extensions of 0.26.0 and 0.33.0 were timed). The intermediate size must be a multiple of 128, as vLLM's padding at
+    load makes it (vLLM also pads the hidden size to 256, which costs Marlin time and is left out)."""
     load()
     w13, s13, b13, w2, s2, b2 = plain
     experts, hidden, inter = w13.shape[0], 2 * w13.shape[2], w13.shape[1] // 2
@@ -89,13 +99,16 @@ def marlin_layer(plain: Plain, alpha: float, limit: float) -> Callable[[torch.Te
     device = w13.device
     locks = torch.zeros(4 * torch.cuda.get_device_properties(device).multi_processor_count, dtype=torch.int32, device=device)
     ops = torch.ops._moe_C
+    taken = names("moe_wna16_marlin_gemm")  # vLLM 0.33 has dropped the three that a reordered K needs
+    order_of_k = [None] * sum(name in taken for name in ("g_idx_or_none", "perm_or_none"))
+    whole_k = [True] * ("is_k_full" in taken)
 
     def run(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         tokens = x.shape[0]
         block = next((b for b in _BLOCKS if tokens * TOPK / experts / b < 0.9), _BLOCKS[-1])
         gates = torch.empty(tokens, TOPK, dtype=torch.float32, device=device)
         ids, spare = torch.empty(2, tokens, TOPK, dtype=torch.int32, device=device)
-        ops.topk_softmax(gates, ids, spare, logits, True, None)
+        choose(gates, ids, spare, logits)
         most = ids.numel() + experts * (block - 1)
         most = min(most, ids.numel() * block) if ids.numel() < experts else most
         order = torch.empty(most, dtype=torch.int32, device=device)
@@ -107,8 +120,8 @@ def marlin_layer(plain: Plain, alpha: float, limit: float) -> Callable[[torch.Te
             out = torch.empty(tokens * TOPK, rows, dtype=torch.bfloat16, device=device)
             values, bias, scales = weights
             return ops.moe_wna16_marlin_gemm(
-                a, out, values, bias, scales, None, None, None, None, None, locks, order, owners, count, gates, block, top, top == 1, _E2M1,
-                a.shape[0], rows, a.shape[1], True, False, True, False, -1, -1, -1,
+                a, out, values, bias, scales, None, None, None, *order_of_k, locks, order, owners, count, gates, block, top, top == 1, _E2M1,
+                a.shape[0], rows, a.shape[1], *whole_k, False, True, False, -1, -1, -1,
             )  # fmt: skip
 
         up = gemm(x, first, 2 * inter, TOPK)

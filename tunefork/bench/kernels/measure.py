@@ -2,7 +2,8 @@
 
     rows = measure(tps=(8, 1), tokens=(1, 8, 64))          -> list[LayerTime], on a GPU
 
-A time counts only beside a correct result: ours above `TOLERANCE` raises, a peer above `PEER_TOLERANCE` is left out and named.
+A time counts only beside a correct result: ours above `TOLERANCE` raises; a peer above `PEER_TOLERANCE`, or one that fails, is a row without a time
+that says why, and the others go on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tunefork.base.errors import MissingTool, TuneforkError
 from tunefork.base.process import Say
 from tunefork.bench.kernels import cases, peers
 from tunefork.bench.kernels.floor import floor_call
-from tunefork.bench.kernels.timing import ROUNDS, compare
+from tunefork.bench.kernels.timing import ROUNDS, compare, told
 from tunefork.kernels.moe_a16w4 import fused_moe, make_workspace
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 from tunefork.kernels.moe_a16w4.weights import Weights
@@ -34,7 +35,8 @@ QUICK_TOKENS = (1, 8, 64)
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One implementation of one problem. us: median microseconds per layer with its 95 % interval; bytes: the hit experts' unpadded weights."""
+    """One implementation of one problem. us: median microseconds per layer with its 95 % interval; bytes: the hit experts' unpadded weights. failed: why
+    a peer has no time."""
 
     op: str
     tp: int
@@ -47,6 +49,7 @@ class LayerTime:
     floor_us: float | None
     chip: str
     error: float
+    failed: str = ""
 
 
 def _ours(layers: Sequence[Weights], data: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[cases.Call]:
@@ -70,20 +73,33 @@ def measure_problem(
     if not errors["ours"] <= TOLERANCE:
         raise TuneforkError(f"the layer is wrong at TP {problem.tp}, M {problem.tokens}: relative error {errors['ours']:.2e}, at most {TOLERANCE:.0e}",
                             "no time is taken of a wrong kernel; run the tests of tests/kernels")
+    failed: dict[str, str] = {}
+
+    def leave_out(name: str, why: str) -> None:
+        if name not in found:
+            raise TuneforkError(f"{name} cannot be timed at TP {problem.tp}, M {problem.tokens}: {why}", "run the tests of tests/kernels")
+        failed[name] = why
+        say(f"{name} is left out at {problem}: {why}")
+
     for name, run in found.items():
-        error = _error(run(*data[0]), want)
-        if error <= PEER_TOLERANCE:
-            errors[name] = error
+        try:
+            errors[name] = _error(run(*data[0]), want)
+        except Exception as caught:  # a peer may fail in any way; the others are still worth their time
+            leave_out(name, told(caught))
+            continue
+        if errors[name] <= PEER_TOLERANCE:
             # Naive torch launches thousands of kernels and reads every expert: two calls are far beyond the L2.
             implementations[name] = [partial(run, *d) for d in (data[:2] if name == "torch" else data)]
         else:
-            say(f"{name} is left out at {problem}: relative error {error:.2e}")
+            leave_out(name, f"relative error {errors[name]:.2e}")
     implementations["floor"] = [floor_call(layers[i % len(layers)], d[1], cases.TOPK) for i, d in enumerate(data)]
-    timed = compare(implementations, rounds)
+    timed = compare(implementations, rounds, failed=leave_out)
     hit = sum(cases.hit_experts(logits) for _, logits in data) / len(data)
-    chip = torch.cuda.get_device_name()
-    return [LayerTime("moe_a16w4", problem.tp, problem.tokens, name, t.us, t.us_lo, t.us_hi, cases.hit_bytes(problem, hit), timed["floor"].us, chip,
-                errors.get(name, 0.0)) for name, t in timed.items()]
+    row = partial(LayerTime, "moe_a16w4", problem.tp, problem.tokens)
+    about = (cases.hit_bytes(problem, hit), timed["floor"].us, torch.cuda.get_device_name())
+    return [row(name, t.us, t.us_lo, t.us_hi, *about, errors.get(name, 0.0)) for name, t in timed.items()] + [
+        row(name, None, None, None, *about, errors.get(name, 0.0), why) for name, why in failed.items()
+    ]
 
 
 def measure(tps: Iterable[int] = TPS, tokens: Iterable[int] = TOKENS, rounds: int = ROUNDS, with_peers: bool = True,
@@ -135,6 +151,8 @@ def plot(rows: Sequence[LayerTime], tp: int, path: Path, date: str = "") -> None
     axes = figure.subplots()
     for impl in dict.fromkeys(row.impl for row in rows if row.tp == tp and row.impl != "torch"):
         points = sorted((row.M, row.us) for row in rows if (row.tp, row.impl) == (tp, impl) and row.us is not None)
+        if not points:  # a peer that failed at every M
+            continue
         style = {"ours": "o-", "floor": "k:"}.get(impl, "x--")
         axes.plot([m for m, _ in points], [us for _, us in points], style, label=impl, linewidth=2 if impl == "ours" else 1)
     title = f"GPT-OSS-120B MoE layer, TP{tp}, {rows[0].chip} {date}".rstrip()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from tunefork.base.errors import first_line
+
 ROUNDS = 24
 
 
@@ -46,9 +48,24 @@ def capture(calls: Sequence[Callable[[], object]]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def compare(candidates: Mapping[str, Sequence[Callable[[], object]]], rounds: int = ROUNDS, seed: int = 0) -> dict[str, Timed]:
-    """Time each candidate's calls; every round replays all of them, in random order and then in the reverse of it."""
-    graphs = {name: (capture(calls), len(calls)) for name, calls in candidates.items()}
+def told(error: Exception) -> str:
+    """An error as one line of at most 200 characters behind its kind."""
+    return f"{type(error).__name__}: {first_line(error)[:200]}"
+
+
+def compare(
+    candidates: Mapping[str, Sequence[Callable[[], object]]], rounds: int = ROUNDS, seed: int = 0, failed: Callable[[str, str], None] | None = None
+) -> dict[str, Timed]:
+    """Time each candidate's calls; every round replays all of them, in random order and then in the reverse of it. A candidate that cannot be captured
+    is given to `failed` with the reason and left out; without `failed` its error is raised."""
+    graphs = {}
+    for name, calls in candidates.items():
+        try:
+            graphs[name] = capture(calls), len(calls)
+        except Exception as caught:
+            if failed is None:
+                raise
+            failed(name, told(caught))
     taken: dict[str, list[float]] = {name: [] for name in graphs}
     rng = random.Random(seed)
     for _ in range(2):
