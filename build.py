@@ -48,11 +48,13 @@ def text(file: str) -> str:
         return ""
 
 
-def step(line: str, argv: "list[str]", held: int) -> None:
-    """Say a step in one line and run it; its output is shown only when it fails, its last line also on a terminal.
+def step(line: str, argv: "list[str]", held: int, why: "list[str] | None" = None) -> None:
+    """Say a step in one line and run it; its output is shown only when it fails, its last line also on a terminal. OSError on a full disk.
 
     held: the lock, which the step holds too: where this process is killed, the next one waits for the end of pip.
+    why: what a step that failed did last, of which it does not pass on what was said.
     """
+    import errno
     import shlex
     import subprocess
     import time
@@ -68,6 +70,11 @@ def step(line: str, argv: "list[str]", held: int) -> None:
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
     if done.returncode:
+        if why and os.path.exists(why[0]):
+            said.append(subprocess.run(why, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False).stdout)
+        for code in (errno.ENOSPC, errno.EDQUOT):
+            if os.strerror(code) in "".join(said):
+                raise OSError(code, os.strerror(code))
         print("".join(said)[-4000:], file=sys.stderr)
         sys.exit(f"error: `{shlex.join(argv)}` ended with exit code {done.returncode}\n  try: fix what it says above, "
                  f"then run the same command again; `rm -rf {shlex.quote(VENV)}` starts over")
@@ -114,14 +121,23 @@ def make(held: int) -> None:
         empty(VENV)
     if not os.path.exists(os.path.join(VENV, "pyvenv.cfg")):  # else: a user's own, or one that `develop` has filled since
         open(BEGUN, "w").close()
+    dangling(os.path.join(VENV, "bin"))
     site = ["--system-site-packages"] if rocm_torch() else []
-    step(f"making {VENV}" + (" over this interpreter's ROCm torch" if site else ""), [sys.executable, "-m", "venv", *site, VENV], held)
+    step(f"making {VENV}" + (" over this interpreter's ROCm torch" if site else ""), [sys.executable, "-m", "venv", *site, VENV], held,
+         why=[PYTHON, "-m", "ensurepip", "--upgrade", "--default-pip"])
     step("installing Tunefork there, editable, with what its tests need",
          [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-e", f"{ROOT}[test]"], held)
     if os.path.exists(BEGUN):
         os.unlink(BEGUN)
     with open(MARK, "w", encoding="utf-8") as done:
         done.write(ready_mark())
+
+
+def dangling(folder: str) -> None:
+    """Remove the links whose end is gone, as those to an interpreter that the machine has no more: Python's venv leaves every link as it is."""
+    for entry in os.scandir(folder) if os.path.isdir(folder) else ():
+        if entry.is_symlink() and not os.path.exists(entry.path):
+            os.unlink(entry.path)
 
 
 def empty(folder: str) -> None:
@@ -137,8 +153,15 @@ def empty(folder: str) -> None:
 
 def unwritable(error: OSError) -> None:
     """.venv cannot be written: why, and what to do without it. A copy by tar: git clones no folder of another user's."""
+    import errno
     import shlex
+    import shutil
 
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        scratch = os.environ.get("TMPDIR") or "/tmp"  # not tempfile's word: it asks by writing
+        free = [f"{shutil.disk_usage(folder).free >> 20} MB in {folder}" for folder in (VENV, scratch) if os.path.isdir(folder)]
+        sys.exit(f"error: cannot make {VENV}: {error.strerror} (free: {', '.join(free)})\n"
+                 "  try: have 1 GB free in both, or another folder for the second (`export TMPDIR=FOLDER`), then the same command again")
     copy = f"mkdir ~/tunefork && tar -C {shlex.quote(ROOT)} --exclude=./.venv --exclude=./work -c . | tar -C ~/tunefork -x"
     sys.exit(f"error: cannot make {VENV}: {error.strerror}\n  try: make it writable to you, with 1 GB free; or have a copy of your own: "
              f"`{copy}`, then python3 ~/tunefork/build.py")

@@ -22,8 +22,8 @@ BUDGET: dict[str, int] = {
     r"NOT TESTED: no llvm-mca 22 or newer on PATH.*": 4,
     r"(NOT TESTED: )?modelled cycles left out: no llvm-mca .*": 2,
     r"NOT TESTED: no HIP compiler for gfx950: .*": 40,  # where pip's index has not the three wheels that it is made of
-    r"NOT TESTED: no mount on PATH": 9,  # Debian has it in a package of its own
-    r"(SKIPPED LOUDLY: cannot mount here|a small disk cannot be mounted here|a full disk cannot be made here|this machine does not let tests mount).*": 8,
+    r"NOT TESTED: no mount on PATH": 10,  # Debian has it in a package of its own
+    r"(SKIPPED LOUDLY: cannot mount here|a small disk cannot be mounted here|a full disk cannot be made here|this machine does not let tests mount).*": 9,
     r"mounting a small tmpfs needs root": 0,
     r"NOT TESTED: another user needs root": 0,
     r"NOT TESTED: no chattr on PATH": 1,

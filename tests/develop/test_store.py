@@ -116,6 +116,30 @@ def test_a_really_full_disk(layout):
         subprocess.run(["umount", str(layout.cache)], check=True)
 
 
+@pytest.mark.parametrize(("place", "helps"), [("cache", "make it writable, or set TUNEFORK_CACHE to a disk that is"),
+                                              ("checkout", "make it writable, or develop in a clone on a disk that is")])  # fmt: skip
+def test_what_cannot_be_written_names_what_helps_there(place, helps, layout, tmp_path):
+    """A file stands for a folder that may not be written: root may write all others."""
+    artefact = store.add(Layout(layout.root, tmp_path / "other"), DIGEST, fill)
+    closed, other = layout.root if place == "checkout" else layout.cache / "artefacts", tmp_path / "elsewhere"
+    closed.parent.mkdir(parents=True, exist_ok=True)
+    closed.rmdir() if closed.is_dir() else None
+    closed.write_bytes(b"")
+    with pytest.raises(BuildError, match=f"cannot write below {closed}") as caught:
+        store.place(artefact, closed) if place == "checkout" else store.add(layout, DIGEST, fill)
+    assert caught.value.remedy == helps
+    store.place(artefact, other) if place == "checkout" else store.add(Layout(layout.root, other), DIGEST, fill)
+
+
+def test_an_artefact_that_another_command_removed_is_made_by_the_same_command(layout, monkeypatch):
+    """`clean --cache` beside it, in the moment after it was published."""
+    with monkeypatch.context() as patch, pytest.raises(BuildError, match="vanished from") as caught:
+        patch.setattr(store, "publish", lambda scratch, _final: shutil.rmtree(scratch))
+        store.add(layout, DIGEST, fill)
+    assert caught.value.remedy == "run the command again"
+    assert store.add(layout, DIGEST, fill).digest == DIGEST
+
+
 def add_once(root, cache, content):
     store.add(Layout(root, cache), DIGEST, lambda folder: (folder / "file.so").write_bytes(content))
 

@@ -69,7 +69,7 @@ def add(layout: Layout, digest: str, fill: Callable[[Path], None]) -> Artefact:
         sync_and_hash(manifest)
         publish(scratch, shelf / digest)
     except OSError as error:
-        raise store_error(error, shelf) from error
+        raise unwritten(error, shelf, "set TUNEFORK_CACHE to {}") from error
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -99,7 +99,7 @@ def place(artefact: Artefact, into: Path) -> None:
         except FileNotFoundError:
             copied = False
         except OSError as error:
-            raise store_error(error, into) from error
+            raise unwritten(error, into, "develop in a clone on {}") from error
         if not copied:
             shutil.rmtree(artefact.folder, ignore_errors=True)
             raise DamagedArtefact(
@@ -134,11 +134,11 @@ def sync_and_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def store_error(error: OSError, where: Path) -> BuildError:
-    """A full or read-only disk, in one line."""
+def unwritten(error: OSError, where: Path, elsewhere: str) -> BuildError:
+    """A full or read-only disk, in one line. elsewhere: what helps beside that: a sentence with {} for the place."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return BuildError(
             f"no room to write compiled files below {where}: {error.strerror}",
-            "make room (`python3 build.py clean --cache` drops what can be made again), or set TUNEFORK_CACHE to a larger disk",
+            f"make room (`python3 build.py clean --cache` drops what can be made again), or {elsewhere.format('a larger disk')}",
         )
-    return BuildError(f"cannot write below {where}: {error}", "make it writable, or set TUNEFORK_CACHE to a folder that is")
+    return BuildError(f"cannot write below {where}: {error}", f"make it writable, or {elsewhere.format('a disk that is')}")

@@ -10,13 +10,17 @@ from pathlib import Path
 
 from tunefork.base.errors import BuildError
 from tunefork.base.process import run
-from tunefork.base.upstream_facts.vllm import PLUGINS, TARGET_DEVICE
+from tunefork.base.typed import typed
+from tunefork.base.upstream_facts.vllm import PLUGINS, TARGET_DEVICE, VERSION_FILE
 from tunefork.develop.operator_schemas import CHANGED, declared
+
+ANSWER = "tunefork: "
+"""How the answer's line begins: what vLLM and its libraries print while they are imported, and at the end, need not end a line and may be JSON."""
 
 IMPORT = """
 import json
 import vllm
-print(json.dumps({"path": vllm.__file__, "version": vllm.__version__}))
+print("\\ntunefork: " + json.dumps({"path": vllm.__file__, "version": vllm.__version__}))
 """
 # torch.ops raises or says no when the library was not loaded; vLLM itself would go on and fail at the first request.
 IMPORT_CPU = CHANGED + """
@@ -26,8 +30,8 @@ import torch
 import vllm
 from vllm.platforms import current_platform
 current_platform.import_kernels()
-print(json.dumps({"path": vllm.__file__, "version": vllm.__version__, "device": current_platform.device_type,
-                  "operators": hasattr(torch.ops._C, "rms_norm"), "changed": changed(json.loads(sys.argv[1]))}))
+print("\\ntunefork: " + json.dumps({"path": vllm.__file__, "version": vllm.__version__, "device": current_platform.device_type,
+                                 "operators": hasattr(torch.ops._C, "rms_norm"), "changed": changed(json.loads(sys.argv[1]))}))
 """
 
 
@@ -49,9 +53,13 @@ def verify(expected: Expected, *, log: Path) -> tuple[str, ...]:
     code = IMPORT_CPU if expected.device == "cpu" else IMPORT
     schemas = json.dumps(declared(expected.checkout) if expected.device == "cpu" else [])
     printed = run([sys.executable, "-P", "-c", code, schemas], log=log, cwd=Path("/"), env=environment)
-    answers = [line for line in printed.splitlines() if line.startswith("{")]
+    answers = [line.removeprefix(ANSWER) for line in printed.splitlines() if line.startswith(ANSWER)]
     if not answers:
-        raise BuildError("importing vLLM printed no answer", f"read {log}")
+        last = next((line for line in reversed(printed.splitlines()) if line.strip()), "nothing")
+        raise BuildError(
+            f"importing vLLM ended Python without an answer; the last that it said: {last[:200]}",
+            f"`{typed(sys.executable)} -P -X importtime -c 'import vllm'` names what it imported until then; change that, then python3 build.py develop",
+        )
     found = json.loads(answers[-1])
     path = Path(found["path"])
     if expected.checkout not in path.parents:
@@ -60,7 +68,11 @@ def verify(expected: Expected, *, log: Path) -> tuple[str, ...]:
             "`unset PYTHONPATH`, or uninstall the other vLLM (`python3 build.py doctor` lists what shadows); then python3 build.py develop",
         )
     if found["version"] != expected.version:
-        raise BuildError(f"vllm.__version__ is {found['version']}, not {expected.version}", "python3 build.py develop")
+        raise BuildError(
+            f"vllm.__version__ is {found['version']}, not {expected.version}, which was written to {expected.checkout}/vllm/{VERSION_FILE}",
+            f"something in {expected.checkout} sets another: `git -C {typed(expected.checkout)} grep -n __version__ -- vllm/__init__.py vllm/version.py` "
+            "shows the lines; without that change, python3 build.py develop",
+        )
     if expected.device and found["device"] != expected.device:
         raise BuildError(
             f"vLLM chose the platform {found['device']}, not {expected.device}",

@@ -192,17 +192,15 @@ query.query(store.Store(Path(sys.argv[1])), "SELECT count(*) FROM requests")
 
 @pytest.mark.slow
 def test_a_kill_anywhere_costs_time_only(twelve: Store, capfd: pytest.CaptureFixture[str]) -> None:
-    """Every step under `--long`, every fifth otherwise; each goes on from the index that the one before left."""
+    """Every step under `--long`, every fifth otherwise: of a first index, then of going on from what that kill left."""
     killed = step = 0
     for step in chosen(5):
-        (twelve.folder / index.FILE).unlink(missing_ok=True) if step % 2 else None
-        done = subprocess.run([sys.executable, "-c", KILLER, str(twelve.folder), str(step)], check=False)
-        if done.returncode == 0:
+        (twelve.folder / index.FILE).unlink(missing_ok=True)
+        ended = [subprocess.run([sys.executable, "-c", KILLER, str(twelve.folder), str(at)], check=False).returncode for at in (step, step // 2)]
+        assert ended[0] in (0, -signal.SIGKILL) and ended[1] in (0, -signal.SIGKILL)
+        killed += ended.count(-signal.SIGKILL)
+        if ended[0] == 0:
             break
-        assert done.returncode == -signal.SIGKILL
-        killed += 1
-        if step % 3 == 0:
-            assert counts(twelve) == (12, 24, 0)
-            (twelve.folder / index.FILE).unlink()
+        assert counts(twelve) == (12, 24, 0)
     say_kills(capfd, "the index beside the records", killed, step)
     assert step >= 25 and counts(twelve) == (12, 24, 0)

@@ -139,6 +139,59 @@ def test_operators_that_do_not_load_are_an_error(workshop):
     assert develop(workshop).rebuilt == ("vllm",)
 
 
+def test_an_answer_is_found_among_what_vllm_prints(workshop):
+    """A progress bar ends no line, and a library may log JSON."""
+    workshop.commit_all(workshop.vllm, {"vllm/__init__.py": "import atexit\nfrom ._version import __version__\nprint('{\"a\": 1}')\nprint('50 %', end='')\n"
+                                        "atexit.register(print, '{\"b\": 2}')\n"}, "chatty")  # fmt: skip
+    assert develop(workshop).version.startswith(f"{VLLM_VERSION}+p")
+
+
+def printed_command(error: BuildError) -> list[str]:
+    found = re.search("`(.*?)`", error.remedy)
+    assert found is not None
+    return shlex.split(found[1])
+
+
+def test_an_import_that_ends_python_is_found_by_what_is_printed(workshop):
+    good = (workshop.vllm / "vllm" / "__init__.py").read_text()
+    workshop.commit_all(workshop.vllm, {"vllm/__init__.py": "print('so far')\nfrom . import odd\n", "vllm/odd.py": "import colorsys, os\nos._exit(0)\n"}, "break")
+    with pytest.raises(BuildError, match="ended Python without an answer; the last that it said: so far") as caught:
+        develop(workshop)
+    words = printed_command(caught.value)
+    said = subprocess.run([words[0], *words[1:]], capture_output=True, text=True, check=False, cwd="/").stderr
+    assert said.splitlines()[-1].endswith("colorsys")  # what odd.py, and nothing else, imported before its end
+    workshop.commit_all(workshop.vllm, {"vllm/__init__.py": good}, "mend")
+    assert develop(workshop).rebuilt == ()
+
+
+def test_a_version_that_another_line_sets_is_shown_by_what_is_printed(workshop):
+    good = (workshop.vllm / "vllm" / "__init__.py").read_text()
+    workshop.commit_all(workshop.vllm, {"vllm/__init__.py": good + "__version__ = '9'\n"}, "break")
+    with pytest.raises(BuildError, match=rf"vllm.__version__ is 9, not {re.escape(VLLM_VERSION)}\+p.*, which was written to .*/vllm/_version.py") as caught:
+        develop(workshop)
+    shown = subprocess.run(printed_command(caught.value), capture_output=True, text=True, check=True, cwd="/").stdout
+    assert "vllm/__init__.py:2:__version__ = '9'" in shown
+    workshop.commit_all(workshop.vllm, {"vllm/__init__.py": good}, "mend")
+    assert develop(workshop).version.startswith(f"{VLLM_VERSION}+p")
+
+
+def test_another_platform_is_left_by_what_is_printed(workshop, monkeypatch):
+    platforms = workshop.vllm / "vllm" / "platforms.py"
+    workshop.commit_all(workshop.vllm, {"vllm/platforms.py": "import os\n" + platforms.read_text().replace("'cpu'", "os.environ.get('VLLM_PLUGINS', 'cpu')")}, "asks")
+    monkeypatch.setenv("VLLM_PLUGINS", "mine")
+    with pytest.raises(BuildError, match="vLLM chose the platform mine, not cpu") as caught:
+        develop(workshop)
+    for name in printed_command(caught.value)[1:]:
+        monkeypatch.delenv(name, raising=False)
+    assert develop(workshop).rebuilt == ()
+
+
+def test_a_cpu_without_avx2_is_said_before_anything_is_fetched(workshop):
+    with pytest.raises(BuildError, match="need AVX2, which this host's CPU has not"):
+        install.develop(workshop.layout, "cpu", machine=workshop.machine(cpu_flags=frozenset()))
+    assert workshop.calls() == []
+
+
 def test_an_install_that_changes_a_tracked_file_is_refused(workshop):
     workshop.commit_all(workshop.vllm, {"vllm/_C.abi3.so.py": "", ".gitignore": "build/\n/vllm/_version.py\n"}, "track objects")
     with pytest.raises(BuildError, match=r"changed files of .*_C\.abi3\.so") as caught:

@@ -213,6 +213,18 @@ def test_a_failing_build_leaves_no_mark_and_is_repeated(workshop):
     assert words(workshop.calls()[-1]).endswith(f"-e {workshop.vllm}")
 
 
+def test_an_aiter_that_shadows_ours_is_left_by_what_is_printed(workshop, monkeypatch, tmp_path):
+    other = tmp_path / "other" / "aiter"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(other.parent))
+    with pytest.raises(BuildError, match=f"aiter is imported from {other}/__init__.py, not from {workshop.aiter}") as caught:
+        develop(workshop)
+    assert caught.value.remedy.startswith("`unset PYTHONPATH`, or") and caught.value.remedy.endswith("; then python3 build.py develop")
+    monkeypatch.delenv("PYTHONPATH")
+    assert develop(workshop).version.startswith(VLLM_VERSION)
+
+
 def test_without_aiter(workshop, monkeypatch):
     real = install.applied_tree
     monkeypatch.setattr("tunefork.develop.gfx950.target.applied_tree", lambda layout, name: None if name == "aiter" else real(layout, name))
