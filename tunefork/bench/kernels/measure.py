@@ -31,6 +31,7 @@ TOLERANCE, PEER_TOLERANCE = 4e-3, 2e-2
 TPS = (8, 4, 2, 1)
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096)
 QUICK_TOKENS = (1, 8, 64)
+MOST_TICKS = 15  # of a plot; where more M were measured, powers of two alone are named
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,9 @@ def plot(rows: Sequence[LayerTime], tp: int, path: Path, date: str = "") -> None
     axes.set(xscale="log", yscale="log", xlabel="tokens M", ylabel="microseconds per layer", title=title)
     axes.set_xscale("log", base=2)
     ticks = sorted({row.M for row in rows})
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    ticks = [tick for tick in ticks if len(ticks) <= MOST_TICKS or tick & (tick - 1) == 0]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
     axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
