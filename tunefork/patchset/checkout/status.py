@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -88,7 +88,7 @@ def status(layout: Layout, upstream: str) -> UpstreamStatus:
         patches=tuple(patch_state(name, sums, state, parked.patch if parked else None) for name in series.names),
         work=sides[0].work if sides else Work(),
         checkouts=sides,
-        drift=(damage or drift(series, lock, pin, found, sums)) + waiting(layout, upstream) + forgotten(layout, upstream),
+        drift=(damage or drift(series, lock, pin, found, sums)) + waiting(layout, upstream) + forgotten(layout, upstream, {checkout.path for checkout, _ in found}),
         parked=parked.patch if parked else None,
         seconds=round(time.monotonic() - begin, 3),
     )
@@ -120,10 +120,13 @@ def waiting(layout: Layout, upstream: str) -> tuple[str, ...]:
     return ()
 
 
-def forgotten(layout: Layout, upstream: str) -> tuple[str, ...]:
-    """A line for each worktree beside the checkout that no state and no journal knows: its notes were removed by hand, or with a repository."""
+def forgotten(layout: Layout, upstream: str, seen: Set[Path]) -> tuple[str, ...]:
+    """A line for each worktree beside the checkout that no state and no journal knows: its notes were removed by hand, or with a repository.
+
+    seen: those whose state was read already; only where others are there, it is read anew.
+    """
     asked_for = tuple(f"{upstream}@{kind}-" for kind in ("upstream", "backup"))  # they stay until the user removes them
-    there = [path for path in sorted(layout.work.glob(f"{upstream}@*")) if not path.name.startswith(asked_for) and (path / ".git").exists()]
+    there = [path for path in sorted(layout.work.glob(f"{upstream}@*")) if path not in seen and not path.name.startswith(asked_for) and (path / ".git").exists()]
     if not there or checkouts.busy(layout, upstream):  # who makes one writes down last what it is
         return ()
     known = {checkout.path for checkout in checkouts.all_checkouts(layout, upstream) if checkout.state() is not None}

@@ -79,7 +79,8 @@ def find(checkout: Checkout, *, files: bool = True, look: Look | None = None) ->
 
 def operation(checkout: Checkout) -> str:
     """The git operation in progress in a checkout, "" for none."""
-    return next((name for file, name in OPERATIONS.items() if (checkout.git_dir / file).exists()), "")
+    folder = checkout.git_dir
+    return next((name for file, name in OPERATIONS.items() if (folder / file).exists()), "")
 
 
 def changed_paths(checkout: Checkout, look: Look | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
