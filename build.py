@@ -182,7 +182,9 @@ def packaging_tool() -> None:
 
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != ROOT]
     if importlib.util.find_spec("build") is None:
-        sys.exit(f"error: this Python lacks the packaging tool `build`\n  try: {sys.executable} -m pip install build")
+        import shlex
+
+        sys.exit(f"error: this Python lacks the packaging tool `build`\n  try: {shlex.quote(sys.executable)} -m pip install build")
     if __name__ == "__main__":
         runpy.run_module("build", run_name="__main__", alter_sys=True)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tunefork.base.errors import ServeError
 from tunefork.base.guarded import Guarded, alive
 
 # A server whose worker leaves its session and its parent, as a daemon does, and then says who it is.
@@ -60,3 +62,15 @@ def test_a_grandchild_in_a_session_of_its_own_ends_too(tmp_path: Path, kill: Cal
     finally:
         if said.exists() and psutil.pid_exists(int(said.read_text())):
             psutil.Process(int(said.read_text())).kill()
+
+
+def test_a_guardian_that_does_not_start_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where another folder hides our package from it; what is printed then tells the same."""
+    python = tmp_path / "my python"
+    python.write_text("#!/bin/sh\nread task\nexit 3\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(ServeError, match="the guardian of true ended with exit code 3 before it began") as caught:
+        Guarded(["true"], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "log", grace_s=1.0)
+    printed = caught.value.remedy.split("`")[1]
+    assert subprocess.run(["bash", "-c", printed], check=False).returncode == 3

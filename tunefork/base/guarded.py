@@ -21,6 +21,7 @@ from tunefork.base import leftover
 from tunefork.base.errors import ServeError
 from tunefork.base.leftover import MARK
 from tunefork.base.ports import describe
+from tunefork.base.typed import typed
 
 START_SECONDS = 30.0
 KILL_SECONDS = 10.0
@@ -75,7 +76,10 @@ class Guarded:
         if "failed" in self._said:
             raise ServeError(f"cannot start {program}: {self._said['failed']['why']}", "python3 build.py develop")
         if "started" not in self._said:
-            raise ServeError(f"the guardian of {program} said nothing for {START_SECONDS:.0f} s", f"read {log}")
+            ended = self._guardian.poll()
+            how = f"said nothing for {START_SECONDS:.0f} s" if ended is None else f"ended with exit code {ended} before it began; what it said is above"
+            raise ServeError(f"the guardian of {program} {how}",
+                             f"`{typed(sys.executable)} -m tunefork.base.guardian < /dev/null` says whether it starts; {log} has the rest")
         return int(self._said["started"]["pid"])
 
     @property

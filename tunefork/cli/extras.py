@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 
 from tunefork.base.errors import MissingTool
+from tunefork.base.extras import installing
 
 NEEDS = {"checkpoint": ("numpy",), "ab": ("httptools", "numpy", "scipy"), "report": ("numpy", "scipy", "plotly", "matplotlib")}
 
@@ -15,7 +15,7 @@ def require(extra: str) -> None:
     missing = [name for name in NEEDS[extra] if importlib.util.find_spec(name) is None]
     if missing:
         command, extra = ("checkpoint check", "report") if extra == "checkpoint" else (f"bench {extra}", extra)
-        raise MissingTool(f"{command} needs {', '.join(missing)}, not installed here", f"{sys.executable} -m pip install 'tunefork[{extra}]'")
+        raise MissingTool(f"{command} needs {', '.join(missing)}, not installed here", installing(extra))
 
 
 def require_kernels() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from tunefork.base.errors import MissingTool
+from tunefork.base.extras import installing
 from tunefork.base.layout import Layout
 from tunefork.base.process import bound
 from tunefork.cli.output import say
@@ -46,7 +47,7 @@ def test(no_develop: bool, quick: bool, long_: bool, pytest_args: tuple[str, ...
         raise click.UsageError("--quick draws few examples of each property and --long all of them: give one of the two")
     layout = Layout.here()
     if importlib.util.find_spec("pytest") is None:
-        raise MissingTool("the tests need pytest, not installed here", f"{sys.executable} -m pip install 'tunefork[test]'")
+        raise MissingTool("the tests need pytest, not installed here", installing("test"))
     # The tests start hundreds of processes, and each would compile our modules, pytest its rewritten tests, once more.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     if quick:

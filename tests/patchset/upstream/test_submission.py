@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,7 +104,28 @@ def test_commits_of_the_users_on_the_branch_are_kept(two: World, capsys: pytest.
     assert "holds uncommitted changes" in capsys.readouterr().err
     git(path, "commit", "--quiet", "--all", "-m", "Mine")
     assert main(["upstream", "one", "--onto", "v2", "--no-verify"]) == 3
-    assert "holds commits of yours on upstream/one" in capsys.readouterr().err and (path / "a.py").read_bytes() == b"mine\n"
+    said = capsys.readouterr().err
+    assert "holds commits of yours on upstream/one" in said and (path / "a.py").read_bytes() == b"mine\n"
+    printed = re.findall("`(git .*?)`", said)
+    assert len(printed) == 2
+    for command in printed:  # as they are printed, in the folder where our commands are typed
+        subprocess.run(shlex.split(command), cwd=two.root, check=True, capture_output=True)
+    assert main(["upstream", "one", "--onto", "v2", "--no-verify"]) == 0
+    assert git(two.checkout, "show", "my-branch:a.py") == "mine" and (path / "a.py").read_bytes() != b"mine\n"
+
+
+def test_a_check_runs_in_a_python_whose_path_has_a_blank(two: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    python = tmp_path / "my python"
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    file = two.series / "one.patch"
+    file.write_bytes(re.sub(rb"Verified-by: .*", b"Verified-by: python3 -c pass", file.read_bytes()))
+    assert main(["patch", "lock", "up"]) == 0
+    commit_series(two)
+    capsys.readouterr()
+    assert main(["upstream", "one", "--onto", "v2", "--json"]) == 0
+    assert [check["passed"] for check in json.loads(capsys.readouterr().out)["checks"]] == [True]
 
 
 def test_what_upstream_has_and_what_does_not_go_on(two: World, capsys: pytest.CaptureFixture[str]) -> None:

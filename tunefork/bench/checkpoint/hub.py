@@ -14,6 +14,7 @@ from typing import Any
 
 from tunefork.base.errors import BadInput, MissingTool, SourceError, TuneforkError, first_line
 from tunefork.base.process import Say
+from tunefork.base.typed import typed
 from tunefork.bench.checkpoint.check import INDEX, named_files
 
 NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
@@ -35,7 +36,7 @@ def folder(text: str, say: Say) -> Path:
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
     except ModuleNotFoundError:
         raise MissingTool(f"{text} is no path here, and asking a hub needs huggingface_hub, not installed",
-                          f"{sys.executable} -m pip install huggingface_hub, or give a folder") from None
+                          f"{typed(sys.executable)} -m pip install huggingface_hub, or give a folder") from None
     found = NAME.fullmatch(text)
     assert found is not None
     repo, revision = found["repo"], found["revision"]

@@ -21,13 +21,13 @@ import contextlib
 import os
 import platform
 import queue
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunefork.base.errors import BadInput, MissingTool, first_line
+from tunefork.base.extras import installing
 from tunefork.base.layout import user_cache
 from tunefork.base.process import Say, quiet
 from tunefork.base.program import Finished, run_program
@@ -167,7 +167,7 @@ def _by_ray(tasks: Sequence[Task], place: Ray, say: Say) -> Iterator[Ended]:
     try:
         import ray
     except ModuleNotFoundError:
-        raise MissingTool("spreading over hosts needs Ray, which is not installed here", f"{sys.executable} -m pip install 'tunefork[ray]'") from None
+        raise MissingTool("spreading over hosts needs Ray, which is not installed here", installing("ray")) from None
     begun = not ray.is_initialized()
     if begun:
         try:

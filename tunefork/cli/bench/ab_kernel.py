@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tunefork.base.errors import BadInput, MissingTool
+from tunefork.base.extras import installing
 from tunefork.base.layout import Layout
 from tunefork.cli.output import echo, print_json, say, table
 
@@ -32,7 +32,7 @@ def kernel_ab(op: str, a: str, b: str, *, tp: int | None, tokens: tuple[int, ...
     missing = [word for word in ("torch", "triton") if importlib.util.find_spec(word) is None]
     if missing:
         raise MissingTool(f"bench ab --kernel needs {', '.join(missing)}, not installed here",
-                          f"python3 build.py develop, and {sys.executable} -m pip install 'tunefork[kernels]'")
+                          f"python3 build.py develop, and {installing('kernels')}")
     import torch
 
     if not cpu_timer and not torch.cuda.is_available():

@@ -25,6 +25,7 @@ import torch
 
 from tunefork.base.errors import BadInput, TuneforkError
 from tunefork.base.process import ask
+from tunefork.base.typed import typed
 
 INTERPRETER, EXECUTOR, TORCH = SIDES = ("interpreter", "gfx950 executor", "torch")
 MODULE = "tunefork.kernels.amdgcn.threeway"
@@ -111,7 +112,8 @@ def compared(where: str) -> Answer:
                 lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
                 last = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[-1])
                 raise TuneforkError(f"{'' if side == TORCH else 'the '}{side} did not run {where}: {last}",
-                                    f"{sys.executable} -m {MODULE} {where} --side '{side}' --out /tmp/out.pt")
+                                    f"{'TRITON_INTERPRET=1 ' if side == INTERPRETER else ''}{typed(sys.executable)} -m {MODULE} {typed(where)} "
+                                    f"--side '{side}' --out /tmp/out.pt")
             values[side] = torch.load(out, weights_only=True)
     rtol, atol = values[TORCH].pop("rtol"), values[TORCH].pop("atol")  # type: ignore[attr-defined]
     return judge(values, rtol, atol)

@@ -88,7 +88,7 @@ def status(layout: Layout, upstream: str) -> UpstreamStatus:
         patches=tuple(patch_state(name, sums, state, parked.patch if parked else None) for name in series.names),
         work=sides[0].work if sides else Work(),
         checkouts=sides,
-        drift=(damage or drift(series, lock, pin, found, sums)) + waiting(layout, upstream) + forgotten(layout, upstream, {checkout.path for checkout, _ in found}),
+        drift=(damage or drift(series, lock, pin, found, sums)) + waiting(layout, upstream) + forgotten(layout, upstream, {side.path for side in sides}),
         parked=parked.patch if parked else None,
         seconds=round(time.monotonic() - begin, 3),
     )
@@ -126,7 +126,8 @@ def forgotten(layout: Layout, upstream: str, seen: Set[Path]) -> tuple[str, ...]
     seen: those whose state was read already; only where others are there, it is read anew.
     """
     asked_for = tuple(f"{upstream}@{kind}-" for kind in ("upstream", "backup"))  # they stay until the user removes them
-    there = [path for path in sorted(layout.work.glob(f"{upstream}@*")) if path not in seen and not path.name.startswith(asked_for) and (path / ".git").exists()]
+    unseen = [path for path in sorted(layout.work.glob(f"{upstream}@*")) if path not in seen]
+    there = [path for path in unseen if not path.name.startswith(asked_for) and (path / ".git").exists()]
     if not there or checkouts.busy(layout, upstream):  # who makes one writes down last what it is
         return ()
     known = {checkout.path for checkout in checkouts.all_checkouts(layout, upstream) if checkout.state() is not None}

@@ -25,6 +25,7 @@ from tunefork.base.errors import MissingTool, SourceError
 from tunefork.base.files import replace_content
 from tunefork.base.mutex import locked
 from tunefork.base.process import Say, ask, bound, no_survivor
+from tunefork.base.typed import typed
 from tunefork.base.visible import visible
 
 Kind = Literal["wheel", "sdist"]
@@ -254,7 +255,7 @@ def _last(lines: Sequence[str], count: int) -> list[str]:
 def _failure(what: str, sha256: str, err: Sequence[str]) -> SourceError | MissingTool:
     text = "\n".join(err)
     if "No module named pip" in text:
-        return MissingTool(f"{sys.executable} has no pip", f"{sys.executable} -m ensurepip")
+        return MissingTool(f"{sys.executable} has no pip", f"{typed(sys.executable)} -m ensurepip")
     if came := re.search(r"Got\s+([0-9a-f]{64})", text):
         return _mismatch(what, came[1], sha256)
     shown = "".join(f"\n    {line}" for line in _last(err, TAIL_LINES))

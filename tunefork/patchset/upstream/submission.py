@@ -314,7 +314,8 @@ def put(layout: Layout, upstream: str, name: str, scratch: Git, tip: str) -> Pat
                          f"`git -C {typed(path)} stash -u` keeps them; then again")
     if old and old != ours:
         raise WorkAtRisk(f"{path.name} holds commits of yours on {branch_of(name)}",
-                         f"push or move them (`git -C {typed(path)} branch -m my-branch`), then git worktree remove {typed(path)}, then again")  # fmt: skip
+                         f"push or move them (`git -C {typed(path)} branch -m my-branch`), "
+                         f"then `git -C {typed(first.path)} worktree remove {typed(path)}`, then again")  # fmt: skip
     scratch("update-ref", "refs/heads/submission", tip)
     park.remove_worktree(first.git, path)
     both = [f"+refs/heads/submission:{ref}" for ref in (branch, mark)]  # never one without the other: what differs is the user's
@@ -326,7 +327,7 @@ def put(layout: Layout, upstream: str, name: str, scratch: Git, tip: str) -> Pat
 def checked(layout: Layout, upstream: str, command: str, tree: Path, say: Say, deadline_s: float = DEADLINE_S) -> Check:
     """Run one command of the project against the branch's tree, under a guardian: nothing of it outlives us or its deadline."""
     say(f"{upstream}: {visible(command)}")
-    words = re.sub(r"^python3? ", f"{sys.executable} -P ", command)
+    words = re.sub(r"^python3? ", lambda _: f"{typed(sys.executable)} -P ", command)
     environment = {**os.environ, f"TUNEFORK_TREE_{upstream.upper()}": str(tree)}
     with tempfile.TemporaryDirectory(prefix="tunefork-check-") as folder:
         files = [Path(folder) / name for name in ("out", "err")]
