@@ -1,4 +1,4 @@
-"""``python -m studies.decode_step {check,warm,time,chain,trace,ahead} ...``; h200.sh runs them in order, next_call.sh what is to be timed next."""
+"""``python -m studies.decode_step {check,warm,time,chain,trace} ...``; h200.sh runs them in order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from studies.decode_step import check, ops
-from studies.decode_step.ahead import ahead_rows
 from studies.decode_step.chain import chain_rows, timeline
 from tunefork.bench.kernels.timing import compare
 
@@ -67,13 +66,12 @@ def timed(cases: Sequence[tuple[str, int, int]], path: Path, seconds: float, rou
 
 def main() -> int:
     words = argparse.ArgumentParser(prog="python -m studies.decode_step")
-    words.add_argument("what", choices=["check", "warm", "time", "chain", "trace", "ahead"])
+    words.add_argument("what", choices=["check", "warm", "time", "chain", "trace"])
     words.add_argument("--out", type=Path, default=Path("decode_step.jsonl"))
     words.add_argument("--part", type=int, default=0)
     words.add_argument("--parts", type=int, default=1)
     words.add_argument("--seconds", type=float, default=120.0)
     words.add_argument("--rounds", type=int, default=16)
-    words.add_argument("--case", action="append", default=[], metavar="TP:M", help="ahead: these alone")
     words.add_argument("--op", choices=sorted(ops.OPS), help="warm and time this one alone; check: attend alone")
     given = words.parse_args()
     cases = [case for case in CASES if given.op in (None, case[0])]
@@ -87,11 +85,6 @@ def main() -> int:
     elif given.what == "chain":
         for row in chain_rows(given.rounds):
             emit(given.out, {"kind": "chain", **row})
-    elif given.what == "ahead":
-        for case in given.case or ("1:4", "1:1", "1:16", "8:4"):
-            tp, tokens = map(int, case.split(":"))
-            for row in ahead_rows(tp, tokens, given.rounds):
-                emit(given.out, {"kind": "ahead", **row})
     else:
         for row in timeline():
             emit(given.out, {"kind": "kernel", **row})

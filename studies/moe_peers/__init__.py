@@ -1,1 +1,1 @@
-"""What the next hour on an H200 is for: candidates for many tokens beside Humming, and the cells of the MoE table that no clock has seen."""
+"""The MoE layer on an H200 beside all peers, in parts of one device call: the table, other layers and routings, repeats, cold start, clocks."""

@@ -1,9 +1,6 @@
-"""The next hour on an H200, in parts that end by themselves; `parts.sh` runs one after another on the device machine.
+"""The MoE layer on an H200 beside its peers, in parts that end by themselves; `parts.sh` runs one of them on the device machine.
 
-    python -m studies.moe_peers static code              # here: each candidate's code for sm_90 (a GPU is not touched)
-    TRITON_INTERPRET=1 python -m studies.moe_peers static values
     python -m studies.moe_peers repeats --seconds 120 --out rows.jsonl
-    python -m studies.moe_peers candidates --tp 1 --tokens 8192 12288 16384 --seconds 300
     python -m studies.moe_peers table --tp 8 --seconds 380
     python -m studies.moe_peers others --first 0 --last 14 --seconds 380
     python -m studies.moe_peers clocks --tp 1 --tokens 16384
@@ -27,22 +24,19 @@ import torch
 
 from tunefork.base.errors import MissingTool, TuneforkError
 
-WAYS = ("static", "repeats", "candidates", "table", "others", "clocks", "cold", "first")
+WAYS = ("repeats", "table", "others", "clocks", "cold", "first")
 
 
 def rows(words: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """What was asked for."""
-    from studies.moe_peers import static, timed
+    from studies.moe_peers import timed
 
     end = time.monotonic() + words.seconds
-    if words.what == "static":
-        return static.value_rows() if words.kind == "values" else static.code_rows(only=words.only)
     if not torch.cuda.is_available():
-        raise MissingTool("no GPU: nothing can be timed", "run it on a machine with one; `static` needs none")
+        raise MissingTool("no GPU: nothing can be timed", "run it on a machine with one")
     tokens = words.tokens
     ways = {
         "repeats": lambda: timed.repeat_rows(words.repeats, end),
-        "candidates": lambda: timed.candidate_rows(words.tp, tokens or (8192, 12288, 16384), words.rounds, end),
         "table": lambda: timed.table_rows(words.tp, tokens or {**timed.UNTIMED, **timed.OTHER_TPS}[words.tp], words.rounds, end),
         "others": lambda: timed.other_rows(timed.OTHERS[words.first : words.last], words.rounds, end),
         "clocks": lambda: timed.clock_rows(words.tp, (tokens or (16384,))[0], 4.0),
@@ -56,8 +50,6 @@ def parser() -> argparse.ArgumentParser:
     """The words of all ways."""
     found = argparse.ArgumentParser(prog="python -m studies.moe_peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("what", choices=WAYS)
-    found.add_argument("kind", nargs="?", choices=("code", "values"), default="code", help="of static")
-    found.add_argument("--only", help="of static code: one candidate")
     found.add_argument("--out", type=Path)
     found.add_argument("--tp", type=int, choices=(1, 2, 4, 8), default=1)
     found.add_argument("--tokens", type=int, nargs="+")

@@ -32,10 +32,7 @@ case $part in
         ;;
     space8) tests 390 space8 -k "space_of_the_tuner_repeats_bit_for_bit and 360-1024" ;;
     space1) tests 390 space1 -k "space_of_the_tuner_repeats_bit_for_bit and 2880-1024" ;;
-    candidates)
-        study 330 candidates candidates --tp 1 --tokens 8192 16384 12288 --seconds 290 --rounds 12
-        study 60 clocks clocks --tp 1 --tokens 16384
-        ;;
+    clocks) study 60 clocks clocks --tp 1 --tokens 16384 ;;
     table8)
         warm 70 --intermediate 360 --tokens 24 32 48 64 96 128 192 256 300 512 700 1152 1280
         study 325 table8 table --tp 8 --seconds 290
@@ -67,7 +64,7 @@ case $part in
         say "$out/tritons.log" 9000
         ;;
     *)
-        echo "unknown part '$part': repeats, space8, space1, candidates, table8, table1, table42, others, routing, cold or tritons" >&2
+        echo "unknown part '$part': repeats, space8, space1, clocks, table8, table1, table42, others, routing, cold or tritons" >&2
         exit 2
         ;;
 esac

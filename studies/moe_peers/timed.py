@@ -7,29 +7,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 import torch
 
 from studies.moe_peers import layers
 from studies.moe_peers.layers import Cell
-from studies.moe_peers.variants import CANDIDATES, call, size, steps
-from tunefork.base.errors import first_line
-from tunefork.base.tied import tied
 from tunefork.bench.kernels import cases, peers
 from tunefork.bench.kernels.measure import PEER_TOLERANCE, TOLERANCE, measure_problem
 from tunefork.bench.kernels.timing import capture, compare, told
 from tunefork.kernels.arch import SM90
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.moe_a16w4 import Weights, fused_moe, make_workspace
-from tunefork.kernels.moe_a16w4.config import MoeShape, illegal, table
-from tunefork.kernels.moe_a16w4.plan import Case
+from tunefork.kernels.moe_a16w4.config import table
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
-from tunefork.kernels.warming import compile_step
 
 Row = dict[str, Any]
 
@@ -90,50 +83,6 @@ def times(makers: Mapping[str, tuple[float, Callable[[], Sequence[cases.Call]]]]
     yield from ({**about, "impl": name, "failed": why} for name, why in failed.items())
     for name, taken in timed.items():
         yield {**about, "impl": name, "us": taken.us, "us_lo": taken.us_lo, "us_hi": taken.us_hi, "rounds": len(taken.rounds)}
-
-
-def compile_candidate(tp: int, tokens: int, name: str) -> None:
-    """One candidate's kernels into Triton's cache."""
-    config, variant = CANDIDATES[name]
-    case = Case(SM90.name, MoeShape(MODEL.hidden, MODEL.intermediate // tp, MODEL.experts, MODEL.topk), tokens, MODEL.experts)
-    for step in steps(case, config, variant):
-        compile_step(case, config, step)
-
-
-def compile_candidates(tp: int, tokens: int) -> None:
-    """All of them, in as many processes; what cannot be compiled is said again by its row."""
-    with ProcessPoolExecutor(min(len(CANDIDATES), os.cpu_count() or 1), mp_context=get_context("spawn"), initializer=tied) as pool:
-        for done in [pool.submit(compile_candidate, tp, tokens, name) for name in CANDIDATES]:
-            if (error := done.exception()) is not None:
-                print(f"cannot compile a candidate: {first_line(error)[:200]}", flush=True)
-
-
-def candidate_rows(tp: int, tokens: Sequence[int], rounds: int, end: float) -> Iterator[Row]:
-    """The candidates beside Humming and triton_kernels, one M after another."""
-    compile_candidates(tp, tokens[0])
-    plain = cases.random_plain(tp, "cuda")
-    weights = cases.layers(plain, tp)
-    found = peers_of(plain, ("humming-grouped", "humming", "tk", "tk-splitk"))
-    for count in tokens:
-        about: Row = {"part": "candidates", "tp": tp, "M": count}
-        if time.monotonic() > end:
-            yield {**about, "left out": "no time"}
-            continue
-        problem = cases.MoeProblem(tp, count)
-        data = cases.inputs(problem, "cuda", cases.calls(problem))
-        want = fused_moe_reference(data[0][0][:512], data[0][1][:512], plain)
-        case = Case(SM90.name, MoeShape(MODEL.hidden, problem.intermediate, MODEL.experts, MODEL.topk), count, MODEL.experts)
-        memory = torch.empty(max(size(case, config) for config, _ in CANDIDATES.values()), dtype=torch.uint8, device="cuda")
-        out = torch.empty_like(data[0][0])
-        makers: dict[str, tuple[float, Callable[[], Sequence[cases.Call]]]] = {}
-        for name, (config, variant) in CANDIDATES.items():
-            if illegal(config, case.shape, count, case.arch) is None:
-                calls = [partial(call, case, config, variant, weights[i % len(weights)], *one, memory, out) for i, one in enumerate(data)]
-                makers[name] = (TOLERANCE, partial(list, calls))
-        makers |= {name: (PEER_TOLERANCE, partial(list, [partial(layer, *one) for one in data])) for name, layer in found.items()}
-        yield from times(makers, want, about, rounds)
-        del data, memory, out, makers
-        torch.cuda.empty_cache()
 
 
 def repeat_rows(repeats: int, end: float) -> Iterator[Row]:

@@ -1,13 +1,10 @@
-"""studies.moe_peers without a GPU: candidates are legal, right in the interpreter and free of early writes; the parts can be asked for."""
+"""studies.moe_peers without a GPU: routings are what they say, a peer that fails is a row, the parts can be asked for."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,78 +18,11 @@ import torch
 
 from studies.moe_peers import layers, timed
 from studies.moe_peers.__main__ import main
-from studies.moe_peers.static import programs
-from studies.moe_peers.variants import CANDIDATES, SHIPPED, Variant, gemm, module, steps
 from tunefork.bench.kernels import cases, humming, peers
 from tunefork.bench.kernels.measure import LayerTime
 from tunefork.bench.kernels.timing import Timed
-from tunefork.kernels.model import GPT_OSS_120B as MODEL
-from tunefork.kernels.moe_a16w4 import tiled_kernel
-from tunefork.kernels.moe_a16w4.config import GemmConfig, MoeShape, illegal, pick
-from tunefork.kernels.moe_a16w4.plan import Case, plan
 
 ROOT = Path(__file__).resolve().parents[2]
-SHAPE = MoeShape(MODEL.hidden, MODEL.intermediate, MODEL.experts, MODEL.topk)
-TP1 = Case("sm90", SHAPE, 8192, MODEL.experts)
-
-
-def test_the_first_candidate_is_what_ships_and_all_are_legal() -> None:
-    config, variant = CANDIDATES["shipped"]
-    assert (config, variant) == (pick("sm90", SHAPE, 8192), SHIPPED)
-    assert all(illegal(config, SHAPE, tokens, "sm90") is None for config, _ in CANDIDATES.values() for tokens in (8192, 16384))
-    assert steps(TP1, config, SHIPPED) == plan(TP1, config)
-
-
-def test_words_of_a_gemm() -> None:
-    assert gemm("4-2-64-3-32-2") == GemmConfig(4, 1, 2, 64, ahead=False, unroll=2, tiled=True, stages=3, rest=32)
-    assert gemm("8-1-128-2-32-4-2").waves == 2
-
-
-def test_a_variant_replaces_its_helpers_and_leaves_what_ships() -> None:
-    found, shipped = module(Variant(group=4, paired=True)), vars(tiled_kernel)
-    assert found.spread is not shipped["spread"] and found.contract_tiled is not shipped["contract_tiled"]
-    assert found.up_tiled_kernel is not tiled_kernel.up_tiled_kernel
-    assert module(SHIPPED).contract_tiled is shipped["contract_tiled"] and module(SHIPPED).spread is shipped["spread"]
-    config, _ = CANDIDATES["128 columns"]
-    made = {step.kernel.__name__: step.constants for step in steps(TP1, config, Variant(group=4))}
-    assert made["up_tiled_kernel"]["XCDS"] == (4, 45) and made["down_tiled_kernel"]["XCDS"] == (4, 23)  # 5760 and 2880 rows by 128
-
-
-@pytest.mark.parametrize(("group", "tiles", "blocks"), [(1, 5, 3), (4, 5, 10), (8, 3, 8), (4, 7, 2)])
-def test_every_tile_of_every_block_comes_once_and_a_groups_tiles_lie_together(group: int, tiles: int, blocks: int) -> None:
-    """The order that `grouped` writes, in Python: a permutation; in a whole group the block runs fastest."""
-    order = []
-    for pid in range(blocks * tiles):
-        first = pid // (group * tiles) * group
-        height, at = min(blocks - first, group), pid % (group * tiles)
-        order.append((first + at % height, at // height))
-    assert sorted(order) == [(block, tile) for block in range(blocks) for tile in range(tiles)]
-    assert order[: min(group, blocks)] == [(block, 0) for block in range(min(group, blocks))]
-
-
-@pytest.mark.parametrize(("registers", "warps", "shared", "want"), [(168, 4, 70_000, 3), (255, 4, 70_000, 2), (128, 16, 100_000, 1), (40, 4, 1_000, 12)])
-def test_programs_of_an_sm(registers: int, warps: int, shared: int, want: int) -> None:
-    assert programs(registers, warps, shared) == want
-
-
-@pytest.mark.slow
-def test_values_of_all_variants_in_the_interpreter() -> None:
-    env = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, "-m", "studies.moe_peers", "static", "values"], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == len({SHIPPED, *(variant for _, variant in CANDIDATES.values())})
-    assert all(row["as shipped"] and row["error"] <= 1e-2 for row in found), found
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["tiles of 4 blocks together", "chunks in pairs"])
-def test_no_candidate_writes_what_a_product_in_flight_reads(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["static", "code", "--only", name]) == 0
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["kernel"] for row in found] == ["up_tiled_kernel", "down_tiled_kernel"]
-    assert all(row["early writes"] == 0 and row["hgmma"] >= 16 for row in found), found
-
-
 @pytest.mark.parametrize("routing", layers.ROUTINGS)
 def test_routings_are_what_they_say(routing: str) -> None:
     cell = layers.Cell(64, 32, 32, 4, 2000, routing)
@@ -121,7 +51,7 @@ def test_cells_are_those_of_the_issue_that_no_clock_has_seen() -> None:
     assert any(cell.hidden == 4096 and cell.topk == 8 for cell in timed.OTHERS)
 
 
-@pytest.mark.parametrize("words", [["repeats"], ["candidates", "--tp", "1", "--tokens", "8192"], ["table", "--tp", "8"], ["others", "--first", "20"], ["cold"]])
+@pytest.mark.parametrize("words", [["repeats"], ["clocks", "--tp", "1"], ["table", "--tp", "8"], ["others", "--first", "20"], ["cold"]])
 def test_without_a_gpu_nothing_is_timed(words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(words) == 1

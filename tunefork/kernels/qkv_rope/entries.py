@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import lru_cache, partial
 from typing import Any
 
-from tunefork.kernels.arch import SM90
 from tunefork.kernels.entry import entry, relative_difference
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
 from tunefork.kernels.qkv_rope.config import QkvShape, illegal, pick
@@ -78,5 +77,3 @@ def entries(arch: str) -> Iterator[Shipped]:
         assert illegal(config, one, tokens, arch) is None
         where = f"N{one.rows} K{one.hidden} M{tokens}"
         yield entry(fused(arch, one, config), "qkv_rope", name, where, kinds, arch, partial(relative_error, norm, fp8, config), ("w_ptr",), tolerance=tolerance)
-        if arch == SM90.name and name == "tp1-m4":
-            yield entry(fused(arch, one, config, ahead=True), "qkv_rope", f"{name}-ahead", where, kinds, arch, None, ("w_ptr",))

@@ -11,7 +11,6 @@ import triton
 import triton.language as tl
 
 from tunefork.kernels.moe_a16w4.overlap import release, wait
-from tunefork.kernels.skinny.ahead import ask
 from tunefork.kernels.skinny.kernel import contract, weight_index
 
 
@@ -54,8 +53,6 @@ def qkv_rope_kernel(
     k_scale_ptr,  # [1] float32, as the two behind it; None where nothing is fp8
     v_scale_ptr,
     q_scale_ptr,
-    ahead_ptr,  # what the launch behind attention reads, or None
-    ahead_bytes,
     M,
     eps,
     K: tl.constexpr,
@@ -65,7 +62,6 @@ def qkv_rope_kernel(
     STREAM: tl.constexpr,  # (DEPTH, CACHE)
     NORM: tl.constexpr,
     OVERLAP: tl.constexpr,
-    AHEAD: tl.constexpr,  # threads of a program; 0: nothing is asked for
 ):
     """16 * R columns of [norm(x + residual)] W^T + bias, rotated where they are q's or k's."""
     HEADS: tl.constexpr = SIZES[0]
@@ -107,8 +103,6 @@ def qkv_rope_kernel(
         rope_at = rope_ptr + position[None, :] * D + d[:, None]
         cos = tl.load(rope_at, mask=live[None, :], other=0.0)
         sin = tl.load(rope_at + HALF, mask=live[None, :], other=0.0)
-    if AHEAD:
-        ask(ahead_ptr, ahead_bytes, AHEAD, 1024)
     if NORM:
         acc = acc * tl.rsqrt(square / K + eps)[None, :]
     one, two = tl.split(tl.permute(tl.reshape(acc, [R, 2, 8, BM]), [0, 2, 3, 1]))

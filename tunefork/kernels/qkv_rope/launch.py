@@ -14,17 +14,17 @@ from tunefork.kernels.moe_a16w4.plan import Step
 from tunefork.kernels.qkv_rope import plan
 from tunefork.kernels.qkv_rope.config import QkvShape, illegal, pick, unfit
 from tunefork.kernels.skinny.config import SkinnyConfig
-from tunefork.kernels.skinny.launch import check_ahead, check_rows, check_vector, run
+from tunefork.kernels.skinny.launch import check_rows, check_vector, run
 
 Scales = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @lru_cache(maxsize=256)
-def _fused(arch: str, shape: QkvShape, tokens: int, config: SkinnyConfig | None, asm: bool, ahead: bool) -> Step:
+def _fused(arch: str, shape: QkvShape, tokens: int, config: SkinnyConfig | None, asm: bool) -> Step:
     config = config or pick(arch, shape, tokens)
     if reason := illegal(config, shape, tokens, arch):
         raise BadInput(f"this configuration cannot run M={tokens}: {reason}", "use torch.nn.functional.linear and rope_cache")
-    return plan.fused(arch, shape, config, asm, ahead)
+    return plan.fused(arch, shape, config, asm)
 
 
 @lru_cache(maxsize=256)
@@ -84,7 +84,6 @@ def qkv_rope_cache(
     out: torch.Tensor | None = None,
     q_dtype: torch.dtype = torch.bfloat16,
     config: SkinnyConfig | None = None,
-    ahead: torch.Tensor | None = None,  # memory that a launch behind attention reads (sm90): L2 is asked for it while attention runs; off until timed
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """-> (q (M, heads * D), rotated, in ``out`` where there is one; x + residual, or None). k, rotated, and v are in the cache. M is 1 to 64, with a norm
     1 to 16.
@@ -109,8 +108,7 @@ def qkv_rope_cache(
         env |= {"res": residual, "res_stride": residual.stride(0), "norm": norm_weight, "sum": both}
     shape, found = _shape(hidden, rows, cache, residual is not None, bias is not None), target()
     env["q"] = _out(out, x, shape, q_dtype)
-    env |= (asked := check_ahead(ahead, found))
-    run(_fused(found.arch, shape, tokens, config, found.asm, bool(asked)), env)
+    run(_fused(found.arch, shape, tokens, config, found.asm), env)
     return env["q"], both
 
 

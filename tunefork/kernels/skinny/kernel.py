@@ -12,7 +12,6 @@ import triton.language as tl
 
 from tunefork.kernels.moe_a16w4.operands import act_index, dot
 from tunefork.kernels.moe_a16w4.overlap import release, wait
-from tunefork.kernels.skinny.ahead import ask
 
 # From 3.8.0 on `tl.sum` over warps passes a barrier for every register or two (67 in o at TP8, M = 64). Added by halves it is one trip through shared memory,
 # 3 barriers and no shuffles; under older Tritons, too, where it waits for a timing (docs/decode-step.md).
@@ -244,19 +243,14 @@ def add_norm_kernel(
     norm_ptr,  # [K] bf16
     sum_ptr,  # (M, K) bf16: x + residual
     normed_ptr,  # (M, K) bf16
-    ahead_ptr,  # what the launch behind this one reads, or None
-    ahead_bytes,
     eps,
     K: tl.constexpr,
     BLOCK: tl.constexpr,
     OVERLAP: tl.constexpr,
-    AHEAD: tl.constexpr,  # threads of a program; 0: nothing is asked for
 ):
     """One token: s = x + residual in bf16, and RMSNorm(s)."""
     token = tl.program_id(0)
     release(OVERLAP)
-    if AHEAD:
-        ask(ahead_ptr, ahead_bytes, AHEAD, 16384)
     k = tl.arange(0, BLOCK)
     weight = tl.load(norm_ptr + k, mask=k < K, other=0.0).to(tl.float32)
     wait(OVERLAP)

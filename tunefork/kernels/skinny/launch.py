@@ -9,7 +9,7 @@ import torch
 
 from tunefork.base.errors import BadInput
 from tunefork.kernels.arch import SM90
-from tunefork.kernels.moe_a16w4.device import Target, target
+from tunefork.kernels.moe_a16w4.device import target
 from tunefork.kernels.moe_a16w4.plan import Step
 from tunefork.kernels.skinny.config import MOST_TOKENS, NORM_COLUMNS, Linear, SkinnyConfig, illegal, pick
 from tunefork.kernels.skinny.plan import norm_step, plan, programs
@@ -79,24 +79,11 @@ def linear(
     return out
 
 
-def check_ahead(ahead: torch.Tensor | None, found: Target) -> dict[str, Any]:
-    """The arguments of a launch that asks L2 for `ahead`; empty where there is nothing to ask, as in the interpreter. Errors: BadInput."""
-    if ahead is None:
-        return {}
-    size = ahead.numel() * ahead.element_size()
-    if not ahead.is_contiguous() or ahead.data_ptr() % 16 or size % 16 or not 0 < size < 1 << 30:
-        raise BadInput(f"ahead: expected contiguous memory, 16-byte aligned, a multiple of 16 bytes below 1 GiB, got {size} bytes",
-                       "pass a later launch's weight")  # fmt: skip
-    if found.arch != SM90.name:
-        raise BadInput(f"ahead: {found.arch} has no prefetch into L2", "leave it out")
-    return {"ahead": ahead, "ahead_bytes": size} if found.asm else {}
-
-
 def add_norm(
-    x: torch.Tensor, residual: torch.Tensor, norm_weight: torch.Tensor, eps: float, *, both: torch.Tensor | None = None, ahead: torch.Tensor | None = None
+    x: torch.Tensor, residual: torch.Tensor, norm_weight: torch.Tensor, eps: float, *, both: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """s = x + residual in bf16; (RMSNorm(s), s), (M, K) bf16 both, for any M, one launch. Rows of x and residual may be strided. both: where s goes,
-    contiguous; new without it. ahead: memory that the next launch reads (sm90; its values are not looked at). Errors: as `linear`."""
+    contiguous; new without it. Errors: as `linear`."""
     tokens, cols = x.shape
     check_rows("x", x, tokens, cols)
     check_rows("residual", residual, tokens, cols)
@@ -108,8 +95,7 @@ def add_norm(
     if not both.is_contiguous():
         raise BadInput(f"both: expected contiguous rows, got strides {both.stride()}", "leave it out")
     if tokens:
-        asked = check_ahead(ahead, found)
-        run(norm_step(tokens, cols, found.arch == SM90.name and found.asm, bool(asked)), asked | {
+        run(norm_step(tokens, cols, found.arch == SM90.name and found.asm), {
             "x": x, "x_stride": x.stride(0), "res": residual, "res_stride": residual.stride(0), "norm": norm_weight, "sum": both, "normed": normed, "eps": eps,
         })  # fmt: skip
     return normed, both

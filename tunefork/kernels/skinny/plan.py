@@ -13,7 +13,7 @@ kernel = Deferred(f"{__package__}.kernel")  # planning, and so listing what we s
 BEST_BLOCK = 1024
 
 POINTERS = {"x": "*bf16", "w": "*bf16", "bias": "*bf16", "res": "*bf16", "norm": "*bf16", "sum": "*bf16", "out": "*bf16", "keys": "*i64", "ids": "*i64",
-            "normed": "*bf16", "ahead": "*bf16"}  # fmt: skip
+            "normed": "*bf16"}  # fmt: skip
 
 
 def programs(shape: Linear, config: SkinnyConfig) -> int:
@@ -28,16 +28,11 @@ def launch_options(arch: str, overlap: bool) -> dict[str, Any]:
     return {"launch_pdl": True} if overlap else {}
 
 
-def ahead_arguments(ahead: bool) -> dict[str, str | None]:
-    """What a launch that may ask ahead binds for it."""
-    return {"ahead_ptr": "ahead", "ahead_bytes": "ahead_bytes"} if ahead else dict.fromkeys(("ahead_ptr", "ahead_bytes"))
-
-
-def norm_step(tokens: int, hidden: int, overlap: bool, ahead: bool = False) -> Step:
-    """add + RMSNorm as a launch of its own, one program per token. ahead: asks L2 for a later launch's memory (sm90)."""
-    constants = {"K": hidden, "BLOCK": 1 << (hidden - 1).bit_length(), "OVERLAP": overlap, "AHEAD": 8 * 32 if ahead else 0}
+def norm_step(tokens: int, hidden: int, overlap: bool) -> Step:
+    """add + RMSNorm as a launch of its own, one program per token."""
+    constants = {"K": hidden, "BLOCK": 1 << (hidden - 1).bit_length(), "OVERLAP": overlap}
     bind: dict[str, str | None] = {"x_ptr": "x", "x_stride": "x_stride", "res_ptr": "res", "res_stride": "res_stride", "norm_ptr": "norm", "sum_ptr": "sum",
-                                   "normed_ptr": "normed", **ahead_arguments(ahead), "eps": "eps"}  # fmt: skip
+                                   "normed_ptr": "normed", "eps": "eps"}  # fmt: skip
     return Step(kernel.add_norm_kernel, (tokens,), 8, constants, bind, {"launch_pdl": True} if overlap else {})
 
 
