@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -131,3 +131,18 @@ def test_a_peer_that_fails_is_a_row_of_its_own_and_the_rest_goes_on(monkeypatch:
     monkeypatch.setattr(measure, "_ours", lambda layers, data: [partial(layer("ours", 2), x, x)])
     with pytest.raises(TuneforkError, match="ours cannot be timed at TP 8, M 1: TypeError: ours takes 6 arguments"):
         measure.measure_problem(cases.MoeProblem(8, 1), cast("cases.Plain", ()), weights, found, 2, said.append)
+
+
+def test_a_plot_of_many_sizes_names_powers_of_two(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """31 M, of which some lie 4 % apart: their numbers covered one another. A peer that failed everywhere has no line."""
+    figure = pytest.importorskip("matplotlib.figure", reason="NOT TESTED: needs matplotlib (extra `report`)")
+    drawn: list[Any] = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, dpi: drawn.append(self.axes[0]))
+    row = partial(measure.LayerTime, "moe_a16w4", 8)
+    sizes = (*range(1, 17), 300, 512)
+    rows = [row(tokens, "ours", 2.0 * tokens, 1.0, 3.0, 5, 1.0, "made up", 1e-3) for tokens in sizes]
+    rows.append(row(1, "marlin", None, None, None, 5, 1.0, "made up", 0.0, "TypeError: an argument more"))
+    measure.plot(rows, 8, tmp_path / "plot.png")
+    measure.plot(rows[:3], 8, tmp_path / "plot.png")
+    assert [[text.get_text() for text in axes.get_xticklabels()] for axes in drawn] == [["1", "2", "4", "8", "16", "512"], ["1", "2", "3"]]
+    assert [line.get_label() for line in drawn[0].get_lines()] == ["ours"]
