@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from tunefork.base.errors import BuildError
 from tunefork.base.process import run
 from tunefork.base.typed import typed
-from tunefork.base.upstream_facts.vllm import PLUGINS, TARGET_DEVICE, VERSION_FILE
+from tunefork.base.upstream_facts.vllm import PLATFORM_PLUGINS, PLUGINS, TARGET_DEVICE, VERSION_FILE
 from tunefork.develop.operator_schemas import CHANGED, declared
 
 ANSWER = "tunefork: "
@@ -74,12 +75,18 @@ def verify(expected: Expected, *, log: Path) -> tuple[str, ...]:
             "shows the lines; without that change, python3 build.py develop",
         )
     if expected.device and found["device"] != expected.device:
-        raise BuildError(
-            f"vLLM chose the platform {found['device']}, not {expected.device}",
-            f"`unset {TARGET_DEVICE} {PLUGINS}` (`python3 build.py doctor` names them); then python3 build.py develop",
-        )
+        raise BuildError(f"vLLM chose the platform {found['device']}, not {expected.device}", other_platform(expected.checkout))
     if not found.get("operators", True):
         raise BuildError(
             "vLLM's compiled operators were not loaded", f"read {log}; `python3 build.py clean && python3 build.py develop` places them again"
         )
     return tuple(found.get("changed", ()))
+
+
+def other_platform(checkout: Path) -> str:
+    """What leaves a platform that vLLM should not choose: what is set of its variables, and which packages bring one."""
+    variables = [name for name in (TARGET_DEVICE, PLUGINS) if name in os.environ]
+    packages = sorted({found.dist.name for found in importlib.metadata.entry_points(group=PLATFORM_PLUGINS) if found.dist})
+    ways = [f"`unset {' '.join(variables)}`"] if variables else []
+    ways += [f"`{typed(sys.executable)} -m pip uninstall -y {' '.join(packages)}`, which brings a platform of its own"] if packages else []
+    return f"{'; '.join(ways) or f'look at vllm/platforms in {checkout}'}; then python3 build.py develop"

@@ -54,6 +54,7 @@ def test_the_metrics_tell_of_a_prefix_cache(vllm: Any) -> None:
 
 def test_plugins_come_by_this_group_and_variable(vllm: Any) -> None:
     assert f'DEFAULT_PLUGINS_GROUP = "{facts.PLUGIN_GROUP}"' in vllm.text("vllm/plugins/__init__.py")
+    assert f'PLATFORM_PLUGINS_GROUP = "{facts.PLATFORM_PLUGINS}"' in vllm.text("vllm/plugins/__init__.py")
     assert f"envs.{facts.PLUGINS}" in vllm.text("vllm/plugins/__init__.py")
     assert "tunefork" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][facts.PLUGIN_GROUP]
 

@@ -181,9 +181,26 @@ def test_another_platform_is_left_by_what_is_printed(workshop, monkeypatch):
     monkeypatch.setenv("VLLM_PLUGINS", "mine")
     with pytest.raises(BuildError, match="vLLM chose the platform mine, not cpu") as caught:
         develop(workshop)
-    for name in printed_command(caught.value)[1:]:
-        monkeypatch.delenv(name, raising=False)
+    assert printed_command(caught.value) == ["unset", "VLLM_PLUGINS"]
+    monkeypatch.delenv("VLLM_PLUGINS")
     assert develop(workshop).rebuilt == ()
+
+
+def test_a_package_that_brings_a_platform_is_named(workshop):
+    """The variables that were printed for it unset nothing: seen with vLLM's CPU build and such a package."""
+    platforms = workshop.vllm / "vllm" / "platforms.py"
+    there = "'odd' if __import__('pathlib').Path(%r).exists() else 'cpu'"
+    info = workshop.site / "odd_platform-1.dist-info"
+    workshop.commit_all(workshop.vllm, {"vllm/platforms.py": platforms.read_text().replace("'cpu'", there % str(info))}, "asks")
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-platform\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[vllm.platform_plugins]\nodd = odd:register\n")
+    with pytest.raises(BuildError, match="vLLM chose the platform odd, not cpu") as caught:
+        develop(workshop)
+    printed = printed_command(caught.value)
+    assert printed[1:] == ["-m", "pip", "uninstall", "-y", "odd-platform"]
+    subprocess.run(printed, check=True)
+    assert not info.exists() and develop(workshop).rebuilt == ()
 
 
 def test_a_cpu_without_avx2_is_said_before_anything_is_fetched(workshop):

@@ -18,6 +18,8 @@ CACHED_TOKENS = r"^(?:vllm:prefix_cache_hits|sglang:cached_tokens|trtllm\w*cache
 START_PROFILE, STOP_PROFILE = "/start_profile", "/stop_profile"
 PLUGIN_GROUP, PLUGINS = "vllm.general_plugins", "VLLM_PLUGINS"
 """The group of entry points that every process loads, and the variable that chooses among them."""
+PLATFORM_PLUGINS = "vllm.platform_plugins"
+"""The group of entry points of which an installed one is the platform, before those that vLLM has."""
 
 # Building it (setup.py).
 TARGET_DEVICE, VERSION_OVERRIDE, PRECOMPILED_WHEEL = "VLLM_TARGET_DEVICE", "VLLM_VERSION_OVERRIDE", "VLLM_PRECOMPILED_WHEEL_LOCATION"

@@ -7,6 +7,7 @@ HIP headers for fp16, bf16 and fp8, with AMD's ocml and ockl. What ROCm has beyo
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import stat
 import tempfile
@@ -118,4 +119,11 @@ def bitcode(into: Path, name: str, variables: tuple[tuple[str, str, int], ...]) 
     text.unlink()
     if done.returncode:
         raise BuildError(f"clang did not assemble {name}.bc: {done.stderr.strip()[-300:]}",
-                         "`python3 build.py clean --cache`, then the same command again: the compiler is fetched anew")
+                         elsewhere(into) or "`python3 build.py clean --cache`, then the same command again: the compiler is fetched anew")
+
+
+def elsewhere(path: Path) -> str:
+    """What helps where the file system of a path runs no program, whatever is fetched; "" where it does."""
+    if not os.statvfs(path if path.exists() else path.parent).f_flag & os.ST_NOEXEC:
+        return ""
+    return f"the file system of {path} is mounted noexec: set TUNEFORK_CACHE to a folder on another, then the same command again"

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import os
+import shlex
 import sys
 import sysconfig
 import tempfile
@@ -17,6 +18,7 @@ from tunefork.base.errors import BuildError, MissingTool
 from tunefork.base.layout import Layout
 from tunefork.base.mutex import locked
 from tunefork.base.process import Say, ask
+from tunefork.base.typed import typed
 from tunefork.develop.gfx950.compile_only import parts
 from tunefork.develop.machine import Machine
 
@@ -69,13 +71,14 @@ def find(layout: Layout, machine: Machine, say: Say) -> Toolchain:
     words: tuple[str, ...]
     argv: tuple[str, ...]
     if clang is not None and machine.rocm_home is not None:
-        version = first_line([str(clang), "--version"])
+        version = first_line([str(clang), "--version"], "`python3 build.py doctor --target gfx950` says what is amiss")
         words, argv, stand_ins = (str(clang),), (f"--rocm-path={machine.rocm_home}",), None
         name, label, hip = f"ROCm {machine.rocm}, {version}", f"rocm-{machine.rocm}", numbers(machine.rocm)
     else:
         here = parts.assembled(layout, say)
         words = (str(here / "bin" / "zig"), "clang")
-        version = first_line([*words, "--version"])
+        again = f"`rm -r {typed(here)}`, then the same command again: the compiler is put together anew"
+        version = first_line([*words, "--version"], parts.elsewhere(here) or again)
         host = sysconfig.get_config_var("HOST_GNU_TYPE") or "x86_64-linux-gnu"
         argv = ("--driver-mode=g++", f"--target={host}", "-resource-dir", str(here / "clang"), f"--rocm-path={here / 'rocm'}")
         stand_ins = here / "stand_ins"
@@ -93,11 +96,10 @@ def numbers(version: str | None) -> tuple[int, int]:
     return (found[0], found[1]) if len(found) > 1 else (0, 0)
 
 
-def first_line(argv: Sequence[str]) -> str:
+def first_line(argv: Sequence[str], remedy: str) -> str:
     done = ask(argv)
     if done.returncode or not done.stdout:
-        raise BuildError(f"`{' '.join(argv)}` does not run: {done.stderr.strip()[-200:]}",
-                         "`python3 build.py doctor --target gfx950` says what is amiss; `python3 build.py clean --cache` has a fetched compiler fetched anew")
+        raise BuildError(f"`{shlex.join(argv)}` does not run: {done.stderr.strip()[-200:]}", remedy)
     return done.stdout.splitlines()[0]
 
 
