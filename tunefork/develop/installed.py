@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from tunefork.base.files import write_atomically
 from tunefork.base.process import ask
+from tunefork.base.typed import typed
 
 # Asks a fresh interpreter, because this one started before anything was installed. -P: the current folder is not searched.
 FIND = (
@@ -75,6 +76,13 @@ def unmet(pins: Mapping[str, str], present: Mapping[str, Distribution]) -> list[
         return found is not None and wanted in (found.version, found.version.partition("+")[0])
 
     return [name for name, version in pins.items() if not same(version, present.get(name))]
+
+
+def anew(name: str) -> str:
+    """The command that puts an installed package there again, whatever is left of it: pip takes what its record names for whole."""
+    found = distributions().get(name)
+    version = f"=={found.version.partition('+')[0]}" if found else ""
+    return f"{typed(sys.executable)} -m pip install --force-reinstall --no-deps {name}{version}"
 
 
 def import_paths(*packages: str, env: Mapping[str, str] | None = None) -> dict[str, Path | None]:

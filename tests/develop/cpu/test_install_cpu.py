@@ -218,6 +218,20 @@ def test_an_install_that_changes_a_tracked_file_is_refused(workshop):
     assert "_C.abi3.so" in subprocess.run(shlex.split(printed[1]), capture_output=True, text=True, check=True).stdout
 
 
+def test_a_torch_whose_files_are_gone_is_had_by_what_is_printed(workshop):
+    """pip's record of it is there: without --force-reinstall it had been taken for installed."""
+    version = workshop.folder / "fakes" / "torch" / "version.py"
+    good = version.read_text()
+    version.write_text("")  # half a torch
+    with pytest.raises(BuildError, match="torch was installed but cannot be found") as caught:
+        develop(workshop)
+    printed = printed_command(caught.value)
+    assert printed[1:] == ["-m", "pip", "install", "--force-reinstall", "--no-deps", "torch==2.13.0"]
+    subprocess.run(printed, check=True)
+    version.write_text(good)  # which the stand-in for pip does not do
+    assert develop(workshop).rebuilt == ("vllm",)
+
+
 def test_a_cuda_torch_gets_its_libraries(workshop):
     (workshop.folder / "fakes" / "torch" / "version.py").write_text("__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\n")
     lines = []

@@ -15,7 +15,7 @@ from tunefork.base.typed import typed
 from tunefork.base.upstream_facts import vllm
 from tunefork.develop import compiled
 from tunefork.develop.cpu import operators
-from tunefork.develop.installed import Distribution, distributions, import_paths, locked, unmet
+from tunefork.develop.installed import Distribution, anew, distributions, import_paths, locked, unmet
 from tunefork.develop.machine import Machine, torch_build
 from tunefork.develop.step import Step, run_step
 from tunefork.patchset.git import Git
@@ -172,7 +172,7 @@ def complete_torch(layout: Layout, log: Path, say: Say) -> None:
     origin = import_paths("torch")["torch"]
     build = torch_build(origin.with_name("version.py")) if origin else None
     if build is None:
-        raise BuildError("torch was installed but cannot be found", f"read {log}")
+        raise BuildError("torch was installed but cannot be found", f"`{anew('torch')}`, then the same command again; {log} has what pip said")
     if build.cuda is None:
         return
     say(f"pip's index has no CPU build of torch: {build.version} brings its CUDA libraries (gigabytes; an index with CPU builds avoids it)")

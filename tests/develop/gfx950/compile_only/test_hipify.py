@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,5 +25,6 @@ def test_a_script_is_tried_without_importing_torch(tmp_path: Path) -> None:
     hipify([str(tmp_path / "whole"), "torch itself"], script=script)
     assert (tmp_path / "whole").read_text() == "True Tensor"
     script.write_text("raise SystemExit('no such mapping')")
-    with pytest.raises(BuildError, match="no such mapping"):
+    with pytest.raises(BuildError, match="no such mapping") as caught:
         hipify([], script=script)
+    assert "doctor --target gfx950" in caught.value.remedy and re.search("`.* -m pip install --force-reinstall --no-deps torch==[0-9.]+`", caught.value.remedy)

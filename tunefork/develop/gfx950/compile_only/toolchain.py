@@ -20,7 +20,8 @@ from tunefork.base.mutex import locked
 from tunefork.base.process import Say, ask
 from tunefork.base.typed import typed
 from tunefork.develop.gfx950.compile_only import parts
-from tunefork.develop.machine import Machine
+from tunefork.develop.installed import anew
+from tunefork.develop.machine import Machine, torch_build
 
 ROCM_CLANG = ("lib/llvm/bin/clang++", "llvm/bin/clang++")
 HIPIFIED = ("c10/cuda", "ATen/cuda", "torch/csrc/stable", "torch/csrc/inductor/aoti_torch")
@@ -170,5 +171,7 @@ def hipify(words: Sequence[str], *, script: Path | None = None) -> None:
         return
     done = ask([*python, *([str(script)] if script else ["-c"]), *words], env=environment)
     if done.returncode:
-        raise BuildError(f"torch's hipify failed: {done.stderr.strip()[-600:]}",
-                         "`python3 build.py doctor --target gfx950` says which torch the sources ask for; install that, then the same command again")
+        asked = "`python3 build.py doctor --target gfx950` says which torch the sources ask for"
+        build = torch_build(torch_folder() / "version.py")
+        whole = "" if build is None or build.hip else f"; where it is that one, its files are not: `{anew('torch')}`"  # an index has no ROCm build
+        raise BuildError(f"torch's hipify failed: {done.stderr.strip()[-600:]}", f"{asked}{whole}; then the same command again")
