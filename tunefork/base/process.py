@@ -48,8 +48,9 @@ def run(
 ) -> str:
     """Run a program to its end and return what it printed (stdout and stderr together).
 
-    Every line is appended to ``log`` as it comes and handed to ``on_line``. A non-zero exit raises ``error`` with the
-    last lines in its message and the log's path as the remedy. Whatever ends the wait early ends all that it started.
+    Every line is appended to ``log`` as it comes and handed to ``on_line``, without the secrets that the program was given. A
+    non-zero exit raises ``error`` with the last lines in its message and the log's path as the remedy. Whatever ends the wait
+    early ends all that it started.
     """
     import subprocess  # whoever only names Say does not pay for it
 
@@ -59,7 +60,8 @@ def run(
     log.parent.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     tail: deque[str] = deque(maxlen=TAIL_LINES)
-    with log.open("a", encoding="utf-8", errors="replace") as sink:
+    secrets = redact.values(words, os.environ if env is None else env)
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8", errors="replace") as sink:
         sink.write(f"\n$ {shlex.join(redact.words(words))}   # cwd {cwd or Path.cwd()}, {time.strftime('%F %T')}\n")
         sink.flush()
         with no_survivor(
@@ -74,10 +76,11 @@ def run(
         ) as child:
             assert child.stdout is not None
             for line in child.stdout:
-                sink.write(line)
                 lines.append(line)
-                tail.append(line.rstrip())
-                on_line(line.rstrip())
+                told = redact.without(line, secrets)
+                sink.write(told)
+                tail.append(told.rstrip())
+                on_line(told.rstrip())
     if child.returncode:
         shown = "\n".join(f"    {redact.text(line)}" for line in tail)
         raise error(f"`{shlex.join(redact.words(words)[:6])}` ended with exit code {child.returncode}:\n{shown}", f"read {log}")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefork.base import redact
 from tunefork.base.guarded import Guarded
 
 LISTEN_S = 0.2
@@ -45,7 +46,10 @@ class Finished:
 
 def run_program(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, deadline_s: float,
                 watch: Callable[[], None] = lambda: None) -> Finished:
-    """Run it, its output appended to ``log``. watch is called several times a second; what it raises stops the program."""
+    """Run it, its output appended to ``log``. watch is called several times a second; what it raises stops the program.
+
+    What it was given in secret is taken out of the log at its end; until then nobody else may read that.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     cwd.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -64,4 +68,5 @@ def run_program(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: 
         ended = time.monotonic()
     finally:
         program.stop()
+        redact.clean_file(log, redact.values(argv, env))
     return Finished(None if late else program.exit_code, ended - started, late, tuple(cpu))

@@ -88,6 +88,18 @@ def test_the_check_runs_on_the_branch_and_its_failure_is_said(two: World, capsys
     assert "FAILED or did not run" in (two.layout.work / "upstream-one.md").read_text()
 
 
+def test_what_a_check_says_of_a_secret_is_in_no_text(two: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The text is written to be posted."""
+    monkeypatch.setenv("HF_TOKEN", "hf_of-this-shell-77")
+    file = two.series / "one.patch"
+    file.write_bytes(file.read_bytes().replace(b"grep -q ours", b"echo I am $HF_TOKEN >&2; grep -q never"))
+    assert main(["patch", "lock", "up"]) == 0
+    commit_series(two)
+    assert main(["upstream", "one", "--onto", "v2"]) == 1
+    said, text = capsys.readouterr(), (two.layout.work / "upstream-one.md").read_text()
+    assert "I am <redacted>" in text and not any("of-this-shell" in each for each in (said.out, said.err, text))
+
+
 def test_the_text_says_what_was_not_done(two: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["upstream", "one", "--onto", "v2", "--no-verify"]) == 0
     said = (two.layout.work / "upstream-one.md").read_text()

@@ -10,12 +10,13 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tunefork.base import redact
 from tunefork.base.errors import BadInput, PatchConflict, SourceError, WorkAtRisk
 from tunefork.base.layout import Layout
 from tunefork.base.near import near, question
@@ -336,7 +337,12 @@ def checked(layout: Layout, upstream: str, command: str, tree: Path, say: Say, d
         out, err = ([line for line in read_text(file).splitlines() if line.strip()] for file in files)
     if done.exit_code is None:
         err.append(f"it {done.how}")
-    return Check(command, done.exit_code == 0 and not skipped(out), visible("\n".join([*out, *err][-SHOWN_LINES:])))
+    return Check(command, done.exit_code == 0 and not skipped(out), told("\n".join([*out, *err][-SHOWN_LINES:]), environment))
+
+
+def told(said: str, environment: Mapping[str, str]) -> str:
+    """What a check said, for the terminal and for a text that is posted: no control, no secret."""
+    return visible(redact.text(redact.without(said, redact.values((), environment))))
 
 
 def read_text(file: Path) -> str:
