@@ -113,7 +113,7 @@ def compared(where: str) -> Answer:
                 last = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[-1])
                 raise TuneforkError(f"{'' if side == TORCH else 'the '}{side} did not run {where}: {last}",
                                     f"{'TRITON_INTERPRET=1 ' if side == INTERPRETER else ''}{typed(sys.executable)} -m {MODULE} {typed(where)} "
-                                    f"--side '{side}' --out /tmp/out.pt")
+                                    f"--side '{side}' --out out.pt")
             values[side] = torch.load(out, weights_only=True)
     rtol, atol = values[TORCH].pop("rtol"), values[TORCH].pop("atol")  # type: ignore[attr-defined]
     return judge(values, rtol, atol)
