@@ -137,14 +137,15 @@ def test_a_step_that_found_the_disk_full_is_one_line(said: int, build_py: Module
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
 def test_a_full_disk_and_one_that_is_read_only(tmp_path: Path) -> None:
+    """Full of names, which takes no second; full of bytes, where ensurepip and pip find it, it is the same line (seen with 2 and 30 MB)."""
     if shutil.which("mount") is None:
         pytest.skip("NOT TESTED: no mount on PATH")
     root = light(tmp_path / "clone")
     (root / ".venv").mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(root / ".venv")], capture_output=True, check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=6", "none", str(root / ".venv")], capture_output=True, check=False).returncode:
         pytest.skip("this machine does not let tests mount a tmpfs")
     try:
-        for options, reason in ((None, "No space left on device (free: 0 MB in "), ("remount,ro", "Read-only file system\n")):
+        for options, reason in ((None, "No space left on device (free: "), ("remount,ro", "Read-only file system\n")):
             if options:
                 subprocess.run(["mount", "-o", options, str(root / ".venv")], check=True)
             done = build(root)
