@@ -13,7 +13,7 @@ from tunefork.base.extras import installing
 from tunefork.base.typed import typed
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = re.compile(r"(?:^|[\s`(:])(?:mv|rm|rm -rf?|rmdir|cd|cp|mkdir|chmod \S+|git -C|git checkout --|worktree (?:add|remove)(?: -\S+)?|--resume|--svg|--out) $")
+COMMAND = re.compile(r"(?:^|[\s`(:])(?:mv|rm|rm -rf?|rmdir|cd|cp|mkdir|chmod \S+|git -C|git checkout --|git diff|git add|worktree (?:add|remove)(?: -\S+)?|--resume|--svg|--out) $")
 RUN = re.compile(r"^ (?:-P )?-[mcX] ")
 """What follows a Python that a command begins with."""
 NO_PATHS = {"pattern"}

@@ -64,6 +64,11 @@ def variant(world: World) -> None:
     assert main(["apply", "up", "--variant", "base"]) == 0
 
 
+def variant_with_a_new_file(world: World) -> None:
+    variant(world)
+    (world.checkout / "notes.txt").write_bytes(b"mine\n")
+
+
 def damaged(prepare: Callable[[World], object], journal: Callable[[World], object]) -> Callable[[World], None]:
     def damage(world: World) -> None:
         prepare(world)
@@ -124,6 +129,7 @@ REFUSALS = {
     "an upstream branch waits": Refusal(submitting, "upstream one --onto v2 --yes", "waits", "upstream one --continue"),
     "a damaged upstream branch": Refusal(damaged(submitting, lambda world: submission.waiting(world.layout, "up", "one")), "upstream one --continue", "is damaged", "upstream one --abort"),
     "a variant, and nothing changed": Refusal(variant, "patch refresh", r"not the whole series as it is now\n  try: python3 build.py apply up\n", "apply up"),
+    "a variant, and an untracked file, which no stash takes": Refusal(variant_with_a_new_file, "patch refresh", r"series as it is now\n  try: python3 build.py apply up\n", "apply up"),
     "no such patch": Refusal(three, "patch show nothere", "no series has", "status"),
     "no such patch to drop": Refusal(three, "patch drop nothere", "no series has", "status"),
     "no such backup": Refusal(three, "backup nothere", "no backup", "backup"),

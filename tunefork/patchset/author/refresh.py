@@ -108,7 +108,7 @@ def changes(stack: Stack, say: Say) -> Changes:
     if stack.state.variant != "all" or head != stack.tip:
         way = f"python3 build.py apply {stack.upstream}"
         raise WorkAtRisk(f"{path.name} holds {stack.state.variant}, not the whole series as it is now",
-                         f"`git stash` in {path}, {way}, `git stash pop`; then this again" if any(work.changed_paths(stack.checkout)) else way)
+                         f"`git stash` in {path}, {way}, `git stash pop`; then this again" if work.changed_paths(stack.checkout)[0] else way)
     after = work_tree(stack.checkout)
     changed = switch.difference(stack.git, head, after)
     untracked = work.changed_paths(stack.checkout)[1]

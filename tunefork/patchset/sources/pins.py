@@ -180,4 +180,4 @@ def _table(path: Path, where: str, table: Any, keys: Keys, optional: Collection[
 
 def _wrong(path: Path, key: str, expected: str, came: Any) -> BadInput:
     got = "nothing" if came is None else repr(came)
-    return BadInput(f"{path}: {key}: expected {expected}, got {got}", f"edit {path}; `git diff {path}` shows what changed")
+    return BadInput(f"{path}: {key}: expected {expected}, got {got}", f"edit {path}; `git diff {typed(path)}` shows what changed")
