@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Triton 3.9.0 for sm_90: each product of a pipelined loop gets a fence of its own, and with more than one warp group a barrier.
 #
-# Guess, written down before (2026-11-30): a loop that brings the shared operands of four products in by one cp.async.wait_group passes
+# Guess (put into words after our own kernels' code had been seen, 2026-11-30): a loop that brings the shared operands of four products in by one cp.async.wait_group passes
 #   one fence.proxy.async behind it, as under 3.8.0, and as many barriers as there.
 # Versions: Triton 3.8.0, 3.9.0 (3.6.0 by hand: no fence in the loop), CPython 3.11.7, Linux, no GPU. Compiled, not run on a GPU.
 # Behaviour: 3.9.0 sets the fence in front of each wgmma group, though nothing is written to shared memory between them; with 16 warps

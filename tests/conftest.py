@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported, and before xdist starts its workers."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun by a shell's `&`: every test of Ctrl-C would wait for its limit
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     quick, long = config.getoption("quick"), config.getoption("long")
     if quick and long:
         raise pytest.UsageError("--quick draws few examples and --long all of them: give one of the two")

@@ -48,6 +48,7 @@ def test_a_known_skip_passes(tmp_path: Path) -> None:
     assert run(tmp_path, one=TESTS)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("-n", "2")])
 def test_a_new_reason_fails(tmp_path: Path, words: tuple[str, ...]) -> None:
     code, said = run(tmp_path, *words, one=TESTS + NEW, two=MODULE)
@@ -63,6 +64,7 @@ def test_a_failure_is_still_one(tmp_path: Path) -> None:
     assert run(tmp_path, one="def test_bad(): assert False\n")[0] == 1
 
 
+@pytest.mark.slow
 def test_the_random_order_has_a_seed_that_gives_it_again(tmp_path: Path) -> None:
     pytest.importorskip("pytest_randomly", reason="NOT TESTED: pytest-randomly is not installed")
     many = "import pytest\n@pytest.mark.parametrize('n', range(30))\ndef test_n(n): print('ran', n)\n"
@@ -76,6 +78,7 @@ def test_the_random_order_has_a_seed_that_gives_it_again(tmp_path: Path) -> None
     assert seen[0] == [f"ran {n}" for n in range(30)] and seen[0] != seen[1] and seen[2] == seen[3] != seen[0]
 
 
+@pytest.mark.slow
 def test_every_reason_that_the_tests_spell_out_has_a_row() -> None:
     """A reason that CI's machine never meets would fail the first machine that does: three had no row."""
     found = list(reasons())

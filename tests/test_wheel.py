@@ -98,6 +98,7 @@ def test_each_command_outside_a_checkout_works_or_says_what_it_needs(words: str,
     assert any(need in error for need in ([needs] if isinstance(needs, str) else needs)), error
 
 
+@pytest.mark.slow
 def test_no_command_needs_an_extra_before_it_says_so(tmp_path: Path) -> None:
     """The same without building anything: numpy came in with a client's module, and `bench run` of a bare install ended in a traceback."""
     blocked = f"""

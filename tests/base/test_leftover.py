@@ -72,6 +72,7 @@ def notes() -> list[Path]:
     return list(leftover.folder().iterdir())
 
 
+@pytest.mark.slow
 def test_the_next_start_ends_it(started: tuple[subprocess.Popen[bytes], list[psutil.Process]], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     command, (program, worker, guardian) = started
     leftover.sweep()
@@ -85,6 +86,7 @@ def test_the_next_start_ends_it(started: tuple[subprocess.Popen[bytes], list[psu
     assert said.startswith("ending what a killed command and its killed guardian left: ") and f"({worker.pid})" in said
 
 
+@pytest.mark.slow
 def test_one_that_lives_holds_it(started: tuple[subprocess.Popen[bytes], list[psutil.Process]]) -> None:
     command, (program, worker, guardian) = started
     guardian.suspend()
@@ -99,6 +101,7 @@ def test_one_that_lives_holds_it(started: tuple[subprocess.Popen[bytes], list[ps
     assert notes() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "stays"), [("{boot} pid:[1]\n", True), ("another-boot pid:[1]\n", False)])
 def test_what_cannot_be_seen_from_here(started: tuple[subprocess.Popen[bytes], list[psutil.Process]], said: str, stays: bool) -> None:
     """Another container's processes; those of a boot that is over."""
@@ -110,6 +113,7 @@ def test_what_cannot_be_seen_from_here(started: tuple[subprocess.Popen[bytes], l
     assert alive(program) and note.exists() == stays
 
 
+@pytest.mark.slow
 def test_a_command_that_is_part_of_it_does_not_end_itself(started: tuple[subprocess.Popen[bytes], list[psutil.Process]], monkeypatch: pytest.MonkeyPatch) -> None:
     command, (program, _, guardian) = started
     kill(command, guardian)

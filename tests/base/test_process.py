@@ -62,6 +62,7 @@ def short_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         left.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_a_grandchild_is_gone_when_a_step_is_broken_off(tmp_path: Path, error: type[BaseException]) -> None:
     argv, pids = family(tmp_path)
@@ -75,6 +76,7 @@ def test_a_grandchild_is_gone_when_a_step_is_broken_off(tmp_path: Path, error: t
     assert members(pids) == []
 
 
+@pytest.mark.slow
 def test_a_grandchild_is_gone_when_a_question_takes_too_long(tmp_path: Path) -> None:
     argv, pids = family(tmp_path)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -91,6 +93,7 @@ process.run(sys.argv[2:], log=Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_caller_ends_the_family_and_then_the_caller(tmp_path: Path, number: signal.Signals) -> None:
     argv, pids = family(tmp_path)

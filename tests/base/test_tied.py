@@ -25,6 +25,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "forkserver", "spawn"])
 def test_no_worker_stays(context: str, tmp_path: Path) -> None:
     script = tmp_path / "owner.py"
@@ -41,6 +42,7 @@ def test_no_worker_stays(context: str, tmp_path: Path) -> None:
     assert len(workers) == 2 and not left
 
 
+@pytest.mark.slow
 def test_every_pool_of_ours_is_tied() -> None:
     bare = [f"{path}:{node.lineno}" for folder in ("tunefork", "vllm_overrides") for path in sorted((ROOT / folder).rglob("*.py"))
             for node in ast.walk(ast.parse(path.read_text()))

@@ -38,6 +38,7 @@ def places(text: str) -> list[tuple[int, str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "tunefork").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_path_in_a_command_is_one_word(path: Path) -> None:
     bare = [(line, value) for line, value in places(path.read_text()) if value not in NO_PATHS and not value.startswith(("typed(", "shlex.quote("))]

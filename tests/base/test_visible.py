@@ -23,6 +23,7 @@ def test_controls_are_shown(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
+@pytest.mark.slow
 def test_no_control_of_unicode_is_left() -> None:
     every = "".join(map(chr, range(sys.maxunicode + 1)))
     assert {unicodedata.category(each) for each in visible(every)} & {"Cc", "Cf", "Zl", "Zp", "Cs"} == {"Cc"}

@@ -44,6 +44,7 @@ def on_a_terminal(script: str, **env: str) -> str:
     return said.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "look"), [("Waiting", "line.look()"), ("ticking", "pass")])
 def test_a_terminal_sees_one_line_that_changes(kind: str, look: str) -> None:
     said = on_a_terminal(SCRIPT.format(kind=kind, look=look), NO_COLOR="1")
@@ -54,6 +55,7 @@ def test_a_terminal_sees_one_line_that_changes(kind: str, look: str) -> None:
     assert "\x1b[3" not in said and said.count("\n") == 1, "no colour, no second line"
 
 
+@pytest.mark.slow
 def test_elsewhere_nothing_is_drawn() -> None:
     script = SCRIPT.format(kind="Waiting", look="line.look()")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -147,6 +147,7 @@ def test_there_are_enough() -> None:
     assert len(MISTAKES) >= 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_says_what_to_type(world: World, mistake: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[valid-type]
     prepare, words, code, message, remedy = MISTAKES[mistake]

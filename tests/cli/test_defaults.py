@@ -124,6 +124,7 @@ def test_plain_is_tab_separated(capsys: pytest.CaptureFixture[str]) -> None:
     assert plain_first(["serve", "--", "--plain"]) == ["serve", "--", "--plain"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "offers"), [("tunefork ben", "bench"), ("tunefork bench su", "submit"), ("tunefork serve --prof", "--profile")])
 def test_the_shell_completes(words: str, offers: str, tmp_path: Path) -> None:
     run = "import sys; sys.argv[0] = 'tunefork'; from tunefork.cli.main import main; main()"

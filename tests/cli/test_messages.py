@@ -131,6 +131,7 @@ MISTAKES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_and_its_remedy(world: World, mistake: str, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[valid-type]
     prepare, args, code, message, remedy = MISTAKES[mistake]

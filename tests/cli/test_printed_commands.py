@@ -55,6 +55,7 @@ def test_there_are_many_and_a_wrong_one_is_seen() -> None:
             test_a_printed_command_exists(wrong, "here")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "where"), PRINTED)
 def test_a_printed_command_exists(words: str, where: str) -> None:
     args = [word.strip("[]") for word in shlex.split(words.replace("...", "").replace("'", "").replace('"', "")) if word not in ("…",)]

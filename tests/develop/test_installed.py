@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tunefork.develop import installed
 from tunefork.develop.installed import Mark, distributions, import_paths, locked, read_mark, unmet, write_mark
 
@@ -25,6 +27,7 @@ def test_distributions_are_read_from_their_folders(tmp_path):
     assert found["some-name"].editable is None
 
 
+@pytest.mark.slow
 def test_every_distribution_that_pip_lists_is_seen():
     """Held against the real pip in this interpreter."""
     listed = json.loads(subprocess.run(

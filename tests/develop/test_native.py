@@ -8,6 +8,7 @@ from tunefork.develop.native import native_digest
 FACTS = {"torch": "2.13.0+rocm7.2", "rocm": "7.2.0", "architectures": "gfx950"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["csrc/op.cu", "csrc/new.cuh", "setup.py", "CMakeLists.txt", "cmake/x.cmake", "rust/lib.rs"])
 @pytest.mark.parametrize("committed", [True, False])
 def test_native_inputs_change_it(workshop, path, committed):

@@ -49,6 +49,7 @@ def sides(tmp_path, monkeypatch):
     return layout, made["base"], made["all"]
 
 
+@pytest.mark.slow
 def test_only_what_differs(sides):
     found = upstream_tests.both(*sides, ["tests/test_one.py"])
     assert (found.left, found.right) == ("base", "all")
@@ -61,6 +62,7 @@ def test_only_what_differs(sides):
     assert all(log.is_file() for log in found.logs)
 
 
+@pytest.mark.slow
 def test_the_command_says_it_and_ends_with_1(sides, monkeypatch, capsys):
     layout, *both = sides
     monkeypatch.setattr(Layout, "here", lambda: layout)
@@ -75,6 +77,7 @@ def test_the_command_says_it_and_ends_with_1(sides, monkeypatch, capsys):
     assert set(told) >= {"left", "right", "newly_failing", "otherwise", "only_left", "only_right", "same", "seconds", "logs"}
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_imported_is_an_error_of_its_own(sides):
     _, _, right = sides
     (right.tree.path / "tests" / "test_one.py").write_text("import no_such_module\n")
@@ -82,12 +85,14 @@ def test_a_file_that_cannot_be_imported_is_an_error_of_its_own(sides):
     assert len(found.only_right) == 1 and len(found.only_left) == 9, "what was collected once is not called newly passing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tests", "message"), [(["tests/test_none.py"], "not found: .*test_none.py"), (["tests/test_one.py", "-k", "nothing"], "holds no test")])
 def test_a_wrong_selection(sides, tests, message):
     with pytest.raises(BadInput, match=message):
         upstream_tests.both(*sides, tests)
 
 
+@pytest.mark.slow
 def test_tests_that_do_not_start(sides):
     _, left, _ = sides
     (left.tree.path / "tests" / "conftest.py").write_text("import tblib_is_not_here\n")

@@ -112,6 +112,7 @@ def test_missing_operators_are_noticed(two_variants):
     assert served(variants.environment(two_variants.layout, None, print))[1] == "2"
 
 
+@pytest.mark.slow
 def test_a_store_that_was_emptied_is_filled_by_what_is_printed(two_variants, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda _name, **_: None)
     (two_variants.folder / "fakes" / "amdsmi.py").write_text("")
@@ -126,6 +127,7 @@ def test_a_store_that_was_emptied_is_filled_by_what_is_printed(two_variants, mon
     assert compiled.digest_in(two_variants.beside) == compiled.digest_in(two_variants.vllm)
 
 
+@pytest.mark.slow
 def test_gfx950_variants_share_a_build_and_refuse_another_one(two_variants, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda _name, **_: None)
     (two_variants.folder / "fakes" / "amdsmi.py").write_text("")

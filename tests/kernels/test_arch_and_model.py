@@ -21,6 +21,7 @@ def numbers(path: Path) -> set[int]:
     return {int(text.replace("_", "")) for text in texts if text.replace("_", "").isdigit()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["tunefork", "vllm_overrides", "studies"])
 def test_a_chips_or_models_number_is_written_once(room: str) -> None:
     found = [(path.relative_to(ROOT).as_posix(), number) for path in (ROOT / room).rglob("*.py") for number in OWNED.keys() & numbers(path)]

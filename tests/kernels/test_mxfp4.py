@@ -33,6 +33,7 @@ def test_scale_255_is_nan() -> None:
     assert dequantize(torch.zeros(1, 16, dtype=torch.uint8), torch.tensor([[255]], dtype=torch.uint8)).isnan().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["sm90", "gfx950"])
 @pytest.mark.parametrize("cols", [8, 24, 40, 104, 128, 136, 360, 720, 1440, 2880])
 @pytest.mark.parametrize("interleaved", [False, True])

@@ -127,6 +127,7 @@ def differing(one: Pair, other: Pair) -> torch.Tensor:
     return (one[0] != other[0]).any(-1) | (one[1].flatten() != other[1].flatten())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", LIBRARIES)
 def test_byte_equal(rule: str) -> None:
     dense = narrow_blocks() if rule in REFUSING else blocks()

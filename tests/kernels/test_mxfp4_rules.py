@@ -27,6 +27,7 @@ def byte(rule: str, amax: float) -> int:
     return int(quantize(block(amax), rule)[1].item())
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-100, 100, width=32), min_size=32, max_size=40).filter(lambda v: len(v) % 2 == 0))
 @settings(max_examples=60, deadline=None)
 def test_quantize_takes_the_nearest_value_and_saturates(numbers: list[float]) -> None:
@@ -50,6 +51,7 @@ def test_every_rule_is_of_one_family() -> None:
     assert {*FLOOR, *EVEN, *CEIL, *SIXTH_UP, "quark-down"} == set(RULES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(("amax", "floor", "even", "ceil", "up", "down"), [
     (4.0, 127, 127, 127, 127, 126), (5.9, 127, 127, 128, 127, 126), (6.0, 127, 127, 128, 127, 127), (6.9, 127, 127, 128, 128, 127),

@@ -151,6 +151,7 @@ def test_the_command_fails_where_a_number_is_another(monkeypatch: pytest.MonkeyP
     assert [(one["number"], one["best"], one["now"]) for one in said[0]["changed"]] == [("barriers", 7, 0)]
 
 
+@pytest.mark.slow
 def test_a_version_that_nobody_has_is_said() -> None:
     from tunefork.kernels.ratchet import versions
 

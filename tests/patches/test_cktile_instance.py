@@ -73,6 +73,7 @@ def launched(module: Any, found: Any) -> tuple[str, str]:
     return first.args[-1], second.kwargs["kernel_name"]
 
 
+@pytest.mark.slow
 def test_named_instances_are_launched(patched: Any, load: Load, run_source: Any) -> None:
     """Each of the instances that csrc builds: by name, with its own rows per block; before the patch, no name and 16 rows."""
     patch = patched("aiter/cktile-instance")
@@ -87,6 +88,7 @@ def test_named_instances_are_launched(patched: Any, load: Load, run_source: Any)
         assert old.block_m == 16 and launched(before, old) == ("", "")
 
 
+@pytest.mark.slow
 def test_other_rows_change_nothing(patched: Any, load: Load) -> None:
     """The dummy names of the shipped rows, an empty cell, the other stage's name: chosen by block_m as ever."""
     patch = patched("aiter/cktile-instance")

@@ -163,6 +163,7 @@ def error(layer: Layer, pads: Pads) -> float:
     return float((got - right).norm() / right.norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tp", [1, 2, 4, 8])
 def test_every_live_channel_is_computed(tp: int, patched: Any, run_source: RunSource) -> None:
     layer = Layer(tp)

@@ -90,6 +90,7 @@ def test_quotes_upstream_only_around_its_changes(path: Path) -> None:
             assert (len(line) <= 111 or path.stem in GENERATED) and line == line.rstrip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_applies_alone_unless_it_says_what_it_needs(path: Path, patched: Any, tmp_path: Path) -> None:
     """On the pin, in an index of its own, by three-way merge: the base of `--variant only:`."""

@@ -70,6 +70,7 @@ TUNED_SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", TUNED_SHAPES)
 def test_tuned_row_wins(shape: tuple[int, int, int], patched: Any, run_source: RunSource) -> None:
     patch = patched("vllm/tuned-gemm-first")
@@ -82,6 +83,7 @@ def test_tuned_row_wins(shape: tuple[int, int, int], patched: Any, run_source: R
     assert Gpu(run_source, patch.before(PATH), ROW).gemm(activation(rows, k), columns) == TUNED_SHAPES[shape]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [NO_ROW, ROW | {"libtype": "torch"}], ids=["no row", "a row that names torch"])
 @pytest.mark.parametrize("shape", TUNED_SHAPES)
 def test_otherwise_nothing_changes(

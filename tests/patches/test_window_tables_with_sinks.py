@@ -85,6 +85,7 @@ def test_layers_with_sinks_cost_a_decode_step_nothing(patched: Any, run_source: 
     assert made.aot_sliding_window == (WINDOW - 1, 0), "what extend reads is as it was"
 
 
+@pytest.mark.slow
 def test_without_the_patch_about_nine_kernels_are_launched(patched: Any, run_source: RunSource) -> None:
     launched, _ = decode_step(builder(run_source, patched(NAME).before(PATH), [SINK, SINK]))
     assert 8 <= launched.total() <= 11 and launched["gather"] == 1, launched

@@ -46,6 +46,7 @@ COPIED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5])
 def test_the_routers_slice_is_read_in_place(patched: Any, run_source: RunSource, rows: int) -> None:
     x = padded(rows)[:, :HIDDEN]

@@ -322,6 +322,7 @@ def kill_at(step: int, call: Callable[[], object]) -> None:
     os.waitpid(child, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0 if EXAMPLES > 100 else 600)
 @PROPERTY
 @given(trees=histories(), words=st.lists(st.tuples(st.sampled_from(MESSAGES), st.sampled_from(BODIES)), min_size=5, max_size=5),

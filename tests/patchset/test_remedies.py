@@ -144,6 +144,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSALS)
 def test_the_remedy_changes_the_situation(name: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))
@@ -204,6 +205,7 @@ def classes() -> set[str]:
     return found - {"TuneforkError"}
 
 
+@pytest.mark.slow
 def test_every_class_of_error_has_a_situation() -> None:
     assert classes() == SITUATIONS.keys()
     for name, where in SITUATIONS.items():

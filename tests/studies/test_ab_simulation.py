@@ -41,6 +41,7 @@ def test_holm_keeps_the_family_at_5_percent_and_is_needed() -> None:
     assert without > 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", simulate.LOADS)
 def test_no_load_makes_more_than_one_false_verdict_in_twenty(load: str) -> None:
     for pairs in simulate.LOAD_PAIRS:
@@ -48,6 +49,7 @@ def test_no_load_makes_more_than_one_false_verdict_in_twenty(load: str) -> None:
         assert share <= 0.05, (pairs, share)  # of the worst of four CVs; 4,000 experiments have a standard error of 0.34 %
 
 
+@pytest.mark.slow
 def test_the_order_that_was_fixed_and_looking_after_every_pair_do_make_more() -> None:
     assert simulate.fixed_order() > 0.2
     two, every = simulate.stopping()

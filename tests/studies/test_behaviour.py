@@ -9,6 +9,7 @@ import pytest
 from studies.series.behaviour import CASES, RIGHT, WRONG, Hard, Stopped, build, compare, git_am, table, tried
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_ours_is_right(case: object) -> None:
     assert [(each.verdict, each.said) for each in compare([case], ["tunefork rebase"]) if each.verdict != RIGHT] == []  # type: ignore[list-item]

@@ -84,6 +84,7 @@ def measured(site: Path, folder: Path, sequence: str, load: str, repeats: str, t
     return folder / "rows.jsonl"
 
 
+@pytest.mark.slow
 def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_path: Path) -> None:
     out = measured(site, tmp_path, "A,B,C", "2:2", "2", "20")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
@@ -99,6 +100,7 @@ def test_starts_follow_the_sequence_and_a_failed_one_is_a_row(site: Path, tmp_pa
     assert "failed: arm C on GPU 37" in tables(rows) and "(one pair)" in tables(rows)
 
 
+@pytest.mark.slow
 def test_a_run_has_its_gpu_alone(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another measurement has GPU 37 no server starts; one on GPU 38 does not wait."""
     monkeypatch.setenv("TUNEFORK_CACHE", str(tmp_path / "cache"))

@@ -135,6 +135,7 @@ def test_no_list_beats_the_plan_on_the_objective(conc: int, ratio: float) -> Non
         assert found.score < (objective(problem, tuple(size for size in sizes if size <= 128)) or (0, 0, 0))
 
 
+@pytest.mark.slow
 def test_more_graphs_never_cost_more() -> None:
     problem = Problem(closed_loop(Traffic(24, range_ratio=0.8), Limits()), ByteModel(), Limits())
     scores = [solve(replace(problem, max_graphs=most)).score[0] for most in (1, 2, 4, 8, 16, 32)]

@@ -52,6 +52,7 @@ def test_the_lists_have_the_known_lengths() -> None:
     assert (len(guide_sizes()), guide_sizes()[-4:]) == (180, [1024, 2048, 4096, 8192])
 
 
+@pytest.mark.slow
 def test_sizes_are_dropped_and_rejected_as_by_vllm(source: Any, vllm: Any) -> None:
     vllm.platform.is_device_capability_family = lambda family: False
     pick = random.Random(3)
@@ -138,6 +139,7 @@ def says(settled: Settled, rows: int, decodes: bool) -> tuple[str, int]:
     return ("FULL" if full else "PIECEWISE" if size else "NONE"), size or rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runner", "speculative"), [(v1_dispatch, [0]), (v2_dispatch, [0, 1, 3])])
 def test_steps_are_padded_as_by_vllm(source: Any, runner: Callable[[Any, list[int], Limits], Dispatch], speculative: list[int]) -> None:
     pick = random.Random(5)

@@ -65,6 +65,7 @@ def test_the_build_reads_these_variables_and_git_ignores_the_version(vllm: Any) 
     assert f"/vllm/{facts.VERSION_FILE}" in vllm.text(".gitignore").splitlines()
 
 
+@pytest.mark.slow
 def test_what_guides_name_does_nothing(vllm: Any) -> None:
     """Either envs.py has no such name, or it becomes a flag that one function returns and none asks for."""
     known = defined(vllm.folder / facts.ENVS)
@@ -150,6 +151,7 @@ def logged(vllm: Any, path: str, start: str, *values: object) -> str:
     return str(form % values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", ["vllm/v1/worker/gpu_model_runner.py", "vllm/v1/worker/gpu/model_runner.py"])
 def test_both_runners_log_what_is_read_from_the_log(vllm: Any, runner: str) -> None:
     loaded, captured = logged(vllm, runner, "Model loading took", "61.43", 3.52), logged(vllm, runner, "Graph capturing finished", 13, 0.62)

@@ -121,6 +121,7 @@ def test_sign_flip_exact_and_drawn_agree() -> None:
     assert judge.sign_flip(logs[:5]) is None
 
 
+@pytest.mark.slow
 def test_the_flips_of_many_pairs_are_drawn_some_at_a_time() -> None:
     logs = np.random.default_rng(1).normal(0.0, 1.0, 1000)
     tracemalloc.start()

@@ -94,6 +94,7 @@ def damaged(store: Store) -> list[Record]:
     return X[:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [replaced, added, removed, damaged])
 def test_a_changed_record_gives_the_new_figure_and_leaves_the_other_experiment(store: Store, counted: list[str], change: Callable[[Store], list[Record]]) -> None:
     before = build.gather(store).outcomes
@@ -192,6 +193,7 @@ def test_an_outcome_comes_back_as_it_went() -> None:
     assert json.dumps(found[0].scenarios[0].half) == "[]"
 
 
+@pytest.mark.slow
 def test_a_report_of_what_is_kept_loads_nothing_that_counts(store: Store, tmp_path: Path) -> None:
     build.gather(store, plans=None)
     script = ("import sys; from pathlib import Path; from tunefork.bench.report import build; from tunefork.bench.records.store import Store\n"

@@ -105,6 +105,7 @@ def test_without_a_gpu_it_refuses(tmp_path: Path) -> None:
     assert not (tmp_path / "work").exists(), "nothing was begun"
 
 
+@pytest.mark.slow
 @needs_torch
 @pytest.mark.parametrize(("words", "says"), [
     (("--conc", "4"), "--kernel starts no server: --conc means nothing to it"), (("--each-patch",), "--each-patch means nothing"),

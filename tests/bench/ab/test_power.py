@@ -30,6 +30,7 @@ def test_pairs_for_width_is_the_least() -> None:
     assert needed == 7  # t(.975, 6) / sqrt 7 = 0.925; t(.975, 5) / sqrt 6 = 1.049
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", [4, 6, 10, 100, 10_000])
 @pytest.mark.parametrize("alpha", [0.05, 0.01, 0.024])
 def test_it_is_the_noncentral_t_of_scipys_statistics(pairs: int, alpha: float) -> None:

@@ -28,6 +28,7 @@ def test_a_rhythm_is_found_with_its_period(every: int) -> None:
     assert {one for one in found if one} == {every}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", [4, 6, 10, 20])
 def test_noise_with_drift_and_an_effect_has_none(pairs: int) -> None:
     found = [rhythm.period(*trials(pairs, seed, drift=0.003, cv=0.02)) for seed in range(1000)]

@@ -59,6 +59,7 @@ def test_rows_with_odd_values(desk: Any) -> None:
     assert refused > examples(1200) // 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [[], "x", 5, None])
 def test_a_row_that_is_no_object_is_damage(row: Any, desk: Any) -> None:
     made = finished(desk)

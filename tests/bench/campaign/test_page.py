@@ -106,6 +106,7 @@ def test_what_is_not_confirmed_is_as_sure_as_its_noise_is_known(desk: Any) -> No
     assert (blind.low, blind.high, blind.certainty) == (None, None, None) and "no interval: nothing tells the noise yet" in page.proposal(blind)
 
 
+@pytest.mark.slow
 def test_undecided_costs_grow_with_the_noise(desk: Any) -> None:
     made = desk.plan_of()
     quiet, _ = day_of(desk, made, noise=0.005)

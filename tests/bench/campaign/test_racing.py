@@ -59,6 +59,7 @@ def test_a_useful_arm_is_dropped_in_at_most_a_tenth_of_days_and_a_bad_one_soon()
     assert bad / 200 >= 0.9
 
 
+@pytest.mark.slow
 def test_nothing_is_shown_where_nothing_is_in_more_than_the_race_may() -> None:
     draw = np.random.default_rng(3)
     names = [f"n{number}" for number in range(8)]

@@ -62,6 +62,7 @@ def test_a_day_ends_with_both_that_gain_and_they_are_confirmed(desk: Any) -> Non
     assert runner.finals == [found.arm] and runner.steps == ["doctor", "develop"], "nothing is done twice"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", range(1, 40, 3))
 def test_a_kill_after_the_record_measures_nothing_twice(desk: Any, at: int) -> None:
     """Fault 1: kill -9 between the record and the book."""
@@ -78,6 +79,7 @@ def test_a_kill_after_the_record_measures_nothing_twice(desk: Any, at: int) -> N
     assert max(counted(desk).values()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 9, 17, 25])
 def test_a_kill_within_a_start_costs_that_start(desk: Any, at: int) -> None:
     """Fault 2: kill -9 while a server is measured."""
@@ -96,6 +98,7 @@ def test_a_kill_within_a_start_costs_that_start(desk: Any, at: int) -> None:
     assert not twice
 
 
+@pytest.mark.slow
 def test_a_torn_last_line_is_dropped(desk: Any) -> None:
     """Fault 3: the kill came while the book was written."""
     made = desk.plan_of()
@@ -133,6 +136,7 @@ def test_a_reboot_goes_on_by_the_wall_clock(desk: Any) -> None:
     assert set(found.arm) >= {"good", "fine"} and before + 10 < used(desk) <= made.minutes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
 def test_a_clock_that_is_set_changes_nothing(desk: Any, step: float) -> None:
     """Fault 5: a day back or forth, in the middle and between two runs."""

@@ -33,6 +33,7 @@ GOOD: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("name", GOOD)
 def test_a_good_one_is_not_refused(name: str, quick: bool, tmp_path: Path) -> None:
@@ -204,6 +205,7 @@ BAD: dict[str, tuple[str, dict[str, Any], Callable[[Any], Any] | None, Callable[
 WITH_OTHERS = ("bytes against shape", "shard missing", "shard stored twice")  # what they bring along is named too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("name", BAD)
 def test_a_planted_fault_has_its_name(name: str, quick: bool, tmp_path: Path) -> None:

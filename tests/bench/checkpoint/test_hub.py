@@ -47,6 +47,7 @@ def checked(tmp_path: Path) -> Command:
     return run
 
 
+@pytest.mark.slow
 def test_a_name_is_fetched_once_and_then_cached(served: object, checked: Command, tmp_path: Path) -> None:
     first = checked(REPO, "--json", HF_ENDPOINT=served.url)
     assert first.returncode == 0, first.stderr
@@ -65,6 +66,7 @@ def test_a_name_is_fetched_once_and_then_cached(served: object, checked: Command
     assert by_commit.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_faulty_one_has_its_faults(served: object, checked: Command) -> None:
     victim = sorted(served.folder.glob("*.safetensors"))[1]
     victim.unlink()
@@ -72,6 +74,7 @@ def test_a_faulty_one_has_its_faults(served: object, checked: Command) -> None:
     assert found.returncode == 1 and "missing shard" in {fault["kind"] for fault in json.loads(found.stdout)["faults"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "more", "code", "says"), [
     (REPO, {"HF_ENDPOINT": "http://127.0.0.1:9"}, 4, "is no path here and not in"),
     (REPO, {"HF_HUB_OFFLINE": "1"}, 4, "HF_HUB_OFFLINE forbids to ask"),

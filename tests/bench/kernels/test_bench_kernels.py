@@ -52,6 +52,7 @@ def test_the_table_says_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.return_value == 0 and "not timed (chip: none" in done.stdout and done.stdout.count("1.0e-03") == 6 and NOT_TIMED in done.stderr
 
 
+@pytest.mark.slow
 def test_timed_rows_are_all_that_stdout_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What is said of peers goes to stderr, and no other measurement of ours can start meanwhile. The times are made up: they need a GPU."""
 

@@ -224,6 +224,7 @@ def finish(asked: sweep.Sweep, place: Local | Ray) -> None:
     assert sum("tuned on" in line for line in said) == 2 and asked.table.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("only_tool")
 def test_two_workers_finish_what_the_journals_began(tmp_path: Path) -> None:
     finish(begun(tmp_path), Local((), 2))

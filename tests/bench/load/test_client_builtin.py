@@ -90,6 +90,7 @@ def test_concurrency_is_kept(tmp_path: Path) -> None:
     assert together == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "message"), [("error", "HTTP 500"), ("cut", "the stream ended without"), ("nousage", "without tokens or usage")])
 def test_failed_requests_are_counted_and_refused(tmp_path: Path, fault: str, message: str) -> None:
     with serving(tmp_path, 1, fault) as target:
@@ -101,6 +102,7 @@ def test_failed_requests_are_counted_and_refused(tmp_path: Path, fault: str, mes
     assert any(message in text for text in answer["errors"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", ["[1]", '"x"', "5", "null", "[" * 60_000, '{"usage": {"completion_tokens": 1e400}, "choices": []}', '{"usage": [1]}', '{"usage": 1}'])
 def test_an_odd_chunk_is_that_requests_fault(tmp_path: Path, chunk: str) -> None:
     """Of a server of somebody else's, to which --base-url points."""
@@ -110,6 +112,7 @@ def test_an_odd_chunk_is_that_requests_fault(tmp_path: Path, chunk: str) -> None
     assert answer["failed"] >= 2 and answer["completed"] + answer["failed"] == 6
 
 
+@pytest.mark.slow
 def test_a_hanging_server_is_given_up(tmp_path: Path) -> None:
     with serving(tmp_path, 1, "hang") as target:
         done, answer, problems = client.measure(target, scenario(), tmp_path, 1.0)
@@ -148,6 +151,7 @@ def test_a_proxy_of_the_environment_is_passed_by(tmp_path: Path, monkeypatch: py
     assert answer is not None and answer["completed"] == 6
 
 
+@pytest.mark.slow
 def test_it_says_what_it_took_itself(tmp_path: Path) -> None:
     with serving(tmp_path, 5) as target:
         _, short, _ = client.measure(target, scenario(), tmp_path)
@@ -204,6 +208,7 @@ def test_what_requests_cost_is_paid_before_the_first_goes_out(tmp_path: Path, mo
     assert order == ["encode"] * 2 + ["open"] * 2 + ["ask"] * 2 + ["encode"] * 6 + ["ask"] * 6
 
 
+@pytest.mark.slow
 def test_the_times_of_a_server_of_known_times(tmp_path: Path) -> None:
     """No clock of ours: the server says how late it was itself, and the client how late it was; what is left must be the truth."""
     with truth(tmp_path, 100, 10) as target:

@@ -30,6 +30,7 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder, timeout=120)
 
 
+@pytest.mark.slow
 def test_it_runs_a_module_as_dash_m_does(tmp_path: Path) -> None:
     plain = [sys.executable, "-m", "busy", "--result-dir", "x y"]
     as_typed, sampled = run(plain, tmp_path), run(client_vllm.probed(plain, tmp_path / "lags.json"), tmp_path)
@@ -38,6 +39,7 @@ def test_it_runs_a_module_as_dash_m_does(tmp_path: Path) -> None:
     assert again == [*told[:2], "", *told[3:]], "the folder at hand comes first in both"
 
 
+@pytest.mark.slow
 def test_it_sees_a_loop_that_is_held_up_and_an_end_by_an_error(tmp_path: Path) -> None:
     done = run(client_vllm.probed([sys.executable, "-m", "busy", "fails"], Path("lags.json")), tmp_path)
     assert done.returncode == 7, done.stderr
@@ -45,6 +47,7 @@ def test_it_sees_a_loop_that_is_held_up_and_an_end_by_an_error(tmp_path: Path) -
     assert sum(late > 0.2 for late in lags) >= 4, lags
 
 
+@pytest.mark.slow
 def test_samples_that_cannot_be_written_fail_no_client(tmp_path: Path) -> None:
     assert run(client_vllm.probed([sys.executable, "-m", "busy"], Path("no/such/folder.json")), tmp_path).returncode == 0
 

@@ -79,6 +79,7 @@ def test_without_a_tool_there_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (sampler.summary(), sampler.raw()) == (None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["exit 3", "echo nonsense", "sleep 600"])
 def test_a_tool_that_fails_or_hangs_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     tool(tmp_path, "rocm-smi", f"exec {code}" if code.startswith("sleep") else code)

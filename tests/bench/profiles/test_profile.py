@@ -134,6 +134,7 @@ def test_an_unknown_profile_lists_ours() -> None:
     assert caught.value.remedy == "--profile seed", "the nearest"
 
 
+@pytest.mark.slow
 def test_a_command_that_reads_no_profile_does_not_import_pydantic() -> None:
     code = "import sys, tunefork.cli.serve, tunefork.cli.apply; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

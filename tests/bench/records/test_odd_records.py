@@ -134,6 +134,7 @@ def test_keys_that_differ_in_case_are_both_there(samples: ModuleType) -> None:
     assert sorted(found.values()) == ["1", "2", "3"] and len(found) == 3
 
 
+@pytest.mark.slow
 def test_more_columns_than_sqlite_takes(samples: ModuleType) -> None:
     """The rarest fields are JSON in one column; none is lost."""
     record = samples.passed(metrics={f"metric{number}": float(number) for number in range(5000)})

@@ -112,6 +112,7 @@ eval(fs.readFileSync(process.argv[3], "utf8") + ";globalThis.unpacked = unpacked
 """
 
 
+@pytest.mark.slow
 def test_what_the_page_keeps_is_what_it_unpacks(samples: ModuleType, store_of: StoreOf, tmp_path: Path) -> None:
     if shutil.which("node") is None:
         pytest.skip("NO BROWSER HERE: nor node, so what the page's script unpacks is not tested")
@@ -212,6 +213,7 @@ def test_a_damaged_record_is_told_and_left_out(samples: ModuleType, store_of: St
     assert re.search(r"1 damaged and left out.*damaged: record \S+ is damaged", (tmp_path / "r.html").read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_pictures_and_table(samples: ModuleType, store_of: StoreOf, tmp_path: Path) -> None:
     data = build.gather(store_of(samples.experiment("x", "base", "only:p", 1.05)))
     written = build.write(data, out=tmp_path / "r.html", png_folder=tmp_path / "png", markdown_file=tmp_path / "r.md")

@@ -63,6 +63,7 @@ def test_gsm8k_of_stage_2() -> None:
     assert refused.value.remedy == "unset GSM8K_TOL"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "code"), [(0.54, 0), (0.52, 10)])
 def test_the_tolerance_is_what_was_checked_and_what_is_written(world: Any, value: float, code: int) -> None:
     world.env.update(GSM8K_BASELINE_METRIC="0.58", GSM8K_TOL="0.05")
@@ -78,6 +79,7 @@ def test_the_tolerance_is_what_was_checked_and_what_is_written(world: Any, value
         assert "must be at least 0.53" in done.json["error"]["message"]
 
 
+@pytest.mark.slow
 def test_the_servers_log_goes_where_the_guide_says(world: Any, tmp_path: Path) -> None:
     world.env["SERVER_LOG"] = str(tmp_path / "vllm-server-1.log")
     done = world.run("--profile", "smoke", "--conc", "1")
@@ -114,6 +116,7 @@ class TestSubmit:
         assert len(done.json["submissions"]) == 1
         assert done.code == 15, "graver than 12"
 
+    @pytest.mark.slow
     def test_all_or_nothing(self, world: Any) -> None:
         world.env.update(TEAM_NAME_ENV="us", LB_URL_OVERRIDE="http://127.0.0.1:1")
         world.fake = {"client": {"8": "requests-fail"}}
@@ -122,6 +125,7 @@ class TestSubmit:
         assert "nothing was submitted" in done.err
         assert "from the environment: TEAM_NAME_ENV=us" in done.err
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("words", "says"), [
         (("submit", "Team", "-isl", "1024", "-osl", "1024", "--conc", "16"), ("not used: TEAM_NAME_ENV=us (the team was typed: Team)", ": LB_URL_OVERRIDE=")),
         (("submit", "--conc", "16", "-isl", "1024", "-osl", "1024"), (": TEAM_NAME_ENV=us\n", ": LB_URL_OVERRIDE=")),

@@ -94,6 +94,7 @@ def test_serve_runs_dry(words: list[str], tmp_path: Path, monkeypatch: pytest.Mo
         assert extra in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", of("container"))
 def test_container_is_docker(words: list[str], tmp_path: Path) -> None:
     docker = tmp_path / "bin" / "docker"

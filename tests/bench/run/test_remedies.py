@@ -57,6 +57,7 @@ def test_a_missed_gate_is_asked_of_one_patch(world: Any) -> None:
     assert again.code == 0 and again.json["accuracy"]["status"] == "passed", again.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fake", "code", "holds"), [({"lm_eval": "crashes"}, 11, "ConnectionError"), ({"server": "dies"}, 9, "no such device")])
 def test_the_log_to_read_says_why(world: Any, fake: dict[str, str], code: int, holds: str) -> None:
     """AccuracyUnknown and ServeError: what to read is there and has the words."""
@@ -67,6 +68,7 @@ def test_the_log_to_read_says_why(world: Any, fake: dict[str, str], code: int, h
     assert holds in Path(found[1]).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["nan", "missing", "zero", "partial", "table", "no-file"])
 def test_whatever_is_wrong_with_the_accuracy_the_log_is_there(world: Any, fault: str) -> None:
     world.fake = {"lm_eval": fault}
@@ -89,6 +91,7 @@ def test_a_model_without_its_number_is_made_again(world: Any, text: str) -> None
     assert world.run("--profile", "smoke").code == 0
 
 
+@pytest.mark.slow
 def test_a_model_of_the_users_is_not_to_be_removed(world: Any) -> None:
     """What was printed for it was `rm -r` of the weights' folder."""
     own = world.root / "models" / "weights"
@@ -99,6 +102,7 @@ def test_a_model_of_the_users_is_not_to_be_removed(world: Any) -> None:
     assert world.run("--profile", "smoke").code == 0
 
 
+@pytest.mark.slow
 def test_a_value_beyond_all_numbers_is_in_the_log_that_is_named(world: Any) -> None:
     world.fake = {"metrics": {"byte_perplexity,none": 1e200}}
     done = world.seed("--profile", "seed", "--mode", "acc")
@@ -115,6 +119,7 @@ def sample(number: int, **more: Any) -> str:
 GOOD = {"only-A": sample(0) + sample(1), "only-B": sample(0) + sample(1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("samples", "says"), [
     ({**GOOD, "only-B": sample(0) + sample(2)}, "the arms answered other questions"),
     ({**GOOD, "only-B": sample(0) + sample(1)[:20]}, "holds a line that is no sample"),
@@ -131,6 +136,7 @@ def test_answers_that_cannot_be_compared_are_had_by_another_name(world: Any, sam
     assert again.code == 0 and "bits per byte: A 0.8656, B 0.8656" in again.out + again.err, again.err + again.out
 
 
+@pytest.mark.slow
 def test_samples_of_another_kind_want_another_task(world: Any) -> None:
     other = sample(0, bits_per_byte=None).replace("bits_per_byte", "f1")
     world.fake = {"samples": {"only-A": other, "only-B": other}}
@@ -142,6 +148,7 @@ def test_samples_of_another_kind_want_another_task(world: Any) -> None:
     assert again.code == 0 and "bits per byte" in again.out + again.err, again.err
 
 
+@pytest.mark.slow
 def test_an_ab_without_a_task_starts_no_server(world: Any) -> None:
     profile = world.root / "mine.toml"
     profile.write_text(TASKLESS)

@@ -32,6 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return call
 
 
+@pytest.mark.slow
 def test_a_good_run(world) -> None:
     done = world.run(*SMOKE)
     assert done.code == 0, done.err
@@ -57,6 +58,7 @@ def test_a_good_run(world) -> None:
     assert first["score"]["interactivity"] == pytest.approx(100)
 
 
+@pytest.mark.slow
 def test_every_run_has_prompts_of_its_own(world) -> None:
     """A server that caches prefixes would know the second run's; the seed in the record makes them again."""
     for more in ((), (), ("--seed", "7"), ("--seed", "7")):
@@ -65,6 +67,7 @@ def test_every_run_has_prompts_of_its_own(world) -> None:
     assert len({first, second, third}) == 3 and third == fourth
 
 
+@pytest.mark.slow
 def test_acc_times_nothing(world) -> None:
     done = world.run(*SMOKE, "--mode", "acc")
     assert done.code == 0, done.err
@@ -73,6 +76,7 @@ def test_acc_times_nothing(world) -> None:
     assert done.json["accuracy"]["metrics"]["bits_per_byte"] == 0.7510
 
 
+@pytest.mark.slow
 def test_the_guides_variables(world) -> None:
     world.env = {"ISL": "32", "OSL": "8", "CONC": "2", "NUM_PROMPTS": "6", "RESULT_FILENAME": "mine", "PORT": str(world.port)}
     done = world.bench("run", "--json", *SMOKE)
@@ -84,6 +88,7 @@ def test_the_guides_variables(world) -> None:
     assert written["benchmark_args"]["base_url"].endswith(f":{world.port}")
 
 
+@pytest.mark.slow
 def test_an_option_wins_over_a_variable(world) -> None:
     world.env = {"CONC": "7"}
     done = world.run(*SMOKE, "--conc", "2")
@@ -118,6 +123,7 @@ def test_failed_concs_are_marked_and_the_rest_goes_on(world) -> None:
     assert len(world.records) == 9, "a failure leaves a record too"
 
 
+@pytest.mark.slow
 def test_all_failed_is_13(world) -> None:
     world.fake = {"client": {"1": "crashes", "4": "crashes"}}
     done = world.run(*SMOKE)
@@ -136,6 +142,7 @@ def test_an_accuracy_that_is_not_known_ends_the_run_with_11(world, fault: str, s
     assert not any(call.startswith("client") for call in world.calls)
 
 
+@pytest.mark.slow
 def test_a_missed_gate_is_10_and_times_nothing(world) -> None:
     world.fake = {"metrics": {"bits_per_byte,none": 0.7486 * 1.0301}}
     done = world.run(*SMOKE)
@@ -146,6 +153,7 @@ def test_a_missed_gate_is_10_and_times_nothing(world) -> None:
     assert "MISSED" in (world.batches[0] / "summary.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_is_9(world) -> None:
     world.fake = {"server": "dies"}
     done = world.run(*SMOKE)
@@ -181,6 +189,7 @@ def test_a_port_that_is_none_is_said(here) -> None:
     assert code == 2 and "--base-url http://h:port: expected http://HOST:PORT" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_a_running_server_is_measured_and_left_running(world, host: str) -> None:
     server = world.serve()
@@ -197,6 +206,7 @@ def test_a_running_server_is_measured_and_left_running(world, host: str) -> None
     assert record.score.tput_per_gpu == pytest.approx(record.metrics["total_token_throughput"] / 2)
 
 
+@pytest.mark.slow
 def test_a_client_whose_loop_was_late_did_not_measure_the_server(world) -> None:
     world.fake["lags"] = [[number * 0.02, 0.9] for number in range(300)]
     done = world.run(*SMOKE)
@@ -207,6 +217,7 @@ def test_a_client_whose_loop_was_late_did_not_measure_the_server(world) -> None:
     assert not list(world.batches[0].rglob("lags.json")), "the record holds what they say"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "code", "says"), [
     (("--profile", "seed"), 9, "serves tiny, not openai/gpt-oss-120b"),
     ((*SMOKE, "--conc", "2"), 2, "ISL 64 + OSL 32 = 96 tokens, the server takes 90"),
@@ -223,6 +234,7 @@ def test_a_running_server_is_asked_before_a_folder_is_made(world, monkeypatch: p
     assert not (world.root / "work" / "bench").exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_makes_no_folder(world) -> None:
     done = world.bench("run", *SMOKE, "--base-url", f"http://127.0.0.1:{world.port}")
     assert done.code == 9 and "/health does not answer" in done.err
@@ -256,6 +268,7 @@ def test_what_is_no_batch_cannot_be_resumed(here) -> None:
     assert "/ is no batch" in said
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_2(world) -> None:
     done = world.run(*SMOKE, "--out", "/proc/nowhere")
     assert done.code == 2
@@ -272,6 +285,7 @@ def test_a_disk_that_fills_while_measuring_is_17(world) -> None:
     assert "cannot write" in done.json["error"]["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on", [True, False])
 def test_a_prefix_cache_is_told_and_recorded(world, on: bool) -> None:
     world.fake = {"prefix_cache": on}
@@ -282,6 +296,7 @@ def test_a_prefix_cache_is_told_and_recorded(world, on: bool) -> None:
     assert ("prefix cache was on" in (world.batches[0] / "summary.txt").read_text()) == on
 
 
+@pytest.mark.slow
 def test_the_prefix_cache_of_a_running_server_is_told(world, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE", json.dumps({"prefix_cache": True}))
     server = world.serve()

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tunefork.bench.records.schema import ServerRecord
 
 SECRETS = {"argument": "sk-argument-4f9a", "profile": "hf_profile_8b7c", "shell": "key-of-the-shell-1d2e", "url": "password-in-a-url-77"}
@@ -43,6 +45,7 @@ def leaks(root: Path, *said: str) -> list[str]:
     return sorted(f"{kind} in {name}" for name, data in every.items() for kind, secret in SECRETS.items() if secret.encode() in data)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_no_secret(world: Any) -> None:
     done = world.run(*give(world))
     assert done.code == 0, done.err
@@ -55,6 +58,7 @@ def test_a_run_leaves_no_secret(world: Any) -> None:
     assert log.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_tells_no_secret(world: Any) -> None:
     arguments = give(world)
     world.env["API_TOKEN"] = "dies"
@@ -62,6 +66,7 @@ def test_a_server_that_dies_tells_no_secret(world: Any) -> None:
     assert done.code == 9 and "non-default args" in done.err and leaks(world.root, done.out, done.err) == []
 
 
+@pytest.mark.slow
 def test_a_batch_that_lost_its_secret_is_not_gone_on_with(world: Any) -> None:
     """With `<redacted>` as its key it would be another server."""
     arguments = give(world)

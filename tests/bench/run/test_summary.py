@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
 
+
+@pytest.mark.slow
 def test_the_seeds_summary(world) -> None:
     done = world.seed("--profile", "seed", "--isl", "8192", "--osl", "1024", "--conc", "4", "--conc", "16", "--tp", "1", "--seed-divisor")
     assert done.code == 0, done.err
@@ -23,6 +26,7 @@ def test_the_seeds_summary(world) -> None:
     assert row.split()[4:10] == ["448.25", "10280.00", "100.00", "0.256", "4.519", "0.245"]
 
 
+@pytest.mark.slow
 def test_the_summary_has_date_seconds_and_totals(world) -> None:
     world.fake = {"client": {"4": "requests-fail"}}
     done = world.run("--profile", "smoke")

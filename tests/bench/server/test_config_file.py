@@ -30,6 +30,7 @@ def test_what_vllm_reads_is_left_alone(line: str, tmp_path: Path) -> None:
     check_extra(["--config"])
 
 
+@pytest.mark.slow
 def test_it_is_what_the_installed_vllm_does(tmp_path: Path) -> None:
     """The loader of the vLLM installed here: the underscored line gives no word, the dashed one does."""
     pytest.importorskip("vllm", reason="NOT TESTED: needs vLLM's dependencies (`python3 build.py develop`)")

@@ -62,6 +62,7 @@ def test_the_hubs_library_has_these_names(tmp_path: Path, monkeypatch: pytest.Mo
     assert fetching.PART in Path(library.__file__).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("log", "said"), [
     (BEGUN, BEGUN.strip()),
     (BEGUN + LOADING, "Loading safetensors checkpoint shards:  36% Completed | 5/14 [00:07<00:12,  1.40s/it]"),

@@ -82,6 +82,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "times", "says", "rows", "posts", "state"), FAULTS)
 def test_faults(store: Store, seed: Rules, measured: Measured, leaderboard: Board, fault: str, times: int, says: str, rows: int,
                 posts: int, state: str) -> None:
@@ -114,6 +115,7 @@ def test_a_second_time_is_refused(store: Store, seed: Rules, measured: Measured,
     assert (len(board.rows), board.posts) == (1, 1)
 
 
+@pytest.mark.slow
 def test_an_unknown_end_is_asked_for_again_and_not_sent_again(store: Store, seed: Rules, measured: Measured, leaderboard: Board) -> None:
     board, record = leaderboard("stream hangs"), measured()
     prepared = ready(record, seed, board.url)

@@ -37,6 +37,7 @@ def submit(tmp_path: Path) -> Callable[..., Any]:
     return call
 
 
+@pytest.mark.slow
 def test_dry_run_then_nobody_to_ask_then_yes_then_never_again(submit: Any, measured: Callable[..., Record], leaderboard: Any,
                                                               store: Store) -> None:
     board, record = leaderboard(), measured()
@@ -58,6 +59,7 @@ def test_dry_run_then_nobody_to_ask_then_yes_then_never_again(submit: Any, measu
     assert (len(board.rows), board.posts) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_no_team(submit: Any, measured: Callable[..., Record], leaderboard: Any) -> None:
     board, record = leaderboard(), measured()
     shown = submit(record.id, "--url", board.url, "--dry-run")
@@ -83,6 +85,7 @@ def test_the_guides_words_without_run_are_answered_with_the_command_that_measure
     assert """python3 build.py bench run --profile seed submit 'O'"'"'Hara' -isl 1024 -osl 1024""" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_what_has_no_baseline_is_left_out_of_a_batch(submit: Any, measured: Callable[..., Record], seed: Any, leaderboard: Any, tmp_path: Path) -> None:
     board = leaderboard()
     batch = Batch.create(tmp_path, Settings(profile="seed"), 8192, 1024, (4, 16), tree="c" * 40, version="0.29.0")
@@ -111,6 +114,7 @@ def test_a_failed_conc_holds_back_no_other(submit: Any, measured: Callable[..., 
     assert [row[1] for row in board.rows] == [4]
 
 
+@pytest.mark.slow
 def test_a_batch_is_all_or_nothing_where_that_is_asked(submit: Any, measured: Callable[..., Record], leaderboard: Any, tmp_path: Path) -> None:
     board = leaderboard()
     batch = Batch.create(tmp_path, Settings(profile="seed"), 8192, 1024, (4, 8), tree="c" * 40, version="0.29.0")
@@ -126,6 +130,7 @@ def test_a_batch_is_all_or_nothing_where_that_is_asked(submit: Any, measured: Ca
     assert [row[1] for row in board.rows] == [4, 8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "code"), [("error", 15), ("post 500", 16)])
 def test_exit_codes(submit: Any, measured: Callable[..., Record], leaderboard: Any, fault: str, code: int) -> None:
     done = submit(measured().id, "--team", "us", "--url", leaderboard(fault).url, "--yes")
@@ -141,6 +146,7 @@ def test_a_damaged_record_is_17(submit: Any, measured: Callable[..., Record], st
     assert "is damaged" in done.stderr
 
 
+@pytest.mark.slow
 def test_remedies_of_a_refusal_and_of_a_failure_help(submit: Any, measured: Callable[..., Record], leaderboard: Any, store: Store) -> None:
     """SubmitRefused: the option that it names. SubmitFailed and SubmitUnknown: the same command again, which sends nothing twice."""
     board, record = leaderboard("error", 1), measured()
@@ -159,6 +165,7 @@ def test_remedies_of_a_refusal_and_of_a_failure_help(submit: Any, measured: Call
     assert len(board.rows) == 1
 
 
+@pytest.mark.slow
 def test_again_and_team_as_they_are_printed(submit: Any, measured: Callable[..., Record], leaderboard: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A team that was not said; a journal that cannot be read; a tool that was killed while it sent; another leaderboard that was asked first."""
     board, record = leaderboard(), measured()
@@ -182,6 +189,7 @@ def test_again_and_team_as_they_are_printed(submit: Any, measured: Callable[...,
         assert sent.returncode == 0 and len(board.rows) == number + 1, sent.stderr
 
 
+@pytest.mark.slow
 def test_no_baseline_is_what_the_refusal_says(submit: Any, measured: Callable[..., Record], leaderboard: Any) -> None:
     board, record = leaderboard(), measured(conc=16)
     words = (record.id, "--team", "us", "--url", board.url, "--yes")

@@ -92,6 +92,7 @@ def test_all_streams_decode_from_the_start_of_the_profile_to_its_end(vllm: Vllm,
     assert all(sent < asked for sent, (_, asked) in zip(ended, vllm.sent, strict=True)), "and no stream had ended"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "says"), [("no profiler", "did not profile: HTTPStatusError"), ("no trace", "left no trace")])
 def test_what_goes_wrong_is_a_serve_error(vllm: Vllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, says: str) -> None:
     monkeypatch.setattr(live, "STEP_S", 1.0)

@@ -49,6 +49,7 @@ def test_second_develop_runs_nothing_and_touches_no_file(workshop):
     assert (done.rebuilt, workshop.calls(), mtimes(workshop.layout.work)) == ((), [], before)
 
 
+@pytest.mark.slow
 def test_another_revision_gets_its_own_version_and_no_reinstall(workshop):
     first = develop(workshop)
     workshop.calls()
@@ -58,6 +59,7 @@ def test_another_revision_gets_its_own_version_and_no_reinstall(workshop):
     assert (second.rebuilt, workshop.calls()) == ((), [])
 
 
+@pytest.mark.slow
 def test_uncommitted_python_edits_change_the_version_only(workshop):
     clean = develop(workshop)
     workshop.calls()
@@ -71,6 +73,7 @@ def test_uncommitted_python_edits_change_the_version_only(workshop):
     assert workshop.calls() == []
 
 
+@pytest.mark.slow
 def test_a_locked_requirement_that_changed_is_installed_again(workshop):
     develop(workshop)
     workshop.calls()
@@ -113,6 +116,7 @@ def test_a_failing_step_shows_the_last_lines_and_the_log(workshop):
     assert develop(workshop).version.startswith(f"{VLLM_VERSION}+p")
 
 
+@pytest.mark.slow
 def test_a_vllm_that_shadows_ours_is_named(workshop, monkeypatch, tmp_path):
     other = tmp_path / "other" / "vllm"
     other.mkdir(parents=True)
@@ -128,6 +132,7 @@ def test_a_vllm_that_shadows_ours_is_named(workshop, monkeypatch, tmp_path):
     assert develop(workshop).path == workshop.vllm
 
 
+@pytest.mark.slow
 def test_operators_that_do_not_load_are_an_error(workshop):
     platforms = workshop.vllm / "vllm" / "platforms.py"
     workshop.commit_all(workshop.vllm, {"vllm/platforms.py": platforms.read_text().replace("b'avx2 operators'", "b''")}, "break")
@@ -152,6 +157,7 @@ def printed_command(error: BuildError) -> list[str]:
     return shlex.split(found[1])
 
 
+@pytest.mark.slow
 def test_an_import_that_ends_python_is_found_by_what_is_printed(workshop):
     good = (workshop.vllm / "vllm" / "__init__.py").read_text()
     workshop.commit_all(workshop.vllm, {"vllm/__init__.py": "print('so far')\nfrom . import odd\n", "vllm/odd.py": "import colorsys, os\nos._exit(0)\n"}, "break")
@@ -164,6 +170,7 @@ def test_an_import_that_ends_python_is_found_by_what_is_printed(workshop):
     assert develop(workshop).rebuilt == ()
 
 
+@pytest.mark.slow
 def test_a_version_that_another_line_sets_is_shown_by_what_is_printed(workshop):
     good = (workshop.vllm / "vllm" / "__init__.py").read_text()
     workshop.commit_all(workshop.vllm, {"vllm/__init__.py": good + "__version__ = '9'\n"}, "break")

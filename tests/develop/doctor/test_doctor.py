@@ -144,6 +144,7 @@ def test_variables_before_apply(workshop, monkeypatch):
     assert install_checks.variables(patient(workshop, VLLM_NONSENSE="1")).ok is None
 
 
+@pytest.mark.slow
 def test_shadowing(workshop, monkeypatch):
     assert install_checks.shadowing(patient(workshop)).ok is None
     install.develop(workshop.layout, "cpu", machine=CPU_MACHINE)

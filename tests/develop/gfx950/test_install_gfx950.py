@@ -29,6 +29,7 @@ def words(call):
     return " ".join(call["argv"])
 
 
+@pytest.mark.slow
 def test_the_order_and_the_environment_of_a_first_build(workshop):
     done = develop(workshop)
     uninstall, tools, submodules, aiter, ahead, requirements, kernels, vllm = workshop.calls()
@@ -65,6 +66,7 @@ def test_the_order_and_the_environment_of_a_first_build(workshop):
     assert done.version == f"{VLLM_VERSION}+p{workshop.tree('vllm').series_hash}.gfx950"
 
 
+@pytest.mark.slow
 def test_pip_cannot_replace_the_machines_own(workshop):
     develop(workshop)
     folder = workshop.layout.work / "develop"
@@ -72,6 +74,7 @@ def test_pip_cannot_replace_the_machines_own(workshop):
     assert (folder / "build.txt").read_text().splitlines() == ["cmake>=3.26.1,<4", "pybind11>=3.0.1", "flydsl==0.2.4"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_what_runs(workshop):
     plan = install.plan(workshop.layout, "gfx950", machine=GPU_MACHINE)
     assert workshop.calls() == []
@@ -97,6 +100,7 @@ def test_a_dry_run_needs_no_rocm_and_no_trees(workshop, monkeypatch):
         install.develop(workshop.layout, "gfx950", machine=CPU_MACHINE)
 
 
+@pytest.mark.slow
 def test_nothing_is_rebuilt_while_the_native_inputs_are_the_same(workshop):
     develop(workshop)
     workshop.calls()
@@ -109,6 +113,7 @@ def test_nothing_is_rebuilt_while_the_native_inputs_are_the_same(workshop):
     assert workshop.tree("aiter").series_hash in (workshop.aiter / "aiter" / "_version.py").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_changed_kernel_of_vllm_rebuilds_vllm_alone(workshop, committed):
     develop(workshop)
@@ -122,6 +127,7 @@ def test_a_changed_kernel_of_vllm_rebuilds_vllm_alone(workshop, committed):
     assert [call["argv"][-1] for call in workshop.calls()] == [str(workshop.layout.work / "develop" / "rocm-triton"), str(workshop.vllm)]
 
 
+@pytest.mark.slow
 def test_going_back_takes_the_build_from_the_store(workshop):
     develop(workshop)
     first = (workshop.vllm / "vllm" / "_rocm_C.abi3.so").read_bytes()
@@ -135,6 +141,7 @@ def test_going_back_takes_the_build_from_the_store(workshop):
     assert (workshop.vllm / "vllm" / "_rocm_C.abi3.so").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_a_changed_kernel_of_aiter_removes_its_stale_objects_only(workshop):
     develop(workshop)
     workshop.calls()
@@ -148,6 +155,7 @@ def test_a_changed_kernel_of_aiter_removes_its_stale_objects_only(workshop):
     assert (jit / "build" / "module_moe").is_dir()
 
 
+@pytest.mark.slow
 def test_jit_objects_elsewhere(workshop, monkeypatch):
     elsewhere = workshop.folder / "jit"
     elsewhere.mkdir()
@@ -157,6 +165,7 @@ def test_jit_objects_elsewhere(workshop, monkeypatch):
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_other_architectures_are_another_build(workshop):
     develop(workshop)
     workshop.calls()
@@ -165,6 +174,7 @@ def test_other_architectures_are_another_build(workshop):
     assert vllm["env"]["PYTORCH_ROCM_ARCH"] == "gfx942;gfx950"
 
 
+@pytest.mark.slow
 def test_ccache_is_used_where_it_is(workshop):
     (workshop.folder / "tools" / "ccache").write_text("")
     develop(workshop)
@@ -172,12 +182,14 @@ def test_ccache_is_used_where_it_is(workshop):
     assert (env["CCACHE_BASEDIR"], env["CCACHE_NOHASHDIR"]) == (str(workshop.vllm), "true")
 
 
+@pytest.mark.slow
 def test_amdsmi_comes_from_the_machines_rocm(workshop):
     (workshop.folder / "fakes" / "amdsmi.py").unlink()
     develop(workshop)
     assert any(words(call).endswith("--no-deps /opt/rocm/share/amd_smi") for call in workshop.calls())
 
 
+@pytest.mark.slow
 def test_amdsmi_of_a_rocm_that_came_as_wheels(workshop):
     (workshop.folder / "fakes" / "amdsmi.py").unlink()
     home = workshop.folder / "_rocm_sdk_devel"
@@ -185,6 +197,7 @@ def test_amdsmi_of_a_rocm_that_came_as_wheels(workshop):
     assert any(words(call).endswith(f"--no-deps {home}/share/amd_smi") for call in workshop.calls())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "ahead"), [(0, []), (1, ["1"]), (2, ["2"])])
 def test_only_the_build_ahead_is_told_to_prebuild(workshop, level, ahead):
     develop(workshop, prebuild=level)
@@ -193,6 +206,7 @@ def test_only_the_build_ahead_is_told_to_prebuild(workshop, level, ahead):
     assert calls[0]["argv"][:3] == ["-m", "pip", "install"]
 
 
+@pytest.mark.slow
 def test_a_triton_of_the_users_own_is_not_fetched(workshop, monkeypatch):
     monkeypatch.setenv("TRITON_KERNELS_SRC_DIR", "/src/triton_kernels")
     develop(workshop)
@@ -201,6 +215,7 @@ def test_a_triton_of_the_users_own_is_not_fetched(workshop, monkeypatch):
     assert calls[-1]["env"]["TRITON_KERNELS_SRC_DIR"] == "/src/triton_kernels"
 
 
+@pytest.mark.slow
 def test_a_failing_build_leaves_no_mark_and_is_repeated(workshop):
     (workshop.folder / "refuse").write_text(f"-e {workshop.vllm}")
     with pytest.raises(BuildError, match="fatal error: no such header") as caught:
@@ -213,6 +228,7 @@ def test_a_failing_build_leaves_no_mark_and_is_repeated(workshop):
     assert words(workshop.calls()[-1]).endswith(f"-e {workshop.vllm}")
 
 
+@pytest.mark.slow
 def test_an_aiter_that_shadows_ours_is_left_by_what_is_printed(workshop, monkeypatch, tmp_path):
     other = tmp_path / "other" / "aiter"
     other.mkdir(parents=True)

@@ -290,6 +290,7 @@ CHECKS: dict[str, Callable[[], None]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKS)
 def test_right(name: str) -> None:
     with on_gfx950(most_steps=200_000):

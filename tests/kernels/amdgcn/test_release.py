@@ -9,6 +9,7 @@ from tunefork.kernels.amdgcn.assembly import parse
 from tunefork.kernels.amdgcn.compile import Compiled, compile_all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "part"), [("up_kernel", "SPLIT"), ("down_sorted_kernel", "FUSED"), ("router_kernel", "NORM")])
 def test_every_waves_parts_have_arrived_before_one_wave_releases_them(name: str, part: str) -> None:
     """The wave that counts a part as done writes back its own stores alone; another program adds the parts up, maybe behind another L2. The executor

@@ -38,6 +38,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, dict
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "differs"), PLANTED.items())
 def test_who_is_planted_wrong_is_named(values: dict[str, dict[str, dict[str, Any]]], name: str, differs: str) -> None:
     tolerances = {which: values[TORCH][name][which] for which in ("rtol", "atol")}
@@ -51,6 +52,7 @@ def said(name: str, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "tunefork.kernels.amdgcn.threeway", f"{CASES}:{name}", *more], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_says_it_and_its_exit_code() -> None:
     found = said("torch_wrong", "--json")
     assert found.returncode == 1 and json.loads(found.stdout)["differs"] == TORCH

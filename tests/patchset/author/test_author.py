@@ -54,6 +54,7 @@ def tree(world: World) -> str:
 # -- edit -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_edit_carries_later_patches_and_rewrites_what_changed(world: World) -> None:
     three(world)
     before = files(world)
@@ -66,6 +67,7 @@ def test_edit_carries_later_patches_and_rewrites_what_changed(world: World) -> N
     settled(world, done.tree)
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_same_file_is_merged_into_later_patches(world: World) -> None:
     three(world)
     stopped = edit.start(world.layout, "up", "one")
@@ -88,6 +90,7 @@ def test_more_commits_become_more_patches(world: World) -> None:
     settled(world)
 
 
+@pytest.mark.slow
 def test_a_later_patch_that_conflicts_waits_and_nothing_changes_before(world: World) -> None:
     series(world, ("One", {"a.py": lines(l5="one")}), ("Two", {"a.py": lines(l5="two")}), ("Three", {"b.py": b"three\n"}))
     before = everything(world)
@@ -110,6 +113,7 @@ def test_a_later_patch_that_conflicts_waits_and_nothing_changes_before(world: Wo
     assert kept == "" and {key: after[key] for key in ("pins", "work", "waiting")} == {key: before[key] for key in ("pins", "work", "waiting")}
 
 
+@pytest.mark.slow
 def test_an_edit_goes_on_when_later_patches_changed_meanwhile(world: World) -> None:
     three(world)
     git(world.checkout, "branch", "edit/mine")
@@ -195,6 +199,7 @@ def test_refresh_gives_each_line_to_its_owner(world: World) -> None:
     settled(world)
 
 
+@pytest.mark.slow
 def test_refresh_takes_neighbouring_lines_of_two_patches(world: World) -> None:
     series(world, ("One", {"a.py": lines(l5="one")}), ("Two", {"a.py": lines(l5="one", l6="two")}))
     (world.checkout / "a.py").write_bytes(lines(l5="ONE", l6="two"))
@@ -250,6 +255,7 @@ def test_reorder_of_patches_that_do_not_meet(world: World) -> None:
     settled(world)
 
 
+@pytest.mark.slow
 def test_reorder_of_dependent_patches_waits_to_be_resolved(world: World) -> None:
     series(world, ("One", {"a.py": lines(l5="one")}), ("Two", {"a.py": lines(l5="two")}))
     before = everything(world)
@@ -305,6 +311,7 @@ def test_squash_keeps_what_others_need_before_them(world: World) -> None:
     assert world.names() == ["one", "two"] and b"Depends-On: one\n" in (world.series / "two.patch").read_bytes()
 
 
+@pytest.mark.slow
 def test_split_by_file_and_by_hunk(world: World) -> None:
     series(world, ("One", {"a.py": lines(l5="one", l35="late"), "b.py": b"two\n"}))
     was = tree(world)
@@ -417,6 +424,7 @@ def test_a_hand_edit_of_an_early_patch_is_merged_into_the_later_ones(world: Worl
 
 
 
+@pytest.mark.slow
 def test_a_pick_stays_a_line_while_it_does_what_it_did(world: World) -> None:
     sha = with_pick(world)
     apply(world.layout, "up")
@@ -437,6 +445,7 @@ def next_second() -> None:
     time.sleep(1 - time.time() % 1)
 
 
+@pytest.mark.slow
 def test_an_edit_within_the_second_of_the_checkout_is_seen(world: World) -> None:
     """Of the same size, in the same second: git tells it by the time of the index alone."""
     three(world)
@@ -482,6 +491,7 @@ def test_a_file_that_git_does_not_know_is_refused_where_a_conflict_waits_too(wor
     assert b"junk.log" in (world.series / "two.patch").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "value"), [("blame.ignoreRevsFile", ".git/ignored"), ("diff.interHunkContext", "90"), ("diff.orderFile", "not-there")])
 def test_the_owner_of_a_line_is_the_same_under_any_configuration(world: World, key: str, value: str) -> None:
     three(world)

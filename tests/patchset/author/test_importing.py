@@ -69,6 +69,7 @@ def quilt(folder: Path, **patches: bytes) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["my repos", "per%20cent", "größe #1"])
 def test_a_repository_of_any_path(name: str, world: World, tmp_path: Path) -> None:
     folder, tree = history(world)
@@ -104,6 +105,7 @@ def test_a_history_onto_a_new_upstream_in_an_empty_root(world: World, tmp_path: 
     assert written == git(world.upstream, "log", "--format=%an %ae %at %s", "v1..").replace("[PATCH-like] ", "")  # as git am reads it, too
 
 
+@pytest.mark.slow
 def test_a_history_onto_the_end_of_a_known_series(world: World) -> None:
     three(world)
     before = files(world)
@@ -129,6 +131,7 @@ def test_a_quilt_series(world: World) -> None:
     consistent(world.layout, "up", done.tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hunk", "why"),
     [
@@ -282,6 +285,7 @@ def test_a_path_that_git_does_not_hold_changes_nothing(world: World, tmp_path: P
     assert world.names() == [] and apply(world.layout, "up").changed == 0
 
 
+@pytest.mark.slow
 def test_an_import_that_fails_or_is_a_trial_leaves_no_checkout(world: World, tmp_path: Path) -> None:
     git(world.upstream, "commit", "--quiet", "--allow-empty", "-m", "Elsewhere")
     (world.upstream / "b.py").write_bytes(b"other\n")

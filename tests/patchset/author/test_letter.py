@@ -21,6 +21,7 @@ ATTACHED = (
     ME + DATE + b'Subject: [PATCH] attached\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="--b"\n\n----b\nContent-Type: text/plain; charset=UTF-8\n\nWhy.\n'
     b'----b\nContent-Type: text/x-patch; name="x.patch"\nContent-Transfer-Encoding: base64\n\n'
 )  # fmt: skip
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAILS)
 def test_mail_is_read_as_git_am_reads_it(kind: str, base: tuple[Path, str], tmp_path: Path) -> None:
     (tmp_path / "0001.patch").write_bytes(MAILS[kind] + (DIFF.removeprefix(b"\n---") if kind in ("hg",) else DIFF))

@@ -215,6 +215,7 @@ def test_work_elsewhere_in_the_tree_is_carried_along(world: World) -> None:
     assert (world.checkout / "b.py").read_bytes() == b"mine\n" and (world.checkout / "untracked.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ignored", [False, True])
 def test_an_untracked_file_is_not_overwritten(world: World, ignored: bool) -> None:
     three_patches(world)

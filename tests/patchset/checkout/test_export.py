@@ -70,6 +70,7 @@ def test_files_that_did_not_change_are_not_touched(world: World) -> None:
     settled(world)
 
 
+@pytest.mark.slow
 def test_reorder_drop_reword_and_insert_by_rebase(world: World) -> None:
     series_of(world, "one", "two", "three", "four")
     two = (world.series / "patch-two.patch").read_bytes()
@@ -144,6 +145,7 @@ def test_an_empty_commit_is_refused(world: World) -> None:
     assert "git rebase -i" in caught.value.remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     ["Before.\n---\nAfter.", "Before.\ndiff --git a/x b/x\nAfter.", "Before.\ndiff - old new\nAfter.", "From: Some One <s@x>\n\nWhy.",
@@ -158,6 +160,7 @@ def test_a_message_that_would_not_survive_is_refused(world: World, body: str) ->
     assert "git commit --amend" in caught.value.remedy and patch_bytes(world) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     ["Cut here:\n-- >8 --\nand go on.", "First.\n\n\n\nSecond.  \n\n  indented\n", "-- \nnot a signature", ">From the start\nFrom the end",
@@ -180,6 +183,7 @@ def test_a_message_that_looks_odd_survives(world: World, body: str) -> None:
     assert export(world.layout, "up").same and patch_bytes(world) == file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["git checkout -q -b mine", "git checkout -q --detach", "git branch -q -m mine"])
 def test_head_elsewhere_is_refused_with_the_way_back(world: World, where: str) -> None:
     series_of(world, "one")
@@ -208,6 +212,7 @@ def test_a_commit_on_only_is_woven_back(world: World) -> None:
     assert (world.checkout / "two.txt").read_bytes() == b"2\n" and (world.checkout / "three.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "order", "after"),
     [
@@ -289,6 +294,7 @@ def test_a_pulled_patch_is_not_lost(world: World) -> None:
     assert (world.checkout / "theirs.txt").exists() and (world.checkout / "b.py").read_bytes() == b"mine\n"
 
 
+@pytest.mark.slow
 def test_a_pulled_change_of_a_patch_is_not_put_back(world: World) -> None:
     series_of(world, "one", "two")
     pulled(world, "two")
@@ -319,6 +325,7 @@ def test_a_patch_that_a_pull_removed_is_not_called_the_same(world: World) -> Non
     settled(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["two", "gone"])
 def test_a_patch_changed_on_both_sides_is_refused(world: World, change: str) -> None:
     series_of(world, "one", "two")

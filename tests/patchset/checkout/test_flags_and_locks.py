@@ -29,6 +29,7 @@ def files_of(world: World) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in world.series.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", FLAGS)
 def test_a_change_that_git_does_not_see_is_not_overwritten(world: World, flag: str) -> None:
     done = three_patches(world)

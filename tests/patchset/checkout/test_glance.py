@@ -72,6 +72,7 @@ CHANGES: dict[str, Callable[[World], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_it_sees_what_git_sees(world: World, seed: int) -> None:
     """Every change after every other, in a drawn order, each looked at twice: the first look may make the copy, the second uses it."""

@@ -59,6 +59,7 @@ def test_a_link_in_the_place_of_gitmodules_is_refused() -> None:
         diff.parse("odd", told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DIFFS)
 def test_locking_touches_nothing_outside(world: World, kind: str) -> None:
     applied(world)

@@ -199,6 +199,7 @@ def test_a_variant_a_pending_patch_and_checkouts_beside(world: World) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_names_that_are_no_text_can_be_shown(world: World, tmp_path: Path) -> None:
     """File names and contents in Latin-1, through a real process whose output is strict UTF-8."""
     applied(world)

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 COMMITS = 20
 
 
+@pytest.mark.slow
 def test_our_own_history(tmp_path: Path) -> None:
     code, said = oracles.call(["git", "rev-list", "--first-parent", f"--max-count={COMMITS + 1}", "HEAD"], ROOT)
     if code or shutil.which("git") is None or len(said.split()) < 2:

@@ -23,6 +23,7 @@ def written(kind: Kind, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_kind_of_patch(kind: Kind, base: tuple[Path, str], tmp_path: Path) -> None:
     repository, commit = base
@@ -35,6 +36,7 @@ def test_a_kind_of_patch(kind: Kind, base: tuple[Path, str], tmp_path: Path) -> 
         assert oracles.verdict(mine, theirs) == oracles.RIGHT, (mine, theirs)
 
 
+@pytest.mark.slow
 def test_quilt_makes_the_same_trees(base: tuple[Path, str], tmp_path: Path) -> None:
     if shutil.which("quilt") is None:
         pytest.skip("quilt is not installed: its trees were NOT made here, only compared with those of kinds.TREES (apt install quilt)")
@@ -47,6 +49,7 @@ def test_quilt_makes_the_same_trees(base: tuple[Path, str], tmp_path: Path) -> N
 BY_DPKG = ["diff -N deletion", "orig", "two names of a new file", "the folder's own name within a path", "lines at the top, without any around them"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*BY_DPKG, "emptied, not deleted", "context diff", "the file ends in the middle of a line, quilt", "-p0"])
 def test_dpkg_source_makes_the_same_tree(name: str, base: tuple[Path, str], tmp_path: Path) -> None:
     if shutil.which("dpkg-source") is None:

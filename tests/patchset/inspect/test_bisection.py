@@ -57,6 +57,7 @@ def names_in(spec: str) -> set[str]:
     return set(NAMES if kind == "all" else NAMES[: NAMES.index(rest) + 1] if kind == "upto" else rest.split(",") if kind == "only" else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("culprit", NAMES)
 def test_every_culprit_is_found_in_few_runs(seven: World, tmp_path: Path, culprit: str) -> None:
     ran: list[str] = []
@@ -96,6 +97,7 @@ def test_ends_that_do_not_differ_are_said(seven: World, tmp_path: Path) -> None:
         bisection.bisect(series_of(seven), journal(series_of(seven), tmp_path), lambda spec: Verdict(spec, BAD, 1, 0.0), good="all", bad="upto:p1")
 
 
+@pytest.mark.slow
 def test_a_stopped_bisection_goes_on_without_trying_again(seven: World, capsys: pytest.CaptureFixture[str]) -> None:
     ran = seven.root / "ran"
     stop = seven.root / "stop"
@@ -116,6 +118,7 @@ def test_a_stopped_bisection_goes_on_without_trying_again(seven: World, capsys: 
     assert main(["bisect", "up", "--continue"]) == 2
 
 
+@pytest.mark.slow
 def test_python_in_the_command_is_the_environments(seven: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A caller whose own `python` is another (without torch, say), as where build.py was started by the system's."""
     other = tmp_path / "bin" / "python"
@@ -143,6 +146,7 @@ def test_help_says_where_the_command_runs_and_with_which_python(capsys: pytest.C
     assert "in work/UPSTREAM, so its relative paths are the upstream's" in said and "`python` in CMD is the one of Tunefork's environment" in said
 
 
+@pytest.mark.slow
 def test_a_changed_series_is_not_gone_on_with(seven: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bisect", "up", "--run", "exit 255"]) == 1
     seven.commit({"p8.txt": b"8\n"}, "[Up] p8")
@@ -154,6 +158,7 @@ def test_a_changed_series_is_not_gone_on_with(seven: World, capsys: pytest.Captu
     assert "p8 is the first patch" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_patches_that_do_not_go_together_are_skipped(seven: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seven.commit({"a.py": FILES["a.py"].replace(b"line 5\n", b"one\n")}, "[Up] One")
     seven.commit({"a.py": FILES["a.py"].replace(b"line 5\n", b"two\n")}, "[Up] Two")
@@ -171,6 +176,7 @@ def test_the_verdict_of_an_ab() -> None:
         command.of_outcome(9, b'{"error": {}}')
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_variant_of_before_comes_back(seven: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     apply(seven.layout, "up", "without:p7")
     if (child := os.fork()) == 0:  # killed with the checkout on a variant that the bisection chose
@@ -184,6 +190,7 @@ def test_after_a_kill_the_variant_of_before_comes_back(seven: World, monkeypatch
     assert state is not None and state.variant == "without:p7"
 
 
+@pytest.mark.slow
 def test_a_dirty_checkout_names_what_can_be_typed_and_blocks_nothing(seven: World, capsys: pytest.CaptureFixture[str]) -> None:
     (seven.checkout / "p3.txt").write_bytes(b"mine\n")
     script = "test ! -e p3.txt"
@@ -195,6 +202,7 @@ def test_a_dirty_checkout_names_what_can_be_typed_and_blocks_nothing(seven: Worl
     assert main(["bisect", "up", "--run", script]) == 0
 
 
+@pytest.mark.slow
 def test_what_was_never_begun_does_not_wait(seven: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bisect", "up", "--run", "true", "--good", "upto:nobody"]) == 2
     assert main(["bisect", "up", "--run", "test ! -e p3.txt"]) == 0

@@ -29,6 +29,7 @@ def test_a_good_patch_has_no_findings(world: World) -> None:
     assert found(world, "[Up] Change b") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("subject", "body", "rule"),
     [
@@ -59,6 +60,7 @@ def test_a_test_file_may_be_the_upstreams_or_ours(world: World) -> None:
     assert found(world, "[Up] Change b", BODY.replace("Verified-by: true", said)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["tests/test_envs.py", "tests/a.py tests/b.py::test_x", "none its kernels need a GPU", "op_tests/test_moe.py"])
 def test_the_tests_of_upstreams_may_be_named_so(world: World, named: str) -> None:
     assert found(world, "[Up] Change b", BODY.replace("Upstream-Tests: none a test", f"Upstream-Tests: {named}")) == []
@@ -68,11 +70,13 @@ def test_a_patch_that_names_none_is_told_so(world: World) -> None:
     assert ("upstream-tests", "warning") in found(world, "[Up] Change b", BODY.replace("Upstream-Tests: none a test\n", ""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", ["unknown until measured", "not measured", "3 % measured (record ab-20261122-1)", "unmeasured"])
 def test_a_gain_may_say_that_it_was_not_measured(world: World, claim: str) -> None:
     assert found(world, "[Up] Change b", BODY.replace("none, a test", claim)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("added", [b"trailing \n", b"tab\t\n", b"<<<<<<< ours\n"])
 def test_white_space(world: World, added: bytes) -> None:
     assert ("white-space", "error") in found(world, "[Up] Change b", files={"b.py": FILES["b.py"] + added})

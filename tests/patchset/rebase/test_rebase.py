@@ -94,6 +94,7 @@ def consistent(world: World) -> None:
     assert export(world.layout, "up", dry_run=True).same
 
 
+@pytest.mark.slow
 def test_the_same_pin_is_the_identity(world: World) -> None:
     series(world, ("Add", {"new.py": b"new\n"}), ("Five", {"a.py": lines(l5="five")}), ("Gone", {"b.py": None}), ("Mode", {"blob.bin": b"\0\1"}))
     before = everything(world)
@@ -103,6 +104,7 @@ def test_the_same_pin_is_the_identity(world: World) -> None:
     consistent(world)
 
 
+@pytest.mark.slow
 def test_each_outcome(world: World) -> None:
     """Exact, merged, upstream, partly upstream and conflict in one series; a trial goes on after the conflict and changes nothing."""
     series(
@@ -130,6 +132,7 @@ def test_each_outcome(world: World) -> None:
     assert everything(world) == before and list((world.layout.cache / "rebase").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_is_upstream_is_dropped_and_the_rest_moves_in_one_step(world: World) -> None:
     series(world, ("Taken", {"a.py": lines(l5="five")}), ("Kept", {"a.py": lines(l5="five", l50="fifty")}), ("Other", {"new.py": b"1\n"}),
            bodies={"Kept": "Why.\n\nDepends-On: taken\n" + TRAILERS})  # fmt: skip
@@ -148,6 +151,7 @@ def test_what_is_upstream_is_dropped_and_the_rest_moves_in_one_step(world: World
     consistent(world)
 
 
+@pytest.mark.slow
 def test_patches_on_each_others_lines_are_found_from_the_last(world: World) -> None:
     """Merging from the bottom conflicts here: the first patch's line is not in the new base, the second's is."""
     series(world, ("First", {"a.py": lines(l5="first")}), ("Second", {"a.py": lines(l5="second")}), ("Third", {"a.py": lines(l5="second", l50="x")}))
@@ -155,6 +159,7 @@ def test_patches_on_each_others_lines_are_found_from_the_last(world: World) -> N
     assert outcomes(rebase.check(world.layout, "up", "v2")) == {"first": "upstream", "second": "upstream", "third": "clean"}
 
 
+@pytest.mark.slow
 def test_a_patch_and_its_own_revert_survive(world: World) -> None:
     """The top-down search alone would drop the revert and keep what it reverts."""
     series(world, ("Change", {"a.py": lines(l5="x"), "pkg/c.py": b"y\n"}), ("Revert a", {"a.py": lines()}))
@@ -164,6 +169,7 @@ def test_a_patch_and_its_own_revert_survive(world: World) -> None:
     assert (world.checkout / "a.py").read_bytes() == lines() and (world.checkout / "pkg/c.py").read_bytes() == b"y\n"
 
 
+@pytest.mark.slow
 def test_a_renamed_file_is_followed(world: World) -> None:
     series(world, ("Five", {"a.py": lines(l5="five")}), ("Six", {"a.py": lines(l5="five", l50="six")}))
     git(world.upstream, "mv", "a.py", "moved.py")
@@ -222,6 +228,7 @@ def test_added_deleted_and_moved_files(world: World) -> None:
     assert "noeol.txt is not in the new base" in patch_of(found, "edit-gone").why
 
 
+@pytest.mark.slow
 def test_binary_files_and_modes(world: World) -> None:
     series(world, ("Binary", {"blob.bin": b"\0ours" * 9}), ("Text", {"crlf.txt": b"one\r\nTWO\r\nthree\r\n"}))
     upstream(world, {"blob.bin": b"\0theirs" * 9, "crlf.txt": b"one\r\ntwo\r\nthree\r\nfour\r\nfive\r\nsix\r\n"})
@@ -242,6 +249,7 @@ def clash(world: World) -> None:
     upstream(world, {"a.py": lines(l5="theirs")})
 
 
+@pytest.mark.slow
 def test_a_conflict_parks_and_continue_finishes(world: World) -> None:
     clash(world)
     before = everything(world)
@@ -266,6 +274,7 @@ def test_a_conflict_parks_and_continue_finishes(world: World) -> None:
     consistent(world)
 
 
+@pytest.mark.slow
 def test_a_resolution_that_leaves_nothing_drops_the_patch(world: World) -> None:
     clash(world)
     with pytest.raises(PatchConflict):
@@ -277,6 +286,7 @@ def test_a_resolution_that_leaves_nothing_drops_the_patch(world: World) -> None:
     consistent(world)
 
 
+@pytest.mark.slow
 def test_a_patch_that_an_earlier_one_came_to_hold_is_empty(world: World) -> None:
     """Not upstream's: the resolution of an earlier patch does all of it."""
     clash(world)
@@ -289,6 +299,7 @@ def test_a_patch_that_an_earlier_one_came_to_hold_is_empty(world: World) -> None
     consistent(world)
 
 
+@pytest.mark.slow
 def test_a_conflict_in_a_renamed_file_is_parked_there(world: World) -> None:
     series(world, ("Five", {"a.py": lines(l5="ours")}))
     git(world.upstream, "mv", "a.py", "moved.py")
@@ -373,6 +384,7 @@ def test_work_in_no_patch_file_is_not_left_behind(world: World) -> None:
     assert (world.checkout / "late.py").read_bytes() == b"untracked\n" and not repin.folder(world.layout, "up").exists()
 
 
+@pytest.mark.slow
 def test_a_checkout_beside_follows(world: World) -> None:
     series(world, ("Five", {"a.py": lines(l5="five")}), ("Fifty", {"a.py": lines(l5="five", l50="fifty")}))
     apply(world.layout, "up", "without:fifty", beside=True)
@@ -383,6 +395,7 @@ def test_a_checkout_beside_follows(world: World) -> None:
     consistent(world)
 
 
+@pytest.mark.slow
 def test_without_a_checkout(world: World) -> None:
     series(world, ("Five", {"a.py": lines(l5="five")}))
     upstream(world, {"a.py": lines(l30="x")})
@@ -392,6 +405,7 @@ def test_without_a_checkout(world: World) -> None:
     assert (world.checkout / "a.py").read_bytes() == lines(l5="five", l30="x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["folder", "repository", "repository@ref", "commit"])
 def test_what_to_takes(world: World, form: str, tmp_path: Path) -> None:
     series(world, ("Five", {"a.py": lines(l5="five")}))
@@ -420,6 +434,7 @@ def test_a_base_that_is_not_there(world: World, to: str, message: str) -> None:
     assert everything(world) == before
 
 
+@pytest.mark.slow
 def test_a_remote_gives_the_commits_since_the_pin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not on this machine: the commits between the pins are fetched, and only they."""
     series(world, ("Five", {"a.py": lines(l5="five")}))
@@ -492,6 +507,7 @@ def sdist_archive(folder: Path, version: str, files: dict[str, bytes]) -> None:
             tar.addfile(info, io.BytesIO(data))
 
 
+@pytest.mark.slow
 def test_a_source_distribution(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Its hash is trusted once and written down; its tag's commit is asked of git, or of the user where git does not answer."""
     index = tmp_path / "index"
@@ -529,6 +545,7 @@ def test_a_source_distribution(world: World, tmp_path: Path, monkeypatch: pytest
     assert (world.checkout / "a.py").read_bytes() == lines(l5="five", l30="thirty")
 
 
+@pytest.mark.slow
 def test_a_source_distribution_that_names_its_commit(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where git does not answer, its abbreviation is the pin; another commit is refused; git completes it later."""
     index = tmp_path / "index"
@@ -563,6 +580,7 @@ def test_a_source_distribution_that_names_its_commit(world: World, tmp_path: Pat
     consistent(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("served", [True, False])
 def test_a_tag_takes_its_source_distribution_along(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: bool) -> None:
     """What the tag lacks is what packaging added; where the index has none, the table goes and the report says so."""
@@ -593,6 +611,7 @@ def test_a_tag_takes_its_source_distribution_along(world: World, tmp_path: Path,
     assert git(world.checkout, "rev-parse", "HEAD^{tree}") == done.tree
 
 
+@pytest.mark.slow
 def test_the_command(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clash(world)
     monkeypatch.setenv("TUNEFORK_ROOT", str(world.root))

@@ -83,6 +83,7 @@ def test_an_edited_pick_becomes_a_patch(world: World) -> None:
     assert b"+better 40" in (world.series / "fix-forty.patch").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_pin_that_has_the_commit_drops_the_pick(world: World) -> None:
     with_pick(world)
     apply(world.layout, "up")
@@ -92,6 +93,7 @@ def test_a_pin_that_has_the_commit_drops_the_pick(world: World) -> None:
     assert (world.series / "series").read_text() == "" or "pick" not in (world.series / "series").read_text()
 
 
+@pytest.mark.slow
 def test_a_pin_without_the_commit_keeps_the_pick(world: World) -> None:
     with_pick(world)
     git(world.upstream, "checkout", "--quiet", "-b", "side", "v1")

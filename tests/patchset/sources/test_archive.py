@@ -130,6 +130,7 @@ KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarf
 MEMBERS = st.lists(st.tuples(PARTS, KINDS, PARTS), max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(MEMBERS)
 def test_whatever_the_names_are_nothing_leaves_the_folder(

@@ -88,6 +88,7 @@ def rubbish(tmp_path: Path) -> list[str]:
     return [path.name for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock" and not (path / packages.RECORD).is_file()]
 
 
+@pytest.mark.slow
 def test_a_wheel_comes_once_and_then_costs_neither_pip_nor_a_hash(
     index: Path, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_wheel_comes_once_and_then_costs_neither_pip_nor_a_hash(
     assert len(said) == 1
 
 
+@pytest.mark.slow
 def test_none_of_an_sdists_code_runs(index: Path, tmp_path: Path, said: list[str]) -> None:
     made = make_sdist(index, tmp_path / "trace")
     path = get(sha(made), tmp_path, said, "sdist")
@@ -119,6 +121,7 @@ def test_the_poison_works(index: Path, tmp_path: Path) -> None:
     assert (tmp_path / "trace").read_text() == "ran"
 
 
+@pytest.mark.slow
 def test_another_file_under_the_same_name_is_refused(index: Path, tmp_path: Path, said: list[str]) -> None:
     made = make_wheel(index)
     with pytest.raises(SourceError, match="not the pinned file") as caught:
@@ -154,6 +157,7 @@ def damage_flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [damage_truncate, damage_flip, lambda path: path.unlink()])
 def test_a_damaged_cache_is_downloaded_again(index: Path, tmp_path: Path, said: list[str], harm: Callable[[Path], None]) -> None:
     made = make_wheel(index)
@@ -163,6 +167,7 @@ def test_a_damaged_cache_is_downloaded_again(index: Path, tmp_path: Path, said: 
     assert "is damaged, downloading it again" in said[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", [None, "", "{", json.dumps({"sha256": "0" * 64, "size": 1, "mtime_ns": 1})])
 def test_a_touched_file_is_hashed_again_and_kept(
     index: Path, tmp_path: Path, said: list[str], record: str | None, monkeypatch: pytest.MonkeyPatch
@@ -178,6 +183,7 @@ def test_a_touched_file_is_hashed_again_and_kept(
     assert get(sha(made), tmp_path, said) == path
 
 
+@pytest.mark.slow
 def test_a_file_that_no_index_has_is_said_with_pips_words(index: Path, tmp_path: Path, said: list[str]) -> None:
     with pytest.raises(SourceError, match=r"pip could not get demo-pkg 1\.0 \(wheel\)") as caught:
         get("0" * 64, tmp_path, said)
@@ -185,6 +191,7 @@ def test_a_file_that_no_index_has_is_said_with_pips_words(index: Path, tmp_path:
     assert "pip config list" in caught.value.remedy
 
 
+@pytest.mark.slow
 def test_an_index_out_of_reach_is_said(index: Path, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
@@ -253,6 +260,7 @@ def publish(index: Path, *files: Path) -> None:
     (page / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
 
 
+@pytest.mark.slow
 def test_the_users_index_is_the_one_that_is_asked(served: Path, tmp_path: Path, said: list[str]) -> None:
     wheel, sdist = make_wheel(served), make_sdist(served, tmp_path / "trace")
     publish(served, wheel, sdist)
@@ -263,6 +271,7 @@ def test_the_users_index_is_the_one_that_is_asked(served: Path, tmp_path: Path, 
     assert packages.available("demo-pkg", "2.0", "sdist", 20) == (False, "pip's index has demo-pkg, but no 2.0")
 
 
+@pytest.mark.slow
 def test_a_download_cut_short_leaves_nothing_and_the_next_one_succeeds(served: Path, tmp_path: Path, said: list[str]) -> None:
     made = make_sdist(served, tmp_path / "trace", size=200_000)
     publish(served, made)

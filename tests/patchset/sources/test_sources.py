@@ -174,6 +174,7 @@ def test_a_second_time_costs_no_network_and_no_lock(world: World, monkeypatch: p
     assert len(world.said) == 1
 
 
+@pytest.mark.slow
 def test_without_git_the_source_distribution_gives_the_same_tree(world: World) -> None:
     world.map(None)
     source = world.obtain()
@@ -190,6 +191,7 @@ def test_a_remote_without_the_commit_and_the_tag_is_told_from_a_silent_one(world
         world.obtain("git", commit="3" * 40)
 
 
+@pytest.mark.slow
 def test_the_kind_obtained_last_is_remembered(world: World) -> None:
     assert world.obtain("sdist").kind == "sdist"
     assert world.obtain().kind == "sdist"
@@ -224,6 +226,7 @@ def test_when_nothing_answers_each_source_is_listed_with_its_reason(world: World
     assert not ok and "git: " in why and "pip's index has no demo" in why
 
 
+@pytest.mark.slow
 def test_reachable_says_which_source_would_answer(world: World) -> None:
     assert sources.reachable(world.pin, world.layout) == (True, f"git answers: {ADDRESS}")
     world.obtain("sdist")
@@ -276,6 +279,7 @@ def test_a_server_that_gives_out_only_tags_is_asked_for_the_tag(world: World, mo
     assert asked == [world.pin.commit, "refs/tags/v1.0"]
 
 
+@pytest.mark.slow
 def test_a_remote_that_never_answers_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror, "CONNECT_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -307,12 +311,14 @@ def locked_server() -> Iterator[int]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_remote_that_wants_a_password_is_no_reason_to_prompt(world: World, locked_server: int) -> None:
     world.config.write_text(f'[url "http://127.0.0.1:{locked_server}/x"]\n\tinsteadOf = {ADDRESS}\n')
     assert world.obtain().kind == "sdist"
     assert "terminal prompts disabled" in world.said[0]
 
 
+@pytest.mark.slow
 def test_a_hostile_configuration_changes_nothing_but_the_address(world: World) -> None:
     hooks = world.tmp_path / "hooks"
     hooks.mkdir()
@@ -349,6 +355,7 @@ def test_a_hostile_configuration_changes_nothing_but_the_address(world: World) -
     assert not (world.tmp_path / "hooked").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["git", "sdist"])
 def test_a_damaged_cache_is_mended(world: World, kind: sources.Kind) -> None:
     world.obtain(kind)
@@ -358,6 +365,7 @@ def test_a_damaged_cache_is_mended(world: World, kind: sources.Kind) -> None:
     world.check(world.obtain(kind))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["git", "sdist"])
 def test_a_cache_without_its_objects_is_filled_again(world: World, kind: sources.Kind) -> None:
     world.obtain(kind)
@@ -401,6 +409,7 @@ print(sdist.commit(Git(there), pins.Sdist("demo", "1.0", sys.argv[4], "", tuple(
     assert done.stdout.strip() == wanted.commit
 
 
+@pytest.mark.slow
 def test_an_sdist_that_makes_another_commit_is_refused(world: World) -> None:
     wanted = world.pin.sdist
     assert wanted is not None
@@ -515,6 +524,7 @@ def test_of_two_at_once_one_fetches(world: World, kind: str) -> None:
     world.check(world.obtain())
 
 
+@pytest.mark.slow
 def test_waiting_for_another_process_is_said(world: World) -> None:
     with locked(world.layout.cache / "locks" / "demo.lock", print, ""):
         waiting = drive(world, "git")
@@ -577,6 +587,7 @@ def grow(world: World) -> Pin:
     return dataclasses.replace(world.pin, commit=commit, sdist=dataclasses.replace(world.pin.sdist, sha256=sha256, commit=root))
 
 
+@pytest.mark.slow
 def test_a_submodule_is_fetched_when_asked_for_and_shared(world: World) -> None:
     part = world.tmp_path / "part"
     part.mkdir()

@@ -50,6 +50,7 @@ def test_nobody_there_means_no(stranger: World, capsys: pytest.CaptureFixture[st
     assert main([*RUN, "--no-verify"]) == 0 and ran(stranger) == 0
 
 
+@pytest.mark.slow
 def test_yes_runs_it_and_is_kept_for_that_very_command(stranger: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUN, "--yes"]) == 0 and ran(stranger) == 1
     assert main(RUN) == 0 and ran(stranger) == 2
@@ -78,6 +79,7 @@ def test_what_a_commit_of_this_repository_holds_runs_unasked(stranger: World) ->
     assert not (stranger.layout.cache / "approved.json").exists()
 
 
+@pytest.mark.slow
 def test_a_check_has_a_deadline(stranger: World, capsys: pytest.CaptureFixture[str]) -> None:
     patch = stranger.series / "one.patch"
     patch.write_bytes(patch.read_bytes().replace(b"echo ran >>", b"sleep 600; echo ran >>"))

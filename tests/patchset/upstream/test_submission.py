@@ -73,6 +73,7 @@ def test_the_branch_holds_the_patch_and_what_it_needs_and_nothing_else(two: Worl
     assert two.snapshot() == before
 
 
+@pytest.mark.slow
 def test_the_check_runs_on_the_branch_and_its_failure_is_said(two: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["upstream", "one", "--onto", "v2", "--json"]) == 0
     done = json.loads(capsys.readouterr().out)
@@ -140,6 +141,7 @@ def test_a_check_runs_in_a_python_whose_path_has_a_blank(two: World, monkeypatch
     assert [check["passed"] for check in json.loads(capsys.readouterr().out)["checks"]] == [True]
 
 
+@pytest.mark.slow
 def test_what_upstream_has_and_what_does_not_go_on(two: World, capsys: pytest.CaptureFixture[str]) -> None:
     commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"ours 5\n")}, "v3")
     commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"other 5\n")}, "v4")
@@ -155,6 +157,7 @@ def test_what_upstream_has_and_what_does_not_go_on(two: World, capsys: pytest.Ca
     assert json.loads(capsys.readouterr().out)["patches"][1]["found"] == "stale"
 
 
+@pytest.mark.slow
 def test_a_conflict_waits_in_the_worktree_and_is_gone_on_with(two: World, capsys: pytest.CaptureFixture[str]) -> None:
     commit_upstream(two, {"a.py": A.replace(b"line 5\n", b"other 5\n")}, "v3")
     assert main(["upstream", "top", "--onto", "v3", "--no-verify"]) == 7
@@ -215,6 +218,7 @@ def test_what_to_type_instead(two: World, capsys: pytest.CaptureFixture[str]) ->
     assert main(["upstream", "nothing", "--onto", "v2"]) == 2 and "up: other, one, top" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_conflict_of_a_later_patch_is_gone_on_with(two: World, capsys: pytest.CaptureFixture[str]) -> None:
     commit_upstream(two, {"a.py": A.replace(b"line 6\n", b"theirs 6\n").replace(b"line 5\n", b"ours 5\n")}, "v3")
     commit_upstream(two, {"a.py": A.replace(b"line 10\n", b"theirs 10\n")}, "v4")

@@ -107,6 +107,7 @@ def project(tmp_path, monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_a_rebuild_compiles_what_changed_and_gives_a_clean_builds_code(project):
     assert project.again() == {"a.cu", "b.cu", "c.cu"}
     assert project.again() == set()

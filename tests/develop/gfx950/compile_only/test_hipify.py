@@ -13,6 +13,7 @@ from tunefork.develop.gfx950.compile_only.toolchain import hipify
 torch = pytest.importorskip("torch", reason="NOT TESTED: needs torch")
 
 
+@pytest.mark.slow
 def test_a_script_is_tried_without_importing_torch(tmp_path: Path) -> None:
     script = tmp_path / "hipify.py"
     script.write_text(

@@ -28,6 +28,7 @@ def most_at_once(said):
     return most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("peaks", "cores", "memory", "at_once"), [
     ((1, 1, 1), 1, 8, 1), ((1, 1, 1, 1), 2, 8, 2), ((5, 5, 5), 3, 8, 1), ((5, 3, 3), 3, 8, 2), ((99, 1), 2, 8, 1),
 ])  # fmt: skip
@@ -37,6 +38,7 @@ def test_cores_and_memory(tmp_path, peaks, cores, memory, at_once):
     assert most_at_once((tmp_path / "said").read_text()) == at_once
 
 
+@pytest.mark.slow
 def test_the_longest_begins(tmp_path):
     list(schedule.run(list(reversed(jobs(tmp_path, GIB, GIB, GIB))), 1, 8 * GIB))
     assert (tmp_path / "said").read_text() == "+0-0+1-1+2-2"
@@ -50,6 +52,7 @@ def test_what_it_used_and_how_it_ended(tmp_path):
     assert ended.code == 7 and 300 << 20 < ended.peak <= most and ended.seconds > 0
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_run_is_ended(tmp_path):
     sleeper = Job("s", ("/bin/sh", "-c", f"echo $$ > {tmp_path}/pid; sleep 300 & sleep 300"), tmp_path / "s.log", seconds=9)
     waiter = Job("w", ("/bin/sh", "-c", f"while [ ! -s {tmp_path}/pid ]; do sleep 0.05; done"), tmp_path / "w.log")

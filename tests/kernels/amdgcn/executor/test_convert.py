@@ -26,6 +26,7 @@ def as_float(words: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
     return words.astype(np.uint16).view(np.float16).astype(np.float32) if kind == "f16" else words.view(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["f32", "bf16", "f16"])
 @pytest.mark.parametrize("fmt", ["fp4", "fp8", "bf8"])
 @pytest.mark.parametrize("select", range(4))

@@ -110,6 +110,7 @@ def test_every_removed_wait_is_caught() -> None:
     assert "MissingWait" in outcomes.values()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lockstep", [True, False], ids=["lockstep", "one-by-one"])
 def test_every_removed_barrier_is_caught(lockstep: bool) -> None:
     pattern = r"^\ts_barrier"

@@ -198,6 +198,7 @@ def matmul(tile: int, warps: int = 4, tiles: int = 1, dtype: torch.dtype = torch
 SMALL, LARGE = [(16, 1, 2), (32, 4, 2)], [(64, 4, 1), (128, 8, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tile", "warps", "tiles", "lockstep"), [(*s, True) for s in SMALL + LARGE] + [(*s, False) for s in SMALL]
 )
@@ -241,6 +242,7 @@ def test_matmul_with_direct_to_lds_loads(stages: int, monkeypatch: pytest.Monkey
         matmul_kernel.device_caches.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [(16, 32), (32, 64), (64, 128)])
 def test_bf16_by_mxfp4(tile: tuple[int, int]) -> None:
     rows, columns, depth = tile[0] * 2, tile[1] * 2, 512
@@ -255,6 +257,7 @@ def test_bf16_by_mxfp4(tile: tuple[int, int]) -> None:
     assert relative(c, a.double() @ (unpack_fp4(w) * unpack_scale(s)).T) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fmt", ["e2m1", "e4m3", "e5m2"])
 @pytest.mark.parametrize("nonkdim", [16, 32])
 def test_scaled_matrix_instruction(fmt: str, nonkdim: int) -> None:
@@ -299,6 +302,7 @@ def test_rmsnorm() -> None:
     assert relative(y, wanted) < 3e-3
 
 
+@pytest.mark.slow
 def test_fp8_quantisation() -> None:
     n = 1000
     x = torch.randn(2, 2 * n, generator=generator()).bfloat16()
@@ -342,6 +346,7 @@ def test_atomics_return_the_old_value_and_the_order_is_random() -> None:
     assert orders[0] != orders[1] and orders[0] != list(range(40))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "wanted"), [(sort_kernel, np.sort), (cumsum_kernel, np.cumsum)])
 @pytest.mark.parametrize("block", [64, 512])
 def test_sort_and_scan(kernel: Any, wanted: Callable[..., Any], block: int) -> None:

@@ -100,6 +100,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size", "depth", "left", "right"), CASES)
 def test_dense(name: str, size: int, depth: int, left: str, right: str, bench: Callable[..., Any]) -> None:
     run = bench()
@@ -118,6 +119,7 @@ def test_dense(name: str, size: int, depth: int, left: str, right: str, bench: C
     check(run, size, product, addend)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "depth"), [(16, 128), (32, 64)])
 @pytest.mark.parametrize(("left", "right"), [("fp4", "fp4"), ("fp8", "fp4"), ("fp4", "bf8"), ("bf8", "fp8")])
 @pytest.mark.parametrize("byte", [(0, 0), (1, 2), (3, 1)])

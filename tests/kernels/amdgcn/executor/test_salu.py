@@ -65,6 +65,7 @@ ONE: dict[str, Callable[[int], tuple[int, bool | None]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TWO)
 def test_two_sources(name: str, bench: Callable[..., Any]) -> None:
     numbers = random.Random(name)

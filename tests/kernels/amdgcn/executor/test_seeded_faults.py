@@ -14,6 +14,7 @@ faults: Any = module("seeded_faults", Path(__file__).with_name("seeded_faults.py
 DOCUMENT = Path(__file__).parents[4] / "docs" / "gfx950.md"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", faults.FAULTS, ids=str)
 def test_a_seeded_fault_is_seen(fault: Any) -> None:
     with faults.seeded(fault):
