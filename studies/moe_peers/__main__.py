@@ -37,7 +37,7 @@ def rows(words: argparse.Namespace) -> Iterator[dict[str, Any]]:
     tokens = words.tokens
     ways = {
         "repeats": lambda: timed.repeat_rows(words.repeats, end),
-        "table": lambda: timed.table_rows(words.tp, tokens or {**timed.UNTIMED, **timed.OTHER_TPS}[words.tp], words.rounds, end),
+        "table": lambda: timed.table_rows(words.tp, tokens or {**timed.CELLS, **timed.OTHER_TPS}[words.tp], words.rounds, end),
         "others": lambda: timed.other_rows(timed.OTHERS[words.first : words.last], words.rounds, end),
         "clocks": lambda: timed.clock_rows(words.tp, (tokens or (16384,))[0], 4.0),
         "first": lambda: timed.first_calls(words.tp, tokens or timed.CAPTURES),

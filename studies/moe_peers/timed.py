@@ -32,7 +32,7 @@ def counts(words: str) -> tuple[int, ...]:
     return tuple(map(int, words.split()))
 
 
-UNTIMED = {8: counts("24 32 48 64 96 128 192 256 300 384 512 700 1152 1280"), 1: counts("96 128 192 256 300 384 512 700 1152 1280 1536 4096 6144")}
+CELLS = {8: counts("24 32 48 64 96 128 192 256 300 384 512 700 1152 1280"), 1: counts("96 128 192 256 300 384 512 700 1152 1280 1536 4096 6144")}
 OTHER_TPS = {tp: counts("1 8 64 300 1280 8192") for tp in (2, 4)}
 RANKS = tuple(MODEL.intermediate // tp for tp in (1, 8))
 OTHERS = tuple(Cell(MODEL.hidden, inter, 32, 4, tokens) for inter in RANKS for tokens in (1, 8, 64, 128, 300, 1024, 4096))

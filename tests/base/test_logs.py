@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tunefork.base import redact
 from tunefork.base.errors import BuildError
 from tunefork.base.process import run
 from tunefork.base.program import run_program
@@ -39,3 +40,22 @@ def test_what_a_program_is_given_in_secret_is_not_in_its_log(call: Callable[[lis
     text = log.read_text()
     assert "I am <redacted> --api-key <redacted>" in text and not any(secret in text + said for secret in SECRETS)
     assert log.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("call", [stepped, guarded])
+def test_a_key_of_several_lines_is_not_in_its_log_and_a_log_that_was_open_to_all_is_closed(
+        call: Callable[[list[str], Mapping[str, str], Path], str], tmp_path: Path) -> None:
+    log = tmp_path / "step.log"
+    log.touch(mode=0o644)
+    key = "-----BEGIN-----\n" + "\n".join(SECRETS) + "\n-----END-----"
+    said = call([sys.executable, "-c", SAYS], {**os.environ, "HF_TOKEN": key, "CODE": "0"}, log)
+    assert "I am <redacted>" in log.read_text() and not any(secret in log.read_text() + said for secret in SECRETS)
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_that_cannot_be_cleaned_hides_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, secrets: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(redact, "clean_file", full)
+    assert run_program(["true"], env=dict(os.environ), cwd=tmp_path, log=tmp_path / "log", deadline_s=60).exit_code == 0

@@ -97,6 +97,9 @@ def test_other_text_stays(said: str) -> None:
 def test_the_very_values() -> None:
     argv = ("serve", "--api-key", SECRET, f"--hf-token={SECRET}2", "x")
     assert redact.values(argv, {"HF_TOKEN": "hf_abcdef", "PATH": "/usr/bin", "API_KEY": "1"}) == {SECRET, f"{SECRET}2", "hf_abcdef"}
+    key = f"-----BEGIN-----\n{SECRET}abc\n{SECRET}def\n-----END-----\n"  # a text of several lines is known by each of them
+    assert redact.without(f"said: {SECRET}def", redact.values((), {"DEPLOY_KEY": key})) == f"said: {REDACTED}"
+    assert not redact.values((), {"GIT_CONFIG_KEY_0": "user.name", "HF_TOKEN_PATH": "/home/me/token", "KEY_TYPE": "ed25519", "SSL_KEY_FILE": "/etc/key.pem"})
     assert redact.without(f"{SECRET}2 and {SECRET}", {SECRET, f"{SECRET}2"}) == f"{REDACTED} and {REDACTED}"
 
 

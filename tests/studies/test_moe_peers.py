@@ -44,9 +44,9 @@ def test_peers_take_another_topk_for_a_while() -> None:
     assert (peers.TOPK, humming.TOPK) == (cases.TOPK, cases.TOPK)
 
 
-def test_cells_are_those_of_the_issue_that_no_clock_has_seen() -> None:
-    assert set(timed.UNTIMED[8]) >= {24, 32, 48, 64, 96, 128, 192, 256, 300, 384, 512, 700, 1152, 1280}
-    assert set(timed.UNTIMED[1]) >= {96, 128, 192, 256, 300, 384, 512, 700, 1152, 1280, 1536, 4096, 6144}
+def test_cells_are_those_of_the_issue_beyond_an_earlier_run() -> None:
+    assert set(timed.CELLS[8]) >= {24, 32, 48, 64, 96, 128, 192, 256, 300, 384, 512, 700, 1152, 1280}
+    assert set(timed.CELLS[1]) >= {96, 128, 192, 256, 300, 384, 512, 700, 1152, 1280, 1536, 4096, 6144}
     assert {cell.experts for cell in timed.OTHERS} == {32, 128} and {cell.routing for cell in timed.OTHERS} == set(layers.ROUTINGS)
     assert any(cell.hidden == 4096 and cell.topk == 8 for cell in timed.OTHERS)
 

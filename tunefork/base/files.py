@@ -76,6 +76,14 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+def open_private(path: str | Path) -> int:
+    """A descriptor that appends to a file which its owner alone reads: a log may hold what a program was given. One that was there is closed to others, too."""
+    found = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with contextlib.suppress(PermissionError):  # another's file, where root or a group lets us append
+        os.fchmod(found, 0o600)
+    return found
+
+
 def read_within(file: Readable, most: int) -> bytes | None:
     """All that a file holds; None where that is more than ``most`` bytes: a small packed file may unpack to more than there is memory."""
     found = file.read(most + 1)

@@ -79,7 +79,7 @@ class Guarded:
             ended = self._guardian.poll()
             how = f"said nothing for {START_SECONDS:.0f} s" if ended is None else f"ended with exit code {ended} before it began; what it said is above"
             raise ServeError(f"the guardian of {program} {how}",
-                             f"`{typed(sys.executable)} -m tunefork.base.guardian < /dev/null` says whether it starts; {log} has the rest")
+                             f"`{typed(sys.executable)} -m tunefork.base.guardian < /dev/null` prints its usage where it starts")
         return int(self._said["started"]["pid"])
 
     @property

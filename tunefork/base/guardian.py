@@ -55,8 +55,10 @@ class Guardian:
         self.grace_s = float(task["grace_s"])
         self.wake = self._signals()
         prctl(PR_SET_CHILD_SUBREAPER, 1)
-        # Only its owner reads it: what a program prints may hold what it was given.
+        # Only its owner reads it, also where it was there: what a program prints may hold what it was given (as files.open_private).
         with os.fdopen(os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as sink:
+            with contextlib.suppress(PermissionError):
+                os.fchmod(sink.fileno(), 0o600)
             self.program = subprocess.Popen(
                 task["argv"], env=task["env"], cwd=task["cwd"], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
                 start_new_session=True, preexec_fn=self._child)  # noqa: PLW1509 - this process has one thread

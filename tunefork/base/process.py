@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tunefork.base.errors import BuildError
+from tunefork.base.files import open_private
 
 if TYPE_CHECKING:
     import subprocess
@@ -61,7 +62,7 @@ def run(
     lines: list[str] = []
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     secrets = redact.values(words, os.environ if env is None else env)
-    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8", errors="replace") as sink:
+    with os.fdopen(open_private(log), "a", encoding="utf-8", errors="replace") as sink:
         sink.write(f"\n$ {shlex.join(redact.words(words))}   # cwd {cwd or Path.cwd()}, {time.strftime('%F %T')}\n")
         sink.flush()
         with no_survivor(

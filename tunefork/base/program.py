@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,9 @@ def run_program(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: 
         program.listen(0.0)
         ended = time.monotonic()
     finally:
-        program.stop()
-        redact.clean_file(log, redact.values(argv, env))
+        try:
+            program.stop()
+        finally:
+            with contextlib.suppress(OSError):  # a full disk: what the program did counts, and the log is its owner's alone
+                redact.clean_file(log, redact.values(argv, env))
     return Finished(None if late else program.exit_code, ended - started, late, tuple(cpu))

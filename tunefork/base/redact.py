@@ -209,15 +209,20 @@ def told_by(name: str) -> bool:
     return re.search(r"[A-Za-z0-9][_.-]", name) is not None or ALONE.fullmatch(name) is not None
 
 
+OF_NO_SECRET = re.compile(r"GIT_CONFIG_KEY_\d+|.*[a-z0-9]_?(PATH|FILE|DIR|TYPE|PREFIX)", re.IGNORECASE)
+"""Variables beside secrets: a setting's name, where a key lies, of which kind it is. Such a word stands in many a text."""
+
+
 def values(argv: Sequence[str], variables: Mapping[str, str]) -> frozenset[str]:
-    """The secrets themselves that a program is given."""
-    given = {value for name, value in variables.items() if is_secret(name, value)}
+    """The secrets themselves that a program is given; of one of several lines (a private key) each line too, as texts and logs are read by lines."""
+    given = {value for name, value in variables.items() if is_secret(name, value) and not OF_NO_SECRET.fullmatch(name)}
     for real, shown in zip(argv, words(argv), strict=True):
         if real != shown:
             given.add(real.partition("=")[2] if shown.endswith(f"={REDACTED}") else real)
     for word in (*argv, *variables.values()):
         given |= {match["value"] for match in IN_URL.finditer(word)}
         given |= {match[0].strip("\\\"'") for pattern in (GIVEN, AFTER_OPTION) for match in named_values(pattern, word)}
+    given |= {line.strip() for value in given for line in value.splitlines()}
     return frozenset(value for value in given if len(value) >= LEAST)
 
 

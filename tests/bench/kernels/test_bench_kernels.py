@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +21,7 @@ from tunefork.base.errors import TuneforkError
 from tunefork.base.process import Say
 from tunefork.bench.kernels import cases, measure, timing
 from tunefork.bench.kernels.check import CHIP, NOT_TIMED
-from tunefork.cli.bench.kernels import kernels
+from tunefork.cli.bench.kernels import kernels, show
 from tunefork.kernels import registry
 from tunefork.kernels.moe_a16w4.weights import Weights
 
@@ -121,13 +123,18 @@ def test_a_peer_that_fails_is_a_row_of_its_own_and_the_rest_goes_on(monkeypatch:
 
         return run
 
-    found = {"first": layer("first", 1), "captured": layer("captured", 2), "wrong": layer("wrong", 9, 1.5), "good": layer("good", 9)}
+    found = {"first": layer("first", 1), "captured": layer("captured", 2), "wrong": layer("wrong", 9, 1.5), "none": layer("none", 9, math.nan),
+             "good": layer("good", 9)}
     weights = cast("list[Weights]", [None])
     rows = measure.measure_problem(cases.MoeProblem(8, 1), cast("cases.Plain", ()), weights, found, 2, said.append)
-    assert {row.impl: row.us is not None for row in rows} == {"ours": True, "good": True, "floor": True, "first": False, "captured": False, "wrong": False}
+    assert {row.impl: row.us is not None for row in rows} == {"ours": True, "good": True, "floor": True, "first": False, "captured": False, "wrong": False, "none": False}
     failed = {row.impl: row.failed for row in rows if row.failed}
-    assert failed == {"first": "TypeError: first takes 6 arguments", "captured": "TypeError: captured takes 6 arguments", "wrong": "relative error 5.00e-01"}
-    assert len(said) == 3 and all(" is left out at " in line for line in said)
+    assert failed == {"first": "TypeError: first takes 6 arguments", "captured": "TypeError: captured takes 6 arguments", "wrong": "relative error 5.00e-01",
+                      "none": "relative error nan"}
+    assert {row.impl: row.error for row in rows if row.failed} == {"first": None, "captured": 0.0, "wrong": 0.5, "none": None}
+    json.dumps([dataclasses.asdict(row) for row in rows], allow_nan=False)
+    show(rows)
+    assert len(said) == 4 and all(" is left out at " in line for line in said)
     found.pop("good")
     monkeypatch.setattr(measure, "_ours", lambda layers, data: [partial(layer("ours", 2), x, x)])
     with pytest.raises(TuneforkError, match="ours cannot be timed at TP 8, M 1: TypeError: ours takes 6 arguments"):

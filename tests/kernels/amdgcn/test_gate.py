@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 from click.testing import CliRunner
 
+from tunefork.base.errors import BadInput
 from tunefork.cli import groups as command
 from tunefork.kernels import registry
 from tunefork.kernels.amdgcn import compile as compiling
@@ -22,6 +23,7 @@ from tunefork.kernels.amdgcn.budget import Budget, Limit, failures, wide_share, 
 from tunefork.kernels.amdgcn.compile import Compiled, CompileFailed, Request, compile_all, content_key
 from tunefork.kernels.amdgcn.errors import BadBudget
 from tunefork.kernels.amdgcn.gate import GateRow, gate, record, run_checks
+from tunefork.kernels.ratchet import versions
 from tunefork.kernels.shipped import Shipped
 
 
@@ -163,6 +165,18 @@ def test_command_prints_json_and_fails_with_a_reason(tmp_path: Path, monkeypatch
     assert "failed: scale [wrong] n=300: relative error" in done.stderr
     table = CliRunner().invoke(command.kernels, ["gate", "--only", "plain", "--workers", "1"], standalone_mode=False)
     assert table.return_value == 0 and "not validated on an MI355X" in table.stdout
+
+
+def test_another_triton_is_the_one_of_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """A Triton that says who it is and ends stands in for the one that pip would fetch."""
+    (tmp_path / "triton.py").write_text("import sys\nprint('a stand-in', *sys.argv[1:])\nsys.exit(7)\n")
+    monkeypatch.setattr(versions, "folder", lambda version: tmp_path)
+    words = ["gate", "--triton", "9.9.9", "--only", "router", "--static", "--workers", "1"]
+    assert CliRunner().invoke(command.kernels, words, standalone_mode=False).return_value == 7
+    assert "a stand-in kernels gate --only router --workers 1 --static" in capfd.readouterr().out
+    for other in ("--record", "--native"):
+        refused = CliRunner().invoke(command.kernels, ["gate", "--triton", "9.9.9", other], standalone_mode=False)
+        assert isinstance(refused.exception, BadInput) and "--triton 9.9.9" in refused.exception.remedy
 
 
 def test_wide_share_and_budgets_without_a_kernel(tmp_path: Path) -> None:

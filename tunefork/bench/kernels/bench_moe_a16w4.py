@@ -28,7 +28,7 @@ def setup(request: pytest.FixtureRequest) -> Setup:
 @pytest.mark.parametrize("tokens", QUICK_TOKENS)
 def test_layer_is_right_without_a_gpu(tp: int, tokens: int) -> None:
     (row,) = check([tp], [tokens])
-    assert row.error <= TOLERANCE and row.us is None
+    assert row.error is not None and row.error <= TOLERANCE and row.us is None
 
 
 @pytest.mark.gpu

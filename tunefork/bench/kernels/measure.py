@@ -9,6 +9,7 @@ that says why, and the others go on.
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -36,7 +37,8 @@ MOST_TICKS = 15  # of a plot; where more M were measured, powers of two alone ar
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One implementation of one problem. us: median microseconds per layer with its 95 % interval; bytes: the hit experts' unpadded weights. failed: why
+    """One implementation of one problem. us: median microseconds per layer with its 95 % interval; bytes: the hit experts' unpadded weights. error: none where
+    it has no result, or no number. failed: why
     a peer has no time."""
 
     op: str
@@ -49,7 +51,7 @@ class LayerTime:
     bytes: int
     floor_us: float | None
     chip: str
-    error: float
+    error: float | None
     failed: str = ""
 
 
@@ -99,7 +101,7 @@ def measure_problem(
     row = partial(LayerTime, "moe_a16w4", problem.tp, problem.tokens)
     about = (cases.hit_bytes(problem, hit), timed["floor"].us, torch.cuda.get_device_name())
     return [row(name, t.us, t.us_lo, t.us_hi, *about, errors.get(name, 0.0)) for name, t in timed.items()] + [
-        row(name, None, None, None, *about, errors.get(name, 0.0), why) for name, why in failed.items()
+        row(name, None, None, None, *about, error if math.isfinite(error := errors.get(name, math.nan)) else None, why) for name, why in failed.items()
     ]
 
 

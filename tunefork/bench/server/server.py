@@ -19,6 +19,7 @@ import psutil
 
 from tunefork.base import leftover, ports, redact
 from tunefork.base.errors import ServeError
+from tunefork.base.files import open_private
 from tunefork.base.guarded import Guarded, Stopped
 from tunefork.base.process import Say, quiet
 from tunefork.base.waiting import Waiting, watched
@@ -97,7 +98,7 @@ class Server:
         ports.require_free(self.command.host, self.command.port)
         for folder in (self.command.cwd, self.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as sink:
+        with os.fdopen(open_private(self.log), "a", encoding="utf-8") as sink:
             sink.write(f"$ {self.command.shell()}\n")
         started = time.monotonic()
         self._program = Guarded(

@@ -89,6 +89,6 @@ def show(rows: list) -> None:  # type: ignore[type-arg] # as above
     title = f"MoE layer, microseconds on {rows[0].chip}" if rows[0].us is not None else f"MoE layer, not timed (chip: {rows[0].chip})"
     table(title, ("TP", "M", "impl", "us", "95 %", "floor us", "MB", "error"), [
         (str(row.tp), str(row.M), row.impl, number(row.us), f"{row.us_lo:.1f}-{row.us_hi:.1f}" if row.us_lo is not None else "-",
-         number(row.floor_us), f"{row.bytes / 1e6:.2f}", f"{row.error:.1e}")
+         number(row.floor_us), f"{row.bytes / 1e6:.2f}", "-" if row.error is None else f"{row.error:.1e}")
         for row in rows
     ])  # fmt: skip

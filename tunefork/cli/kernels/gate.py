@@ -3,6 +3,7 @@
     python3 build.py kernels list
     python3 build.py kernels gate                 compile, count, model, execute; exit code 1 where a budget does not hold
     python3 build.py kernels gate --only gemm1 --static
+    python3 build.py kernels gate --triton 3.9.0  under another Triton, fetched for this alone
     python3 build.py kernels gate --native        vLLM's HIP kernels out of the applied source, compiled and executed
 
 The gate verifies gfx950 machine code instruction by instruction in an executor on the CPU. It is not validated on an MI355X, and
@@ -11,7 +12,7 @@ modelled cycles are no time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -60,19 +61,43 @@ def list_kernels(only: str | None, as_json: bool) -> None:
 @click.option("--static", is_flag=True, help="Compile and count only; execute nothing.")
 @click.option("--idle", is_flag=True, help="Also compile without each Triton option, and name those that change nothing.")
 @click.option("--native", is_flag=True, help="Instead, kernels of the applied vLLM's HIP sources: compiled by --compile-only, executed here.")
+@click.option("--triton", metavar="VERSION", help="Another Triton than the installed one; pip fetches it into the cache.")
 @options.workers()
 @click.option("--record", is_flag=True, help="Write what passes as the last good values of the budgets.")
 @options.as_json("Print JSON.")
-def gate_kernels(only: str | None, static: bool, idle: bool, native: bool, workers: int | None, record: bool, as_json: bool) -> int:
+def gate_kernels(only: str | None, static: bool, idle: bool, native: bool, triton: str | None, workers: int | None, record: bool, as_json: bool) -> int:
     """Compile the shipped kernels for gfx950, check their budgets, execute them on the CPU.
 
     Instruction-level functional verification: not validated on an MI355X, no statement about time.
     """
     require_kernels()
+    from tunefork.kernels.ratchet import versions
+
+    if triton is not None and (native or record):
+        raise BadInput("--triton goes neither with --native, which has no Triton, nor with --record: the last good values are the installed one's",
+                       f"kernels gate --triton {triton}")  # fmt: skip
+    if triton is not None and triton != versions.installed():
+        return gate_under(triton, only, workers, {"--static": static, "--idle": idle, "--json": as_json})
     if native:
         if static or record or idle:
             raise BadInput("--native executes, and has neither budgets to record nor Triton's options", "kernels gate --native")
         return gate_native(only, workers, as_json=as_json)
+    return gate_here(only, workers, static=static, idle=idle, record=record, as_json=as_json)
+
+
+def gate_under(triton: str, only: str | None, workers: int | None, flags: Mapping[str, bool]) -> int:
+    """The same command under another Triton; its exit code."""
+    from tunefork.kernels.ratchet import versions
+
+    say(f"under Triton {triton}; {versions.installed()} is installed")
+    above = click.get_current_context().find_root().params
+    asked = ["-v"] * bool(above.get("verbose")) + ["--plain"] * bool(above.get("plain"))
+    given = [*(["--only", only] if only else []), *(["--workers", str(workers)] if workers else [])]
+    return versions.command(triton, [*asked, "kernels", "gate", *given, *(flag for flag, on in flags.items() if on)])
+
+
+def gate_here(only: str | None, workers: int | None, *, static: bool, idle: bool, record: bool, as_json: bool) -> int:
+    """Compile, count, model and execute under the installed Triton; 1 where a row fails."""
     chosen = entries(only)
     from tunefork.kernels.amdgcn import gate as room
     from tunefork.kernels.amdgcn.budget import without_kernel

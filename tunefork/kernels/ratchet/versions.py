@@ -78,6 +78,16 @@ def fetch(triton: str, place: Path) -> None:
         made.rename(place)
 
 
+def command(triton: str, words: Sequence[str]) -> int:
+    """The exit code of one of our commands in a process of its own, under that version; 128 and its number where a signal ended it, as a shell has it.
+
+    Errors: BadInput for a version that cannot be had.
+    """
+    argv = [sys.executable, "-P", "-m", "tunefork.cli.main", *words]
+    code = subprocess.run(bound(argv), env={**os.environ, "PYTHONPATH": str(folder(triton))}, check=False).returncode
+    return code if code >= 0 else 128 - code
+
+
 def row_of(line: str) -> tuple[str, Counts | str] | None:
     """A row that the child printed; None for what another printed between: a library, a compiler."""
     try:

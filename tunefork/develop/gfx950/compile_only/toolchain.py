@@ -173,5 +173,5 @@ def hipify(words: Sequence[str], *, script: Path | None = None) -> None:
     if done.returncode:
         asked = "`python3 build.py doctor --target gfx950` says which torch the sources ask for"
         build = torch_build(torch_folder() / "version.py")
-        whole = "" if build is None or build.hip else f"; where it is that one, its files are not: `{anew('torch')}`"  # an index has no ROCm build
+        whole = "" if build is not None and build.hip else f"; where it is that one, its files are not: `{anew('torch')}`"  # an index has no ROCm build
         raise BuildError(f"torch's hipify failed: {done.stderr.strip()[-600:]}", f"{asked}{whole}; then the same command again")
