@@ -45,8 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported, and before xdist starts its workers."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun by a shell's `&`: every test of Ctrl-C would wait for its limit
+    # Begun by a shell's `&` or by nohup, whose children ignore them too: every test of Ctrl-C or of a hangup would wait for its limit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # we stay, as nohup was asked for; who is started has the default
     quick, long = config.getoption("quick"), config.getoption("long")
     if quick and long:
         raise pytest.UsageError("--quick draws few examples and --long all of them: give one of the two")

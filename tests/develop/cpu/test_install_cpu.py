@@ -160,7 +160,7 @@ def printed_command(error: BuildError) -> list[str]:
 @pytest.mark.slow
 def test_an_import_that_ends_python_is_found_by_what_is_printed(workshop):
     good = (workshop.vllm / "vllm" / "__init__.py").read_text()
-    workshop.commit_all(workshop.vllm, {"vllm/__init__.py": "print('so far')\nfrom . import odd\n", "vllm/odd.py": "import colorsys, os\nos._exit(0)\n"}, "break")
+    workshop.commit_all(workshop.vllm, {"vllm/__init__.py": "print('so far')\nfrom . import odd  # no length of the good one: Python keeps bytecode by second and length\n", "vllm/odd.py": "import colorsys, os\nos._exit(0)\n"}, "break")
     with pytest.raises(BuildError, match="ended Python without an answer; the last that it said: so far") as caught:
         develop(workshop)
     words = printed_command(caught.value)
