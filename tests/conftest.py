@@ -55,7 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--quick draws few examples and --long all of them: give one of the two")
     budgets.choose(long=long, quick=quick)
     if config.getoption("random") and not config.pluginmanager.hasplugin("randomly"):
-        raise pytest.UsageError(f"--random needs pytest-randomly: {sys.executable} -m pip install -e '{HERE.parent}[test]'")
+        from tunefork.base.extras import installing
+
+        raise pytest.UsageError(f"--random needs pytest-randomly: {installing('test')}")
     if not config.getoption("random"):  # the plugin is on wherever it is installed
         config.option.randomly_reorganize = config.option.randomly_reset_seed = False
     config.option.loadscopereorder = False  # pytest_collection_modifyitems puts the longest first; xdist would the most numerous

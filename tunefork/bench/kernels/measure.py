@@ -37,9 +37,8 @@ MOST_TICKS = 15  # of a plot; where more M were measured, powers of two alone ar
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One implementation of one problem. us: median microseconds per layer with its 95 % interval; bytes: the hit experts' unpadded weights. error: none where
-    it has no result, or no number. failed: why
-    a peer has no time."""
+    """One implementation of one problem. us: median microseconds per layer with its 95 % interval; bytes: the hit experts' unpadded weights. error: |got -
+    want| / |want|, None where there is no result or no number. failed: why a peer has no time, "" where it has."""
 
     op: str
     tp: int

@@ -78,13 +78,18 @@ def fetch(triton: str, place: Path) -> None:
         made.rename(place)
 
 
+def under(triton: str) -> dict[str, str]:
+    """The environment of a process that is to have that version, fetched where it is not here. Errors: BadInput for one that cannot be had."""
+    return {**os.environ, "PYTHONPATH": str(folder(triton))}
+
+
 def command(triton: str, words: Sequence[str]) -> int:
     """The exit code of one of our commands in a process of its own, under that version; 128 and its number where a signal ended it, as a shell has it.
 
     Errors: BadInput for a version that cannot be had.
     """
     argv = [sys.executable, "-P", "-m", "tunefork.cli.main", *words]
-    code = subprocess.run(bound(argv), env={**os.environ, "PYTHONPATH": str(folder(triton))}, check=False).returncode
+    code = subprocess.run(bound(argv), env=under(triton), check=False).returncode
     return code if code >= 0 else 128 - code
 
 
@@ -99,7 +104,7 @@ def row_of(line: str) -> tuple[str, Counts | str] | None:
 
 def _in_child(arch: str, triton: str, only: Sequence[str] | None, workers: int | None, tell: Tell | None) -> Record:
     argv = [sys.executable, "-P", "-m", "tunefork.kernels.ratchet.child", arch, json.dumps(only), str(workers or 0)]
-    environment = {**os.environ, "PYTHONPATH": str(folder(triton))}
+    environment = under(triton)
     rows: dict[str, Counts | str] = {}
     # A file, not a pipe: Triton's compiler prints whole modules there, and would wait for whoever reads it.
     with tempfile.TemporaryFile() as errors, \
