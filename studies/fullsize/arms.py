@@ -20,7 +20,7 @@ PRICED = f"{PLAN};cost={Path(__file__).parent / 'steps_h200.json'}"
 ATTENTION = "TRITON_ATTN"
 FLAGS = ("--load-format", "random_mxfp4", "--max-model-len", "8448", "--max-num-seqs", "64",
          "--max-num-batched-tokens", "4096", "--no-enable-prefix-caching")  # fmt: skip
-ENVIRONMENT = {"VLLM_USE_FLASHINFER_SAMPLER": "0", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROCESSING_METHOD": "fork"}
+ENVIRONMENT = {"VLLM_USE_FLASHINFER_SAMPLER": "0", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
 
 
 @dataclass(frozen=True)
