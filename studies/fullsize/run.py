@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from studies.fullsize import arms, ready, startup
+from studies.fullsize import arms, ready, startup, warps
 from tunefork.base.errors import ServeError, TuneforkError
 from tunefork.base.layout import user_cache
 from tunefork.bench.load import client_builtin as builtin
@@ -48,8 +48,11 @@ def prepare(name: str, words: argparse.Namespace, place: int, folder: Path) -> S
     """An arm's server, not started."""
     cwd = folder / f"cwd-gpu{words.gpu}-{place}"
     cwd.mkdir(parents=True, exist_ok=True)
+    known = [os.environ.get("PYTHONPATH", "")]
+    if warps.VARIABLE in arms.ARMS[name].env:
+        known.append(str(warps.installed(folder)))
     command = arms.command(name, words.model, python=sys.executable, gpu=words.gpu, port=8100 + 100 * words.gpu + place, cwd=cwd,
-                           pythonpath=os.environ.get("PYTHONPATH", ""), utilization=words.utilization, kv_gib=words.kv_gib,
+                           pythonpath=os.pathsep.join(filter(None, known)), utilization=words.utilization, kv_gib=words.kv_gib,
                            attention=words.attention)  # fmt: skip
     return Server(command, grace_s=5.0, log=folder / f"gpu{words.gpu}-{place}-{name}.log", ready_timeout_s=words.ready_timeout)
 
@@ -130,8 +133,8 @@ def note(sink: Any, **row: Any) -> None:
     """Write a row, on the disk at once, and say the short of it."""
     sink.write(json.dumps(row) + "\n")
     sink.flush()
-    shown = {key: row.get(key) for key in ("kind", "arm", "gpu", "repeat", "isl", "conc", "median_tpot_ms", "output_throughput", "seconds_to_ready", "model",
-                                           "failed", "short", "at", "used", "message") if row.get(key) is not None}  # fmt: skip
+    shown = {key: row.get(key) for key in ("kind", "arm", "gpu", "repeat", "isl", "conc", "median_tpot_ms", "median_ttft_ms", "output_throughput",
+                                           "seconds_to_ready", "model", "failed", "short", "at", "used", "message") if row.get(key) is not None}  # fmt: skip
     print(json.dumps(shown), flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -215,6 +216,18 @@ def test_arms_differ_in_what_they_say_alone() -> None:
     assert Path(made["K"].env["TUNEFORK_CAPTURE_PLAN"].rpartition("=")[2]).is_file()
     sizes = json.loads(made["G"].argv[-1].partition("=")[2])
     assert len(sizes) == 180 and sizes[-1] == 8192
+
+
+def test_an_arm_that_needs_a_plugin_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A T without its plugin serves as vLLM ships, silently: a start on an H200 did, and so would every one of served.sh on a stranger's node."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    words = argparse.Namespace(gpu=0, model=tmp_path, utilization=0.5, kv_gib=1.0, attention="auto", ready_timeout=1.0)
+    asked = ("from importlib.metadata import entry_points\n"
+             "print(*[one.value for one in entry_points(group='vllm.general_plugins') if one.load().__module__ == 'studies.fullsize.warps'])")  # fmt: skip
+    for name, expected in (("T", "studies.fullsize.warps:register"), ("A", ""), ("F", "")):
+        command = run.prepare(name, words, 0, tmp_path).command
+        done = subprocess.run([sys.executable, "-P", "-c", asked], env={**os.environ, **command.env}, cwd=command.cwd, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected, name
 
 
 @pytest.mark.parametrize("layers", [4, 36])
