@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,14 @@ def target_cpu() -> None:
     """These tests state what target cpu serves; an environment for a GPU is neither replaced nor built for an hour on their behalf."""
     if why := as_it_is():
         pytest.skip(f"NOT TESTED: {why}, and the end-to-end tests need target cpu; `python3 build.py bench run --profile smoke` goes that way here")
+
+
+@pytest.fixture(scope="module")
+def one_process_less() -> Iterator[None]:
+    """vLLM runs the model in the engine's own process: each start saves a third import of torch and vLLM, 10 to 40 s. For what counts no processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from tunefork.bench.records.schema import Record
 from tunefork.bench.records.store import Store
 from tunefork.bench.server.client import Client
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400), pytest.mark.usefixtures("one_process_less")]
 
 ROOT = Path(__file__).resolve().parents[2]
 LOAD = ("--profile", "smoke", "--isl", "64", "--conc", "1", "--metric", "median_tpot_ms", "--json")
@@ -40,14 +40,6 @@ PATCHES = (
 )
 
 Build = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_process_less() -> Iterator[None]:
-    """vLLM runs the model in the engine's own process: of a dozen starts, each saves a third import of torch and vLLM, 10 to 40 s."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        yield
 
 
 @pytest.fixture(scope="module")
