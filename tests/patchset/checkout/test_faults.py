@@ -15,8 +15,9 @@ from test_apply import three_patches
 from world import FILES, World, git
 
 from tunefork.base.errors import TuneforkError, WorkAtRisk
+from tunefork.patchset.checkout import checkout as checkouts
 from tunefork.patchset.checkout import switch
-from tunefork.patchset.checkout.apply import apply
+from tunefork.patchset.checkout.apply import Applied, apply
 from tunefork.patchset.checkout.export import export
 from tunefork.patchset.git import Git
 
@@ -100,6 +101,63 @@ def test_what_was_written_after_a_kill_is_set_aside(world: World) -> None:
     rescued = list((world.checkout / ".git" / "tunefork" / "rescued").rglob("a.py"))
     assert [path.read_bytes() for path in rescued] == [b"typed after the kill\n"]
     assert any("copies are in" in line for line in said)
+
+
+FOLDER = {"grown/one.py": b"1\n", "grown/two.py": b"2\n", "flat": b"a file\n"}
+
+
+def grown(world: World) -> Applied:
+    """A series in which a file becomes a folder and a folder a file."""
+    three_patches(world)
+    world.commit({"grown": b"a file\n", "flat/one.py": b"1\n"}, "Add both")
+    world.commit({"grown": None, "flat/one.py": None}, "Make room")
+    (world.checkout / "flat").rmdir()
+    world.commit(FOLDER, "Swap them")
+    export(world.layout, "up")
+    return apply(world.layout, "up")
+
+
+def test_a_kill_where_a_file_becomes_a_folder_is_recovered(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    """Found by the soak of test_properties: the folder stood there already, and the next apply died of removing it as a file."""
+    done = grown(world)
+    middle = f"upto:{world.names()[-3]}"
+    sides = {"all": done.tree, middle: apply(world.layout, "up", middle).tree}
+    for variant, other in ((middle, "all"), ("all", middle)):
+        killed = step = 0
+        for step in chosen(3):
+            apply(world.layout, "up", other)
+            if not killed_at(step, world, f"apply(layout, 'up', {variant!r})"):
+                break
+            killed += 1
+            assert apply(world.layout, "up", variant).tree == sides[variant]
+            check_tree(world, sides[variant] or "")
+        say_kills(capfd, f"apply, files and folders swapped, to {variant}", killed, step)
+        assert step >= 10
+
+
+def test_what_stands_in_the_way_after_a_kill_is_set_aside(world: World) -> None:
+    """git's forced checkout deletes a folder where a file goes, and a file or link where a folder goes, whatever they hold."""
+    grown(world)
+    middle = f"upto:{world.names()[-3]}"
+    apply(world.layout, "up", middle)
+    checkout = checkouts.primary(world.layout, "up")
+    old = git(world.checkout, "rev-parse", "HEAD")
+    apply(world.layout, "up")
+    new = git(world.checkout, "rev-parse", "HEAD")
+    checkout.journal_file.write_text(f'{{"old": "{old}", "new": "{new}"}}')
+    shutil.rmtree(world.checkout / "grown")
+    (world.checkout / "grown").symlink_to("notes")
+    (world.checkout / "flat").unlink()
+    (world.checkout / "flat").mkdir()
+    (world.checkout / "flat" / "mine.txt").write_bytes(b"mine\n")
+    (world.checkout / "flat" / "link").symlink_to("mine.txt")
+    said: list[str] = []
+    apply(world.layout, "up", say=said.append)
+    kept, = (world.checkout / ".git" / "tunefork" / "rescued").iterdir()
+    assert (kept / "flat/mine.txt").read_bytes() == b"mine\n" and (kept / "flat/link").readlink() == Path("mine.txt")
+    assert (kept / "grown").readlink() == Path("notes")
+    assert any("3 files held something else; copies are in" in line for line in said)
+    assert (world.checkout / "flat").read_bytes() == b"a file\n" and (world.checkout / "grown/two.py").read_bytes() == b"2\n"
 
 
 def test_a_kill_at_any_step_of_export_is_recovered(world: World, capfd: pytest.CaptureFixture[str]) -> None:

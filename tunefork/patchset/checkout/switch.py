@@ -266,30 +266,55 @@ def recover(checkout: Checkout, say: Say) -> bool:
 
 
 def rescue(checkout: Checkout, entries: dict[bytes, tuple[Entry, Entry]], say: Say) -> None:
-    """Copy away what lies in a path and is neither side's content, nor the beginning of it that a killed write leaves."""
+    """Copy away what lies in a path and is neither side's content, nor the beginning of it that a killed write leaves; and all that is in the way."""
     kept = checkout.notes / "rescued" / time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    saved = 0
-    for path, sides in entries.items():
-        file = Path(os.fsdecode(os.path.join(os.fsencode(checkout.path), path)))  # noqa: PTH118
-        if not file.is_file() or file.is_symlink():
-            continue
-        data = file.read_bytes()
-        blobs = [blob for mode, blob in sides if (mode, blob) != ABSENT and mode != GITLINK]
-        if blob_id(data) in blobs or any(checkout.git("cat-file", "blob", blob).startswith(data) for blob in blobs):
-            continue
-        target = kept / os.fsdecode(path)
-        copy_whole(file, target)
-        saved += 1
-    if saved:
-        say(f"{checkout.path.name}: {saved} files held something else; copies are in {kept}")
+    root = os.fsencode(checkout.path)
+    strangers = [*(path for path in entries if not within(checkout, path, entries[path])), *in_the_way(root, entries)]
+    for path in strangers:
+        file, target = Path(os.fsdecode(os.path.join(root, path))), kept / os.fsdecode(path)  # noqa: PTH118
+        if file.is_symlink():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            target.symlink_to(file.readlink())
+        else:
+            copy_whole(file, target)
+    if strangers:
+        say(f"{checkout.path.name}: {len(strangers)} files held something else; copies are in {kept}")
+
+
+def within(checkout: Checkout, path: bytes, sides: tuple[Entry, Entry]) -> bool:
+    """Whether nothing lies in a path but a side's content or its beginning."""
+    file = Path(os.fsdecode(os.path.join(os.fsencode(checkout.path), path)))  # noqa: PTH118
+    if not reached(checkout.path, path) or not (file.is_symlink() or file.is_file()):
+        return True
+    data = os.fsencode(file.readlink()) if file.is_symlink() else file.read_bytes()
+    blobs = [blob for mode, blob in sides if (mode, blob) != ABSENT and mode != GITLINK]
+    return blob_id(data) in blobs or (not file.is_symlink() and any(checkout.git("cat-file", "blob", blob).startswith(data) for blob in blobs))
+
+
+def in_the_way(root: bytes, entries: dict[bytes, tuple[Entry, Entry]]) -> list[bytes]:
+    """Strangers that a forced checkout of the new entries would delete: in a folder where a file goes, and a file or link where a folder goes."""
+    found: dict[bytes, None] = {}
+    for path in (path for path, (_, new) in entries.items() if new != ABSENT and new[0] != GITLINK):
+        whole = os.path.join(root, path)  # noqa: PTH118 - bytes paths
+        if reached(Path(os.fsdecode(root)), path) and os.path.isdir(whole) and not os.path.islink(whole):  # noqa: PTH112, PTH114
+            found.update(dict.fromkeys(
+                os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118
+                for folder, folders, names in os.walk(whole)
+                for name in [*names, *(each for each in folders if os.path.islink(os.path.join(folder, each)))]))  # noqa: PTH114, PTH118
+        parents = (path[:at] for at in range(len(path)) if path[at : at + 1] == b"/")
+        if first := next((each for each in parents if is_file(os.path.join(root, each))), None):  # noqa: PTH118
+            found[first] = None
+    return [path for path in found if path not in entries]
 
 
 def remove(root: Path, path: bytes) -> None:
-    """Delete a file and the folders that it leaves empty. What is behind a link is another's."""
-    if not reached(root, path):
-        return
+    """Delete a file and the folders that it leaves empty. What is behind a link is another's, and so is a folder of its name, a file of its folder's."""
     file = Path(os.fsdecode(os.path.join(os.fsencode(root), path)))  # noqa: PTH118
-    file.unlink(missing_ok=True)
+    if not reached(root, path) or (file.is_dir() and not file.is_symlink()):
+        return
+    if os.path.lexists(file):
+        file.unlink()
     for folder in file.parents:
         if folder == root or not folder.is_dir() or any(folder.iterdir()):
             return
