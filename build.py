@@ -66,7 +66,8 @@ def step(line: str, argv: "list[str]", held: int, why: "list[str] | None" = None
         for word in done.stdout:
             said.append(word)
             if sys.stderr.isatty():
-                print(f"\r\033[K  {time.monotonic() - began:.0f} s: {word.strip()[:68]}", end="", file=sys.stderr, flush=True)
+                seen = "".join(each if each.isprintable() else "?" for each in word.strip()[:68])
+                print(f"\r\033[K  {time.monotonic() - began:.0f} s: {seen}", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
     if done.returncode:
@@ -116,6 +117,7 @@ def alone() -> int:
 
 def make(held: int) -> None:
     """The steps; the mark comes last."""
+    foreign()
     open(MARK, "w").close()  # what is there is not to be believed from here on; and it says whether the folder is writable
     if os.path.exists(BEGUN):  # ours, and never finished: a pip that was half installed is not mended by installing it again
         empty(VENV)
@@ -131,6 +133,17 @@ def make(held: int) -> None:
         os.unlink(BEGUN)
     with open(MARK, "w", encoding="utf-8") as done:
         done.write(ready_mark())
+
+
+def foreign() -> None:
+    """Refuse a folder that is neither Python's environment nor begun by us: what is begun and not finished is emptied by the next call."""
+    import shlex
+
+    found = sorted(entry.name for entry in os.scandir(VENV) if entry.path != MARK)
+    if found and not any(os.path.exists(os.path.join(VENV, known)) for known in ("pyvenv.cfg", os.path.basename(BEGUN))):
+        sys.exit(f"error: {VENV} holds {found[0]!r} and no pyvenv.cfg: it is no environment of `python3 -m venv`, and Tunefork makes its own there\n"
+                 f"  try: mv {shlex.quote(VENV)} {shlex.quote(VENV + '.mine')}, then the same command again; or, where it has a Python of yours: "
+                 f"its bin/python build.py --no-venv")
 
 
 def dangling(folder: str) -> None:

@@ -87,6 +87,18 @@ def test_what_was_begun_and_never_finished_is_begun_again(build_py: ModuleType, 
     assert seen[2:] == [["tunefork-begun"]] * 2 and [path.name for path in venv.iterdir()] == ["tunefork-ready"]
 
 
+def test_a_folder_that_is_no_environment_is_left_alone(build_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conda prefix, or any folder: its first run, stopped, had said `begun`, and the second emptied it."""
+    monkeypatch.setattr(build_py, "step", lambda *_, **__: pytest.fail("a step ran"))
+    mine = tmp_path / ".venv" / "conda-meta" / "history"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=r"holds 'conda-meta' and no pyvenv.cfg(.|\n)*try: mv .*\.venv .*\.venv\.mine"):
+            build_py.make(0)
+    assert mine.read_text() == "mine" and [path.name for path in (tmp_path / ".venv").iterdir()] == ["conda-meta"]
+
+
 @pytest.mark.parametrize("gone", ["python", "python3"])
 def test_an_interpreter_that_is_gone_is_had_anew(gone: str, build_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """.venv/bin/python is a link to one of the machine's, which another node, or an update, has not; Python's venv left it as it was."""

@@ -86,6 +86,15 @@ def test_the_next_start_ends_it(started: tuple[subprocess.Popen[bytes], list[psu
     assert said.startswith("ending what a killed command and its killed guardian left: ") and f"({worker.pid})" in said
 
 
+def test_the_name_of_a_process_steers_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program names itself as it likes."""
+    program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(psutil.Process, "name", lambda _self: "\x1b]0;x\x07")
+    leftover.end([process := psutil.Process(program.pid)])
+    assert not alive(process)
+    assert capsys.readouterr().err == f"ending what a killed command and its killed guardian left: \\x1b]0;x\\x07 ({program.pid})\n"
+
+
 @pytest.mark.slow
 def test_one_that_lives_holds_it(started: tuple[subprocess.Popen[bytes], list[psutil.Process]]) -> None:
     command, (program, worker, guardian) = started

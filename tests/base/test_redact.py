@@ -209,12 +209,12 @@ def test_secrets_in_a_words_json_and_in_a_variables_text() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("piece", ["a", "a.", "a-", "http://", "://a:", '"', "'a", "[a", "x=[", "x=['", "--a ", "a,", "?a=", "bearer ", "a:", "a=", "a_key=", "k='\\", "\\", '\\"', "a_", "token=", "token='", 'token="\\', "token={", "token=['",
-                                   "token=Some(", "token='''", "cookie: ", "('a', '", "<a>", "a: str = ", "token ", "api key: ", "a%3D", "\x1b[", "\x1b[31ma=", "b=c", "--a b=", "_", "curl ", "curl -u ", "curl -u a", "name=a ", "name: a\n", "A_TOKEN\n", "A_B \n", "/hooks/", "/bot123456:",
+                                   "token=Some(", "token='''", "cookie: ", "('a', '", "<a>", "a: str = ", "token ", "api key: ", "a%3D", "\x1b[", "\x1b[31ma=", "b=c", "--a b=", "_", "curl ", "curl -u ", "curl -u a", "-u.", "-b.", "name=a ", "name: a\n", "A_TOKEN\n", "A_B \n", "/hooks/", "/bot123456:",
                                    "-----BEGIN PRIVATE KEY-----", "docker login ", "sshpass -p ", "a=b<", "a_key=b<c", "a_key=\\d", "a>b"])
 def test_a_long_line_takes_time_by_its_length(piece: str) -> None:
     """Processor time of four times the text is about four times as long; a quadratic pattern would take sixteen."""
     def took(count: int) -> float:
-        text = piece * (count // len(piece))
+        text = ("curl " if piece in ("-u.", "-b.") else "") + piece * (count // len(piece))
         redact.text.cache_clear()
         begin = time.process_time()
         redact.text(text)

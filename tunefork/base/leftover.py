@@ -17,6 +17,7 @@ import psutil
 
 from tunefork.base.boot import boot_id
 from tunefork.base.layout import user_cache
+from tunefork.base.visible import visible
 
 MARK = "TUNEFORK_GUARDED"
 """A variable of a guarded program's environment, with a drawn value: whatever it starts has it too, and is known by it without the guardian."""
@@ -110,7 +111,7 @@ def end(left: list[psutil.Process]) -> None:
     names = []
     for one in left:
         with contextlib.suppress(psutil.Error):
-            names.append(f"{one.name()} ({one.pid})")
+            names.append(f"{visible(one.name())} ({one.pid})")
             one.terminate()
     sys.stderr.write(f"ending what a killed command and its killed guardian left: {', '.join(names)}\n")
     _, alive = psutil.wait_procs(left, timeout=TERM_S)

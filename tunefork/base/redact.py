@@ -83,7 +83,8 @@ PRIVATE = re.compile(r"(?P<head>-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)(?P<valu
 CALL = re.compile(r"\b(?P<program>curl|sshpass|redis-cli|(?:docker|podman)[\"', ]{1,5}login)\b[^\n]*")
 APART = r"[\s=,\"']{0,6}"
 TO_PROGRAM = {
-    "curl": re.compile(rf"(?P<head>(?<![\w-])(?:-[uU]|--user|--proxy-user){APART}[^\s:\"',]+:|(?<![\w-])(?:-b|--cookie){APART}[\w.-]+=)(?P<value>[^\s\"',]+)"),
+    "curl": re.compile(rf"(?P<head>(?<![\w-])(?:-[uU]|--user|--proxy-user){APART}[^\s:\"',]{{1,256}}:"
+                       rf"|(?<![\w-])(?:-b|--cookie){APART}[\w.-]{{1,256}}=)(?P<value>[^\s\"',]+)"),  # bounded: each start looks no further
     "sshpass": re.compile(rf"(?P<head>(?<![\w-])-p{APART})(?P<value>[^\s\"',]+)"),
     "redis-cli": re.compile(rf"(?P<head>(?<![\w-])-a{APART})(?P<value>[^\s\"',]+)"),
     "login": re.compile(rf"(?P<head>(?<![\w-])-p{APART})(?P<value>[^\s\"',]+)"),

@@ -159,6 +159,24 @@ def test_without_room_for_one_the_answer_is_the_same(twelve: Store, monkeypatch:
     assert counts(twelve) == (12, 24, 0) and not (twelve.folder / index.FILE).exists()
 
 
+def test_a_disk_that_fills_up_is_no_damage(twelve: Store, samples: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sqlite ends the transaction by itself; our own end of it had hidden why, and a good index was made anew."""
+    assert counts(twelve) == (12, 24, 0)
+    file, add = twelve.folder / index.FILE, index.tables.add
+    before = file.stat().st_ino, file.read_bytes()
+    twelve.write(samples.passed(), samples.FILES)
+
+    def full(made: sqlite3.Connection, *words: object, **options: object) -> None:
+        if made.execute("PRAGMA database_list").fetchone()[2]:  # not the one in memory
+            made.execute("ROLLBACK")
+            raise sqlite3.OperationalError("database or disk is full")
+        add(made, *words, **options)
+
+    monkeypatch.setattr(index.tables, "add", full)
+    assert query(twelve, "SELECT count(*) FROM records").rows == ((13,),)
+    assert (file.stat().st_ino, file.read_bytes()) == before
+
+
 def test_two_queries_at_once(twelve: Store) -> None:
     found: list[tuple[int, int, int]] = []
     threads = [threading.Thread(target=lambda: found.append(counts(twelve))) for _ in range(4)]

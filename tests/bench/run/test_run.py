@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tunefork.base.errors import BadInput
 from tunefork.bench.profiles import profile as profiles
 from tunefork.bench.profiles import rules
 from tunefork.bench.profiles.rules import Rules
@@ -182,6 +183,12 @@ def test_bad_input_is_2(here, arguments: tuple[str, ...], says: str) -> None:
 ])
 def test_an_address_is_where_a_client_reaches_it(typed: str, reached: str) -> None:
     assert address("--base-url", typed) == reached
+
+
+@pytest.mark.parametrize("typed", ["http://", "https://", "http:///v1", "http://?x", "http://a b", "http://:8000", "http://h:1?x=2", "http://h\n"])
+def test_an_address_without_a_host_is_none(typed: str) -> None:
+    with pytest.raises(BadInput, match="expected http://HOST:PORT"):
+        address("--base-url", typed)
 
 
 def test_a_port_that_is_none_is_said(here) -> None:

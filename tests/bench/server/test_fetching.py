@@ -48,6 +48,12 @@ def test_how_far_a_fetch_is(tmp_path: Path) -> None:
     assert fetching.words((*ARGV, "--download-dir", str(tmp_path / "one")), {}) == "fetching openai/gpt-oss-120b, 5.5 of 61.0 GiB"
 
 
+@pytest.mark.parametrize("total", [int("9" * 400), -5, 0, 1 << 60])
+def test_a_strangers_total_that_no_disk_holds_is_left_out(tmp_path: Path, total: int) -> None:
+    env = {"HF_HUB_CACHE": str(hub(tmp_path, {f"{'f' * 64}.1a2b.incomplete": GIB}, total))}
+    assert fetching.words(ARGV, env) == "fetching openai/gpt-oss-120b, 1.0 GiB"
+
+
 def test_nothing_is_said_where_nothing_is_fetched(tmp_path: Path) -> None:
     whole = {"HF_HUB_CACHE": str(hub(tmp_path / "whole", {"e" * 64: GIB}, GIB))}
     assert fetching.words(ARGV, whole) == ""

@@ -161,7 +161,8 @@ def follow(made: sqlite3.Connection, store: Store, samples: bool) -> None:
             made.executemany("UPDATE _seen SET sampled = 1 WHERE id = ?", ((each,) for each in more))
             made.execute("COMMIT")
         except BaseException:
-            made.execute("ROLLBACK")
+            if made.in_transaction:  # a full disk ends it by itself, and a second end would hide why
+                made.execute("ROLLBACK")
             raise
         left = [], new[len(step) :], unsampled[len(more) :]
 

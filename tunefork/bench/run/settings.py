@@ -121,7 +121,7 @@ def left_out(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict
 def address(option: str, url: str) -> str:
     """A server's address as a client on this machine reaches it: a server at 0.0.0.0 listens everywhere, and is at no such place.
 
-    BadInput where it has no scheme: the client would take it for a server that does not answer.
+    BadInput where it has no scheme, no host or a blank: the client would take it for a server that does not answer.
     """
     if not url.startswith(("http://", "https://")):
         raise BadInput(f"{option} {url}: expected http://HOST:PORT", f"{option} http://{url}")
@@ -131,6 +131,8 @@ def address(option: str, url: str) -> str:
         host, port = parts.hostname or "", "" if parts.port is None else f":{parts.port}"
     except ValueError as error:
         raise BadInput(f"{option} {url}: expected http://HOST:PORT ({error})", f"{option} http://127.0.0.1:8000") from None
+    if not host or any(each.isspace() for each in url) or parts.query or parts.fragment:
+        raise BadInput(f"{option} {url}: expected http://HOST:PORT", f"{option} http://127.0.0.1:8000")
     near = EVERYWHERE.get(host)
     return plain if near is None else parts._replace(netloc=f"{near}{port}").geturl()
 

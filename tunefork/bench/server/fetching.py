@@ -18,6 +18,7 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 PART = ".incomplete"
 """What the hub's library calls a file that it is at."""
 INDEX = "model.safetensors.index.json"
+MOST = 1 << 60  # bytes; the index is a stranger's
 
 
 def words(argv: Sequence[str], env: Mapping[str, str]) -> str:
@@ -52,10 +53,12 @@ def cache(argv: Sequence[str], env: Mapping[str, str]) -> Path:
 
 
 def whole(folder: Path) -> int:
-    """Bytes of the weights by the index of any snapshot; 0 where none is there yet."""
+    """Bytes of the weights by the index of any snapshot; 0 where none is there yet, or none that says what a disk could hold."""
     for path in folder.glob(f"snapshots/*/{INDEX}"):
         try:
-            return int(jsons.loads(path.read_bytes())["metadata"]["total_size"])
+            said = int(jsons.loads(path.read_bytes())["metadata"]["total_size"])
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             continue
+        if 0 < said < MOST:
+            return said
     return 0

@@ -50,5 +50,5 @@ def ranges(git: Git, old: bytes, new: bytes) -> Sequence[Range]:
         paths = [Path(folder) / side for side in ("old", "new")]
         for path, data in zip(paths, (old, new), strict=True):
             path.write_bytes(data)
-        out = git.run("diff", "--no-index", "-U0", "--no-color", "--no-ext-diff", "--text", *map(str, paths)).out
+        out = git.run("diff", "--no-index", "-U0", "--no-color", "--no-ext-diff", "--no-textconv", "--text", *map(str, paths)).out
     return [(int(m[1]), int(m[2] or 1), int(m[3]), int(m[4] or 1)) for m in history.RANGE.finditer(out)]

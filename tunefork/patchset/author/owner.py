@@ -61,7 +61,7 @@ def binary(tree: Tree, *blobs: str) -> bool:
 def blame(stack: Stack, path: bytes) -> list[str]:
     """The patch that each line of a file of the checkout's commit comes from; "" for upstream's lines."""
     names = {each.commit: each.name for each in stack.made}
-    out = stack.git("blame", "--porcelain", "--ignore-revs-file=", f"{stack.state.base}..HEAD", "--", os.fsdecode(path))
+    out = stack.git("blame", "--porcelain", "--no-textconv", "--ignore-revs-file=", f"{stack.state.base}..HEAD", "--", os.fsdecode(path))
     return [names.get(match[1].decode(), "") for line in out.split(b"\n") if (match := BLAMED.match(line))]
 
 

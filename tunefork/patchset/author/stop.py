@@ -125,7 +125,8 @@ def park_in(stack: Stack, progress: Progress, stopped: NotCarried) -> Path:
     files = []
     for each, (mode, blob) in stopped.earlier.items():
         files.append(Proposal(each, mode, None if int(mode, 8) == 0 else tree.content(blob)))
-    text = stack.git("diff-tree", "-p", "--binary", "--full-index", "-M", "--no-commit-id", f"{stopped.commit}^", stopped.commit)
+    text = stack.git("diff-tree", "-p", "--binary", "--full-index", "-M", "--no-commit-id", "--no-ext-diff", "--no-textconv",
+                     f"{stopped.commit}^", stopped.commit)  # fmt: skip
     for change in diff.parse(name, text):
         if change.old_path not in tree.entries and (there := moved.get(change.old_path)):
             change = replace(change, old_path=there, new_path=there if change.kind in ("modify", "delete") else change.new_path)  # noqa: PLW2901

@@ -86,8 +86,9 @@ def named(layout: Layout, name: str, upstream: str = "") -> Backup:
 def shown(layout: Layout, each: Backup) -> bytes:
     """A backup's last commits and their changes, as git shows them: those that no applied branch and no patch has."""
     git = checkouts.primary(layout, each.upstream).git
-    return git("log", "--patch", "--stat", "--format=commit %H%n%n    %s%n", each.commit, "--not", checkouts.PIN_REF, "--glob=refs/tunefork/applied",
-               "--max-count=20") or git("show", "--stat", "--patch", each.commit)  # fmt: skip
+    plain = ("--patch", "--stat", "--no-ext-diff", "--no-textconv")
+    return git("log", *plain, "--format=commit %H%n%n    %s%n", each.commit, "--not", checkouts.PIN_REF, "--glob=refs/tunefork/applied",
+               "--max-count=20") or git("show", *plain, each.commit)  # fmt: skip
 
 
 def restore(layout: Layout, each: Backup, *, say: Say = quiet) -> Path:

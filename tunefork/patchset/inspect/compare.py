@@ -41,7 +41,7 @@ def variants(layout: Layout, upstream: str, left: str, right: str, *, say: Say =
         made = [compose(space, side) for side in sides]
         trees = [patches[-1].tree if patches else space.state.base_tree for patches in made]
         names = first.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", *trees).decode("utf-8", "surrogateescape").split("\0")[:-1]
-        text = first.git("diff", "--no-color", "--no-ext-diff", "--full-index", *trees).decode("utf-8", "replace")
+        text = first.git("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--full-index", *trees).decode("utf-8", "replace")
     have = [set(side.names) for side in sides]
     return VariantDifference(upstream, sides[0].spec, sides[1].spec, tuple(name for name in series.names if name in have[0] - have[1]),
                       tuple(name for name in series.names if name in have[1] - have[0]), tuple(names), text)

@@ -184,7 +184,7 @@ def range_diff(git: Git, old: str, new: str) -> str:
 
 def unshown(git: Git, commit: str) -> dict[str, str]:
     """path -> what git range-diff takes for equal: the mode of an added file, and all of a binary file."""
-    text = git("diff-tree", "-p", "--binary", "--full-index", "-M", "--no-commit-id", "--no-color", "--no-ext-diff", commit)
+    text = git("diff-tree", "-p", "--binary", "--full-index", "-M", "--no-commit-id", "--no-color", "--no-ext-diff", "--no-textconv", commit)
     said = {}
     for change in diff.parse(commit, text):
         facts = [f"mode {change.new_mode}"] if change.kind == "add" else []

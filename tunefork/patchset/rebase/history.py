@@ -26,7 +26,7 @@ class UpstreamCommit:
 
 def ranges(git: Git, old: str, new: str) -> list[tuple[int, int, int, int]]:
     """What differs between two blobs: (first line, lines) before and after, per hunk without context."""
-    out = git("diff", "-U0", "--no-color", "--no-ext-diff", "--text", old, new)
+    out = git("diff", "-U0", "--no-color", "--no-ext-diff", "--no-textconv", "--text", old, new)
     return [(int(m[1]), int(m[2] or 1), int(m[3]), int(m[4] or 1)) for m in RANGE.finditer(out)]
 
 
@@ -72,8 +72,8 @@ def same_patches(git: Git, since: Sequence[str], commits: Sequence[str], paths: 
     names = [f":(top,literal){path.decode('utf-8', 'surrogateescape')}" for path in sorted(set(paths))]
     if not commits or not names:
         return {}
-    theirs = patch_ids(git, git("log", "-p", "--full-diff", "--no-merges", "--no-ext-diff", "--no-color", *since, "--", *names))
-    ours = patch_ids(git, b"".join(git("diff-tree", "-p", "--no-ext-diff", "--no-color", commit) for commit in commits))
+    theirs = patch_ids(git, git("log", "-p", "--full-diff", "--no-merges", "--no-ext-diff", "--no-textconv", "--no-color", *since, "--", *names))
+    ours = patch_ids(git, b"".join(git("diff-tree", "-p", "--no-ext-diff", "--no-textconv", "--no-color", commit) for commit in commits))
     by_id: dict[str, list[str]] = {}
     for commit, patch in theirs.items():
         by_id.setdefault(patch, []).insert(0, commit)  # a log begins with the newest; the oldest is where it came in
@@ -88,7 +88,7 @@ def same_patches(git: Git, since: Sequence[str], commits: Sequence[str], paths: 
 
 def change(git: Git, commit: str) -> bytes:
     """A commit's diff without what says where in the file it stands."""
-    return PLACE.sub(b"", git("diff-tree", "-p", "--no-commit-id", "--no-ext-diff", "--no-color", commit))
+    return PLACE.sub(b"", git("diff-tree", "-p", "--no-commit-id", "--no-ext-diff", "--no-textconv", "--no-color", commit))
 
 
 def patch_ids(git: Git, log: bytes) -> dict[str, str]:

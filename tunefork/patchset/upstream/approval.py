@@ -34,7 +34,7 @@ def unapproved(layout: Layout, upstream: str, patch: PatchFile) -> list[str]:
 
 def committed(layout: Layout, upstream: str, name: str) -> list[str]:
     """The commands of the patch file as the project's own HEAD has it; none outside a repository."""
-    done = Git(layout.root).run("show", f"HEAD:./patches/{upstream}/{name}{SUFFIX}")
+    done = Git(layout.root).run("show", "--no-textconv", f"HEAD:./patches/{upstream}/{name}{SUFFIX}")
     try:
         return mail.read(name, done.out).trailers("Verified-by") if done.code == 0 else []
     except TuneforkError:
