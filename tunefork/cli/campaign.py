@@ -72,7 +72,7 @@ def plan(*, hours: float, profile: str, gpus: int | None, ray: str | None, space
     made = make(layout, name=name, hours=hours, profile=resolved(profile), gpus=gpus, spaces=spaces, against=against, only=only, load=load, client=client,
                 metric=metric, threshold=threshold, seed=seed, confirm=confirm, aa=aa, tune=tune, start=start_minutes, ray=ray or "")
     planned.write(where, made)
-    approval.approve(layout, planned.read(where))
+    approval.seen(planned.read(where)).approve(layout)
     path = show_page(where, made, "")
     if as_json:
         print_json({"campaign": name, "hours": hours, "lanes": made.rules.lanes, "candidates": made.rules.candidates, "left_out": made.left_out,
@@ -128,7 +128,7 @@ def run(*, name: str | None, yes: bool, as_json: bool) -> None:
     layout = Layout.here()
     where = folder(layout, name)
     made = planned.read(where)
-    approved(layout, made, where.name, yes=yes)
+    digest = approved(layout, made, where.name, yes=yes)
 
     def show(now: going.Going, what: str) -> None:
         from tunefork.bench.campaign import page
@@ -136,26 +136,28 @@ def run(*, name: str | None, yes: bool, as_json: bool) -> None:
         page.write(where, made, now.journal.rows, going.conclude(now, ""), now.clock.used_s() / 60, what)
 
     say(f"page: {where / 'index.html'}")
-    runner = Real(layout, where, made, say)
+    runner = Real(layout, where, made, say, digest)
     found = going.run(where, made, runner, say, show)
     path = write_report(where, made, found, runner)
     tell(made, found, path, as_json=as_json)
 
 
-def approved(layout: Layout, made: Planned, name: str, *, yes: bool) -> None:
-    """Show what a plan of somebody else's would run, and ask; BadInput where nobody is there to answer."""
+def approved(layout: Layout, made: Planned, name: str, *, yes: bool) -> str:
+    """Show what a plan of somebody else's would run, and ask; BadInput where nobody is there to answer. The digest of what was approved."""
     from tunefork.bench.campaign import approval
 
-    if approval.known(layout, made):
-        return
+    seen = approval.seen(made)
+    if seen.known(layout):
+        return seen.digest()
     what = f"campaign {name} was not planned by this user, or its profile has changed since"
-    listed = "\n".join(f"    {clean(line).replace(chr(10), ' ')}" for line in approval.lines(made))
+    listed = "\n".join(f"    {clean(line).replace(chr(10), ' ')}" for line in seen.lines())
     if not yes and not sys.stdin.isatty():
         raise BadInput(f"{what}; it would run:\n{listed}", f"read it; then python3 build.py campaign run --name {name} --yes")
     say(f"{what}; it would run, for up to {made.hours:g} hours:\n{listed}")
     if not yes and not click.confirm("Run it, now and later?", err=True):
         raise click.exceptions.Abort
-    approval.approve(layout, made)
+    seen.approve(layout)
+    return seen.digest()
 
 
 def write_report(where: Path, made: Planned, found: Result, runner: Any) -> Path:

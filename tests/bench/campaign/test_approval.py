@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from tunefork.base.errors import BadInput
+from tunefork.base.layout import Layout
 from tunefork.bench.campaign import approval, finalist, planned, run
 from tunefork.bench.campaign.candidate import Candidate
+from tunefork.bench.campaign.runner import Real
 from tunefork.cli import campaign as command
 from tunefork.cli.main import main
 
@@ -70,6 +72,30 @@ def test_yes_is_kept_for_this_plan_and_this_profile(handed: Path, capsys: pytest
     assert "it ran" not in said and '["--trust-remote-code"]' in said
 
 
+def test_what_is_edited_while_it_is_asked_about_is_not_approved(handed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The answer is of what was shown: the file was read again afterwards, and its new words kept as approved."""
+    def edits(*_args: object, **_kw: object) -> bool:
+        (handed / "profile.toml").write_text(PROFILE.replace("theirs.so", "other.so"))
+        return True
+
+    monkeypatch.setattr(command.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(command.click, "confirm", edits)
+    assert "LD_PRELOAD=/tmp/theirs.so" in answer(capsys)
+    monkeypatch.setattr(command.click, "confirm", lambda *_args, **_kw: False)
+    assert main(["campaign", "run"]) == 130
+    said = capsys.readouterr().err
+    assert "it ran" not in said and "LD_PRELOAD=/tmp/other.so" in said
+
+
+def test_a_profile_that_changes_under_a_campaign_starts_no_more_servers(handed: Path, tmp_path: Path) -> None:
+    made = planned.read(handed)
+    real = Real(Layout(tmp_path, tmp_path / "cache"), handed, made, print, approval.seen(made).digest())
+    (handed / "profile.toml").write_text(PROFILE.replace("theirs.so", "other.so"))
+    for begin in (lambda: real.start([], 1.0), lambda: real.pairs(made.candidates[0], 4, [0], 1.0), lambda: real.final(made.candidates[0], 1.0)):
+        with pytest.raises(BadInput, match="has changed since this campaign began"):
+            begin()
+
+
 def test_a_terminal_is_asked(handed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     answers = [False, True]
     monkeypatch.setattr(command.sys.stdin, "isatty", lambda: True, raising=False)
@@ -103,4 +129,4 @@ def test_a_candidates_name_adds_no_line_to_the_proposal(handed: Path) -> None:
 
 
 def test_a_profile_of_ours_is_no_part_of_it(desk: Any) -> None:
-    assert approval.given(desk.plan_of()) == {}
+    assert approval.seen(desk.plan_of()).given() == {}

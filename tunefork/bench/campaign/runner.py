@@ -21,7 +21,7 @@ from tunefork.bench.ab import evidence, experiment
 from tunefork.bench.ab import run as runs
 from tunefork.bench.ab.experiment import Comparison, Experiment
 from tunefork.bench.ab.outcome import Outcome, outcomes
-from tunefork.bench.campaign import finalist, starts
+from tunefork.bench.campaign import approval, finalist, starts
 from tunefork.bench.campaign.planned import Planned, named
 from tunefork.bench.campaign.racing import REFERENCE, Arm
 from tunefork.bench.errors import RecordError
@@ -108,10 +108,10 @@ class Runner(Protocol):
 
 
 class Real:
-    """On this machine."""
+    """On this machine. approved: the digest of what was approved; "" for one that starts nothing."""
 
-    def __init__(self, layout: Layout, where: Path, planned: Planned, say: Say) -> None:
-        self.layout, self.where, self.planned, self.say = layout, where, planned, say
+    def __init__(self, layout: Layout, where: Path, planned: Planned, say: Say, approved: str = "") -> None:
+        self.layout, self.where, self.planned, self.say, self.approved = layout, where, planned, say, approved
         self.store = default_store(layout)
         self.mine = starts.Mine(self.store, planned)
 
@@ -133,6 +133,11 @@ class Real:
         argv = [sys.executable, "-P", "-m", "tunefork.cli.main", *words]
         return run_program(argv, env=self._environment(), cwd=self.layout.root, log=self._log(name), deadline_s=within_s).exit_code
 
+    def _require(self) -> None:
+        """BadInput where a profile was changed under the campaign: nobody approved it, and its starts would not compare."""
+        if self.approved:
+            approval.require(self.planned, self.approved)
+
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "TUNEFORK_ROOT": str(self.layout.root), "TUNEFORK_CACHE": str(self.layout.cache)}
 
@@ -147,6 +152,7 @@ class Real:
         return Given(value, reason, tuple(one.id for one in found))
 
     def start(self, wanted: Sequence[Wanted], within_s: float) -> list[Given]:
+        self._require()
         if self.planned.rules.lanes == 1 and not self.planned.ray:
             return [self._here(wanted[0], within_s)]
         return self._beside(wanted, within_s)
@@ -202,6 +208,7 @@ class Real:
         return experiment.begin(where, asked)
 
     def pairs(self, arm: Arm, of: int, numbers: Sequence[int], within_s: float) -> list[bool]:
+        self._require()
         self._experiment(arm, of)
         if self.planned.rules.lanes == 1 and not self.planned.ray:
             with devices.machine(self.layout.cache, self.say):
@@ -225,6 +232,7 @@ class Real:
         return next(iter(outcomes(map(evidence.of, self._pairs_records()), decides=self.planned.metric, threshold=self.planned.threshold)), None)
 
     def final(self, arm: Arm, within_s: float) -> tuple[bool, str]:
+        self._require()
         path = finalist.write(self.where, self.planned, arm)
         code = self._command(["bench", "run", "--profile", str(path), "--variant", self.planned.variant(arm), "--port", "0",
                               "--out", str(self.where / "final")], "final", within_s)
