@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tunefork.base import mutex
+from tunefork.base.errors import TuneforkError
 
 HOLDER = """
 import sys
@@ -62,4 +63,16 @@ def test_the_end_of_the_block_and_a_kill_unlock(tmp_path: Path) -> None:
         with mutex.locked(path, waits, "killed"):
             pass
     with another(path, "alone"):  # which says "locked" only once it has it
+        pass
+
+
+def test_a_folder_that_somebody_keeps_is_an_error_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may read a folder may hold it, a stopped process for good: no command hangs of it without a word."""
+    monkeypatch.setattr(mutex, "PATIENCE_S", 0.1)
+    with mutex.folder(tmp_path, shared=True), pytest.raises(TuneforkError, match=r"another process has held .* for 0 s") as caught, mutex.folder(tmp_path):
+        pass
+    assert caught.value.remedy == f"see who: fuser -v {tmp_path}"
+    with mutex.folder(tmp_path), pytest.raises(TuneforkError), mutex.folder(tmp_path, shared=True):
+        pass
+    with mutex.folder(tmp_path, shared=True), mutex.folder(tmp_path, shared=True):
         pass

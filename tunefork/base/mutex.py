@@ -8,12 +8,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from tunefork.base.errors import TuneforkError
 from tunefork.base.process import Say
+from tunefork.base.typed import typed
+
+PATIENCE_S = 60.0
+"""For a folder, which is held for a few reads or writes of files."""
 
 
 def opened(path: Path) -> IO[str]:
@@ -67,12 +73,27 @@ def claimed(file: IO[Any]) -> bool:
 def folder(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold a folder itself for a few reads (shared) or writes, so that nobody reads between two writes that belong together.
 
-    Without a word: who holds it is soon done. No file is made for it, so it can be read where nothing can be written. A folder that is not there, or
-    that its file system cannot lock (NFS takes no writer's lock on one), is not held.
+    Without a word: who holds it is soon done; TuneforkError where one is not (a stopped process, or another user's: whoever may read a folder may hold it).
+    No file is made for it, so it can be read where nothing can be written. A folder that is not there, or that its file system cannot lock (NFS takes no
+    writer's lock on one), is not held.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, handle)  # which releases it
-            fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            take(path, handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
+
+
+def take(path: Path, handle: int, how: int) -> None:
+    """Lock an open folder, within PATIENCE_S."""
+    late = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > late:
+                raise TuneforkError(f"another process has held {path} for {PATIENCE_S:.0f} s", f"see who: fuser -v {typed(path)}") from None
+            time.sleep(0.02)
+        else:
+            return

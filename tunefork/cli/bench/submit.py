@@ -43,6 +43,9 @@ def submit(what: tuple[str, ...], isl: int | None, osl: int | None, team: str | 
     Everything is checked before anything is sent: the gate passed, no request failed, there is a baseline, the record is recent and of
     the installed tree. What did not pass or has no baseline is left out, with a line. The leaderboard's answer is followed to its end and
     kept beside the record; what was taken is never sent again.
+
+    \b
+    python3 build.py bench submit work/bench/batch_isl1024_osl1024_20261122_101500 --dry-run
     """
     from tunefork.bench.profiles import rules as profile_rules
     from tunefork.bench.run import settings as configure
