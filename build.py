@@ -164,17 +164,22 @@ def empty(folder: str) -> None:
             os.unlink(entry.path)
 
 
+def left(folder: str) -> str:
+    """What a user may still write there; files are counted where the disk has a number of them (btrfs has none)."""
+    disk = os.statvfs(folder)
+    return f"{disk.f_bavail * disk.f_frsize >> 20} MB" + (f", {disk.f_favail} files" if disk.f_files else "")
+
+
 def unwritable(error: OSError) -> None:
     """.venv cannot be written: why, and what to do without it. A copy by tar: git clones no folder of another user's."""
     import errno
     import shlex
-    import shutil
 
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         scratch = os.environ.get("TMPDIR") or "/tmp"  # not tempfile's word: it asks by writing
-        free = [f"{shutil.disk_usage(folder).free >> 20} MB in {folder}" for folder in (VENV, scratch) if os.path.isdir(folder)]
+        free = [f"{left(folder)} in {folder}" for folder in (VENV, scratch) if os.path.isdir(folder)]
         sys.exit(f"error: cannot make {VENV}: {error.strerror} (free: {', '.join(free)})\n"
-                 "  try: have 1 GB free in both, or another folder for the second (`export TMPDIR=FOLDER`), then the same command again")
+                 "  try: have 1 GB and 80,000 files free in both, or another folder for the second (`export TMPDIR=FOLDER`), then the same command again")
     copy = f"mkdir ~/tunefork && tar -C {shlex.quote(ROOT)} --exclude=./.venv --exclude=./work -c . | tar -C ~/tunefork -x"
     sys.exit(f"error: cannot make {VENV}: {error.strerror}\n  try: make it writable to you, with 1 GB free; or have a copy of your own: "
              f"`{copy}`, then python3 ~/tunefork/build.py")

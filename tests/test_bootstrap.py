@@ -163,6 +163,7 @@ def test_a_full_disk_and_one_that_is_read_only(tmp_path: Path) -> None:
             done = build(root)
             lines = done.stderr.partition(f"making {root}/.venv\n")[2] if not options else done.stderr
             assert done.returncode == 1 and lines.startswith(f"error: cannot make {root}/.venv: {reason}") and len(lines.splitlines()) == 2, done.stderr
+            assert options or f" MB, 0 files in {root}/.venv" in lines, "2 MB are free: it is names that ran out"
         assert (root / ".venv" / "tunefork-begun").exists() and (root / ".venv" / "tunefork-ready").read_text() == ""
     finally:
         subprocess.run(["umount", str(root / ".venv")], check=True)
