@@ -122,7 +122,7 @@ def test_a_hanging_server_is_given_up(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # 64 tokens of 600 requests are drawn and asked for, one after another, until it dies
 def test_a_dead_server_is_its_own_error(tmp_path: Path) -> None:
-    with serving(tmp_path, 100, "dies") as target, pytest.raises(ServeError, match="exit code 4"):
+    with serving(tmp_path, 5, "dies") as target, pytest.raises(ServeError, match="exit code 4"):
         client.measure(target, Scenario(isl=16, osl=64, conc=1, num_prompts=600, warmups=4, range_ratio=1.0, seed=1), tmp_path)
         target.check()
 
