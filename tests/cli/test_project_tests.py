@@ -73,6 +73,16 @@ def test_what_python_compiles_is_kept_for_the_next_process(started: Started, mon
     assert "PYTHONDONTWRITEBYTECODE" not in started.environment and started.environment["PYTHONUNBUFFERED"] == "1"
 
 
+@pytest.mark.parametrize(("users", "words", "threads"), [(None, [], "1"), (None, ["-n", "0"], None), ("3", [], "3")])
+def test_workers_have_one_thread_each(started: Started, monkeypatch: pytest.MonkeyPatch, users: str | None, words: list[str], threads: str | None) -> None:
+    """With two threads on two cores beside another worker, the MoE layer in the interpreter took 36 s of a core in place of 25."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if users:
+        monkeypatch.setenv("OMP_NUM_THREADS", users)
+    assert main(["test", "--quick", *words]) == 0
+    assert started.environment.get("OMP_NUM_THREADS") == threads
+
+
 def test_a_step_that_fails_ends_it(started: Started) -> None:
     started.codes["develop --target cpu"] = 5
     assert main(["test"]) == 5 and "pytest" not in started.steps

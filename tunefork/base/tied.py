@@ -29,3 +29,9 @@ def end_after(sentinel: int) -> None:
     """End this process when the one at the other end of a pipe has ended."""
     wait([sentinel])
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tied_to_a_core() -> None:
+    """`tied`, for workers that compute: one thread each. Before numpy or torch is imported, whose threads of several workers wait for each other's."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    tied()

@@ -62,8 +62,11 @@ def test(no_develop: bool, quick: bool, long_: bool, pytest_args: tuple[str, ...
                 return done.returncode
         environment["TUNEFORK_E2E_READY"] = "1"
     budget = ["--quick"] * quick + ["--long"] * long_
+    spread = workers(pytest_args)
+    if spread:  # OpenMP's threads of one worker would wait, spinning, for a core that another has
+        environment.setdefault("OMP_NUM_THREADS", "1")
     command = [sys.executable, "-P", "-m", "pytest", "--rootdir", str(layout.root), "-c", str(layout.root / "pyproject.toml"),
-               *workers(pytest_args), *budget, *pytest_args]  # fmt: skip
+               *spread, *budget, *pytest_args]  # fmt: skip
     return subprocess.run(bound(command), cwd=layout.root, env=environment, check=False).returncode
 
 

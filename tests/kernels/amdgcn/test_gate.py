@@ -91,6 +91,12 @@ def test_processes_give_the_same_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_workers_have_one_thread_each() -> None:
+    """Of several, the threads of one wait for a core that another has: four rows took 31 s in place of 23, beside other load."""
+    ran = run_checks([entry(name, check=torch.get_num_threads) for name in ("one", "two")], workers=2)
+    assert [one.error for one in ran if one] == [1.0, 1.0]
+
+
 def test_checks_run_in_processes_or_here() -> None:
     """A check of an importable module runs apart, one that only this test session can import runs here."""
     apart = entry("apart", check=functools.partial(math.fsum, [0.25, 0.5]))

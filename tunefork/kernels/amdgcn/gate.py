@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunefork.base.tied import tied
+from tunefork.base.tied import tied_to_a_core
 from tunefork.kernels.amdgcn.assembly import parse
 from tunefork.kernels.amdgcn.budget import BUDGETS, Budget, failures, measures, weight_loads
 from tunefork.kernels.amdgcn.compile import Compiled, compile_all
@@ -116,7 +116,7 @@ def run_checks(entries: Sequence[Shipped], *, workers: int | None = None, say: S
     if count <= 1:
         local, remote = sorted(local + remote), []
     if remote:
-        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("forkserver"), initializer=tied) as pool:
+        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("forkserver"), initializer=tied_to_a_core) as pool:
             jobs = {at: pool.submit(run_check, entries[at].check) for at in remote}  # type: ignore[arg-type] # not None above
             for at, job in jobs.items():
                 try:

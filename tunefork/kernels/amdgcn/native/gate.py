@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tunefork.base.tied import tied
+from tunefork.base.tied import tied_to_a_core
 from tunefork.kernels.amdgcn.errors import Gfx950Error
 from tunefork.kernels.amdgcn.native.cases import Case, Run
 
@@ -72,7 +72,7 @@ def gate(
 ) -> list[NativeRow]:
     """Run cases. codes: for each source its gzipped assembly, or as text why there is none.  workers: as many processes as cores."""
     rows: dict[str, NativeRow] = {}
-    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=multiprocessing.get_context("forkserver"), initializer=tied) as pool:
+    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=multiprocessing.get_context("forkserver"), initializer=tied_to_a_core) as pool:
         jobs = {case.label: pool.submit(_judged, case, code) for case in chosen if isinstance(code := codes[case.source], Path)}
         for case in chosen:
             code = codes[case.source]
