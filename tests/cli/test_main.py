@@ -28,6 +28,8 @@ from tunefork.cli.registry import ROOT, TABLE, CommandRow
     [
         (["aply"], "No such command 'aply'", "try: python3 build.py apply"),
         (["zzz"], "No such command 'zzz'", "try: python3 build.py -h"),
+        (["submit"], "No such command 'submit'", "try: python3 build.py bench submit"),
+        (["bench", "trace"], "No such command 'trace'", "try: python3 build.py bench -h"),
         (["status", "--jsno"], "No such option", "try: python3 build.py status -h"),
         (["patch", "lock"], "Missing argument 'UPSTREAM'", "try: python3 build.py patch lock -h"),
     ],

@@ -110,8 +110,9 @@ def usage_remedy(error: click.UsageError, args: list[str]) -> str:
     if missing:
         group = error.ctx.info_name if error.ctx and error.ctx.parent else registry.ROOT
         here = {row.name: row for row in registry.TABLE if row.group == group}
-        for known in (here, {row.name: row for row in registry.TABLE}):  # then of any group: `submit` is `bench submit`
-            if close := near(missing[1], known):
+        # Then of any group, where it is all but that word: `submit` is `bench submit`, `bench trace` is not `kernels ratchet`.
+        for known, least in ((here, 0.6), ({row.name: row for row in registry.TABLE}, 0.8)):
+            if close := near(missing[1], known, least):
                 row = known[close[0]]
                 return f"python3 build.py {'' if row.group == registry.ROOT else f'{row.group} '}{row.name}"
     odd = re.search(r"'([^']*)' is not one of ", error.format_message())
