@@ -69,6 +69,8 @@ def load(one: Target, conc: int, prompts: int, isl: int, seed: int) -> dict[str,
 
 def serve(name: str, words: argparse.Namespace, place: int, sink: Any, began: float) -> None:
     """Start one server, put all loads on it, stop it, also where it did not become ready; what fails is a row, too."""
+    if time.monotonic() - began > words.seconds:
+        raise ServeError(f"no time for a start of arm {name}", "--seconds")
     foreign = on_devices((str(words.gpu),))
     with prepare(name, words, place, words.out.parent / "logs") as server:
         note(sink, kind="start", arm=name, why=arms.ARMS[name].why, gpu=words.gpu, place=place, foreign=foreign,
@@ -105,7 +107,7 @@ def main() -> None:
     parser.add_argument("--kv-gib", type=float, default=8.0)
     parser.add_argument("--attention", default=arms.ATTENTION, help="an attention backend, or auto: vLLM's choice")
     parser.add_argument("--ready-timeout", type=float, default=300)
-    parser.add_argument("--seconds", type=float, default=3600, help="no load begins later than this after the start")
+    parser.add_argument("--seconds", type=float, default=3600, help="no start and no load begins later than this")
     words = parser.parse_args()
     with devices.beside(user_cache(), (str(words.gpu),), say):
         run(words)

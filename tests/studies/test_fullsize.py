@@ -230,6 +230,17 @@ def test_an_arm_that_needs_a_plugin_brings_it(tmp_path: Path, monkeypatch: pytes
         assert done.stdout.strip() == expected, name
 
 
+def test_no_server_starts_when_the_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start takes a minute, and its loads would be refused after it."""
+    monkeypatch.setattr(run, "prepare", lambda *_: pytest.fail("a server was prepared"))
+    monkeypatch.setattr(run.ready, "versions", dict)
+    words = argparse.Namespace(out=tmp_path / "rows.jsonl", sequence="A,F", place=3, gpu=37, seconds=-1)
+    run.run(words)
+    rows = [json.loads(line) for line in words.out.read_text().splitlines()]
+    assert [(row["kind"], row.get("place"), row.get("message")) for row in rows[1:]] == [
+        ("failure", 3, "no time for a start of arm A"), ("failure", 4, "no time for a start of arm F")]  # fmt: skip
+
+
 @pytest.mark.parametrize("layers", [4, 36])
 def test_the_model_has_gpt_oss_shapes(layers: int) -> None:
     made = config(layers)
