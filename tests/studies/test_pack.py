@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import struct
@@ -147,6 +148,7 @@ case "$*" in
 *studies.fullsize.run\\ *)
     while [ $# -gt 0 ]; do case "$1" in --place) place=$2 ;; --out) out=$2 ;; esac; shift; done
     echo "{{\\"kind\\": \\"start\\", \\"arm\\": \\"T\\", \\"gpu\\": 0, \\"place\\": $place, \\"at\\": 1}}" >>"$out"
+    echo $$ >"$SEEN.pid"
     [ -z "$STAYS" ] || exec {python} -c 'import time; time.sleep(60)' ;;
 *tarfile*) exec {python} "$@" ;;
 esac
@@ -206,9 +208,22 @@ def test_a_call_that_is_killed_has_left_its_rows(pack: Path) -> None:
             time.sleep(0.05)
         assert '"kind": "start"' in rows.read_text()
     finally:
-        child.send_signal(signal.SIGKILL)
-        subprocess.run(["pkill", "-9", "-P", str(child.pid)], check=False)
+        child.kill()
         child.wait(timeout=10)
+        os.kill(int((pack.parent / "seen.pid").read_text()), signal.SIGKILL)  # tee and timeout end with it
+    until = time.monotonic() + 30
+    while (left := running(pack)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not left, "what copies the rows goes on"
+
+
+def running(pack: Path) -> list[bytes]:
+    """Command lines of processes that name the pack."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes())
+    return [line for line in found if os.fsencode(pack) in line]
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ for arm in ${arms//,/ }; do
     grep -qx "$arm" "$work/warm" 2>/dev/null || { echo "$arm" >>"$work/warm" && echo "$number" >>"$work/cold"; }
     number=$((number + 1))
 done
-(while sleep "${COPY_EVERY:-3}"; do copied; done) &
+(while sleep "${COPY_EVERY:-3}" && kill -0 $$ 2>/dev/null; do copied; done) & # and ends where this shell was killed
 copier=$!
 trap 'kill $copier 2>/dev/null; copied' EXIT
 echo "ready to start after $SECONDS s"
