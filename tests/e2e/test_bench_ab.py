@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,17 @@ def patched(developed: Path, build: Build, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def everything(patched: Path) -> Iterator[dict[str, Any]]:
-    """A server with both patches: what it says of itself."""
-    with serving(patched, "all") as said:
-        yield said
+def installed(patched: Path) -> dict[str, float]:
+    """What is installed before any server starts."""
+    return site_state()
+
+
+@pytest.fixture(scope="module")
+def servers(patched: Path, installed: dict[str, float]) -> Iterator[list[dict[str, Any]]]:
+    """What three servers say of themselves: two with both patches, and one with none. They start side by side, since a start keeps one core busy."""
+    with ExitStack() as stack:
+        begun = [stack.enter_context(starting(patched, variant)) for variant in ("all", "all", "base")]
+        yield [ready(process) for process in begun]
 
 
 def names(root: Path) -> list[str]:
@@ -82,11 +89,10 @@ def records(root: Path, experiment: str) -> list[Record]:
             if isinstance(one, Record) and one.labels.get("experiment") == experiment]
 
 
-def test_a_patch_shows_in_what_is_served_by_switching_the_variant_without_reinstall(patched: Path, everything: dict[str, Any]) -> None:
-    installed = site_state()
-    with serving(patched, "base") as base:
-        first = text(base)
-        assert text(base) == first, "greedy is deterministic"
+def test_a_patch_shows_in_what_is_served_by_switching_the_variant_without_reinstall(servers: list[dict[str, Any]], installed: dict[str, float]) -> None:
+    everything, _, base = servers
+    first = text(base)
+    assert text(base) == first, "greedy is deterministic"
     assert first != text(everything)
     assert base["version"] != everything["version"], "each revision has its own version"
     assert site_state() == installed, "nothing was installed in between"
@@ -107,44 +113,48 @@ def test_an_injected_delay_is_worse(patched: Path, build: Build) -> None:
     assert statistics.median(extra) == pytest.approx(100, rel=0.6), "the patch costs its 100 ms a token"
 
 
-def test_an_a_a_is_not_worse_and_both_clients_measure_alike(patched: Path, build: Build, everything: dict[str, Any]) -> None:
+def test_an_a_a_is_not_worse_and_both_clients_measure_alike(patched: Path, build: Build, servers: list[dict[str, Any]]) -> None:
     """On two delayed servers, where a token takes 0.1 s and more, so that the machine's noise stays small beside it."""
     medians = {}
-    with serving(patched, "all") as other:
-        for client in ("vllm", "builtin"):
-            # At 5 % an A/A is "worse" once in forty runs; a threshold far above this machine's noise makes that no flake.
-            same = json.loads(build("bench", "ab", *LOAD, *SAME_LOAD, "--base-url-a", everything["base_url"], "--base-url-b", other["base_url"], "--pairs", "2",
-                                    "--name", f"client-{client}", "--client", client, "--threshold", "0.3", root=patched).stdout)
-            assert same["scenarios"][0]["verdict"] != "worse", same
-            assert (same["scenarios"][0]["pairs"], same["server_restarts"]) == (2, False)
-            own = records(patched, f"client-{client}")
-            assert [record.status for record in own] == ["passed"] * 4
-            medians[client] = {metric: statistics.median((record.metrics or {})[metric] for record in own)
-                               for metric in ("median_tpot_ms", "median_e2el_ms", "total_token_throughput")}
+    for client in ("vllm", "builtin"):
+        # At 5 % an A/A is "worse" once in forty runs; a threshold far above this machine's noise makes that no flake.
+        same = json.loads(build("bench", "ab", *LOAD, *SAME_LOAD, "--base-url-a", servers[0]["base_url"], "--base-url-b", servers[1]["base_url"], "--pairs", "2",
+                                "--name", f"client-{client}", "--client", client, "--threshold", "0.3", root=patched).stdout)
+        assert same["scenarios"][0]["verdict"] != "worse", same
+        assert (same["scenarios"][0]["pairs"], same["server_restarts"]) == (2, False)
+        own = records(patched, f"client-{client}")
+        assert [record.status for record in own] == ["passed"] * 4
+        medians[client] = {metric: statistics.median((record.metrics or {})[metric] for record in own)
+                           for metric in ("median_tpot_ms", "median_e2el_ms", "total_token_throughput")}
     for metric, value in medians["vllm"].items():
         assert abs(math.log(medians["builtin"][metric] / value)) < 0.15, medians
 
 
 @contextmanager
-def serving(root: Path, variant: str) -> Iterator[dict[str, Any]]:
-    """What a server of a variant says of itself once it is ready; it is stopped at the end."""
+def starting(root: Path, variant: str) -> Iterator[subprocess.Popen[str]]:
+    """A server of a variant that has begun to start; it is stopped at the end."""
     with subprocess.Popen([sys.executable, str(ROOT / "build.py"), "serve", "--port", "0", "--json", "--variant", variant], cwd=root, text=True,
                           env={**os.environ, "TUNEFORK_ROOT": str(root)}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
-            assert process.stdout is not None
-            lines = [process.stdout.readline()]
-            while lines[-1] not in ("", "}\n"):
-                lines.append(process.stdout.readline())
-            assert lines[-1], "serve ended before it was ready"
-            said = json.loads("".join(lines))
-            assert isinstance(said, dict)
-            yield said
+            yield process
         finally:
             process.terminate()  # as Ctrl-C: it stops its whole tree
             try:
                 process.wait(60)
             finally:
                 process.kill()
+
+
+def ready(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What a server says of itself once it is ready."""
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
+    while lines[-1] not in ("", "}\n"):
+        lines.append(process.stdout.readline())
+    assert lines[-1], "serve ended before it was ready"
+    said = json.loads("".join(lines))
+    assert isinstance(said, dict)
+    return said
 
 
 def text(said: dict[str, Any]) -> str:
