@@ -19,8 +19,8 @@ from tunefork.patchset.series.mail import read
 
 NAME = "tunefork-moe"
 PACKAGE = "aiter/ops/triton/moe/tunefork"
-# AITER only reads weights: of mxfp4 it gets the format and our layouts, and an __init__ that imports nothing.
-LEFT_OUT = {"moe_a16w4": {"reference"}, "mxfp4": {"__init__", "interchange", "rules"}}
+# ring.py and ring_kernel.py are for sm_90. AITER only reads weights: of mxfp4 it gets the format and our layouts, and an __init__ that imports nothing.
+LEFT_OUT = {"moe_a16w4": {"reference", "ring", "ring_kernel"}, "mxfp4": {"__init__", "interchange", "rules"}}
 ALONE = ("arch", "deferred", "model")
 TABLE = "moe_a16w4/configs/gfx950.json"
 IMPORTS = {"tunefork.kernels": PACKAGE.replace("/", "."), "tunefork.base.errors": PACKAGE.replace("/", ".") + ".errors"}
