@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, Row, table
-from tunefork.kernels.registry import entries
+from tunefork.kernels.registry import entries, ring_rows
 from tunefork.kernels.shipped import Shipped
-from tunefork.kernels.sm90 import Overwrite, machine_code, overwritten
+from tunefork.kernels.sm90 import Overwrite, compiled, machine_code, overwritten, tool
 
 # From the loop of `down` as it raced on an H200 (I = 360, wn 8, r 1, bm 64, stages 3, Triton 3.6.0): 24 to 100 % of
 # repeats differed from the first.
@@ -63,6 +65,26 @@ def test_no_tiled_kernel_writes_what_a_product_in_flight_reads(entry: Shipped) -
     code = machine_code(entry)
     assert code.count("HGMMA") >= 16  # wgmma is used at all
     assert not overwritten(code)
+
+
+def ring_entries() -> list[Shipped]:
+    """Both GEMMs of each tile, at K of whole groups (2880) and with a short one (360)."""
+    rows = tuple(row for row in ring_rows() if row.intermediate in (360, 2880))
+    return [entry for entry in entries("sm90", rows) if "ring_kernel" in entry.kernel]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ring_entries(), ids=lambda entry: f"{entry.kernel} {entry.config}")
+def test_a_ring_keeps_its_operands_its_registers_and_its_shared_memory(entry: Shipped) -> None:
+    """An operand is kept until its products end; weights go to it without a shuffle; 128 x 288 does not spill (128 x 160 of 4 warps does, as on record) and
+    two programs of 128 x 160 fit an SM."""
+    pytest.importorskip("triton.experimental.gluon", reason="NOT TESTED: needs a triton with Gluon (`pip install -e .[kernels]`)")
+    done = compiled(entry)
+    code, wide = tool(done, "--dump-sass"), entry.constexprs["BM"] == 256
+    assert code.count("HGMMA") >= 36 and overwritten(code) == []
+    assert len(re.findall(r"\bSHFL", code)) <= 2
+    assert not wide or not re.findall(r"\b(?:LDL|STL)", code)
+    assert done.metadata.shared <= 227 * 1024 // (1 if wide else 2) - (0 if wide else 1024)
 
 
 def test_the_row_that_raced_and_all_tiled_gemms_are_compiled() -> None:

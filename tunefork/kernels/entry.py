@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tunefork.kernels.arch import GFX950
-from tunefork.kernels.moe_a16w4.plan import Step
+from tunefork.kernels.moe_a16w4.plan import TILE_COLUMNS, Step
 from tunefork.kernels.shipped import Shipped
 
 FLOATS = ("eps", "alpha", "limit")
@@ -28,7 +28,9 @@ def entry(
     constants = dict(step.constants)
     for place, name in enumerate(step.kernel.arg_names):
         key = step.bind.get(name)
-        if name in constants or key is None:
+        if name in step.tiles:
+            signature[name] = f"tensordesc<bf16[{step.tiles[name].rows}, {TILE_COLUMNS}]>"
+        elif name in constants or key is None:
             signature[name] = "constexpr"
             constants.setdefault(name, None)
         elif key in pointers:

@@ -8,10 +8,10 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from tunefork.kernels.add_norm_router import entries as router_entries
-from tunefork.kernels.arch import GFX950
+from tunefork.kernels.arch import GFX950, SM90
 from tunefork.kernels.entry import entry, relative_difference
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
-from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, table
+from tunefork.kernels.moe_a16w4.config import GemmConfig, Row, illegal, ring_ends, ringed, row_of, sizes, table
 from tunefork.kernels.moe_a16w4.config import MoeShape as Shape
 from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan
 from tunefork.kernels.qkv_rope import entries as qkv_entries
@@ -64,9 +64,23 @@ def _wave(constants: Mapping[str, Any]) -> tuple[int, int, float]:
     return -(-(k % 128) // 32) * r, -(-chunks // max(min(unroll, chunks), 1)) - 1, 16 * r * k / parts / 2
 
 
+def ring_rows() -> tuple[Row, ...]:
+    """Each tile of config.RINGS at each of the table's sizes, from the fewest tokens on that may take it: `pick` gives none of them while RING is off, but
+    what a Triton makes of them is kept as of every other kernel."""
+    found = []
+    for inter in sizes(SM90.name):
+        shape = Shape(MODEL.hidden, inter, MODEL.experts, MODEL.topk)
+        for end in ring_ends(shape):
+            config = ringed(row_of(SM90.name, shape, end + 1), SM90.name, shape, end + 1)
+            assert config.up.ring, (inter, end)
+            found.append(Row(inter, end + 1, config, "compiled, not shipped"))
+    return tuple(found)
+
+
 def _entry(step: Step, row: Row, arch: str, part: str, least_groups: int | None) -> Shipped:
     shape = f"H{MODEL.hidden} I{row.intermediate} E{MODEL.experts} M{row.tokens}"
-    found = entry(step, "moe_a16w4", f"i{row.intermediate}-m{row.tokens}", shape, POINTERS | {"part": part}, arch, partial(relative_error, row, arch))
+    name = f"{'ring-' if row.config.up.ring else ''}i{row.intermediate}-m{row.tokens}"
+    found = entry(step, "moe_a16w4", name, shape, POINTERS | {"part": part}, arch, partial(relative_error, row, arch))
     if arch == GFX950.name and "w_ptr" in found.signature:
         tail, trips, wave_weights = _wave(found.constexprs)
         found = replace(found, weights=("w_ptr",), tail_loads=tail, trips=trips, wave_weights=wave_weights)
@@ -76,7 +90,7 @@ def _entry(step: Step, row: Row, arch: str, part: str, least_groups: int | None)
 def entries(arch: str, rows: tuple[Row, ...] | None = None) -> Iterator[Shipped]:
     """What these rows of the MoE layer's table (default: all that ship) compile to, each distinct compilation once."""
     seen, below = set(), dict[int, int]()
-    for row in rows if rows is not None else table(arch):
+    for row in rows if rows is not None else (*table(arch), *(ring_rows() if arch == SM90.name else ())):
         least = below.get(row.intermediate, 0) + 1
         below[row.intermediate] = row.tokens
         case = Case(arch, Shape(MODEL.hidden, row.intermediate, MODEL.experts, MODEL.topk), row.tokens, MODEL.experts)

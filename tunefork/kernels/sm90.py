@@ -20,6 +20,7 @@ _NO_REGISTER = frozenset({
     "STG", "STS", "STSM", "STL", "ST", "LDGSTS", "RED", "BAR", "BRA", "EXIT", "NOP", "BSSY", "BSYNC", "MEMBAR", "FENCE", "LDGDEPBAR", "DEPBAR", "WARPGROUP",
     "WARPSYNC", "ERRBAR", "CCTL", "PREEXIT", "ACQBULK", "R2UR",
 })  # fmt: skip
+TILES = "tensordesc<"  # in a signature: a kernel in Gluon reads it by TMA, in tiles of 128 bytes, swizzled over as many
 OPERAND_REGISTERS = 4  # of one wgmma's left operand, bf16
 
 
@@ -46,7 +47,14 @@ def compiled(entry: Shipped) -> Any:
     function = getattr(entry.fn, "function", entry.fn)
     names = list(function.arg_names)
     constants = {(names.index(name),): value for name, value in entry.constexprs.items()}
-    source = ASTSource(fn=function, signature=dict(entry.signature), constexprs=constants, attrs=dict(entry.attrs))
+    signature, source_of = dict(entry.signature), ASTSource
+    if any(kind.startswith(TILES) for kind in signature.values()):
+        from triton.experimental.gluon._runtime import GluonASTSource as source_of
+        from triton.experimental.gluon.language import NVMMASharedLayout
+
+        layout = NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+        signature = {name: f"{kind[:-1]},{layout!r}>" if kind.startswith(TILES) else kind for name, kind in signature.items()}
+    source = source_of(fn=function, signature=signature, constexprs=constants, attrs=dict(entry.attrs))
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(entry.options))
 
 

@@ -27,7 +27,7 @@ from tunefork.base.tied import tied
 from tunefork.kernels.arch import ARCHES, GFX950
 from tunefork.kernels.model import GPT_OSS_120B
 from tunefork.kernels.moe_a16w4.config import LayerConfig, MoeShape, pick
-from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan, settle_keys, sort_programs
+from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, Step, plan, settle, settle_keys, sort_programs
 
 _KINDS = {"*bf16": "bfloat16", "*i32": "int32", "*u8": "uint8", "*fp32": "float32"}
 
@@ -46,10 +46,10 @@ def _values(case: Case) -> dict[str, Any]:
             "programs": sort_programs(case.arch, case.tokens)}
 
 
-def _key(case: Case, step: Step) -> str:
+def key_of(case: Case, config: LayerConfig, step: Step) -> str:
     """What makes two launches one compilation: Triton tells whole numbers apart by being 1 and by dividing by 16."""
     told = {name: (_values(case)[key] == 1, _values(case)[key] % 16 == 0) for name, key in step.bind.items() if key in ("M", "programs")}
-    part = _config(case).partial if "part" in step.bind.values() else ""
+    part = config.partial if "part" in step.bind.values() else ""
     return repr((step.kernel.__name__, sorted(step.constants.items(), key=str), step.warps, sorted(step.options.items()), told,
                  [name for name, key in step.bind.items() if key is None], part, case.asm))  # fmt: skip
 
@@ -64,8 +64,9 @@ def wanted(arch: str, shape: MoeShape, tokens: Iterable[int], *, wide: tuple[boo
     seen = set()
     for count, counted in product(sorted(set(tokens), reverse=True), tuple(live)):
         case = Case(arch, shape, count, routed or shape.experts, True, *wide, has_live=counted, has_map=routed is not None)
-        for at, step in enumerate(plan(case, _config(case))):
-            if (key := _key(case, step)) not in seen:
+        config = _config(case)
+        for at, step in enumerate(plan(case, config)):
+            if (key := key_of(case, config, step)) not in seen:
                 seen.add(key)
                 yield Wanted(case, at)
 
@@ -101,10 +102,14 @@ def compile_step(case: Case, config: LayerConfig, step: Step) -> None:
     import torch
     from triton.runtime.jit import MockTensor
 
-    settle_keys()
+    from tunefork.kernels.moe_a16w4.launch import described
+
+    settle(step)
     kinds, values = POINTERS | {"part": "*bf16" if config.partial == "bf16" else "*fp32"}, _values(case)
     arguments = {name: None if key is None else MockTensor(getattr(torch, _KINDS[kinds[key]])) if key in POINTERS else values[key]
                  for name, key in step.bind.items()}
+    pairs = case.tokens * case.shape.topk
+    arguments |= {name: described(tiles, MockTensor(torch.bfloat16), pairs) for name, tiles in step.tiles.items()}
     step.kernel.warmup(**arguments, **step.constants, grid=(1,), num_warps=step.warps, num_stages=1, **step.options)
 
 

@@ -45,6 +45,9 @@ class GemmConfig:
     registers must allow (0: the compiler's choice). tiled: operands shared through shared memory, `stages` chunks in flight, for many rows per
     expert; then wk is 1, a block of at most `rest` rows takes a product that narrow (0: none does), and `unroll` is the products that a chunk is
     cut into (1, 2 or 4): while one runs, the weights of the next are decoded. split: programs along K, for `up` in slot order only.
+
+    ring: a tiled GEMM by ring_kernel.py (sm90, both GEMMs of a layer), with so many tiles of 64 columns of activations on the way (0: tiled_kernel.py);
+    then an expert's last block has up to `bm + extra` pairs, and nothing else of `stages`, `rest` and `unroll` counts.
     """
 
     wn: int
@@ -60,6 +63,8 @@ class GemmConfig:
     stages: int = 3
     depth: int = 1
     rest: int = 0
+    ring: int = 0
+    extra: int = 0
 
     @property
     def warps(self) -> int:
@@ -83,8 +88,34 @@ class LayerConfig:
     overlap: bool = False
 
 
+# Whether `pick` takes RINGS. Off until an H200 has checked `down` and timed the whole layer: sh studies/gluon_up/parts.sh
+RING = False
+# (least pairs per expert, both GEMMs), ascending: the one place that chooses a tile. 128 pairs are GPT-OSS-120B's at M = 4096, 256 at 8192. `up` alone was
+# timed there (H200, 2026-12-01): TP1 .80 with 128 x 160 and 1.09 with 128 x 288 at 4096; .72 and .66 at 8192.
+RINGS = ((128, GemmConfig(4, 1, 2, 128, ahead=False, tiled=True, ring=5, extra=32)), (192, GemmConfig(8, 1, 1, 256, ahead=False, tiled=True, ring=6, extra=32)))
+RING_SUMS = 160  # of a lane, at most: with as many, 128 x 160 of 4 warps spills 9 to 34 registers outside the loop already
+RING_SHARED = 227 * 1024  # bytes that a program may have (compute capability 9.0); each tile of the ring has a barrier of 8 besides
+
+
 def _power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
+
+
+def _illegal_ring(gemm: GemmConfig, cols: int, partial: str, arch: str) -> str | None:
+    """Of a GEMM over `cols` columns with a ring."""
+    if arch != SM90.name or not gemm.tiled or gemm.rest:
+        return f"a ring is of a tiled GEMM without rest, for {SM90.name} only"
+    if gemm.wn not in (4, 8) or not 32 <= gemm.bm <= 256:
+        return "a ring needs wn 4 or 8 and bm from 32 to 256"
+    if gemm.extra and (not _power_of_two(gemm.extra) or not 16 <= gemm.extra < gemm.bm):
+        return "extra is a power of two, at least 16 and less than bm"
+    if gemm.r * (gemm.bm + gemm.extra) // 2 > RING_SUMS:
+        return f"{gemm.r * (gemm.bm + gemm.extra) // 2} sums a lane, at most {RING_SUMS}"
+    least = max(3, gemm.wn * gemm.r * (4 if partial == "fp32" else 2) // 8)  # the sums of `down` change lanes in the ring's first tiles
+    most = (RING_SHARED - 1024) // (128 * (gemm.bm + (gemm.extra or 8)) + 8)
+    if not least <= gemm.ring <= most:
+        return f"this ring has {least} to {most} tiles, not {gemm.ring}"
+    return "K of a ring is at least one chunk of 128" if cols < 128 else None
 
 
 def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped: bool = False) -> str | None:
@@ -110,6 +141,10 @@ def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped
             return f"{name}: a chunk of a tiled GEMM is cut into 1, 2 or 4 products, not {gemm.unroll}"
         if gemm.tiled and arch == SM90.name and (gemm.warps % 4 or gemm.bm < 16):
             return f"{name}: a tiled GEMM needs whole warp groups and bm >= 16"
+        if gemm.extra and not gemm.ring:
+            return f"{name}: extra is of a ring"
+        if gemm.ring and (reason := _illegal_ring(gemm, shape.hidden if name == "up" else shape.intermediate, config.partial, arch)):
+            return f"{name}: {reason}"
     if config.overlap and arch != SM90.name:
         return f"overlap is for {SM90.name} only"
     if config.down.tiled and (not config.up.tiled or config.up.wn * config.up.r % 4):
@@ -124,8 +159,10 @@ def illegal(config: LayerConfig, shape: MoeShape, tokens: int, arch: str, mapped
         return "slot order has nothing to fuse" if config.fused else None
     if config.order != "sorted":
         return f"order {config.order!r} is neither slot nor sorted"
-    if config.up.bm != config.down.bm:
-        return "sorted order needs one bm"
+    if config.up.bm != config.down.bm or config.up.extra != config.down.extra:
+        return "sorted order needs one bm and one extra"
+    if (config.up.ring > 0) != (config.down.ring > 0):
+        return "both GEMMs have a ring or neither"
     if config.fused and config.down.tiled:
         return "a tiled down has no fused reduction"
     if config.fused and (mapped or tokens > SINGLE_PROGRAM_TOKENS):
@@ -191,9 +228,30 @@ def ends(arch: str, shape: MoeShape, routed: int = 0) -> tuple[tuple[int, LayerC
     return tuple(end for end in (*few, *(end for end in many if end[0] > last)) if end[0] >= 1)
 
 
+def ring_ends(shape: MoeShape, routed: int = 0) -> tuple[int, ...]:
+    """The most tokens of this layer below each entry of RINGS: where `pick` changes its mind."""
+    return tuple(-(-least * (routed or shape.experts) // shape.topk) - 1 for least, _ in RINGS)
+
+
+def ringed(config: LayerConfig, arch: str, shape: MoeShape, tokens: int, mapped: bool = False, routed: int = 0) -> LayerConfig:
+    """The layer with the GEMMs that RINGS has for so many pairs per expert; as it is where that has none, or one that is illegal."""
+    fitting = [gemm for (_, gemm), end in zip(RINGS, ring_ends(shape, routed), strict=True) if tokens > end]
+    if not fitting:
+        return config
+    changed = replace(config, order="sorted", up=fitting[-1], down=fitting[-1], fused=False, partial="bf16")
+    return config if illegal(changed, shape, tokens, arch, mapped) else changed
+
+
+def pick(arch: str, shape: MoeShape, tokens: int, mapped: bool = False, routed: int = 0, asm: bool = True) -> LayerConfig:
+    """The configuration of `tokens` tokens of this layer: the table's row (`row_of`), or one with a ring where RING says so and there is machine code
+    (asm). routed: experts that the router chooses from, if not all are local. Errors: BadInput where no row runs it."""
+    config = row_of(arch, shape, tokens, mapped, routed)
+    return ringed(config, arch, shape, tokens, mapped, routed) if RING and asm else config
+
+
 @lru_cache(maxsize=1024)
-def pick(arch: str, shape: MoeShape, tokens: int, mapped: bool = False, routed: int = 0) -> LayerConfig:
-    """The configuration of `tokens` tokens of this layer. routed: experts that the router chooses from, if not all are local.
+def row_of(arch: str, shape: MoeShape, tokens: int, mapped: bool = False, routed: int = 0) -> LayerConfig:
+    """The table's configuration of `tokens` tokens of this layer. routed: experts that the router chooses from, if not all are local.
 
     The tuned layer (GPT-OSS-120B at the table's sizes) takes the smallest bucket that holds the tokens, else the largest. Every other layer takes a
     rule. Of the size whose experts have the most nearly equal weights (that decides how a GEMM fills the chip) it takes the row that was tuned for

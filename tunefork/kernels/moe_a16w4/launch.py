@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import torch
 
 from tunefork.base.errors import BadInput
-from tunefork.kernels.moe_a16w4.config import LayerConfig, MoeShape, ends, illegal, pick
+from tunefork.kernels.moe_a16w4.config import LayerConfig, MoeShape, ends, illegal, pick, ring_ends
 from tunefork.kernels.moe_a16w4.device import target
-from tunefork.kernels.moe_a16w4.plan import Case, Step, buffers, plan, settle_keys, sort_programs
+from tunefork.kernels.moe_a16w4.plan import TILE_COLUMNS, Case, Step, Tiles, buffers, plan, settle, sort_programs
 from tunefork.kernels.moe_a16w4.weights import Weights
 
 _ALIGN = 256
@@ -33,10 +33,12 @@ class Prepared:
 def prepare(case: Case, config: LayerConfig | None) -> Prepared:
     """Made once for each case and configuration (None: the table's); the least recently used beyond PREPARED are forgotten. Errors: BadInput for a
     configuration that cannot run the case."""
-    config = config or pick(case.arch, case.shape, case.tokens, case.has_map, case.experts)
+    config = config or pick(case.arch, case.shape, case.tokens, case.has_map, case.experts, case.asm)
     reason = illegal(config, case.shape, case.tokens, case.arch, case.has_map)
     if reason:
         raise BadInput(f"this configuration cannot run M={case.tokens}: {reason}", "leave config out to use the table")
+    if config.up.ring and not case.asm:
+        raise BadInput("a GEMM with a ring is in Gluon, which has no interpreter", "leave config out, or run it on a GPU")
     sizes = buffers(case, config)
     return Prepared(tuple(plan(case, config)), sizes, workspace_size(sizes))
 
@@ -79,7 +81,8 @@ def make_workspace(weights: Weights, max_tokens: int, *, experts: int | None = N
     not all are local. config: what fused_moe will be given (None: the table's). Errors: BadInput where the table has nothing for some M."""
     shape, routed, arch = MoeShape(weights.hidden, weights.intermediate, weights.experts, topk), experts or weights.experts, weights.layout13.arch
     # Buffers grow with M while the configuration stays; a row may be illegal up to some M, so powers of two are asked for as well.
-    sizes = {min(tokens, max_tokens) for tokens in (*(end for end, _ in ends(arch, shape, routed)), *(1 << bit for bit in range(max_tokens.bit_length() + 1)))}
+    changes = (*(end for end, _ in ends(arch, shape, routed)), *ring_ends(shape, routed), *(1 << bit for bit in range(max_tokens.bit_length() + 1)))
+    sizes = {min(tokens, max_tokens) for tokens in changes if tokens > 0}
     need = 0
     for tokens in sizes:
         case = Case(arch, shape, tokens, routed)
@@ -113,9 +116,21 @@ def _check_choice(experts: int, topk: int, expert_map: torch.Tensor | None, num_
         raise BadInput(f"num_live: expected (1,) int32, got {tuple(num_live.shape)} {num_live.dtype}", "pass one count, on the device")
 
 
+def described(tiles: Tiles, buffer: Any, rows: int) -> Any:
+    """The descriptor by which TMA reads `rows` rows of a buffer. Errors: BadInput for a Triton without Gluon."""
+    try:
+        from triton.experimental.gluon.language import NVMMASharedLayout
+        from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
+    except ImportError as error:
+        raise BadInput(f"this Triton has no Gluon for NVIDIA's GPUs ({error})", "Triton 3.6.0 to 3.9.0 have") from error
+    layout = NVMMASharedLayout(swizzle_byte_width=2 * TILE_COLUMNS, element_bitwidth=16, rank=2)
+    return TensorDescriptor(buffer, [rows, tiles.columns], [tiles.columns, 1], [tiles.rows, TILE_COLUMNS], layout)
+
+
 def _run(step: Step, env: dict[str, Any]) -> None:
-    settle_keys()
+    settle(step)
     arguments = {name: None if key is None else env[key] for name, key in step.bind.items()}
+    arguments |= {name: described(tiles, env[tiles.buffer], env[tiles.buffer].numel() // tiles.columns) for name, tiles in step.tiles.items()}
     step.kernel[step.grid](**arguments, **step.constants, num_warps=step.warps, num_stages=1, **step.options)
 
 

@@ -14,9 +14,12 @@ from tunefork.kernels.deferred import Deferred
 from tunefork.kernels.moe_a16w4.config import SINGLE_PROGRAM_TOKENS, GemmConfig, LayerConfig, MoeShape
 
 # Planning, and so listing what we ship, imports no Triton.
-kernel, routing, tiled, tiled_kernel = (Deferred(f"{__package__}.{name}") for name in ("kernel", "routing", "tiled", "tiled_kernel"))
+kernel, routing, tiled, tiled_kernel, ring_kernel = (
+    Deferred(f"{__package__}.{name}") for name in ("kernel", "routing", "tiled", "tiled_kernel", "ring_kernel")
+)
 
 COMBINE_COLUMNS = 1024
+TILE_COLUMNS, LEAST_TILE = 64, 8  # of a ring: bf16 columns of a tile, 128 bytes; rows of the tiles of what has no extra and is never read
 SORT_TOKENS = 16
 MANY_SORT_TOKENS, MANY = 64, 4096  # sm90, above so many tokens: a pass reads the counts of all programs (M = 16384: 78 us of 1,295 with 16, H200)
 SORT_CELLS = 128
@@ -26,6 +29,7 @@ POINTERS = {
     "x": "*bf16", "logits": "*bf16", "out": "*bf16", "w13": "*i32", "s13": "*u8", "s13_32": "*i32", "b13": "*bf16", "w2": "*i32", "s2": "*u8",
     "s2_32": "*i32", "b2": "*bf16", "h": "*bf16", "part": "*fp32", "xi": "*bf16", "ids": "*i32", "gates": "*fp32", "pairs": "*i32", "block_expert": "*i32",
     "block_start": "*i32", "block_rows": "*i32", "block_count": "*i32", "hist": "*i32", "counters": "*i32", "live": "*i32", "map": "*i32",
+    "xs": "*bf16", "places": "*i32",
 }  # fmt: skip
 _SORT = {f"{name}_ptr": name for name in ("pairs", "block_expert", "block_start", "block_rows", "block_count")}
 
@@ -46,8 +50,18 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """A buffer of bf16 as TMA reads it: rows of `columns`, in tiles of `rows` by TILE_COLUMNS."""
+
+    buffer: str
+    columns: int
+    rows: int
+
+
+@dataclass(frozen=True)
 class Step:
-    """One launch. bind: kernel parameter -> buffer or scalar by name; None passes None."""
+    """One launch. bind: kernel parameter -> buffer or scalar by name; None passes None. tiles: kernel parameter -> what it reads by TMA; only kernels in
+    Gluon have such."""
 
     kernel: Any
     grid: tuple[int, ...]
@@ -55,6 +69,7 @@ class Step:
     constants: dict[str, Any]
     bind: dict[str, str | None]
     options: dict[str, Any] = field(default_factory=dict)
+    tiles: dict[str, Tiles] = field(default_factory=dict)
 
 
 def padded(count: int) -> int:
@@ -75,14 +90,29 @@ def max_blocks(case: Case, bm: int) -> int:
 
 @cache
 def settle_keys() -> None:
-    """Hash all kernels in one order, once in a process, before any is compiled or launched: whatever compiles or launches a step calls it first.
+    """Hash all kernels in one order, once in a process, before any is compiled or launched: whatever compiles or launches a step calls `settle` first.
 
     Up to 3.7.1 Triton's key of a kernel depends on whether another kernel that shares a helper with it was hashed before (the helper's constants enter
     it only then), so that a process that launches them in another order misses what lies in the cache.
     """
     for each in (routing.route_kernel, routing.route_sort_kernel, tiled.interleave_kernel, kernel.up_kernel, kernel.down_token_kernel,
-                 kernel.down_sorted_kernel, kernel.combine_kernel, tiled_kernel.up_tiled_kernel, tiled_kernel.down_tiled_kernel):  # fmt: skip
+                 kernel.down_sorted_kernel, kernel.combine_kernel, tiled_kernel.up_tiled_kernel, tiled_kernel.down_tiled_kernel,
+                 tiled.sorted_copy_kernel):  # fmt: skip
         getattr(each, "cache_key", None)  # the interpreter's functions have none
+
+
+@cache
+def settle_ring_keys() -> None:
+    """The same for the kernels in Gluon, which share no helper with the others: a Triton without Gluon is met only where one of them is asked for."""
+    for each in (ring_kernel.up_ring_kernel, ring_kernel.down_ring_kernel):
+        getattr(each, "cache_key", None)
+
+
+def settle(step: Step) -> None:
+    """What whoever compiles or launches a step calls first."""
+    settle_keys()
+    if step.tiles:
+        settle_ring_keys()
 
 
 def sort_tokens(arch: str, tokens: int) -> int:
@@ -140,6 +170,20 @@ def held(cols: int) -> int:
     return -(-cols // 32) * 32
 
 
+def _ring(case: Case, config: GemmConfig, wide: bool) -> dict[str, Any]:
+    """The further constants of a kernel with a ring."""
+    return {"WN": config.wn, "R": config.r, "BM": config.bm, "EXTRA": config.extra, "RING": config.ring, "WIDE": wide}
+
+
+def _ring_tiles(config: GemmConfig, names: tuple[str, str], buffer: str, columns: int) -> dict[str, Tiles]:
+    return dict(zip(names, (Tiles(buffer, held(columns), config.bm), Tiles(buffer, held(columns), config.extra or LEAST_TILE)), strict=True))
+
+
+def _sorted_x(case: Case, config: LayerConfig) -> str:
+    """The buffer that has x in expert order. `up` alone reads it and `down` alone writes the parts, as large and as wide: they share one."""
+    return "part" if config.partial == "bf16" and held(case.shape.hidden) == case.shape.hidden else "xs"
+
+
 def interleaved(case: Case, config: GemmConfig) -> bool:
     """Whether this GEMM reads activations in operand order."""
     return config.tiled and ARCHES[case.arch].fragment == SM90.fragment
@@ -152,20 +196,21 @@ def _route(case: Case, config: LayerConfig) -> list[Step]:
     least = SORT_CELLS // padded(case.experts) if sort == "here" else 1
     tokens = sort_tokens(case.arch, case.tokens) if many else max(padded(case.tokens), least)
     programs = -(-case.tokens // tokens)
-    common = {"E_PAD": padded(case.experts), "TOPK": case.shape.topk, "BT": tokens, "BM": config.up.bm}
+    common = {"E_PAD": padded(case.experts), "TOPK": case.shape.topk, "BT": tokens, "BM": config.up.bm, "EXTRA": config.up.extra}
     overlap = _overlap(case, config)
+    places: dict[str, str | None] = {"places_ptr": "places" if config.up.ring else None}
     constants = {**common, "E": case.experts, "SORT": sort, "HAS_MAP": case.has_map, "HAS_LIVE": case.has_live, "COUNTERS": counters(case, config),
                  "OVERLAP": overlap}
     bind: dict[str, str | None] = {
         "logits_ptr": "logits", "stride": "logits_stride", "live_ptr": "live" if case.has_live else None,
-        "map_ptr": "map" if case.has_map else None, "ids_ptr": "ids", "gates_ptr": "gates", **_SORT, "hist_ptr": "hist",
+        "map_ptr": "map" if case.has_map else None, "ids_ptr": "ids", "gates_ptr": "gates", **_SORT, **places, "hist_ptr": "hist",
         "counters_ptr": "counters", "M": "M",
     }  # fmt: skip
     warps = max(4, tokens // 4)
     steps = [Step(routing.route_kernel, (programs,), warps, constants, bind)]
     if sort == "count":
         constants = {**common, "E": case.shape.experts, "PB": HIST_ROWS[case.arch], "OVERLAP": overlap}
-        bind = {"ids_ptr": "ids", "hist_ptr": "hist", **_SORT, "M": "M", "programs": "programs"}
+        bind = {"ids_ptr": "ids", "hist_ptr": "hist", **_SORT, **places, "M": "M", "programs": "programs"}
         # gfx950: with 8 waves the scan keeps its lane masks; with 4 it parks scalar registers in vector lanes (8 spills, Triton 3.7.1).
         steps.append(Step(routing.route_sort_kernel, (programs,), 8 if case.arch == GFX950.name else warps, constants, bind, _launch(overlap)))
     return steps
@@ -182,6 +227,11 @@ def _up(case: Case, config: LayerConfig) -> Step:
         "bias_ptr": "b13", "h_ptr": "h", **_SORT, "alpha": "alpha", "limit": "limit",
     }  # fmt: skip
     options = _options(case, gemm, overlap)
+    if gemm.ring:
+        constants = {"N": rows, "K": case.shape.hidden, **_ring(case, gemm, case.wide13), "OVERLAP": overlap}
+        del bind["x_ptr"], bind["x_stride"], bind["pairs_ptr"]
+        return Step(ring_kernel.up_ring_kernel, grid, gemm.warps, constants, bind, options,
+                    _ring_tiles(gemm, ("xd", "xe"), _sorted_x(case, config), case.shape.hidden))  # fmt: skip
     if gemm.tiled:
         constants |= {**_tiled(case, gemm, case.wide13), "INTERLEAVE": interleaved(case, config.down)}
         return Step(tiled_kernel.up_tiled_kernel, grid, gemm.warps, constants, bind, options)
@@ -194,8 +244,13 @@ def _interleave(case: Case, config: LayerConfig) -> list[Step]:
     if not interleaved(case, config.up):
         return []
     overlap = _overlap(case, config)
+    if config.up.ring:
+        constants = {"H": case.shape.hidden, "TOPK": case.shape.topk, "HAS_LIVE": case.has_live, "OVERLAP": overlap}
+        bind: dict[str, str | None] = {"x_ptr": "x", "x_stride": "x_stride", "out_ptr": _sorted_x(case, config), "ids_ptr": "ids", "places_ptr": "places",
+                                       "live_ptr": "live" if case.has_live else None}  # fmt: skip
+        return [Step(tiled.sorted_copy_kernel, (case.tokens,), 4, constants, bind, _launch(overlap))]
     constants = {"H": case.shape.hidden, "HAS_LIVE": case.has_live, "OVERLAP": overlap}
-    bind: dict[str, str | None] = {"x_ptr": "x", "x_stride": "x_stride", "out_ptr": "xi", "live_ptr": "live" if case.has_live else None}
+    bind = {"x_ptr": "x", "x_stride": "x_stride", "out_ptr": "xi", "live_ptr": "live" if case.has_live else None}
     return [Step(tiled.interleave_kernel, (case.tokens,), 4, constants, bind, _launch(overlap))]
 
 
@@ -213,7 +268,12 @@ def _down(case: Case, config: LayerConfig) -> list[Step]:
         return [Step(kernel.down_token_kernel, grid, gemm.warps, constants, {**bind, **result, **live, "M": "M"}, options)]
     grid = (max_blocks(case, gemm.bm) * tiles(hidden, gemm),)
     bind |= {"part_ptr": "part", **_SORT}
-    if gemm.tiled:
+    if gemm.ring:
+        del bind["h_ptr"]
+        constants = {"N": hidden, "K": case.shape.intermediate, **_ring(case, gemm, case.wide2), "OVERLAP": overlap}
+        steps = [Step(ring_kernel.down_ring_kernel, grid, gemm.warps, constants, bind, options,
+                      _ring_tiles(gemm, ("hd", "he"), "h", case.shape.intermediate))]  # fmt: skip
+    elif gemm.tiled:
         del constants["TOPK"]
         steps = [Step(tiled_kernel.down_tiled_kernel, grid, gemm.warps, constants | _tiled(case, gemm, case.wide2), bind, options)]
     else:
@@ -246,6 +306,10 @@ def buffers(case: Case, config: LayerConfig) -> dict[str, tuple[int, str]]:
     else:
         cells = counters(case, config) * config.up.split * 16 * config.up.wn * config.up.r * config.up.bm
         sizes["part"] = (max(1, cells), "float32")
-    if interleaved(case, config.up):
+    if config.up.ring:
+        sizes["places"] = (pairs, "int32")
+        if (name := _sorted_x(case, config)) == "xs":
+            sizes[name] = (pairs * held(case.shape.hidden), "bfloat16")
+    elif interleaved(case, config.up):
         sizes["xi"] = (case.tokens * held(case.shape.hidden), "bfloat16")
     return sizes

@@ -163,13 +163,30 @@ def settle(acc, more, a, PENDING: gl.constexpr, EXTRA: gl.constexpr):
     return acc, more
 
 
+@gluon.constexpr_function
+def fits(N, WN, R, STEP):
+    """Whether every tile can have its full WN * R strips and begin at a multiple of STEP: the last one begins earlier where it would not be full."""
+    strips = N // 16
+    return strips % (WN * R) == 0 or (strips >= WN * R and (strips - WN * R) % STEP == 0)
+
+
+@gluon.jit
+def first_strip(tile, N: gl.constexpr, WN: gl.constexpr, R: gl.constexpr, STEP: gl.constexpr):
+    """Where a tile begins. What two tiles have in common both compute, in the same order of sums, and both write."""
+    if fits(N, WN, R, STEP):
+        return gl.minimum(tile * (WN * R), N // 16 - WN * R)
+    else:
+        return tile * (WN * R)
+
+
 @gluon.jit
 def contract(
-    xd, xe, w_ptr, s_ptr, s32_ptr, ring, extra, bars, expert, start, tile,
+    xd, xe, w_ptr, s_ptr, s32_ptr, ring, extra, bars, expert, start, first,
     N: gl.constexpr, K: gl.constexpr, WN: gl.constexpr, R: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, RING: gl.constexpr, WIDE: gl.constexpr,
-    WAIT: gl.constexpr,
+    EXACT: gl.constexpr, WAIT: gl.constexpr,
 ):  # fmt: skip
-    """-> [16 R WN, BM] and, with EXTRA, [16 R WN, EXTRA] float32: rows of the tile by the pairs from `start` on. Strip r * WN + warp.
+    """-> [16 R WN, BM] and, with EXTRA, [16 R WN, EXTRA] float32: rows of the tile by the pairs from `start` on. Strip first + r * WN + warp; EXACT: there
+    are as many, else those beyond the last repeat it.
 
     The ring's tile t lies in slot t % RING. A slot is filled again where all warps have passed a barrier behind the wait that ended its last product.
     """
@@ -192,9 +209,7 @@ def contract(
     for i in gl.static_range(RING if RING < TILES else TILES):
         fetch(xd, xe, ring, extra, bars, i, start, (CHUNKS * 128 + 64 * i if i < TAILS else (i - TAILS) * 64), BM, EXTRA, True)
 
-    # A tile's strips lie behind one another: one base, small offsets that fold into the loads. Strips beyond the last repeat it.
-    first = tile * (WN * R)
-    EXACT: gl.constexpr = STRIPS % (WN * R) == 0
+    # A tile's strips lie behind one another: one base, small offsets that fold into the loads.
     last = STRIPS - 1 - first
     base = (expert * STRIPS + first).to(gl.int64)
     w_tile = w_ptr + base * (2 * K)

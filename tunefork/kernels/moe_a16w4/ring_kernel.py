@@ -12,7 +12,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier
 
-from tunefork.kernels.moe_a16w4.ring import _barrier, contract, release, wait
+from tunefork.kernels.moe_a16w4.ring import _barrier, contract, first_strip, fits, release, wait
 
 _MINOR = tuple(int(part) for part in triton.__version__.split(".")[:2])
 # How the sums of `down` change lanes: over the whole ring's bytes (up to 3.7.1), over its first slots' (from 3.9.0 on), or, as 3.8.0 can do neither, by
@@ -87,12 +87,12 @@ def store_h(acc, bias_ptr, h_ptr, first, start, rows, alpha, limit, INTER: gl.co
 
 
 @gluon.jit
-def places(pairs_ptr, gates_ptr, start, rows, WN: gl.constexpr, BM: gl.constexpr):
+def places(pairs_ptr, gates_ptr, start, rows, WN: gl.constexpr, BM: gl.constexpr, EARLY: gl.constexpr):
     """-> the pairs of BM columns and their gates, one for each thread where there are enough: what `store_part` needs, on its way during the contraction."""
     EACH: gl.constexpr = BM // (32 * WN) if BM > 32 * WN else 1
     column = gl.arange(0, BM, gl.BlockedLayout([EACH], [32], [WN], [0]))
-    pair = gl.load(pairs_ptr + start + column, mask=column < rows, other=0)
-    return pair, gl.load(gates_ptr + pair, mask=column < rows, other=0.0)
+    pair = gl.load(pairs_ptr + start + column, mask=column < rows, other=0, cache_modifier=EARLY)
+    return pair, gl.load(gates_ptr + pair, mask=column < rows, other=0.0, cache_modifier=EARLY)
 
 
 @gluon.jit
@@ -121,8 +121,10 @@ def up_block(
     N: gl.constexpr, K: gl.constexpr, WN: gl.constexpr, R: gl.constexpr, BM: gl.constexpr, EXTRA: gl.constexpr, RING: gl.constexpr, WIDE: gl.constexpr,
 ):  # fmt: skip
     """One tile of h for up to BM + EXTRA pairs of one expert."""
-    acc, more = contract(xd, xe, w_ptr, s_ptr, s32_ptr, ring, extra, bars, expert, start, tile, N, K, WN, R, BM, EXTRA, RING, WIDE, False)
-    first = tile * (WN * R * 8)
+    first = first_strip(tile, N, WN, R, 4)  # h is written in whole groups of 32 columns
+    EXACT: gl.constexpr = fits(N, WN, R, 4)
+    acc, more = contract(xd, xe, w_ptr, s_ptr, s32_ptr, ring, extra, bars, expert, start, first, N, K, WN, R, BM, EXTRA, RING, WIDE, EXACT, False)
+    first = first * 8
     store_h(acc, bias_ptr + expert * N, h_ptr, first, start, rows, alpha, limit, N // 2, WN, R, BM)
     if EXTRA > 0:
         store_h(more, bias_ptr + expert * N, h_ptr, first, start + BM, rows - BM, alpha, limit, N // 2, WN, R, EXTRA)
@@ -184,11 +186,14 @@ def down_block(
     OVERLAP: gl.constexpr,
 ):  # fmt: skip
     """One tile of the parts of up to BM + EXTRA pairs of one expert."""
-    pair, gate = places(pairs_ptr, gates_ptr, start, rows, WN, BM)
-    if EXTRA > 0:
-        more_pair, more_gate = places(pairs_ptr, gates_ptr, start + BM, rows - BM, WN, EXTRA)
-    acc, more = contract(hd, he, w_ptr, s_ptr, s32_ptr, ring, extra, bars, expert, start, tile, N, K, WN, R, BM, EXTRA, RING, WIDE, OVERLAP)
-    first = tile * (WN * R * 16)
+    EARLY: gl.constexpr = ".cg" if OVERLAP else ""  # through L2: read before the wait
+    pair, gate = places(pairs_ptr, gates_ptr, start, rows, WN, BM, EARLY)
+    first = first_strip(tile, N, WN, R, 1)
+    EXACT: gl.constexpr = fits(N, WN, R, 1)
+    acc, more = contract(hd, he, w_ptr, s_ptr, s32_ptr, ring, extra, bars, expert, start, first, N, K, WN, R, BM, EXTRA, RING, WIDE, EXACT, OVERLAP)
+    if EXTRA > 0:  # no register is left for these meanwhile
+        more_pair, more_gate = places(pairs_ptr, gates_ptr, start + BM, rows - BM, WN, EXTRA, "")
+    first = first * 16
     store_part(acc, ring, bias_ptr + expert * N, part_ptr, pair, gate, first, rows, N, WN, R, BM)
     if EXTRA > 0:
         store_part(more, extra, bias_ptr + expert * N, part_ptr, more_pair, more_gate, first, rows - BM, N, WN, R, EXTRA)

@@ -98,26 +98,42 @@ def _place(
     block_start_ptr,
     block_rows_ptr,
     block_count_ptr,
+    places_ptr,  # [M * TOPK] int32, or None: each pair's place
     first,  # whether this program writes the number of blocks
     names,  # [1, E_PAD] the local id that a column stands for
     E_PAD: tl.constexpr,
     TOPK: tl.constexpr,
     BM: tl.constexpr,
+    EXTRA: tl.constexpr,
 ):
-    """Write each pair at its place in expert order, and a block for every BM pairs of one expert."""
+    """Write each pair at its place in expert order, and a block for every BM pairs of one expert; its last block has up to BM + EXTRA."""
     selected = (chosen > 0).to(tl.int32)
     start = tl.cumsum(total, 0) - total
-    blocks = (total + BM - 1) // BM
+    if EXTRA > 0:
+        blocks = (tl.maximum(total - EXTRA, tl.minimum(total, 1)) + BM - 1) // BM
+    else:
+        blocks = (total + BM - 1) // BM
     block_start = tl.cumsum(blocks, 0) - blocks
     rank = before[None, :] + tl.cumsum(selected, 0) - selected
     hit = chosen > 0
     place = start[None, :] + rank
     tl.store(pairs_ptr + place, tokens[:, None] * TOPK + chosen - 1, mask=hit)
+    if places_ptr is not None:
+        for choice in tl.static_range(TOPK):
+            at = tl.sum(tl.where(chosen == choice + 1, place + 1, 0), 1) - 1
+            tl.store(places_ptr + tokens * TOPK + choice, at, mask=at >= 0)
     head = hit & (rank % BM == 0)
+    if EXTRA > 0:
+        head = head & (rank // BM < blocks[None, :])
     block = block_start[None, :] + rank // BM
     tl.store(block_expert_ptr + block, tl.broadcast_to(names, chosen.shape), mask=head)
     tl.store(block_start_ptr + block, place, mask=head)
-    tl.store(block_rows_ptr + block, tl.minimum(total[None, :] - rank, BM), mask=head)
+    rows = total[None, :] - rank
+    if EXTRA > 0:
+        rows = tl.where(rank // BM == blocks[None, :] - 1, rows, BM)
+    else:
+        rows = tl.minimum(rows, BM)
+    tl.store(block_rows_ptr + block, rows, mask=head)
     tl.store(block_count_ptr, tl.sum(blocks, 0), mask=first)
 
 
@@ -144,6 +160,7 @@ def route_kernel(
     block_start_ptr,
     block_rows_ptr,
     block_count_ptr,
+    places_ptr,
     hist_ptr,  # (programs, E_PAD) int32
     counters_ptr,  # [COUNTERS] int32
     M,
@@ -152,6 +169,7 @@ def route_kernel(
     TOPK: tl.constexpr,
     BT: tl.constexpr,
     BM: tl.constexpr,
+    EXTRA: tl.constexpr,
     SORT: tl.constexpr,  # "none", "here" (one program has all tokens), "count" (route_sort_kernel follows)
     HAS_MAP: tl.constexpr,
     HAS_LIVE: tl.constexpr,
@@ -173,7 +191,7 @@ def route_kernel(
     total = tl.sum((chosen > 0).to(tl.int32), 0)
     if SORT == "here":
         _place(chosen, tokens, tl.zeros_like(total), total, pairs_ptr, block_expert_ptr, block_start_ptr, block_rows_ptr, block_count_ptr,
-               True, local, E_PAD, TOPK, BM)
+               places_ptr, True, local, E_PAD, TOPK, BM, EXTRA)
     if SORT == "count":
         column = tl.sum(local, 0)
         tl.store(hist_ptr + program * E_PAD + column, total, mask=(column >= 0) & (expert < E))
@@ -191,6 +209,7 @@ def route_sort_kernel(
     block_start_ptr,
     block_rows_ptr,
     block_count_ptr,
+    places_ptr,
     M,
     programs,
     E: tl.constexpr,  # local experts
@@ -198,6 +217,7 @@ def route_sort_kernel(
     TOPK: tl.constexpr,
     BT: tl.constexpr,
     BM: tl.constexpr,
+    EXTRA: tl.constexpr,
     PB: tl.constexpr,
     OVERLAP: tl.constexpr,
 ):
@@ -219,4 +239,4 @@ def route_sort_kernel(
         id = tl.load(ids_ptr + tokens * TOPK + choice, mask=tokens < M, other=-1)
         chosen = tl.where(id[:, None] == expert[None, :], choice + 1, chosen)
     _place(chosen, tokens, before, total, pairs_ptr, block_expert_ptr, block_start_ptr, block_rows_ptr, block_count_ptr,
-           program == 0, expert[None, :], E_PAD, TOPK, BM)
+           places_ptr, program == 0, expert[None, :], E_PAD, TOPK, BM, EXTRA)

@@ -215,3 +215,37 @@ def interleave_kernel(
         HELD: tl.constexpr = (H + 31) // 32 * 32
         tl.store(out_ptr + row * HELD + at, interleave(tile, GROUPS, 1), mask=at < HELD)
     wait(OVERLAP)
+
+
+@triton.jit
+def sorted_copy_kernel(
+    x_ptr,  # (M, H) bf16
+    x_stride,
+    out_ptr,  # (M * TOPK, H up to whole groups) bf16, in expert order
+    ids_ptr,  # [M * TOPK] int32, -1 for a pair that has no place
+    places_ptr,  # [M * TOPK] int32
+    live_ptr,
+    H: tl.constexpr,
+    TOPK: tl.constexpr,
+    HAS_LIVE: tl.constexpr,
+    OVERLAP: tl.constexpr,
+):
+    """Copy each row of x, interleaved, to the places of its TOPK pairs: read once, while the launch before may still run, and written TOPK times."""
+    row = tl.program_id(0)
+    release(OVERLAP)
+    GROUPS: tl.constexpr = triton.next_power_of_2((H + 31) // 32)
+    at = tl.arange(0, GROUPS * 32)[:, None]
+    dead = False
+    if HAS_LIVE:
+        dead = row >= tl.load(live_ptr)
+    if dead:
+        wait(OVERLAP)
+    else:
+        tile = interleave(tl.load(x_ptr + row * x_stride + at, mask=at < H, other=0.0), GROUPS, 1)
+        wait(OVERLAP)
+        HELD: tl.constexpr = (H + 31) // 32 * 32
+        for choice in tl.static_range(TOPK):
+            pair = row * TOPK + choice
+            present = tl.load(ids_ptr + pair) >= 0
+            place = tl.load(places_ptr + pair, mask=present, other=0)
+            tl.store(out_ptr + place * HELD + at, tile, mask=(at < HELD) & present)
