@@ -6,7 +6,7 @@ VLLM = "the installed vLLM, or the GPU"
 # Of a group, no two tests run at once. The last file of the first compares times: by then the other workers have little left to do.
 GROUPS = {
     VLLM: (
-        "kernels/test_moe_a16w4_gpu.py", "patches/test_allreduce_norm_pad.py", "patches/test_compile_sizes.py", "patches/test_mxfp4_backend_by_name.py",
+        "kernels/test_moe_a16w4_gpu.py", "kernels/test_ring_gpu.py", "patches/test_allreduce_norm_pad.py", "patches/test_compile_sizes.py", "patches/test_mxfp4_backend_by_name.py",
         "patches/test_a16w4_live.py", "studies/test_speed.py", "vllm_overrides/test_moe_real_vllm.py", "vllm_overrides/test_real_vllm.py",
         "vllm_overrides/test_decode_step_real_vllm.py", "vllm_overrides/test_compile_cache.py", "e2e/test_bench_profile.py", "e2e/test_bench_run.py", "e2e/test_serve.py", "e2e/test_campaign.py", "e2e/",
     ),

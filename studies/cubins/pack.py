@@ -68,11 +68,13 @@ def case_of(tp: int, tokens: int) -> Case:
 
 
 def rows(tp: int, tokens: int) -> Iterator[tuple[Shipped, dict[str, str | None]]]:
-    """Each launch of the table's row: what to compile, and what each parameter is bound to."""
+    """Each launch of the table's row: what to compile, and what each parameter is bound to. Errors: BadInput for one that reads by TMA."""
     case = case_of(tp, tokens)
     config = pick(SM90.name, case.shape, tokens)
     part = "*bf16" if config.partial == "bf16" else "*fp32"
     for step in plan(case, config):
+        if step.tiles:
+            raise BadInput(f"{step.kernel.__name__} takes descriptors of TMA, which a pack's launches cannot make", "pack rows without a ring")
         yield entry(step, "moe_a16w4", f"tp{tp}", f"M{tokens}", POINTERS | {"part": part}, SM90.name, None), step.bind
 
 

@@ -1,1 +1,1 @@
-"""`up` of the MXFP4 MoE layer in Gluon: wide tiles, one product in flight while the next operand is decoded, tokens by TMA. A prototype, not shipped."""
+"""The MoE layer's GEMMs with a ring (ring_kernel.py, Gluon): what their machine code is, whether they are right on an H200, and where they are faster."""

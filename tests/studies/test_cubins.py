@@ -70,6 +70,12 @@ def test_parameters_that_are_not_ours_are_refused(scratch: int) -> None:
         made(8, 1, scratch)
 
 
+def test_a_layer_that_reads_by_tma_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunefork.kernels.moe_a16w4.config.RING", True)
+    with pytest.raises(BadInput, match="up_ring_kernel takes descriptors of TMA"):
+        list(pack.rows(1, 8192))
+
+
 def test_a_pack_comes_back_and_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, codes = made(8, 1)
     for launch, code in zip(layer.launches, codes, strict=True):
