@@ -28,7 +28,7 @@ def _child(words: argparse.Namespace, triton: str) -> list[pack.Layer]:
     from tunefork.kernels.ratchet.versions import folder
 
     argv = [sys.executable, "-P", "-m", "studies.cubins", "compile", "--out", str(words.out / triton), "--tp", *map(str, words.tp), "--tokens",
-            *map(str, words.tokens)]  # fmt: skip
+            *map(str, words.tokens), *(["--ring"] if words.ring else [])]  # fmt: skip
     paths = [str(folder(triton)), str(Path(__file__).resolve().parents[2])]
     done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, text=True, stderr=subprocess.PIPE, check=False)
     if done.returncode:
@@ -39,7 +39,7 @@ def _child(words: argparse.Namespace, triton: str) -> list[pack.Layer]:
 def compile_here(words: argparse.Namespace) -> list[pack.Layer]:
     """With this process's Triton, into a pack of its own."""
     words.out.mkdir(parents=True, exist_ok=True)
-    layers = [pack.compile_layer(tp, tokens, words.out) for tp in words.tp for tokens in words.tokens]
+    layers = [pack.compile_layer(tp, tokens, words.out, words.ring) for tp in words.tp for tokens in words.tokens]
     pack.write(layers, words.out)
     return layers
 
@@ -72,7 +72,6 @@ def timed(words: argparse.Namespace) -> None:
     from tunefork.bench.kernels.timing import compare
     from tunefork.bench.kernels.tune import environment
     from tunefork.kernels.moe_a16w4 import fused_moe, make_workspace
-    from tunefork.kernels.moe_a16w4.config import pick
     from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 
     def emit(row: dict[str, Any]) -> None:
@@ -95,10 +94,10 @@ def timed(words: argparse.Namespace) -> None:
             data = cases.inputs(problem, "cuda", cases.calls(problem))
             want = fused_moe_reference(*data[0], plain)
             case = pack.case_of(tp, tokens)
-            config = pick(case.arch, case.shape, tokens)
-            space, out = make_workspace(weights[0], tokens), torch.empty_like(data[0][0])
+            config = pack.config_of(case, next(layer.ring for layer in layers if (layer.tp, layer.tokens) == (tp, tokens)))
+            space, out = make_workspace(weights[0], tokens, config=config), torch.empty_like(data[0][0])
             calls: dict[str, list[Callable[[], Any]]] = {}
-            calls["installed"] = [partial(fused_moe, *d, weights[i % len(weights)], out=out, workspace=space) for i, d in enumerate(data)]
+            calls["installed"] = [partial(fused_moe, *d, weights[i % len(weights)], out=out, workspace=space, config=config) for i, d in enumerate(data)]
             shared = environment(problem, case, config, weights[0], *data[0])
             for layer in (one for one in layers if (one.tp, one.tokens) == (tp, tokens)):
                 try:
@@ -129,6 +128,7 @@ def main(argv: list[str] | None = None) -> int:
         way.add_argument("--out", type=Path, required=True)
         way.add_argument("--tp", type=int, nargs="+", default=[1, 8])
         way.add_argument("--tokens", type=int, nargs="+", default=[4, 16, 64, 1024, 8192])
+        way.add_argument("--ring", action="store_true", help="what config.RINGS has in the place of the table's row, where there are so many tokens")
         if name == "pack":
             way.add_argument("--triton", nargs="+", default=["3.6.0", "3.7.1", "3.8.0", "3.9.0"])
     way = ways.add_parser("time")

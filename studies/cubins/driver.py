@@ -13,6 +13,8 @@ from tunefork.base.errors import TuneforkError
 
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 PROGRAMMATIC_STREAM_SERIALIZATION = 6  # CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+TILE_COLUMNS = 64  # bf16 of a tile that is read by TMA, 128 bytes, swizzled over as many
+BFLOAT16, SWIZZLE_128, PROMOTION_128 = 9, 3, 2  # CUtensorMapDataType, CUtensorMapSwizzle, CUtensorMapL2promotion
 FREE_SHARED = 48 << 10  # bytes that a launch may have without asking
 LANES = 32
 
@@ -39,6 +41,9 @@ class Driver(Protocol):
     def launch(self, function: int, grid: Sequence[int], warps: int, shared: int, stream: int, values: Sequence[Any], chained: bool) -> None:
         """values: ctypes objects, one per parameter."""
 
+    def tiles(self, address: int, rows: int, columns: int, tile_rows: int) -> Any:
+        """-> the parameter by which TMA reads a bf16 matrix in tiles of tile_rows by TILE_COLUMNS."""
+
 
 class Cuda:
     """The machine's own driver. Errors: TuneforkError with CUDA's number and name."""
@@ -60,6 +65,15 @@ class Cuda:
         if shared > FREE_SHARED:
             self._must("cuFuncSetAttribute", self.lib.cuFuncSetAttribute(function, MAX_DYNAMIC_SHARED, shared))
         return int(function.value or 0)
+
+    def tiles(self, address: int, rows: int, columns: int, tile_rows: int) -> Any:
+        """A CUtensorMap, at a multiple of 64 bytes as CUDA wants it; elements beyond the matrix are zeros."""
+        room = ctypes.create_string_buffer(128 + 64)
+        found = (ctypes.c_char * 128).from_buffer(room, -ctypes.addressof(room) % 64)
+        self._must("cuTensorMapEncodeTiled", self.lib.cuTensorMapEncodeTiled(
+            ctypes.byref(found), BFLOAT16, 2, ctypes.c_void_p(address), (ctypes.c_uint64 * 2)(columns, rows), (ctypes.c_uint64 * 1)(2 * columns),
+            (ctypes.c_uint32 * 2)(TILE_COLUMNS, tile_rows), (ctypes.c_uint32 * 2)(1, 1), 0, SWIZZLE_128, PROMOTION_128, 0))  # fmt: skip
+        return found
 
     def launch(self, function: int, grid: Sequence[int], warps: int, shared: int, stream: int, values: Sequence[Any], chained: bool) -> None:
         """Asynchronous, as every launch; captured where the stream is."""

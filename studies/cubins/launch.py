@@ -10,19 +10,24 @@ from typing import Any
 import torch
 
 from studies.cubins.driver import Driver
-from studies.cubins.pack import Launch, Layer
+from studies.cubins.pack import TMA, Launch, Layer
 from tunefork.base.errors import BadInput
 
 _SCALARS: dict[str, Callable[[Any], Any]] = {"i32": ctypes.c_int32, "i64": ctypes.c_int64, "fp32": ctypes.c_float}
 
 
-def values(launch: Launch, env: Mapping[str, Any]) -> list[Any]:
-    """One ctypes object per parameter. Errors: BadInput for a type that no kernel of ours takes."""
+def values(launch: Launch, env: Mapping[str, Any], driver: Driver | None = None) -> list[Any]:
+    """One ctypes object per parameter. driver: makes descriptors of TMA. Errors: BadInput for a type that no kernel of ours takes."""
     found: list[Any] = []
     for name, key, kind in launch.arguments:
         value = env[key]
         if kind.startswith("*"):
             found.append(ctypes.c_uint64(0 if value is None else value.data_ptr()))
+        elif kind.startswith(TMA) and driver is not None:
+            rows, columns = map(int, kind.split()[1:])
+            total = value.numel() // columns
+            found += [driver.tiles(value.data_ptr(), total, columns, rows), ctypes.c_int32(total), ctypes.c_int32(columns), ctypes.c_int64(columns),
+                      ctypes.c_int64(1)]  # fmt: skip
         elif kind in _SCALARS:
             found.append(_SCALARS[kind](value))
         else:
@@ -39,7 +44,7 @@ class Loaded:
 
     def bound(self, env: Mapping[str, Any], stream: Callable[[], int]) -> Callable[[], Any]:
         """A call over these buffers; ``env["out"]`` is what it returns. The parameters are packed here, once."""
-        packed = [(function, launch, values(launch, env)) for function, launch in zip(self.functions, self.layer.launches, strict=True)]
+        packed = [(function, launch, values(launch, env, self.driver)) for function, launch in zip(self.functions, self.layer.launches, strict=True)]
 
         def call() -> Any:
             at = stream()

@@ -18,13 +18,15 @@ from tunefork.base.errors import BadInput
 from tunefork.kernels.arch import SM90
 from tunefork.kernels.entry import entry
 from tunefork.kernels.model import GPT_OSS_120B as MODEL
-from tunefork.kernels.moe_a16w4.config import MoeShape, pick
+from tunefork.kernels.moe_a16w4.config import LayerConfig, MoeShape, pick, ringed
 from tunefork.kernels.moe_a16w4.plan import POINTERS, Case, plan
 from tunefork.kernels.shipped import Shipped
 
 MANIFEST = "manifest.json"
 LIMIT = 60 << 20  # bytes of a pack: what travels to a device machine in one call, less the repository
-_PARAM = re.compile(r"\.param\s+(?:\.align\s+\d+\s+)?\.(u64|b64|u32|b32|s32|f32|s64|f64)\b")
+_PARAM = re.compile(r"\.param\s+(?:\.align\s+\d+\s+)?\.(u64|b64|u32|b32|s32|f32|s64|f64|b8)\b")
+TMA = "tma"  # the type of an argument that is read by TMA: "tma ROWS COLUMNS", a tile's rows and a row's columns
+TMA_PARAMETERS = 5  # of such an argument: its descriptor, two sizes, two strides
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Layer:
     tp: int
     tokens: int
     launches: tuple[Launch, ...]
+    ring: bool = False
 
 
 def parameters(ptx: str) -> int:
@@ -67,41 +70,49 @@ def case_of(tp: int, tokens: int) -> Case:
     return Case(SM90.name, MoeShape(MODEL.hidden, MODEL.intermediate // tp, MODEL.experts, MODEL.topk), tokens, MODEL.experts)
 
 
-def rows(tp: int, tokens: int) -> Iterator[tuple[Shipped, dict[str, str | None]]]:
-    """Each launch of the table's row: what to compile, and what each parameter is bound to. Errors: BadInput for one that reads by TMA."""
+def config_of(case: Case, ring: bool) -> LayerConfig:
+    """The table's row, or, with ring, what config.RINGS has for so many tokens in its place."""
+    config = pick(SM90.name, case.shape, case.tokens)
+    return ringed(config, SM90.name, case.shape, case.tokens) if ring else config
+
+
+def rows(tp: int, tokens: int, ring: bool = False) -> Iterator[tuple[Shipped, dict[str, tuple[str, str] | None]]]:
+    """Each launch of a layer: what to compile, and of each parameter what it is bound to and, where Triton's type does not say it, how."""
     case = case_of(tp, tokens)
-    config = pick(SM90.name, case.shape, tokens)
+    config = config_of(case, ring)
     part = "*bf16" if config.partial == "bf16" else "*fp32"
     for step in plan(case, config):
-        if step.tiles:
-            raise BadInput(f"{step.kernel.__name__} takes descriptors of TMA, which a pack's launches cannot make", "pack rows without a ring")
-        yield entry(step, "moe_a16w4", f"tp{tp}", f"M{tokens}", POINTERS | {"part": part}, SM90.name, None), step.bind
+        bind: dict[str, tuple[str, str] | None] = {name: None if key is None else (key, "") for name, key in step.bind.items()}
+        bind |= {name: (tiles.buffer, f"{TMA} {tiles.rows} {tiles.columns}") for name, tiles in step.tiles.items()}
+        yield entry(step, "moe_a16w4", f"tp{tp}", f"M{tokens}", POINTERS | {"part": part}, SM90.name, None), bind
 
 
-def launch_of(row: Shipped, bind: Mapping[str, str | None], done: Any) -> tuple[Launch, bytes]:
+def launch_of(row: Shipped, bind: Mapping[str, tuple[str, str] | None], done: Any) -> tuple[Launch, bytes]:
     """What Triton made of a row. Errors: BadInput where its parameters are not ours plus pointers behind them."""
-    arguments = tuple((name, str(bind[name]), kind) for name in row.fn.arg_names if (kind := row.signature[name]) != "constexpr")
-    scratch = parameters(done.asm["ptx"]) - len(arguments)
+    bound = [(name, bind[name] or ("None", ""), kind) for name in row.fn.arg_names if (kind := row.signature[name]) != "constexpr"]
+    arguments = tuple((name, key, how or kind) for name, (key, how), kind in bound)
+    taken = sum(TMA_PARAMETERS if kind.startswith(TMA) else 1 for _, _, kind in arguments)
+    scratch = parameters(done.asm["ptx"]) - taken
     if not 0 <= scratch <= 2:
-        raise BadInput(f"{row.label}: {scratch + len(arguments)} parameters for {len(arguments)} arguments", "this Triton passes something we do not know")
+        raise BadInput(f"{row.label}: {scratch + taken} parameters for {taken} arguments", "this Triton passes something we do not know")
     about, cubin = done.metadata, done.asm["cubin"]
     name = f"{row.fn.__name__}-{hashlib.sha256(cubin).hexdigest()[:12]}.cubin"
     return Launch(row.fn.__name__, name, about.name, row.grid or (1, 1, 1), about.num_warps, about.shared, bool(row.options.get("launch_pdl")), arguments,
                   scratch), cubin  # fmt: skip
 
 
-def compile_layer(tp: int, tokens: int, folder: Path) -> Layer:
+def compile_layer(tp: int, tokens: int, folder: Path, ring: bool = False) -> Layer:
     """Compile one row with the Triton of this process; its cubins go into ``folder``."""
     import triton
 
     from tunefork.kernels.sm90 import compiled
 
     launches = []
-    for row, bind in rows(tp, tokens):
+    for row, bind in rows(tp, tokens, ring):
         launch, cubin = launch_of(row, bind, compiled(row))
         (folder / launch.cubin).write_bytes(cubin)
         launches.append(launch)
-    return Layer(str(triton.__version__), tp, tokens, tuple(launches))
+    return Layer(str(triton.__version__), tp, tokens, tuple(launches), ring)
 
 
 def write(layers: Iterable[Layer], folder: Path) -> int:
@@ -117,7 +128,7 @@ def read(folder: Path) -> list[Layer]:
     """The layers of a pack. Errors: BadInput for a folder that is none."""
     try:
         held = json.loads((folder / MANIFEST).read_text())
-        return [Layer(one["triton"], one["tp"], one["tokens"], tuple(_launch(each) for each in one["launches"])) for one in held]
+        return [Layer(one["triton"], one["tp"], one["tokens"], tuple(_launch(each) for each in one["launches"]), one["ring"]) for one in held]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{folder} is no pack: {error}", "python3 -m studies.cubins pack --out FOLDER") from error
 

@@ -30,8 +30,8 @@ case $part in
         tail -c 3000 "$out/tests.log"
         ;;
     layer)
-        warm 60 --tiles 128x160 128x288 "128x160, 8 warps" --tp 8 1 --tokens 1024 1536 2048 3072 4096 6144 8192 12288 16384
-        study 215 layer layer --tiles 128x160 128x288 "128x160, 8 warps" --tp 8 1 --tokens 16384 8192 4096 2048 1024 12288 6144 3072 1536 --seconds 200
+        warm 60 --tiles 128x160 128x288 "128x160, 8 warps" --tp 8 1 --tokens 1024 1536 2048 3072 4096 5120 6144 8192 12288 16384
+        study 215 layer layer --tiles 128x160 128x288 "128x160, 8 warps" --tp 8 1 --tokens 16384 8192 4096 2048 1024 12288 6144 3072 5120 1536 --seconds 200
         ;;
     layer42)
         warm 60 --tiles 128x160 128x288 "128x160, 8 warps" --tp 4 2 --tokens 1024 2048 3072 4096 6144 8192 16384

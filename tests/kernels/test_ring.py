@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 
+pytest.importorskip("torch", reason="NOT TESTED: needs torch (`pip install -e .[kernels]` and a torch)")
 pytest.importorskip("triton.experimental.gluon", reason="NOT TESTED: needs a triton with Gluon (`pip install -e .[kernels]`)")
+
+import torch
 
 from tests.kernels import gluon_model as model
 from tunefork.kernels.moe_a16w4.plan import held
@@ -157,6 +159,16 @@ def test_every_number_of_chunks_fits_every_ring(kernels: Any, tail: int, ring: i
     """One program: the order does not depend on anything else. GPT-OSS-120B's K are 22 * 128 + 64, 11 * 128 + 32, 5 * 128 + 80 and 2 * 128 + 104."""
     for chunks in (*range(1, 13), 22):
         assert run_down(kernels, Case([0, 0, 24], 16, 8, 4, 1, ring), 64, 128 * chunks + tail, torch.float32) < 1e-5, chunks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("wn", "r", "bm", "ring"), [(8, 1, 256, 6), (4, 2, 128, 5), (8, 1, 128, 5)])
+def test_the_tiles_that_are_to_ship_at_gpt_oss_120bs_k(kernels: Any, wn: int, r: int, bm: int, ring: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_STAGE", "ring")
+    case = Case([0, bm + 32, bm + 33], bm, 32, wn, r, ring)
+    for inter in (2880, 1440, 720, 360):
+        assert run_down(kernels, case, 208, inter) < 8e-3, inter
+    assert run_up(kernels, case, 72, 2880) < 8e-3
 
 
 BROKEN = [

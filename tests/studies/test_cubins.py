@@ -30,16 +30,17 @@ def ptx(count: int) -> str:
     return f".version 8.7\n.target sm_90a\n.visible .entry k(\n{body}\n)\n.reqntid 128\n{{\n\tld.param.u64 %rd1, [k_param_0];\n}}\n"
 
 
-def made(tp: int, tokens: int, scratch: int = 2) -> tuple[pack.Layer, list[bytes]]:
+def made(tp: int, tokens: int, scratch: int = 2, ring: bool = False) -> tuple[pack.Layer, list[bytes]]:
     """A row's layer as if Triton had compiled it."""
     found, codes = [], []
-    for at, (row, bind) in enumerate(pack.rows(tp, tokens)):
+    for at, (row, bind) in enumerate(pack.rows(tp, tokens, ring)):
         about = SimpleNamespace(name=row.fn.__name__, num_warps=row.options["num_warps"], shared=1024 * at)
-        asm = {"ptx": ptx(len([name for name in row.arguments if row.signature[name] != "constexpr"]) + scratch), "cubin": b"cubin %d" % at}
+        taken = sum(5 if row.signature[name].startswith("tensordesc") else 1 for name in row.arguments if row.signature[name] != "constexpr")
+        asm = {"ptx": ptx(taken + scratch), "cubin": b"cubin %d" % at}
         launch, code = pack.launch_of(row, bind, SimpleNamespace(asm=asm, metadata=about))
         found.append(launch)
         codes.append(code)
-    return pack.Layer("3.9.0", tp, tokens, tuple(found)), codes
+    return pack.Layer("3.9.0", tp, tokens, tuple(found), ring), codes
 
 
 @pytest.mark.parametrize("count", [0, 1, 14, 20])
@@ -70,12 +71,6 @@ def test_parameters_that_are_not_ours_are_refused(scratch: int) -> None:
         made(8, 1, scratch)
 
 
-def test_a_layer_that_reads_by_tma_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunefork.kernels.moe_a16w4.config.RING", True)
-    with pytest.raises(BadInput, match="up_ring_kernel takes descriptors of TMA"):
-        list(pack.rows(1, 8192))
-
-
 def test_a_pack_comes_back_and_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, codes = made(8, 1)
     for launch, code in zip(layer.launches, codes, strict=True):
@@ -99,6 +94,9 @@ class Recorder:
     def load(self, cubin: bytes, symbol: str, shared: int) -> int:
         self.loaded.append((cubin, symbol, shared))
         return len(self.loaded)
+
+    def tiles(self, address: int, rows: int, columns: int, tile_rows: int) -> Any:
+        return SimpleNamespace(value=(address, rows, columns, tile_rows))
 
     def launch(self, function: int, grid: Any, warps: int, shared: int, stream: int, values: Any, chained: bool) -> None:
         self.launched.append({"function": function, "grid": grid, "warps": warps, "shared": shared, "stream": stream, "chained": chained,
@@ -128,6 +126,22 @@ def test_every_launch_gets_its_buffers_in_the_kernels_order(tp: int, tokens: int
                         "values": [*want, 0, 0]}  # fmt: skip
 
 
+def test_what_is_read_by_tma_is_five_parameters(tmp_path: Path) -> None:
+    layer, codes = made(8, 8192, ring=True)
+    assert [launch.kernel for launch in layer.launches][3:5] == ["up_ring_kernel", "down_ring_kernel"]
+    assert layer.launches[3].arguments[:2] == (("xd", "part", "tma 256 2880"), ("xe", "part", "tma 32 2880"))
+    for launch, code in zip(layer.launches, codes, strict=True):
+        (tmp_path / launch.cubin).write_bytes(code)
+    driver, env = Recorder(), environment(layer) | {"part": torch.zeros(3 * 2880).bfloat16(), "h": torch.zeros(5 * 384).bfloat16()}
+    Loaded(layer, tmp_path, driver).bound(env, lambda: 77)()
+    up, down = (driver.launched[at]["values"] for at in (3, 4))
+    x, h = env["part"].data_ptr(), env["h"].data_ptr()
+    assert up[:10] == [(x, 3, 2880, 256), 3, 2880, 2880, 1, (x, 3, 2880, 32), 3, 2880, 2880, 1]
+    assert down[:10] == [(h, 5, 384, 256), 5, 384, 384, 1, (h, 5, 384, 32), 5, 384, 384, 1]
+    pack.write([layer], tmp_path)
+    assert pack.read(tmp_path) == [layer]
+
+
 def test_a_type_that_no_kernel_of_ours_takes_is_refused() -> None:
     layer, _ = made(8, 1)
     launch = replace(layer.launches[0], arguments=(("M", "M", "i8"),))
@@ -151,6 +165,13 @@ const char *told(void) { return said; }
 int cuModuleLoadData(void **module, const char *image) { *module = (void *)0x100; SAY("load %.5s\n", image); return strcmp(image, "bad") ? 0 : 200; }
 int cuModuleGetFunction(void **function, void *module, const char *name) { *function = (void *)0x7f0000000001; SAY("function %s of %p\n", name, module); return 0; }
 int cuFuncSetAttribute(void *function, int attribute, int value) { SAY("attribute %d = %d of %p\n", attribute, value, function); return 0; }
+int cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *address, const unsigned long long *dim, const unsigned long long *stride,
+                           const unsigned *box, const unsigned *step, int interleave, int swizzle, int promotion, int fill) {
+  memset(map, 7, 128);
+  SAY("tiles aligned %d type %d rank %u at %p dim %llu,%llu stride %llu box %u,%u step %u,%u %d %d %d %d\n", (unsigned long long)map % 64 == 0, type, rank, address,
+      dim[0], dim[1], stride[0], box[0], box[1], step[0], step[1], interleave, swizzle, promotion, fill);
+  return 0;
+}
 int cuGetErrorName(int code, const char **name) { *name = "CUDA_ERROR_INVALID_IMAGE"; return 0; }
 int cuLaunchKernelEx(const C *c, void *function, void **params, void **extra) {
   SAY("launch %p grid %u,%u,%u block %u,%u,%u shared %u stream %p attrs %u", function, c->gx, c->gy, c->gz, c->bx, c->by, c->bz, c->shared, c->stream, c->count);
@@ -177,6 +198,8 @@ def test_a_driver_gets_what_cuda_expects(tmp_path: Path) -> None:
         "launch 0x7f0000000001 grid 7,2,1 block 256,1,1 shared 512 stream 0x7f00deadbeef attrs 1 id 6 allowed 1 params abcdef0123456789 -3 1.5 extra (nil)",
         "launch 0x7f0000000001 grid 1,1,1 block 128,1,1 shared 0 stream (nil) attrs 0 params abcdef0123456789 -3 1.5 extra (nil)",
     ]  # fmt: skip
+    assert cuda.tiles(0x7F0012345600, 4096, 384, 256).raw == b"\x07" * 128
+    assert cuda.lib.told().decode().splitlines()[-1] == "tiles aligned 1 type 9 rank 2 at 0x7f0012345600 dim 384,4096 stride 768 box 64,256 step 1,1 0 3 2 0"
     with pytest.raises(TuneforkError, match=r"cuModuleLoadData failed: CUDA_ERROR_INVALID_IMAGE \(200\)"):
         cuda.load(b"bad", "k", 0)
 
