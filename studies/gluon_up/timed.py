@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from tunefork.bench.kernels.timing import compare, told
 from tunefork.kernels.arch import SM90
 from tunefork.kernels.moe_a16w4 import LayerConfig, MoeShape, Weights, fused_moe, pick
 from tunefork.kernels.moe_a16w4.launch import _run
-from tunefork.kernels.moe_a16w4.plan import plan, sort_programs
+from tunefork.kernels.moe_a16w4.plan import plan, sort_programs, tiles
 from tunefork.kernels.mxfp4.layout import SCALE_BIAS, FragmentLayout
 
 ALIKE = 5e-3  # of two layers' results, at most, before their times mean anything
@@ -56,14 +57,21 @@ def layers(one: Problem, tp: int, tokens: int, configs: dict[str, LayerConfig], 
 
 
 def launches(made: Layer, tp: int, tokens: int) -> dict[str, Callable[[], Any]]:
-    """Each launch of a layer that has run, by its kernel's name, over the buffers that it left."""
+    """Each launch of a layer that has run, by its kernel's name, over the buffers that it left; a GEMM with a ring also with no program too many ("exact"):
+    what the programs cost that any routing might need and this one does not, each with an SM's shared memory."""
     x, logits, weights, _ = made.given
     env: dict[str, Any] = {
         **made.space.views(made.sizes), **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": logits, "logits_stride": logits.stride(0),
         "out": made.out, "out_stride": made.out.stride(0), "M": tokens, "alpha": 1.702, "limit": 7.0, "live": None, "map": None,
         "programs": sort_programs(SM90.name, tokens),
     }  # fmt: skip
-    return {step.kernel.__name__: partial(_run, step, env) for step in plan(case(tp, tokens), made.options["config"])}
+    found: dict[str, Callable[[], Any]] = {}
+    for step in plan(case(tp, tokens), made.options["config"]):
+        found[step.kernel.__name__] = partial(_run, step, env)
+        if step.tiles:
+            live = int(env["block_count"][0]) * tiles(step.constants["N"], made.options["config"].up)
+            found[f"{step.kernel.__name__}, exact"] = partial(_run, replace(step, grid=(live,)), env)
+    return found
 
 
 def timed(tp: int, sizes: Sequence[int], configs: dict[str, LayerConfig], *, device: str = "cuda", rounds: int = 16, seconds: float = 240.0,
