@@ -47,12 +47,13 @@ def compiled(entry: Shipped) -> Any:
     function = getattr(entry.fn, "function", entry.fn)
     names = list(function.arg_names)
     constants = {(names.index(name),): value for name, value in entry.constexprs.items()}
-    signature, source_of = dict(entry.signature), ASTSource
+    signature: dict[str, str] = dict(entry.signature)
+    source_of: Any = ASTSource
     if any(kind.startswith(TILES) for kind in signature.values()):
-        from triton.experimental.gluon._runtime import GluonASTSource as source_of
+        from triton.experimental.gluon._runtime import GluonASTSource
         from triton.experimental.gluon.language import NVMMASharedLayout
 
-        layout = NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+        source_of, layout = GluonASTSource, NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
         signature = {name: f"{kind[:-1]},{layout!r}>" if kind.startswith(TILES) else kind for name, kind in signature.items()}
     source = source_of(fn=function, signature=signature, constexprs=constants, attrs=dict(entry.attrs))
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(entry.options))

@@ -105,11 +105,11 @@ def test_other_json_is_no_trace(tmp_path: Path, events: Any) -> None:
 def test_our_own_kernels_are_the_moe() -> None:
     """Every launch of a layer, by the name that a trace shows."""
     triton = pytest.importorskip("triton", reason="NOT TESTED: no triton, so our kernels have no names here")
-    from tunefork.kernels.moe_a16w4 import kernel, routing, tiled, tiled_kernel
+    from tunefork.kernels.moe_a16w4 import kernel, ring_kernel, routing, tiled, tiled_kernel
 
-    names = {name for module in (kernel, routing, tiled, tiled_kernel) for name, found in vars(module).items()
+    names = {name for module in (kernel, ring_kernel, routing, tiled, tiled_kernel) for name, found in vars(module).items()
              if isinstance(found, triton.JITFunction) and name.endswith("_kernel")}
-    assert len(names) >= 9 and {name: classify(name) for name in names} == dict.fromkeys(names, "MoE")
+    assert len(names) >= 12 and {name: classify(name) for name in names} == dict.fromkeys(names, "MoE")
 
 
 @pytest.mark.parametrize(("name", "group"), [

@@ -18,7 +18,7 @@ WORDS: tuple[tuple[Class, str], ...] = (
     ("all-reduce", r"nccl|rccl|all_?reduce|all_?gather|reduce_?scatter|quick_?reduce|cross_device_reduce|c10d::"),
     ("sampling", r"sampl|arg_?max|top_?k_?top_?p|softmax_(warp|block).*logit|penalt|rejection|multinomial|gather_?logprobs|ranks_of|min_p|temperature"),
     ("MoE", r"moe|expert|matmul_ogs|mxfp4|a16w4|a8w4|top_?k|routing|route|fused_topk|silu_and_mul|swiglu|sorting_kernel|scatter_indx|"
-            r"^(up|down|combine|interleave)(_token|_sorted|_tiled)?_kernel$"),
+            r"^(up|down|combine|interleave|sorted_copy)(_token|_sorted|_tiled|_ring)?_kernel$"),
     ("attention", r"attention|attn|flash|paged|fmha|mha_|unified_att|reshape_and_cache|kv_cache|rotary|rope|sdpa|concat_and_cache|"
                   r"scheduler_metadata|slot_mapping"),
     ("norm", r"rms_?norm|layer_?norm|_norm_|norm_kernel|add_rms|triton_.*(rsqrt|norm)|aten::(mean|rsqrt)\b"),
