@@ -120,7 +120,7 @@ def router_kernel(
     if SORTED:
         total = tl.sum((chosen > 0).to(tl.int32), 0)
         _place(chosen, tokens, tl.zeros_like(total), total, pairs_ptr, block_expert_ptr, block_start_ptr, block_rows_ptr, block_count_ptr,
-               True, local, E, TOPK, BLOCK)  # fmt: skip
+               None, True, local, E, TOPK, BLOCK, 0)  # fmt: skip
     if COUNTERS > 0:
         slot = tl.arange(0, triton.next_power_of_2(COUNTERS))
         tl.store(counters_ptr + slot, tl.zeros_like(slot), mask=slot < COUNTERS)
