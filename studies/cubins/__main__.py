@@ -98,7 +98,7 @@ def timed(words: argparse.Namespace) -> None:
             space, out = make_workspace(weights[0], tokens, config=config), torch.empty_like(data[0][0])
             calls: dict[str, list[Callable[[], Any]]] = {}
             calls["installed"] = [partial(fused_moe, *d, weights[i % len(weights)], out=out, workspace=space, config=config) for i, d in enumerate(data)]
-            shared = environment(problem, case, config, weights[0], *data[0])
+            shared = environment(case, config, weights[0], *data[0])
             for layer in (one for one in layers if (one.tp, one.tokens) == (tp, tokens)):
                 try:
                     loaded = Loaded(layer, words.pack, driver)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from tunefork.base.errors import TuneforkError
+from tunefork.kernels.moe_a16w4.plan import TILE_COLUMNS
 
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 PROGRAMMATIC_STREAM_SERIALIZATION = 6  # CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
-TILE_COLUMNS = 64  # bf16 of a tile that is read by TMA, 128 bytes, swizzled over as many
 BFLOAT16, SWIZZLE_128, PROMOTION_128 = 9, 3, 2  # CUtensorMapDataType, CUtensorMapSwizzle, CUtensorMapL2promotion
 FREE_SHARED = 48 << 10  # bytes that a launch may have without asking
 LANES = 32

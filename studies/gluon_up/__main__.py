@@ -19,14 +19,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from studies.gluon_up.tiles import TILES, case, layer
+from studies.cubins.pack import case_of
+from studies.gluon_up.tiles import TILES, layer
 from tunefork.kernels.moe_a16w4.config import MoeShape
 
 OTHER = MoeShape(4096, 1536, 16, 4)  # K of both GEMMs is whole chunks
 
 
 def _shapes(words: argparse.Namespace) -> list[MoeShape]:
-    return [case(tp, 1).shape for tp in words.tp] + ([OTHER] if words.other else [])
+    return [case_of(tp, 1).shape for tp in words.tp] + ([OTHER] if words.other else [])
 
 
 def _rows(words: argparse.Namespace) -> Iterator[dict[str, Any]]:

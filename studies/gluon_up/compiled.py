@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from studies.gluon_up.tiles import case, layer
+from studies.cubins.pack import case_of
+from studies.gluon_up.tiles import layer
 from tunefork.kernels.arch import SM90
 from tunefork.kernels.entry import entry
 from tunefork.kernels.moe_a16w4.plan import POINTERS, plan
@@ -31,7 +32,7 @@ class Code:
 
 def codes(name: str, tp: int) -> Iterator[Code]:
     """Of `up` and `down`. Errors: whatever Triton raises."""
-    one = case(tp, 4096)
+    one = case_of(tp, 4096)
     for step in plan(one, layer(name)):
         if step.tiles:
             yield code_of(step.kernel.__name__, compiled(entry(step, "moe_a16w4", name, f"tp{tp}", POINTERS | {"part": "*bf16"}, SM90.name, None)))

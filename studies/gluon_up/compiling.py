@@ -8,42 +8,27 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
 
-from studies.gluon_up.tiles import case, layer
+from studies.cubins.pack import case_of
+from studies.gluon_up.tiles import layer
 from tunefork.base.tied import tied
-from tunefork.kernels.arch import SM90
-from tunefork.kernels.moe_a16w4.config import LayerConfig, pick
-from tunefork.kernels.moe_a16w4.plan import Case, plan
-from tunefork.kernels.warming import _Nowhere, compile_step, key_of
-
-Job = tuple[Case, LayerConfig, int]
+from tunefork.kernels.moe_a16w4.config import pick
+from tunefork.kernels.moe_a16w4.plan import plan
+from tunefork.kernels.warming import Wanted, compile_one, key_of
 
 
-def jobs(tiles: Sequence[str], tps: Sequence[int], sizes: Sequence[int]) -> list[Job]:
-    """Case, configuration and place in its plan of every distinct compilation: the tiles' and the shipped rows'."""
-    found: dict[str, Job] = {}
+def jobs(tiles: Sequence[str], tps: Sequence[int], sizes: Sequence[int]) -> list[Wanted]:
+    """Every distinct compilation: the tiles' and the shipped rows'."""
+    found: dict[str, Wanted] = {}
     for tp, tokens in product(tps, sizes):
-        one = case(tp, tokens)
+        one = case_of(tp, tokens)
         for config in (*map(layer, tiles), pick(one.arch, one.shape, tokens)):
             for at, step in enumerate(plan(one, config)):
-                found.setdefault(key_of(one, config, step), (one, config, at))
+                found.setdefault(key_of(one, config, step), Wanted(one, at, config))
     return list(found.values())
 
 
-def compile_job(job: Job) -> str:
-    """Returns what went wrong, or ""."""
-    import triton
-
-    triton.runtime.driver.set_active(_Nowhere(SM90.name))
-    one, config, at = job
-    step = plan(one, config)[at]
-    try:
-        compile_step(one, config, step)
-    except Exception as error:  # the launch meets the same
-        return f"{step.kernel.__name__}: {type(error).__name__}: {str(error)[:200]}"
-    return ""
-
-
-def warm(found: Sequence[Job]) -> list[str]:
-    """Compile them, as many at a time as there are cores; what went wrong, a line each."""
+def warm(found: Sequence[Wanted]) -> list[str]:
+    """Compile them, as many at a time as there are cores; what went wrong, a line each. One is not compiled here, as
+    `warming.warm` would: that sets this process's driver."""
     with ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), len(found)), mp_context=get_context("spawn"), initializer=tied) as pool:
-        return [said for said in pool.map(compile_job, found, chunksize=1) if said]
+        return [said for said in pool.map(compile_one, found, chunksize=1) if said]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from tunefork.kernels.arch import SM90
-from tunefork.kernels.model import GPT_OSS_120B as MODEL
-from tunefork.kernels.moe_a16w4.config import RINGS, GemmConfig, LayerConfig, MoeShape
-from tunefork.kernels.moe_a16w4.plan import Case
+from tunefork.kernels.moe_a16w4.config import RINGS, GemmConfig, LayerConfig
 
 _WIDE, _WIDER = (gemm for _, gemm in RINGS)
 TILES = {
@@ -17,8 +14,3 @@ TILES = {
 def layer(name: str) -> LayerConfig:
     """Both GEMMs by one tile."""
     return LayerConfig("sorted", TILES[name], TILES[name], partial="bf16", overlap=True)
-
-
-def case(tp: int, tokens: int) -> Case:
-    """GPT-OSS-120B's layer on one rank of `tp`."""
-    return Case(SM90.name, MoeShape(MODEL.hidden, MODEL.intermediate // tp, MODEL.experts, MODEL.topk), tokens, MODEL.experts)

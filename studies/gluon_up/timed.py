@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
+from studies.cubins.pack import case_of
 from studies.gluon_up.checks import Layer, Problem, Row, distance, inputs
-from studies.gluon_up.tiles import case
 from tunefork.bench.kernels.timing import compare, told
 from tunefork.kernels.arch import SM90
 from tunefork.kernels.moe_a16w4 import LayerConfig, MoeShape, Weights, fused_moe, pick
-from tunefork.kernels.moe_a16w4.launch import _run
-from tunefork.kernels.moe_a16w4.plan import plan, sort_programs, tiles
+from tunefork.kernels.moe_a16w4.launch import _run, bindings
+from tunefork.kernels.moe_a16w4.plan import plan, tiles
 from tunefork.kernels.mxfp4.layout import SCALE_BIAS, FragmentLayout
 
 ALIKE = 5e-3  # of two layers' results, at most, before their times mean anything
@@ -44,7 +44,7 @@ def layers(one: Problem, tp: int, tokens: int, configs: dict[str, LayerConfig], 
     wrong: list[Row] = []
     for name, config in {SHIPPED: pick(SM90.name, one.shape, tokens), **configs}.items():
         try:
-            made = Layer(one, case(tp, tokens), config, x, logits)
+            made = Layer(one, case_of(tp, tokens), config, x, logits)
             got = made.run(255)
             away = distance(got, found[SHIPPED].out) if found else 0.0
             if not away <= ALIKE:
@@ -60,13 +60,9 @@ def launches(made: Layer, tp: int, tokens: int) -> dict[str, Callable[[], Any]]:
     """Each launch of a layer that has run, by its kernel's name, over the buffers that it left; a GEMM with a ring also with no program too many ("exact"):
     what the programs cost that any routing might need and this one does not, each with an SM's shared memory."""
     x, logits, weights, _ = made.given
-    env: dict[str, Any] = {
-        **made.space.views(made.sizes), **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": logits, "logits_stride": logits.stride(0),
-        "out": made.out, "out_stride": made.out.stride(0), "M": tokens, "alpha": 1.702, "limit": 7.0, "live": None, "map": None,
-        "programs": sort_programs(SM90.name, tokens),
-    }  # fmt: skip
+    env = bindings(made.space.views(made.sizes), weights, x, logits, made.out)
     found: dict[str, Callable[[], Any]] = {}
-    for step in plan(case(tp, tokens), made.options["config"]):
+    for step in plan(case_of(tp, tokens), made.options["config"]):
         found[step.kernel.__name__] = partial(_run, step, env)
         if step.tiles:
             live = int(env["block_count"][0]) * tiles(step.constants["N"], made.options["config"].up)
@@ -79,7 +75,7 @@ def timed(tp: int, sizes: Sequence[int], configs: dict[str, LayerConfig], *, dev
     """One row for each layer, or launch, and size: microseconds, their interval, the ratio to the shipped row's. `up` alone reads x where `down` alone leaves
     the parts: timed one by one, in their order, each still has what it reads, but for x in its copy."""
     end = time.monotonic() + seconds
-    one = stored(case(tp, 1).shape, device)
+    one = stored(case_of(tp, 1).shape, device)
     for tokens in sizes:
         about = {"part": "steps" if steps else "layer", "tp": tp, "M": tokens}
         if time.monotonic() > end:

@@ -17,7 +17,7 @@ import gluon_model as model  # beside this script
 import torch
 
 from tunefork.kernels.moe_a16w4 import GemmConfig, LayerConfig, MoeShape, illegal, prepare_weights
-from tunefork.kernels.moe_a16w4.launch import Workspace, _run, workspace_size
+from tunefork.kernels.moe_a16w4.launch import Workspace, _run, bindings, workspace_size
 from tunefork.kernels.moe_a16w4.plan import Case, buffers, held, plan, sort_programs
 from tunefork.kernels.moe_a16w4.reference import fused_moe_reference
 
@@ -88,11 +88,7 @@ def one(name: str, config: LayerConfig, tokens: int, hidden: int = 160, inter: i
     sizes = buffers(case, config)
     space = Workspace(torch.full((workspace_size(sizes),), 255, dtype=torch.uint8))
     out = torch.full((tokens, hidden), float("nan")).bfloat16()
-    env: dict[str, Any] = {
-        **space.views(sizes), **prepared.arguments, "x": x, "x_stride": x.stride(0), "logits": logits, "logits_stride": router, "out": out,
-        "out_stride": hidden, "M": tokens, "alpha": 1.702, "limit": 7.0, "live": None if live is None else torch.tensor([live], dtype=torch.int32), "map": emap,
-        "programs": sort_programs("sm90", tokens),
-    }  # fmt: skip
+    env = bindings(space.views(sizes), prepared, x, logits, out, None if live is None else torch.tensor([live], dtype=torch.int32), emap)
     ring = model.kernels()
     said: dict[str, bool] = {}
     for step in plan(case, config):

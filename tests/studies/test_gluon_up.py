@@ -17,10 +17,11 @@ pytest.importorskip("triton.experimental.gluon", reason="NOT TESTED: needs a tri
 
 import torch
 
+from studies.cubins.pack import case_of
 from studies.gluon_up import __main__ as command
 from studies.gluon_up import checks, compiling, timed
 from studies.gluon_up.compiled import codes
-from studies.gluon_up.tiles import TILES, case, layer
+from studies.gluon_up.tiles import TILES, layer
 from tunefork.bench.kernels.timing import interval
 from tunefork.kernels.moe_a16w4 import MoeShape, illegal
 from tunefork.kernels.moe_a16w4.plan import Case, plan
@@ -42,7 +43,7 @@ def test_its_machine_code_keeps_an_operand_until_its_products_end(tp: int) -> No
 @pytest.mark.parametrize("name", sorted(TILES))
 def test_every_tile_is_legal_at_every_size(name: str) -> None:
     for tp in (1, 2, 4, 8):
-        assert illegal(layer(name), case(tp, 4096).shape, 4096, "sm90") is None
+        assert illegal(layer(name), case_of(tp, 4096).shape, 4096, "sm90") is None
 
 
 def test_every_part_calls_what_there_is_and_ends_in_time() -> None:
@@ -69,7 +70,8 @@ def test_every_part_calls_what_there_is_and_ends_in_time() -> None:
 
 def test_each_kernel_of_a_part_is_compiled_once() -> None:
     found = compiling.jobs(["128x160", "128x288"], [8, 1], [4096, 8192, 16384])
-    names = [plan(one, config)[at].kernel.__name__ for one, config, at in found]
+    names = [plan(one.case, one.config)[one.at].kernel.__name__ for one in found if one.config]
+    assert len(names) == len(found)
     assert names.count("up_ring_kernel") == names.count("down_ring_kernel") == 4 and names.count("sorted_copy_kernel") == names.count("combine_kernel") == 1
     assert names.count("route_sort_kernel") == 8, "four (bm, extra), each by 16 and by 64 tokens a program"
 
@@ -77,11 +79,12 @@ def test_each_kernel_of_a_part_is_compiled_once() -> None:
 @pytest.mark.slow
 def test_kernels_are_compiled_in_processes_of_their_own_and_errors_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    found = [job for job in compiling.jobs(["128x288"], [8], [4096]) if plan(job[0], job[1])[job[2]].kernel.__name__ == "sorted_copy_kernel"]
+    found = [job for job in compiling.jobs(["128x288"], [8], [4096]) if job.config and plan(job.case, job.config)[job.at].kernel.__name__ == "sorted_copy_kernel"]
     assert compiling.warm(found) == [] and len(list(tmp_path.rglob("*.cubin"))) == 1
-    one, config, copy = found[0]
-    (said,) = compiling.warm([(one, replace(config, up=replace(config.up, ring=2)), copy + 1)])
-    assert said.startswith("up_ring_kernel: CompilationError")
+    (copy,) = found
+    assert copy.config
+    (said,) = compiling.warm([replace(copy, at=copy.at + 1, config=replace(copy.config, up=replace(copy.config.up, ring=2)))])
+    assert said.startswith("up_ring_kernel at M=4096: CompilationError")
 
 
 def test_a_part_without_a_gpu_says_so_and_leaves_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,7 +161,7 @@ def test_a_cell_that_raises_is_a_row_and_the_next_one_follows(stand_in: dict[str
 @pytest.mark.slow
 def test_what_is_timed_is_compared_first(stand_in: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     plain = PROBLEM(SHAPE, "cpu")
-    monkeypatch.setattr(timed, "case", lambda tp, tokens: Case("sm90", SHAPE, tokens, SHAPE.experts))
+    monkeypatch.setattr(timed, "case_of", lambda tp, tokens: Case("sm90", SHAPE, tokens, SHAPE.experts))
     made = timed.stored(SHAPE, "cpu")
     assert made.weights.w13.shape == plain.weights.w13.shape and made.weights.s2.shape == plain.weights.s2.shape
     PLAIN[id(plain.weights)] = plain.plain

@@ -20,7 +20,7 @@ _NO_REGISTER = frozenset({
     "STG", "STS", "STSM", "STL", "ST", "LDGSTS", "RED", "BAR", "BRA", "EXIT", "NOP", "BSSY", "BSYNC", "MEMBAR", "FENCE", "LDGDEPBAR", "DEPBAR", "WARPGROUP",
     "WARPSYNC", "ERRBAR", "CCTL", "PREEXIT", "ACQBULK", "R2UR",
 })  # fmt: skip
-TILES = "tensordesc<"  # in a signature: a kernel in Gluon reads it by TMA, in tiles of 128 bytes, swizzled over as many
+TILES = "tensordesc<"  # in a signature: a kernel in Gluon reads it by TMA
 OPERAND_REGISTERS = 4  # of one wgmma's left operand, bf16
 
 
@@ -51,9 +51,10 @@ def compiled(entry: Shipped) -> Any:
     source_of: Any = ASTSource
     if any(kind.startswith(TILES) for kind in signature.values()):
         from triton.experimental.gluon._runtime import GluonASTSource
-        from triton.experimental.gluon.language import NVMMASharedLayout
 
-        source_of, layout = GluonASTSource, NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+        from tunefork.kernels.moe_a16w4.launch import tile_layout
+
+        source_of, layout = GluonASTSource, tile_layout()
         signature = {name: f"{kind[:-1]},{layout!r}>" if kind.startswith(TILES) else kind for name, kind in signature.items()}
     source = source_of(fn=function, signature=signature, constexprs=constants, attrs=dict(entry.attrs))
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(entry.options))

@@ -38,6 +38,7 @@ class Wanted:
 
     case: Case
     at: int
+    config: LayerConfig | None = None  # None: the table's
 
 
 def _values(case: Case) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def compile_one(one: Wanted) -> str:
     import triton
 
     triton.runtime.driver.set_active(_Nowhere(one.case.arch))
-    config = _config(one.case)
+    config = one.config or _config(one.case)
     step = plan(one.case, config)[one.at]
     try:
         compile_step(one.case, config, step)

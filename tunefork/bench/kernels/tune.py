@@ -21,8 +21,8 @@ from tunefork.bench.kernels import cases
 from tunefork.bench.kernels.timing import compare
 from tunefork.kernels.arch import ARCHES, GFX950, SM90
 from tunefork.kernels.moe_a16w4.config import GemmConfig, LayerConfig, MoeShape, illegal
-from tunefork.kernels.moe_a16w4.launch import Workspace, _run, fused_moe, make_workspace, workspace_size
-from tunefork.kernels.moe_a16w4.plan import Case, Step, buffers, plan, sort_programs
+from tunefork.kernels.moe_a16w4.launch import Workspace, _run, bindings, fused_moe, make_workspace, workspace_size
+from tunefork.kernels.moe_a16w4.plan import Case, Step, buffers, plan
 from tunefork.kernels.moe_a16w4.weights import Weights
 from tunefork.kernels.warming import compile_step
 
@@ -127,15 +127,11 @@ def warm(jobs: list[tuple[Case, LayerConfig]], processes: int) -> None:
         list(pool.map(_warm, jobs, chunksize=1))
 
 
-def environment(problem: cases.MoeProblem, case: Case, config: LayerConfig, weights: Weights, x: torch.Tensor, logits: torch.Tensor) -> dict[str, Any]:
+def environment(case: Case, config: LayerConfig, weights: Weights, x: torch.Tensor, logits: torch.Tensor) -> dict[str, Any]:
     """Buffers and scalars of one layer call."""
     sizes = buffers(case, config)
     space = Workspace(torch.zeros(workspace_size(sizes), dtype=torch.uint8, device=x.device))
-    return {
-        **space.views(sizes), **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": logits, "logits_stride": logits.stride(0),
-        "out": torch.empty_like(x), "out_stride": x.stride(0), "M": problem.tokens, "alpha": 1.702, "limit": 7.0,
-        "programs": sort_programs(case.arch, problem.tokens),
-    }  # fmt: skip
+    return bindings(space.views(sizes), weights, x, logits, torch.empty_like(x))
 
 
 def _step(case: Case, config: LayerConfig, part: str) -> Step:
@@ -171,7 +167,7 @@ def time_parts(
         try:
             if key not in shared:
                 shared.clear()
-                shared[key] = [environment(problem, case, config, layers[i % len(layers)], *data[i]) for i in range(count)]
+                shared[key] = [environment(case, config, layers[i % len(layers)], *data[i]) for i in range(count)]
                 for env in shared[key]:
                     _launch(env, plan(case, config))
             calls = [partial(_launch, env, _steps(case, config, found.part)) for env in shared[key]]

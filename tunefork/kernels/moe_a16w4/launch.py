@@ -116,15 +116,32 @@ def _check_choice(experts: int, topk: int, expert_map: torch.Tensor | None, num_
         raise BadInput(f"num_live: expected (1,) int32, got {tuple(num_live.shape)} {num_live.dtype}", "pass one count, on the device")
 
 
+def tile_layout() -> Any:
+    """How a tile lies in shared memory: rows of 128 bytes, swizzled over as many. Errors: ImportError for a Triton without Gluon."""
+    from triton.experimental.gluon.language import NVMMASharedLayout
+
+    return NVMMASharedLayout(swizzle_byte_width=2 * TILE_COLUMNS, element_bitwidth=16, rank=2)
+
+
 def described(tiles: Tiles, buffer: Any, rows: int) -> Any:
     """The descriptor by which TMA reads `rows` rows of a buffer. Errors: BadInput for a Triton without Gluon."""
     try:
-        from triton.experimental.gluon.language import NVMMASharedLayout
         from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
     except ImportError as error:
         raise BadInput(f"this Triton has no Gluon for NVIDIA's GPUs ({error})", "Triton 3.6.0 to 3.9.0 have") from error
-    layout = NVMMASharedLayout(swizzle_byte_width=2 * TILE_COLUMNS, element_bitwidth=16, rank=2)
-    return TensorDescriptor(buffer, [rows, tiles.columns], [tiles.columns, 1], [tiles.rows, TILE_COLUMNS], layout)
+    return TensorDescriptor(buffer, [rows, tiles.columns], [tiles.columns, 1], [tiles.rows, TILE_COLUMNS], tile_layout())
+
+
+def bindings(
+    found: dict[str, torch.Tensor], weights: Weights, x: torch.Tensor, router_logits: torch.Tensor, out: torch.Tensor, num_live: torch.Tensor | None = None,
+    expert_map: torch.Tensor | None = None, alpha: float = 1.702, limit: float = 7.0,
+) -> dict[str, Any]:  # fmt: skip
+    """What a plan's steps are bound to, by the names in `bind`. found: the workspace's buffers; the rest as `fused_moe` takes it."""
+    return {
+        **found, **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": router_logits, "logits_stride": router_logits.stride(0), "out": out,
+        "out_stride": out.stride(0), "M": x.shape[0], "alpha": alpha, "limit": limit, "live": num_live, "map": expert_map,
+        "programs": sort_programs(weights.layout13.arch, x.shape[0]),
+    }  # fmt: skip
 
 
 def _run(step: Step, env: dict[str, Any]) -> None:
@@ -171,11 +188,7 @@ def fused_moe(
         found = Workspace(torch.empty(prepared.bytes, dtype=torch.uint8, device=x.device)).views(prepared.sizes)
     else:
         found = workspace.buffers(prepared)
-    env: dict[str, Any] = {
-        **found, **weights.arguments, "x": x, "x_stride": x.stride(0), "logits": router_logits, "logits_stride": router_logits.stride(0), "out": out,
-        "out_stride": out.stride(0), "M": tokens, "alpha": alpha, "limit": limit, "live": num_live, "map": expert_map,
-        "programs": sort_programs(arch, tokens),
-    }  # fmt: skip
+    env = bindings(found, weights, x, router_logits, out, num_live, expert_map, alpha, limit)
     for step in prepared.steps:
         _run(step, env)
     return out
