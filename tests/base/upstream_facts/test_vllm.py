@@ -200,6 +200,13 @@ def test_a_row_of_the_graph_metrics_reads_so(vllm: Any) -> None:
     assert re.findall(facts.GRAPH_STEPS, table.generate_metric_table()) == [("7", "3")]
 
 
+def test_a_product_on_a_cpu_is_one_of_four_operators(vllm: Any) -> None:
+    body = ast.unparse(vllm.function("vllm/model_executor/layers/utils.py", "dispatch_cpu_unquantized_gemm"))
+    called = {name.removesuffix("_cpu") for name in re.findall(r"(\w*(?:linear|mm)\w*)\(", body) if not re.search("dispatch|create|weight_prepack", name)}
+    assert called == {name.rpartition(":")[2] for name in facts.CPU_GEMMS}
+    assert "torch.ops._C.weight_packed_linear(" in ast.unparse(vllm.function("vllm/_custom_ops.py", "weight_packed_linear_cpu"))
+
+
 def test_every_fact_is_tested_here() -> None:
     """A name that no test mentions would be a belief."""
     text = Path(__file__).read_text()

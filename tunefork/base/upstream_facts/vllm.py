@@ -70,3 +70,5 @@ STEP = r"execute_(?:context_|\d+_context_)(\d+)\(.*?\)_generation_(\d+)\("
 """A step's annotation in a trace: requests in prefill, requests in decode (v1/worker/gpu_worker.py)."""
 GRAPH_STEPS = r"\|\s*(\d+)\s*\|\s*\d+\s*\|\s*\d+\s*\|\s*(?:FULL|PIECEWISE|NONE)\s*\|\s*(\d+)\s*\|"
 """A row of the --cudagraph-metrics table: unpadded tokens, count (compilation/cuda_graph.py)."""
+CPU_GEMMS = ("_C::onednn_mm", "_C::weight_packed_linear", "zentorch::zentorch_linear_unary", "aten::linear")
+"""The operators of a product on a CPU: oneDNN's, on AMX, of Zen's library, where there is none of them (model_executor/layers/utils.py)."""

@@ -1,6 +1,6 @@
 """Which class a kernel belongs to, by its name. The first rule that matches counts; what none matches is "other", with its names shown.
 
-Names are those of vLLM 0.29's kernels on ROCm and CUDA (AITER, Triton, hipBLASLt, CK, RCCL), of Tunefork's own, and of its CPU backend's
+Names are those of vLLM 0.33's kernels on ROCm and CUDA (AITER, Triton, hipBLASLt, CK, RCCL), of Tunefork's own, and of its CPU backend's
 operators. Inductor names a fused kernel after what it fuses: such a name is a norm where a norm is in it, otherwise elementwise.
 """
 
@@ -11,7 +11,8 @@ from typing import Literal
 
 Class = Literal["MoE", "attention", "norm", "all-reduce", "sampling", "GEMM", "elementwise", "memory", "other"]
 VIEWS = ("slice", "view", "as_strided", "empty", "empty_strided", "empty_like", "new_empty", "chunk", "narrow", "split", "split_with_sizes", "reshape",
-         "select", "flatten", "alias", "detach", "unsqueeze", "squeeze", "expand", "transpose", "permute", "t", "cat", "contiguous", "clone", "to", "zero_")
+         "select", "flatten", "alias", "detach", "unsqueeze", "squeeze", "expand", "transpose", "permute", "t", "cat", "contiguous", "clone", "to", "zero_",
+         "resolve_conj", "resolve_neg", "lift_fresh", "result_type")
 PLAIN = ("add", "sub", "mul", "div", "silu", "sigmoid", "exp", "pow", "sum", "softmax", "_softmax", "index", "index_select", "embedding", "arange", "cumsum",
          "lt", "gt", "eq", "where", "clamp", "item", "_local_scalar_dense")
 WORDS: tuple[tuple[Class, str], ...] = (
@@ -22,13 +23,13 @@ WORDS: tuple[tuple[Class, str], ...] = (
     ("attention", r"attention|attn|flash|paged|fmha|mha_|unified_att|reshape_and_cache|kv_cache|rotary|rope|sdpa|concat_and_cache|"
                   r"scheduler_metadata|slot_mapping"),
     ("norm", r"rms_?norm|layer_?norm|_norm_|norm_kernel|add_rms|triton_.*(rsqrt|norm)|aten::(mean|rsqrt)\b"),
-    ("GEMM", r"gemm|cijk_|hgemm|matmul|::mm\b|::addmm|::linear\b|nvjet|cutlass|wvsplitk|skinny|splitk|_mm_|::bmm|onednn"),
+    ("GEMM", r"gemm|cijk_|hgemm|matmul|::mm\b|::addmm|linear|nvjet|cutlass|wvsplitk|skinny|splitk|_mm_|::bmm|onednn"),
     ("memory", rf"memcpy|memset|copy|fill|aten::({'|'.join(VIEWS)})\b"),
-    ("elementwise", rf"elementwise|triton_(poi|per|red)|vectorized|index_kernel|aten::({'|'.join(PLAIN)})_?\b"),
+    ("elementwise", rf"elementwise|triton_(poi|per|red)|vectorized|index_kernel|quant|(gelu|silu)_|aten::({'|'.join(PLAIN)})_?\b"),
 )
 RULES = tuple((name, re.compile(text, re.IGNORECASE)) for name, text in WORDS)
 CLASSES: tuple[Class, ...] = ("MoE", "attention", "GEMM", "norm", "all-reduce", "sampling", "elementwise", "memory", "other")
-"""In the order of a table. memory: copies, fills, views and allocations."""
+"""In the order of a table. memory: copies, fills, views and allocations, and what only looks at a tensor."""
 
 
 def classify(name: str) -> Class:
