@@ -103,7 +103,7 @@ def _captured(calls: Sequence[Callable[[], object]]) -> SimpleNamespace:
     return SimpleNamespace(replay=lambda: None)
 
 
-def test_a_peer_that_fails_is_a_row_of_its_own_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_that_fails_is_a_row_of_its_own_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One at its first call, one under graph capture, one with a wrong result: three rows that say why, times of the others."""
     x, said, called = torch.ones(1, 4), list[str](), Counter[str]()
     monkeypatch.setattr(cases, "inputs", lambda problem, device, count: [(x, torch.zeros(1, 128))])
@@ -133,7 +133,9 @@ def test_a_peer_that_fails_is_a_row_of_its_own_and_the_rest_goes_on(monkeypatch:
                       "none": "relative error nan"}
     assert {row.impl: row.error for row in rows if row.failed} == {"first": None, "captured": 0.0, "wrong": 0.5, "none": None}
     json.dumps([dataclasses.asdict(row) for row in rows], allow_nan=False)
-    show(rows)
+    show([*rows, *(dataclasses.replace(row, M=4) for row in rows if row.failed)])
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if "has no time" in line] == [f"{impl} has no time at TP8 M 1, TP8 M 4: {why}" for impl, why in failed.items()]
     assert len(said) == 4 and all(" is left out at " in line for line in said)
     found.pop("good")
     monkeypatch.setattr(measure, "_ours", lambda layers, data: [partial(layer("ours", 2), x, x)])

@@ -20,7 +20,7 @@ import click
 from tunefork.base.errors import MissingTool
 from tunefork.base.layout import Layout, user_cache
 from tunefork.cli import options
-from tunefork.cli.output import print_json, say, table
+from tunefork.cli.output import aside, print_json, say, table
 
 QUICK_TPS, QUICK_ROUNDS = (8, 1), 8
 
@@ -81,7 +81,7 @@ def save(rows: list, folder: Path, sizes: tuple[int, ...]) -> None:  # type: ign
 
 
 def show(rows: list) -> None:  # type: ignore[type-arg] # as above
-    """Every row; an untimed one has no microseconds."""
+    """Every row; an untimed one has no microseconds, and below the table stands why."""
 
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.1f}"
@@ -92,3 +92,9 @@ def show(rows: list) -> None:  # type: ignore[type-arg] # as above
          number(row.floor_us), f"{row.bytes / 1e6:.2f}", "-" if row.error is None else f"{row.error:.1e}")
         for row in rows
     ])  # fmt: skip
+    failed: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.failed:
+            failed.setdefault((row.impl, row.failed), []).append(f"TP{row.tp} M {row.M}")
+    for (impl, why), places in failed.items():
+        aside(f"{impl} has no time at {', '.join(places)}: {why}")
