@@ -171,16 +171,18 @@ def clock_rows(tp: int, count: int, seconds: float) -> Iterator[Row]:
         about: Row = {"part": "clocks", "tp": tp, "M": count, "impl": name}
         try:
             graph = capture(calls)
-            smi = subprocess.Popen(SMI, stdout=subprocess.PIPE, text=True)
-            begin, replays = time.monotonic(), 0
-            while time.monotonic() - begin < seconds:
-                for _ in range(8):
-                    graph.replay()
-                torch.cuda.synchronize()
-                replays += 8
-            taken = time.monotonic() - begin
-            smi.terminate()
-            said = (smi.communicate()[0] or "").strip().splitlines()
+            with subprocess.Popen(SMI, stdout=subprocess.PIPE, text=True) as smi:
+                try:
+                    begin, replays = time.monotonic(), 0
+                    while time.monotonic() - begin < seconds:
+                        for _ in range(8):
+                            graph.replay()
+                        torch.cuda.synchronize()
+                        replays += 8
+                    taken = time.monotonic() - begin
+                finally:
+                    smi.terminate()  # it would go on by itself
+                said = (smi.communicate()[0] or "").strip().splitlines()
             yield {**about, "us": taken * 1e6 / replays / len(calls), "smi": said[len(said) // 2 :][:4]}
         except Exception as caught:  # without nvidia-smi there is still a time of the others
             yield {**about, "failed": told(caught)}
