@@ -30,4 +30,7 @@ def test_where_the_system_does_not_say(text: str | None, tmp_path: Path) -> None
 
 
 def test_here() -> None:
-    assert mounts.kind_of(Path(__file__)) in {line.partition(" - ")[2].split()[0] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    """In a chroot no line may cover a file."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    kinds = {line.partition(" - ")[2].split()[0] for line in lines}
+    assert mounts.kind_of(Path(__file__)) in (kinds if "/" in {line.split()[4] for line in lines} else {*kinds, ""})

@@ -50,6 +50,11 @@ def test_rocm_as_python_packages(tmp_path, monkeypatch):
     assert (machine.rocm_version(tmp_path), machine.rocm_home(tmp_path)) == ("10.0.0", tmp_path / "_rocm_sdk_devel")
 
 
+def test_libraries_that_the_loader_does_not_find(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CPU_LIBRARIES", ("libc.so.6", "libtunefork-none.so.1"))
+    assert probe(tmp_path).unloadable == ("libtunefork-none.so.1",)
+
+
 def test_a_machine_without(tmp_path):
     found = probe(tmp_path)
     assert (found.kfd, found.gpus, found.rocm, found.memory, found.cpu_flags) == (False, (), None, 0, frozenset())

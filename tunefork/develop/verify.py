@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,10 @@ def verify(expected: Expected, *, log: Path) -> tuple[str, ...]:
     if expected.device and found["device"] != expected.device:
         raise BuildError(f"vLLM chose the platform {found['device']}, not {expected.device}", other_platform(expected.checkout))
     if not found.get("operators", True):
+        reason = re.search(r"^.*Failed to import from vllm\._C\w*: (.*)$", printed, re.MULTILINE)
         raise BuildError(
-            "vLLM's compiled operators were not loaded", f"read {log}; `python3 build.py clean && python3 build.py develop` places them again"
+            f"vLLM's compiled operators were not loaded{f': {reason[1][:200]}' if reason else ''}",
+            f"read {log}; `python3 build.py clean && python3 build.py develop` places them again",
         )
     return tuple(found.get("changed", ()))
 

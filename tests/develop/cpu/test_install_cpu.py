@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,21 @@ def test_operators_that_do_not_load_are_an_error(workshop):
     workshop.commit_all(workshop.vllm, {"vllm/platforms.py": platforms.read_text().replace("b''", "b'avx2 operators'")}, "mend")
     clean(workshop.layout)  # which is what these two do
     assert develop(workshop).rebuilt == ("vllm",)
+
+
+def test_what_the_loader_said_is_in_the_line(workshop):
+    text = (workshop.vllm / "vllm" / "platforms.py").read_text() + "print('WARNING 12-01 [cpu.py:671] Failed to import from vllm._C_AVX2: ImportError(\\'libx.so.1: none\\')')\n"
+    workshop.commit_all(workshop.vllm, {"vllm/platforms.py": text.replace("b'avx2 operators'", "b''")}, "break")
+    with pytest.raises(BuildError, match=r"compiled operators were not loaded: ImportError\('libx.so.1: none'\)$"):
+        develop(workshop)
+
+
+def test_a_machine_that_lacks_a_library_is_told_before_anything_is_fetched(workshop):
+    with pytest.raises(BuildError, match=r"operators load libnuma.so.1, which this machine has not") as caught:
+        install.develop(workshop.layout, "cpu", machine=replace(CPU_MACHINE, unloadable=("libnuma.so.1",)), say=print)
+    assert caught.value.remedy == "`apt-get install libnuma1` (Fedora: `dnf install numactl-libs`); then python3 build.py develop"
+    assert workshop.calls() == []
+    install.develop(workshop.layout, "gfx950", machine=replace(GPU_MACHINE, unloadable=("libnuma.so.1",)), say=print)
 
 
 def test_an_answer_is_found_among_what_vllm_prints(workshop):

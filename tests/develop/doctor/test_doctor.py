@@ -131,6 +131,14 @@ def test_openssl_is_asked_for_where_torch_compiles_for_a_cpu(workshop, monkeypat
     assert "apt-get install openssl" in wrong.remedy and "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS=0" in wrong.remedy
 
 
+def test_a_library_that_the_operators_load_is_asked_for(workshop):
+    """Found on a stock Debian 13: gigabytes were installed, then the operators did not load, and `clean` and `develop` were no way out."""
+    assert machine_checks.libraries(patient(workshop)).ok is True
+    assert machine_checks.libraries(patient(workshop, GPU_MACHINE)).ok is None
+    wrong = machine_checks.libraries(patient(workshop, replace(CPU_MACHINE, unloadable=("libnuma.so.1",))))
+    assert (wrong.ok, wrong.found) == (False, "not found: libnuma.so.1") and "apt-get install libnuma1" in wrong.remedy
+
+
 def test_variables(applied):
     assert install_checks.variables(patient(applied, VLLM_USE_V1="1", PATH="")).ok is True
     found = install_checks.variables(patient(applied, VLLM_USE_AITER_UNIFIED_ATTENTION="1", VLLM_ROCM_USE_AITER_MHAA="0"))

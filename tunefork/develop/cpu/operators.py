@@ -12,10 +12,12 @@ from tunefork.base.errors import BuildError
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say
 from tunefork.develop import compiled, store
+from tunefork.develop.machine import Machine
 from tunefork.develop.store import Artefact, DamagedArtefact
 from tunefork.patchset.sources.pins import PinnedWheel, cpu_operators
 
 AVX512 = {"avx512f", "avx512vl", "avx512bw", "avx512dq"}
+INSTALL_LIBRARIES = "`apt-get install libnuma1` (Fedora: `dnf install numactl-libs`); then python3 build.py develop"
 EVERYWHERE = ("vllm/fs_io_C.abi3.so", "vllm/spinloop.abi3.so")
 
 
@@ -26,6 +28,12 @@ def kernel_library(flags: Collection[str]) -> str:
     if "avx2" in flags:
         return "vllm/_C_AVX2.abi3.so"
     raise BuildError("vLLM's CPU operators need AVX2, which this host's CPU has not", "run on a newer x86-64 machine")
+
+
+def require_libraries(machine: Machine) -> None:
+    """BuildError where the operators would not load: said before gigabytes are fetched."""
+    if machine.unloadable:
+        raise BuildError(f"vLLM's CPU operators load {', '.join(machine.unloadable)}, which this machine has not", INSTALL_LIBRARIES)
 
 
 def needed(flags: Collection[str]) -> tuple[str, ...]:

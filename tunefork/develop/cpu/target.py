@@ -9,7 +9,7 @@ from pathlib import Path
 from tunefork.base.layout import Layout
 from tunefork.base.process import Say, quiet
 from tunefork.develop import operator_schemas
-from tunefork.develop.cpu import plan
+from tunefork.develop.cpu import operators, plan
 from tunefork.develop.machine import Machine
 from tunefork.develop.step import Step
 from tunefork.develop.targets import CPU
@@ -32,6 +32,7 @@ class Cpu:
         return self.steps(quiet)[0]
 
     def steps(self, say: Say) -> tuple[list[Step], tuple[str, ...]]:
+        operators.require_libraries(self.machine)
         version = distribution_version(pins.load(self.layout)["vllm"].version, CPU)
         lacking = plan.missing(self.layout, self.vllm.path, version, self.machine)
         rebuilt = ("vllm",) if lacking.editable or lacking.operators else ()

@@ -11,10 +11,11 @@ from pathlib import Path
 from tunefork.base.mounts import KEEP_TIMES, kind_of
 from tunefork.base.process import ask
 from tunefork.develop import targets
+from tunefork.develop.cpu.operators import INSTALL_LIBRARIES
 from tunefork.develop.doctor.check import Check, Patient, skipped
 from tunefork.develop.gfx950.compile_only import toolchain
 from tunefork.develop.installed import read_mark
-from tunefork.develop.machine import GIB
+from tunefork.develop.machine import CPU_LIBRARIES, GIB
 
 MINIMUM_PYTHON = (3, 11)
 MINIMUM_GIT = (2, 34)
@@ -54,6 +55,15 @@ def openssl(patient: Patient) -> Check:
     remedy = "" if found else ("install openssl (Debian: apt-get install openssl); till then `serve --profile smoke` works, which compiles nothing, "
                                "or export TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS=0")  # fmt: skip
     return Check("openssl", found is not None, found or "none", wanted, remedy)
+
+
+def libraries(patient: Patient) -> Check:
+    """What `develop` refuses to begin without."""
+    wanted = f"{', '.join(CPU_LIBRARIES)}, which vLLM's CPU operators load"
+    if patient.target != targets.CPU:
+        return skipped("libraries", "only those operators load it", wanted)
+    lacking = patient.machine.unloadable
+    return Check("libraries", not lacking, f"not found: {', '.join(lacking)}" if lacking else "found", wanted, INSTALL_LIBRARIES if lacking else "")
 
 
 def git(patient: Patient) -> Check:
@@ -163,4 +173,4 @@ def existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-CHECKS = (python, compiler, openssl, git, disk, file_system, memory, hip_compiler, gpu, mec_firmware)
+CHECKS = (python, compiler, openssl, libraries, git, disk, file_system, memory, hip_compiler, gpu, mec_firmware)
