@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from tunefork.base.errors import BadInput, MissingTool
 from tunefork.base.process import Say
+from tunefork.base.typed import typed
 from tunefork.develop.machine import Machine, TorchBuild
 from tunefork.develop.step import Step
 
@@ -19,6 +22,7 @@ TARGETS = (AUTO, CPU, GFX950)
 
 CPU_ARCHITECTURE = "x86_64"  # what the pinned wheel of operators was compiled for
 CPU_PYTHONS = ((3, 11), (3, 13))  # first and last that requirements/cpu.txt was resolved for
+READY = "tunefork-ready"  # in an environment that build.py made, in which its later calls run
 
 
 class Target(Protocol):
@@ -88,6 +92,21 @@ def automatic(machine: Machine) -> Choice:
     return Choice(CPU, (), "no AMD GPU (/dev/kfd) and no ROCm torch here")
 
 
+def with_another_python() -> str:
+    """What to type where this Python is too new: the environment stays with the Python that it was made with, whichever build.py is called with."""
+    (major, first), (_, last) = CPU_PYTHONS
+    names = [f"python{major}.{minor}" for minor in range(last, first - 1, -1)]
+    here = next((name for name in names if shutil.which(name)), None)
+    install = "" if here else f"install one with its venv (Debian: apt-get install {names[0]}-venv), then "
+    return install + anew(f"`{here or names[0]} build.py develop`")
+
+
+def anew(command: str) -> str:
+    """A command that is to run with another Python, after what takes this one's environment away where it is ours."""
+    ours = (Path(sys.prefix) / READY).is_file()
+    return f"`rm -rf {typed(sys.prefix)}`, then {command}, which makes it again" if ours else command
+
+
 def check_cpu(machine: Machine) -> None:
     """Refuse the cpu target where its parts cannot run or would replace a ROCm torch."""
     if machine.architecture != CPU_ARCHITECTURE:
@@ -100,12 +119,12 @@ def check_cpu(machine: Machine) -> None:
         raise MissingTool(
             f"target cpu is locked for Python {first[0]}.{first[1]} to {last[0]}.{last[1]}; "
             f"this is {sys.version.split()[0]}",
-            "run build.py with one of those",
+            with_another_python(),
         )
     if machine.torch is not None and machine.torch.hip:
         raise MissingTool(
             f"target cpu would replace this environment's ROCm torch {machine.torch.version}",
-            "use --target gfx950 here, or run build.py with a Python that has no ROCm torch",
+            f"use --target gfx950 here, or {anew('build.py with a Python that has none')}",
         )
 
 

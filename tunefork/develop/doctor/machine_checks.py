@@ -36,7 +36,7 @@ def python(patient: Patient) -> Check:
         ok = first <= here <= last
     else:
         ok = here >= MINIMUM_PYTHON
-    return Check("python", ok, f"{sys.version.split()[0]} ({sys.executable})", wanted, "" if ok else "run build.py with one of those")
+    return Check("python", ok, f"{sys.version.split()[0]} ({sys.executable})", wanted, "" if ok else targets.with_another_python())
 
 
 def compiler(patient: Patient) -> Check:
