@@ -37,14 +37,14 @@ def test_cpu_refuses_architectures_and_machines_it_has_no_operators_for(monkeypa
         choose("cpu", CPU_MACHINE, ("gfx950",))
     with pytest.raises(MissingTool, match="this machine is aarch64"):
         choose("cpu", replace(CPU_MACHINE, architecture="aarch64"))
-    monkeypatch.setattr(targets.sys, "version_info", (3, 14, 0))
-    with pytest.raises(MissingTool, match=r"locked for Python 3\.11 to 3\.13") as caught:
+    monkeypatch.setattr(targets.sys, "version_info", (3, 15, 0))
+    with pytest.raises(MissingTool, match=r"locked for Python 3\.11 to 3\.14") as caught:
         choose("cpu", CPU_MACHINE)
     assert caught.value.remedy == targets.with_another_python()
 
 
 def test_another_python_begins_with_the_end_of_this_ones_environment(tmp_path, monkeypatch):
-    """On a Debian whose python3 is 3.14, `python3.13 build.py develop` went on in the environment of 3.14, and said the same again."""
+    """Where python3 is newer, `python3.13 build.py develop` went on in the environment that it had made, and said the same again."""
     there = {"python3.12": "/usr/bin/python3.12"}
     monkeypatch.setattr(targets.shutil, "which", there.get)
     monkeypatch.setattr(targets.sys, "prefix", str(tmp_path))
@@ -53,7 +53,7 @@ def test_another_python_begins_with_the_end_of_this_ones_environment(tmp_path, m
     again = f"`rm -rf {tmp_path}`, then `python3.12 build.py develop`, which makes it again"
     assert targets.with_another_python() == again
     there.clear()
-    assert targets.with_another_python() == "install one with its venv (Debian: apt-get install python3.13-venv), then " + again.replace("3.12", "3.13")
+    assert targets.with_another_python() == "install one with its venv (Debian: apt-get install python3.14-venv), then " + again.replace("3.12", "3.14")
     rocm = replace(CPU_MACHINE, torch=TorchBuild("2.12.0+rocm7.2", "7.2", None))
     with pytest.raises(MissingTool, match="ROCm torch 2.12.0") as caught:
         choose("cpu", rocm)

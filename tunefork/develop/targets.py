@@ -21,7 +21,7 @@ AUTO = "auto"
 TARGETS = (AUTO, CPU, GFX950)
 
 CPU_ARCHITECTURE = "x86_64"  # what the pinned wheel of operators was compiled for
-CPU_PYTHONS = ((3, 11), (3, 13))  # first and last that requirements/cpu.txt was resolved for
+CPU_PYTHONS = ((3, 11), (3, 14))  # first and last that requirements/cpu.txt was resolved for
 READY = "tunefork-ready"  # in an environment that build.py made, in which its later calls run
 
 

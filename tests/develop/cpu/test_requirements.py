@@ -8,8 +8,11 @@ import pytest
 
 from tunefork.develop.cpu.plan import REQUIREMENTS
 from tunefork.develop.installed import locked, normalised
+from tunefork.develop.targets import CPU_PYTHONS
 
 ROOT = Path(__file__).parents[3]
+(MAJOR, FIRST), (_, LAST) = CPU_PYTHONS
+PYTHONS = [f"{MAJOR}.{minor}" for minor in range(FIRST, LAST + 1)]
 VLLM = ROOT / "work" / "vllm" / "requirements" / "common.txt"
 
 
@@ -23,7 +26,7 @@ def check(lines):
         if not text or text.startswith("-"):
             continue
         wanted = markers.Requirement(text)
-        for python in ("3.11", "3.12", "3.13"):
+        for python in PYTHONS:
             environment = {"python_version": python, "platform_machine": "x86_64", "sys_platform": "linux"}
             applies = wanted.marker is None or wanted.marker.evaluate(environment)
             if applies and not wanted.specifier.contains(pins.get(normalised(wanted.name), "0"), prereleases=True):
