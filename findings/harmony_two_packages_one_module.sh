@@ -6,7 +6,8 @@
 # Behaviour: the API and its Python file are the same to the byte. The recipient of a call and of a result stands in another place of the
 #   header, and a content type "json" gets the token <|constrain|> from one, none from the other. pip installs both side by side and calls
 #   that sound: the one installed last answers every import, so that a tool that brings the other (an evaluation, a client) changes the
-#   prompts of a server in that environment. Removing either takes the module from both, and pip still says that nothing is broken.
+#   prompts of a server in that environment, and has it look for a vocabulary. vLLM 0.33.0 rewrites the header of calls, not that of
+#   results. Removing either takes the module from both, and pip still says that nothing is broken.
 # Output seen (2026-12-01): "oss-harmony: <|start|>assistant<|channel|>commentary to=functions.look <|constrain|>json<|message|>{}<|call|>",
 #   "openai-harmony: <|start|>assistant to=functions.look<|channel|>commentary json<|message|>{}<|call|>",
 #   "both: as openai-harmony, pip check 0", "openai-harmony removed: no module, oss-harmony 0.0.11 listed, pip check 0"

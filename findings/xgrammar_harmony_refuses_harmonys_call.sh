@@ -5,9 +5,9 @@
 #   tool_choice "required" or a named tool nothing that lacks a call.
 # Versions: xgrammar 0.2.9, oss-harmony 0.0.11, torch 2.13.0 (CPU), CPython 3.11.7, Linux.
 # Behaviour: of a call whose recipient stands in the channel, as oss-harmony renders it, the grammar wants no space before <|constrain|>, and the
-#   library writes one; so every call that stands in a chat's history has a spelling that the model is kept from. A call without a
-#   content type and a preamble in the channel commentary are refused, too; the library parses all of them. With "required" and with the
-#   tool named, an empty answer and one of analysis alone are let through, also under parallel_tool_calls=False.
+#   library writes one: a history rendered by it shows the model a spelling that it is kept from (vLLM 0.33.0 rewrites that header).
+#   A call without a content type and a preamble in the channel commentary are refused, too; the library parses all of them. With
+#   "required" and with the tool named, an empty answer and one of analysis alone are let through, also under parallel_tool_calls=False.
 # Output seen (2026-12-01): "call as rendered: parsed True, auto False, required False, named False, one call False", the same of "without type"
 #   and of "preamble, call"; "no space: parsed True, auto True, required True, named True, one call True", the same of "in the role";
 #   "analysis alone: ... required True, named True, one call True", "empty: parsed False, auto True, required True, named True, one call True"
