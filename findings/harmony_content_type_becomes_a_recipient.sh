@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # openai_harmony: a final answer of content type json is parsed as a call of a tool named "<|constrain|>json".
 #
-# Guess (2026-12-01, put into words after the first probe): a message that the library renders is parsed back as it was, whichever of its optional parts are set.
+# Guess (2026-12-01, worded after a first probe): a message that the library renders is parsed back as it was, whichever of its optional parts are set.
 # Versions: oss-harmony 0.0.11 (module openai_harmony), CPython 3.11.7, Linux; openai-harmony 0.0.8 parsed the same texts alike.
 # Behaviour: the last word of a header without "to=" is taken for the recipient, <|constrain|> or not; there is no content type then. So
 #   the answer of a model that says what it is held to has somebody to go to, from the whole parser and from the streaming one, and

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # openai_harmony: of a long chat only the first turn's reasoning is dropped, and it is back in the prompt after the next tool call.
 #
-# Guess (2026-12-01, put into words after the first probe): auto_drop_analysis, the default, leaves out the analysis of every turn that has its final answer,
+# Guess (2026-12-01, worded after a first probe): auto_drop_analysis, the default, leaves out the analysis of every turn that has its final answer,
 #   and keeps that of the turn under way, so that its tool calls have their reasons.
 # Versions: oss-harmony 0.0.11 (module openai_harmony), CPython 3.11.7, Linux; openai-harmony 0.0.8 rendered the same texts.
 # Behaviour: when the last assistant message is a final one, what stands before the FIRST final is stripped of its analysis: from the second

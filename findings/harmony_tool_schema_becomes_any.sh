@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # openai_harmony: of a tool's arguments as pydantic describes them, GPT-OSS is told "any" for each optional, nested or enumerated one.
 #
-# Guess (2026-12-01, put into words after the first probe): the JSON schema of a pydantic model reaches the prompt as the TypeScript type that it means.
+# Guess (2026-12-01, worded after a first probe): the JSON schema of a pydantic model reaches the prompt as the TypeScript type that it means.
 # Versions: oss-harmony 0.0.11 (module openai_harmony), pydantic 2.14.4, CPython 3.11.7, Linux; openai-harmony 0.0.8 wrote the same text.
 # Behaviour: `anyOf` (Optional, Union) and `$ref` (a nested model, an Enum class) are "any", silently: no name of a nested field is in the
 #   prompt, and "$defs" is not either. Literal[1, 2, 4] is "number", a dict of floats is an object without members, a list of two words is

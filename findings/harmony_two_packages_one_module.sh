@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # oss-harmony, openai-harmony: both are the module openai_harmony, and they write one tool call as two different prompts.
 #
-# Guess (2026-12-01, put into words after the first probe): oss-harmony, which vLLM installs, renders what openai-harmony renders; it merely carries the vocabulary.
+# Guess (2026-12-01, worded after a first probe): oss-harmony, which vLLM installs, renders what openai-harmony renders; it merely carries the vocabulary.
 # Versions: oss-harmony 0.0.11, openai-harmony 0.0.8, CPython 3.11.7, Linux.
 # Behaviour: the API and its Python file are the same to the byte. The recipient of a call and of a result stands in another place of the
 #   header, and a content type "json" gets the token <|constrain|> from one, none from the other. pip installs both side by side and calls

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # openai (Python): the completion that its stream helper puts together lacks most token ids and the stop reason, or is an exception.
 #
-# Guess (2026-12-01, put into words after the first probe): get_final_completion() of chat.completions.stream is what the unstreamed request answers.
+# Guess (2026-12-01, worded after a first probe): get_final_completion() of chat.completions.stream is what the unstreamed request answers.
 # Versions: openai 3.57.0, CPython 3.11.7, Linux; a server of 40 lines that answers as vLLM does.
 # Behaviour: a choice's own fields are taken from its first chunk alone: of token_ids (vLLM's return_token_ids) the first chunk's are left,
 #   and stop_reason, which comes in the last, is gone; fields within `delta` are kept, numbers among them added up. A role that is

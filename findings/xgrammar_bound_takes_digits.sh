@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # xgrammar, llguidance: a number that must be larger than 0 cannot be 1e-7, nor 0.1234567 with the first.
 #
-# Guess (2026-12-01, put into words after the first probe): of the numbers that a schema allows, a bound takes away those beyond it, and no other spelling of the rest.
+# Guess (2026-12-01, worded after a first probe): of the numbers that a schema allows, a bound takes away those beyond it, and no other spelling of the rest.
 # Versions: xgrammar 0.2.9, llguidance 1.7.6, jsonschema 4.26.0, torch 2.13.0 (CPU), CPython 3.11.7, Linux. xgrammar 0.2.8 did the same.
 # Behaviour: {"type": "number"} lets 1e-7, 1E3 and any digits through. With minimum, maximum or an exclusive one, however far away, both refuse
 #   every exponent, and xgrammar the seventh digit behind the point: the smallest number larger than 0 is 0.000001. A bound is rounded

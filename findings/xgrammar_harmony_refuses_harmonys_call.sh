@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # xgrammar: its grammar for GPT-OSS refuses the tool call that oss-harmony writes, by one space, and takes no call at all for a required one.
 #
-# Guess (2026-12-01, put into words after the first probe): the structural tag "harmony" takes what the Harmony library renders and parses, and with
+# Guess (2026-12-01, worded after a first probe): the structural tag "harmony" takes what the Harmony library renders and parses, and with
 #   tool_choice "required" or a named tool nothing that lacks a call.
 # Versions: xgrammar 0.2.9, oss-harmony 0.0.11, torch 2.13.0 (CPU), CPython 3.11.7, Linux.
 # Behaviour: of a call whose recipient stands in the channel, as oss-harmony renders it, the grammar wants no space before <|constrain|>, and the

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # xgrammar: a schema's pattern with a backslash or a quote lets through only what is no JSON, or JSON of another text.
 #
-# Guess (2026-12-01, put into words after the first probe): a grammar made of a JSON schema lets JSON through alone; a pattern is matched with the string's value,
+# Guess (2026-12-01, worded after a first probe): a grammar made of a JSON schema lets JSON through alone; a pattern is matched with the string's value,
 #   so that "^C:\\[a-z]+$" is answered by "C:\\temp".
 # Versions: xgrammar 0.2.9, llguidance 1.7.6, jsonschema 4.26.0, torch 2.13.0 (CPU), CPython 3.11.7, Linux. xgrammar 0.2.8 did the same.
 # Behaviour: the pattern is matched with the characters between the quotes as they are written. For a path C:\temp the valid text is refused,
