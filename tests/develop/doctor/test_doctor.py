@@ -222,6 +222,21 @@ def test_rocm_is_held_to_what_the_source_and_torch_ask_for(applied):
     assert other.ok is False and "the torch here is built for ROCm 10.0.1: set ROCM_HOME" in other.remedy
 
 
+def test_two_packages_of_one_harmony_module(applied, monkeypatch):
+    """pip takes both, the last one installed answers, and what vLLM sends then is another prompt."""
+    (applied.tree("vllm").path / "requirements" / "common.txt").write_text("# gpt-oss\noss-harmony >= 0.0.11  # vocabularies\n")
+    held = {}
+    monkeypatch.setattr(install_checks, "distributions", lambda: held)
+    assert install_checks.harmony(patient(applied)).ok is None
+    held["oss-harmony"] = Distribution("oss-harmony", "0.0.11", None)
+    right = install_checks.harmony(patient(applied))
+    assert (right.ok, right.found, right.remedy) == (True, "oss-harmony 0.0.11", "") and "vLLM's requirements/common.txt:2" in right.wanted
+    held["openai-harmony"] = Distribution("openai-harmony", "0.0.8", None)
+    both = install_checks.harmony(patient(applied))
+    assert (both.ok, both.found) == (False, "oss-harmony 0.0.11 and openai-harmony 0.0.8")
+    assert "pip uninstall -y openai-harmony oss-harmony && " in both.remedy and "pip install 'oss-harmony>=0.0.11'`" in both.remedy
+
+
 def test_amdsmi(applied, monkeypatch):
     listed = applied.tree("vllm").path / "requirements" / "build"
     listed.mkdir(parents=True, exist_ok=True)

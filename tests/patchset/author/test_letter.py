@@ -106,8 +106,11 @@ def test_dep3(text: bytes, author: str, message: str) -> None:
     ("text", "found"),
     [
         ("A <a@b>, C <c@d>", [("A", "a@b"), ("C", "c@d")]),
-        ('"Doe, J." <a@b>', [("Doe, J", "a@b")]),
-        ("Doe, J. <a@b>", [("Doe, J", "a@b")]),
+        ('"Doe, J." <a@b>', [("Doe, J.", "a@b")]),
+        ("Doe, J. <a@b>", [("Doe, J.", "a@b")]),
+        ('"Sammy Davis, Jr." <a@b>', [("Sammy Davis, Jr.", "a@b")]),
+        (".NET Foundation <a@b>, a@c.d.", [(".NET Foundation", "a@b"), ("", "a@c.d")]),
+        ("A B <a@b>.", [("A B", "a@b")]),
         ("a@b (A B)", [("A B", "a@b")]),
         ("A <a@b> and C <c@d>", [("A", "a@b"), ("C", "c@d")]),
         ("A B (C D) <a@b>", [("A B (C D)", "a@b")]),

@@ -132,7 +132,7 @@ def compared(mine: Entries, theirs: Entries | None) -> tuple[str, str]:
 def noted(notes: list[str], mine: Commit, theirs: Commit) -> bool:
     """Whether something is said of each field that differs."""
     kinds = {which(note) for note in notes}
-    return ((mine.author == theirs.author or bool(kinds & {"author", "any"})) and (mine.date == theirs.date or bool(kinds & {"date", "any"}))
+    return ((who(mine) == who(theirs) or bool(kinds & {"author", "any"})) and (mine.date == theirs.date or bool(kinds & {"date", "any"}))
             and (mine.message.split() == theirs.message.split() or not theirs.message.strip() or bool(kinds & {"message", "any"})))  # fmt: skip
 
 
@@ -144,7 +144,13 @@ def which(note: str) -> str:
 
 def flat(commit: Commit) -> tuple[bytes, bytes, list[bytes]]:
     """A commit's words; git am folds and unfolds blanks in another manner than export could give back."""
-    return commit.author, commit.date, commit.message.split()
+    return who(commit), commit.date, commit.message.split()
+
+
+def who(commit: Commit) -> bytes:
+    """Its author without the stops around the name, which git 2.39 takes off and git 2.47 keeps."""
+    name, _, address = commit.author.rpartition(b" <")
+    return name.strip(b" .") + b" <" + address
 
 
 def drawn(draw: random.Random, shares: list[int]) -> tuple[str, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -82,7 +83,12 @@ def ours(repository: Path, base: str, patches: Path) -> Outcome:
     except (TuneforkError, importing.Unfit) as error:
         return Outcome(None, f"{getattr(error, 'message', error)}; {getattr(error, 'remedy', '')}")
     log = git("log", "--reverse", "--format=%an|%ae|%ad|%B", f"{base}..{made[-1].commit}").decode("utf-8", "replace").strip()
-    return Outcome(made[-1].tree, "; ".join(note for each in found for note in each.notes), log)
+    return Outcome(made[-1].tree, "; ".join(note for each in found for note in each.notes), unstopped(log))
+
+
+def unstopped(log: str) -> str:
+    """A log without the stops around its authors' names, which git 2.39 takes off and git 2.47 keeps."""
+    return re.sub(r"(?m)^[ .]*([^|\n]*?)[ .]*(?=\|[^|\n]*\|[^|\n]*\|)", r"\1", log)
 
 
 def git_am(repository: Path, base: str, patches: Path) -> Outcome:
@@ -93,7 +99,7 @@ def git_am(repository: Path, base: str, patches: Path) -> Outcome:
         if code:
             return Outcome(None, said)
         log = call(["git", "log", "--reverse", "--format=%an|%ae|%ad|%B", f"{base}..HEAD"], place)[1]
-        return Outcome(must(["git", "rev-parse", "HEAD^{tree}"], place), log=log)
+        return Outcome(must(["git", "rev-parse", "HEAD^{tree}"], place), log=unstopped(log))
 
 
 def is_cover(path: Path) -> bool:

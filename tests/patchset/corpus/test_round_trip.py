@@ -82,7 +82,7 @@ def test_a_name_that_git_am_does_not_take_is_refused(name: str, base: tuple[Path
 @pytest.mark.parametrize("kind", KEPT)
 def test_a_message_that_survives(kind: str, base: tuple[Path, str], tmp_path: Path) -> None:
     mine, theirs, log = reads(base, committed(base, KEPT[kind]), tmp_path)
-    assert mine.tree is not None and (mine.tree, mine.log) == (theirs.tree, theirs.log) and mine.log.split() == log.split()
+    assert mine.tree is not None and (mine.tree, mine.log) == (theirs.tree, theirs.log) and mine.log.split() == oracles.unstopped(log).split()
 
 
 words = st.sampled_from(["word", "Größe", "[ROCm]", "[PATCH]", "[RFC PATCH 2/3]", "Re:", "x:", "note: y", "=?q?", "--", ">8", "From", "tab\there", "a@b", "#", FIRST,
@@ -101,4 +101,4 @@ def test_any_message_survives_or_is_refused(message: str, name: str, base: tuple
         assert refused.remedy
         return
     assert mine.tree is not None and (mine.tree, mine.log) == (theirs.tree, theirs.log), (mine, theirs)
-    assert mine.log.split() == log.split()
+    assert mine.log.split() == oracles.unstopped(log).split()

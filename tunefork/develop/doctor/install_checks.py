@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 
+from tunefork.base.typed import typed
 from tunefork.base.upstream_facts.vllm import ENVS
 from tunefork.develop import targets
 from tunefork.develop.doctor.check import Check, Patient, skipped
@@ -115,6 +117,20 @@ def shadowing(patient: Patient) -> Check:
     return Check("shadowing", not wrong, found, wanted, remedy)
 
 
+def harmony(patient: Patient) -> Check:
+    """Two packages are one module: the one installed last answers, and their prompts differ (findings/harmony_two_packages_one_module.sh)."""
+    named = asked(patient, "requirements/common.txt", r"^oss-harmony *>= *([\w.]+)")
+    wanted = "oss-harmony alone is the module openai_harmony" + (f" ({named[1]})" if named else "")
+    here = distributions()
+    found = [f"{name} {here[name].version}" for name in ("oss-harmony", "openai-harmony") if name in here]
+    if not found:
+        return skipped("harmony", "nothing is developed in this environment yet", wanted)
+    wrong = "openai-harmony" in here
+    python = typed(sys.executable)
+    remedy = f"`{python} -m pip uninstall -y openai-harmony oss-harmony && {python} -m pip install 'oss-harmony>={named[0] if named else 0}'`"
+    return Check("harmony", not wrong, " and ".join(found), wanted, remedy if wrong else "")
+
+
 def reachable_checks(patient: Patient) -> list[Callable[[], Check]]:
     """A check per pin, each of which may take seconds of network."""
 
@@ -139,4 +155,4 @@ def reachable_checks(patient: Patient) -> list[Callable[[], Check]]:
     return [*((lambda pin=pin: source(pin)) for pin in pins.load(patient.layout).values()), wheel]
 
 
-CHECKS = (rocm, torch, amdsmi, variables, shadowing)
+CHECKS = (rocm, torch, amdsmi, variables, shadowing, harmony)

@@ -67,12 +67,14 @@ def one(text: str) -> tuple[str, str]:
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     elif len(name) > 1 and name[0] == "(" and name[-1] == ")":
         name = name[1:-1]
-    return tidy(name), tidy(address).replace(" ", "")
+    return tidy(name), tidy(address).replace(" ", "").strip(".")
 
 
 def tidy(text: str) -> str:
-    """What git leaves of a name in a commit: no sign that ends a field, no control characters, no stops around it."""
-    return re.sub(r"\s+", " ", re.sub(r"[<>\x00-\x1f\x7f]", " ", text), flags=re.ASCII).strip(" ,;.:\"'\\")
+    """What git 2.47 leaves of a name in a commit: no sign that ends a field, no control characters. A stop at an end stays ("Jr.", ".NET"),
+    which git 2.39 takes off; one that stands alone behind a name is a sentence's."""
+    text = re.sub(r"\s+", " ", re.sub(r"[<>\x00-\x1f\x7f]", " ", text), flags=re.ASCII).strip(" ,;:\"'\\")
+    return re.sub(r"(?<=\S)( \.+)+$", "", text)
 
 
 def when(text: str) -> bytes | None:

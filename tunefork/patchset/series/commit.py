@@ -8,8 +8,8 @@ from tunefork.patchset.series.mail import PatchFile
 
 def commit_as(git: Git, tree: str, parent: str, patch: PatchFile, words: bytes, *, committed: str = "") -> str:
     """A commit of a tree by a patch's author, as materialise would make it. words: its message.  committed: another date than the author's."""
-    author, _, address = patch.author.decode("utf-8", "surrogateescape").rpartition(" <")
-    date = patch.date.decode()
-    people = {"GIT_AUTHOR_NAME": author, "GIT_AUTHOR_EMAIL": address.rstrip(">"), "GIT_AUTHOR_DATE": date,
-              "GIT_COMMITTER_NAME": NAME, "GIT_COMMITTER_EMAIL": EMAIL, "GIT_COMMITTER_DATE": committed or date}  # fmt: skip
-    return git("commit-tree", tree, "-p", parent, "-F", "-", stdin=words, env=people).decode().strip()
+    # By commit-tree the author would be what this machine's git leaves of a name: 2.39 takes the stop off "Jr.", 2.47 does not.
+    named = git("rev-parse", f"{tree}^{{tree}}", f"{parent}^{{commit}}").decode().split()
+    text = b"tree %s\nparent %s\n" % tuple(name.encode() for name in named)
+    text += b"author %s %s\ncommitter %s <%s> %s\n\n" % (patch.author, patch.date, NAME.encode(), EMAIL.encode(), committed.encode() or patch.date)
+    return git("hash-object", "-t", "commit", "-w", "--stdin", stdin=text + words).decode().strip()
