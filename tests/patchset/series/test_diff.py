@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,12 @@ def test_what_git_tells_becomes_what_git_has(repository: Path, pair: tuple[Tree,
     named = {change.old_path for change in changes if change.kind != "copy"} | {change.new_path for change in changes}
     assert named == {path for path in {*before, *after} if before.get(path) != after.get(path)}
     patch = mail.read("random", HEAD + told + b"-- \n2.39.5\n\n")
-    made = materialise(Git(repository), base, [patch])
+    try:
+        made = materialise(Git(repository), base, [patch])
+    except Mismatch:  # -B -M renames onto a path of another type whose end it does not tell: git refuses its own patch
+        run(repository, "read-tree", base)
+        assert "-B" in form and subprocess.run(["git", "apply", "--cached", "--check", "-"], cwd=repository, input=told, capture_output=True, check=False).returncode
+        return
     assert made[0].tree == run(repository, "rev-parse", f"{tip}^{{tree}}").decode().strip()
     for touch in made[0].touches:
         assert touch.old_mode == before.get(touch.path, ("000000",))[0] and touch.new_mode == after.get(touch.path, ("000000",))[0]
